@@ -1,0 +1,59 @@
+//! The Lambda function: each event → [`Function::handle`].
+//!
+//! Nothing is asked of the network at the start, and a configuration that is wrong does not crash the start (each crash
+//! would cost a message one of its receives): the function polls, says what is wrong, and fails every message, so that it
+//! comes again.
+
+#![recursion_limit = "256"] // the layout of one future, from the event down to the SDK
+
+use std::sync::Arc;
+
+use edgetap::aws::sdk_config;
+use edgetap::bridge::Bridge;
+use edgetap::config::{BridgeConfig, Config, Problems, SecretConfig, Variables, log_level};
+use edgetap::invocation::{Function, deadline, fail_all};
+use edgetap::retry::Backoff;
+use edgetap::secret::SecretSource;
+use edgetap::source::S3;
+use edgetap::telemetry;
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
+use serde_json::Value;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let variables = Variables::from_environment();
+    let level = variables.as_ref().map_or(tracing::Level::INFO, log_level);
+    tracing::subscriber::set_global_default(telemetry::json(level, std::io::stdout))?;
+    let function = match variables.and_then(|variables| Config::read(&variables)) {
+        Ok(config) => function(config).await.map_err(|error| format!("BRIDGE_CA_FILE {error}")),
+        Err(Problems(problems)) => Err(Problems(problems).to_string()),
+    };
+    let function = &function;
+    lambda_runtime::run(service_fn(async move |event: LambdaEvent<Value>| {
+        let answer = match function {
+            Ok(function) => function.handle(event.payload, deadline(event.context.deadline)).await,
+            Err(problems) => {
+                tracing::error!("edgetap is not configured, and delivers nothing: {problems}");
+                fail_all(event.payload, problems)
+            }
+        };
+        answer.map_err(|error| Diagnostic { error_type: "edgetap".to_owned(), error_message: error.to_string() })
+    }))
+    .await
+}
+
+async fn function(config: Config) -> Result<Function, edgetap::trust::TrustError> {
+    let sdk = sdk_config().await;
+    let BridgeConfig { endpoints, secret, concurrency } = config.bridge;
+    let secret = match secret {
+        SecretConfig::Given(credentials) => SecretSource::Variables(credentials),
+        SecretConfig::Arn(arn) => SecretSource::secrets_manager(&sdk, arn),
+    };
+    let backoff = Backoff::default();
+    Ok(Function {
+        s3: S3::new(&sdk, backoff),
+        rules: Arc::new(config.rules),
+        bridge: Bridge::new(endpoints, secret, backoff)?,
+        concurrency,
+    })
+}

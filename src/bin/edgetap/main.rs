@@ -1,0 +1,3 @@
+//! edgetap on the command line.
+
+fn main() {}

@@ -1,0 +1,375 @@
+//! *Bridge*: a batch → accepted, or why not.
+//!
+//! | answer | what follows |
+//! |---|---|
+//! | 2xx, not HTML | accepted |
+//! | 401 | a new token, once; then misconfiguration |
+//! | 413 | the batch is split in halves, down to one transaction, which is then refused |
+//! | 400, 422 | once the bridge has accepted a batch in this invocation: bisected, at most [`MAX_ISOLATED`] transactions an object; else misconfiguration |
+//! | 408, 429, 500, 502, 503, 504, no answer | tried again: exponential back-off with full jitter, `Retry-After`; 429 and 503 hold back all posts of the process |
+//! | 2xx with HTML, 3xx, every other status | misconfiguration: nothing is tried again |
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use url::{Host, Url};
+
+use crate::batch::Batch;
+use crate::pipeline::Refusal;
+use crate::retry::{Backoff, Deadline, retry_after};
+use crate::secret::SecretSource;
+use crate::token::{AuthMethod, TokenError, TokenSource, in_words};
+use crate::trust::{Trust, TrustError};
+use crate::work::ObjectRef;
+
+/// Refused transactions of one object that are isolated by bisecting; more of them mean that something else is wrong.
+pub const MAX_ISOLATED: usize = 10;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const POST_TIMEOUT: Duration = Duration::from_secs(30);
+/// A frozen process finds its pooled connections dead when it thaws; few live long enough to be met then.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Of an answer's body so much is read, only to keep the connection.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// Where transactions go and how to be let in.
+#[derive(Debug)]
+pub struct Endpoints {
+    /// The bridge's `…/api-transactions`.
+    pub edge: Url,
+    /// The token endpoint.
+    pub token: Url,
+    /// How the client authenticates there.
+    pub method: AuthMethod,
+    /// The operator's certificates for the bridge's host, PEM.
+    pub bridge_ca: Option<String>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The bridge has it.
+    Accepted,
+    /// The bridge has it but for these transactions.
+    Refused(Vec<Refusal>),
+    /// Not now.
+    Later {
+        /// Why, in words.
+        why: String,
+        /// How long the bridge asks to wait.
+        after: Option<Duration>,
+    },
+    /// Not before somebody changes something.
+    Misconfigured(String),
+}
+
+/// The client of a bridge: one for the process.
+#[derive(Debug)]
+pub struct Bridge {
+    http: reqwest::Client,
+    endpoint: Url,
+    tokens: TokenSource,
+    backoff: Backoff,
+    gate: Gate,
+}
+
+/// One invocation's deliveries.
+#[derive(Debug)]
+pub struct Session<'a> {
+    bridge: &'a Bridge,
+    deadline: Deadline,
+    accepted: AtomicBool,
+}
+
+/// What one request came to.
+enum Answer {
+    Accepted,
+    Unauthorized,
+    TooLarge,
+    Unprocessable(StatusCode),
+    MayPass { why: String, after: Option<Duration>, holds_all: bool },
+    Misconfigured(String),
+}
+
+impl Bridge {
+    /// A bridge's client. Nothing is asked of the network yet.
+    ///
+    /// # Errors
+    /// When the operator's certificates are none.
+    pub fn new(endpoints: Endpoints, secret: SecretSource, backoff: Backoff) -> Result<Self, TrustError> {
+        let Endpoints { edge, token, method, bridge_ca } = endpoints;
+        let trust = Trust::new(edge.host_str().unwrap_or_default())?;
+        if let Some(pem) = bridge_ca {
+            trust.set_own(&pem)?;
+        }
+        let http = http_client(&trust, is_loopback(&edge) && is_loopback(&token))?;
+        let tokens = TokenSource::new(http.clone(), token, method, secret, trust, backoff);
+        Ok(Self { http, endpoint: edge, tokens, backoff, gate: Gate::default() })
+    }
+
+    /// Begins an invocation's deliveries.
+    pub fn session(&self, deadline: Deadline) -> Session<'_> {
+        Session { bridge: self, deadline, accepted: AtomicBool::new(false) }
+    }
+
+    /// The process's source of tokens.
+    pub fn tokens(&self) -> &TokenSource {
+        &self.tokens
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one client")]
+fn http_client(trust: &Arc<Trust>, local: bool) -> Result<reqwest::Client, TrustError> {
+    let tls = trust.client_config(&[b"h2", b"http/1.1"])?;
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("edgetap/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        // A redirected POST would become a GET.
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_backend_preconfigured(tls);
+    if local {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|_| TrustError::Tls)
+}
+
+/// Whether a URL's host is this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        None => false,
+    }
+}
+
+impl Session<'_> {
+    /// By when this invocation must be over.
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Fetches the token while something else is waited for.
+    ///
+    /// # Errors
+    /// As [`TokenSource::token`].
+    pub async fn warm_up(&self) -> Result<(), TokenError> {
+        self.bridge.tokens.token(self.deadline).await.map(|_| ())
+    }
+
+    /// Delivers a batch of an object, in parts where it must be. `isolated` counts the object's refused transactions.
+    pub async fn deliver(&self, object: &ObjectRef, batch: &Batch, isolated: &AtomicUsize) -> Verdict {
+        let mut refused = Vec::new();
+        let mut parts = VecDeque::from([batch.clone()]);
+        while let Some(part) = parts.pop_front() {
+            let answer = self.post_until_settled(object, &part).await;
+            let status = match answer {
+                Answer::Accepted => continue,
+                Answer::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                Answer::Unprocessable(status) if self.accepted.load(Ordering::Relaxed) => status,
+                Answer::Unprocessable(status) => {
+                    return self.misconfigured(status, "it refuses what it is sent and has accepted nothing yet");
+                }
+                Answer::Unauthorized => return self.misconfigured(StatusCode::UNAUTHORIZED, "it does not accept a fresh token"),
+                Answer::MayPass { why, after, .. } => return Verdict::Later { why, after },
+                Answer::Misconfigured(why) => return Verdict::Misconfigured(why),
+            };
+            if let Some([first, second]) = part.halves() {
+                parts.push_front(second);
+                parts.push_front(first);
+                continue;
+            }
+            if status != StatusCode::PAYLOAD_TOO_LARGE && isolated.fetch_add(1, Ordering::Relaxed) >= MAX_ISOLATED {
+                return self.misconfigured(status, "it refuses more transactions than can be an accident");
+            }
+            refused.extend(part.marks.iter().map(|mark| Refusal { row: mark.row, status: status.as_u16() }));
+        }
+        if refused.is_empty() { Verdict::Accepted } else { Verdict::Refused(refused) }
+    }
+
+    fn misconfigured(&self, status: StatusCode, why: &str) -> Verdict {
+        Verdict::Misconfigured(format!("{} answers {status}: {why}; {}", self.bridge.endpoint, advice(status)))
+    }
+
+    /// Posts until the answer says something else than "try again", or there are no attempts or no time left.
+    async fn post_until_settled(&self, object: &ObjectRef, batch: &Batch) -> Answer {
+        let bridge = self.bridge;
+        let key = idempotency_key(object, &batch.rows);
+        let (mut failed, mut renewed, mut reconnected) = (0, false, false);
+        loop {
+            if !bridge.gate.wait(self.deadline).await {
+                return Answer::MayPass {
+                    why: "the bridge asked to wait for longer than there is time".to_owned(),
+                    after: None,
+                    holds_all: false,
+                };
+            }
+            let token = match bridge.tokens.token(self.deadline).await {
+                Ok(token) => token,
+                Err(TokenError::Later { reason, after }) => return Answer::MayPass { why: reason, after, holds_all: false },
+                Err(error @ TokenError::Misconfigured(_)) => return Answer::Misconfigured(error.to_string()),
+            };
+            let sent = self.post(&token.authorization(), &key, batch.body.clone()).await;
+            let answer = match sent {
+                Ok(answer) => self.classify(answer).await,
+                // A pooled connection that died while the process was frozen shows so: once, that costs no attempt.
+                Err(error) if !reconnected && is_hang_up(&error) => {
+                    reconnected = true;
+                    continue;
+                }
+                Err(error) => Answer::MayPass { why: format!("{}: {}", bridge.endpoint, in_words(&error)), after: None, holds_all: false },
+            };
+            match answer {
+                Answer::Accepted => self.accepted.store(true, Ordering::Relaxed),
+                Answer::Unauthorized if !renewed => {
+                    renewed = true;
+                    bridge.tokens.discard(&token).await;
+                    continue;
+                }
+                Answer::MayPass { ref why, after, holds_all } => {
+                    failed += 1;
+                    let Some(wait) = bridge.backoff.wait(failed).map(|wait| wait.max(after.unwrap_or_default())) else { return answer };
+                    tracing::debug!(failed, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "posting again: {why}");
+                    if holds_all {
+                        bridge.gate.hold(wait);
+                    } else if !self.deadline.sleep(wait).await {
+                        return answer;
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            return answer;
+        }
+    }
+
+    async fn post(&self, authorization: &str, key: &str, body: Bytes) -> Result<Response, reqwest::Error> {
+        let mut request = self
+            .bridge
+            .http
+            .post(self.bridge.endpoint.clone())
+            .timeout(POST_TIMEOUT.min(self.deadline.time_left()))
+            .header(CONTENT_TYPE, "application/json")
+            .header("Idempotency-Key", key)
+            .body(body);
+        // A token that is no field value is refused by the bridge as missing, without being shown.
+        if let Ok(mut value) = HeaderValue::from_str(authorization) {
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        request.send().await
+    }
+
+    async fn classify(&self, answer: Response) -> Answer {
+        let (status, endpoint) = (answer.status(), &self.bridge.endpoint);
+        let html = answer.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+        let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
+        if let Err(error) = drain(answer).await
+            && !status.is_success()
+        {
+            tracing::debug!("the answer's body could not be read: {}", in_words(&error));
+        }
+        match status.as_u16() {
+            200..=299 if html => Answer::Misconfigured(format!(
+                "{endpoint} answers {status} with a web page, not as a bridge: a login page or a proxy stands there; check BRIDGE_EDGE_ENDPOINT"
+            )),
+            200..=299 => Answer::Accepted,
+            401 => Answer::Unauthorized,
+            413 => Answer::TooLarge,
+            400 | 422 => Answer::Unprocessable(status),
+            408 | 429 | 500 | 502 | 503 | 504 => {
+                Answer::MayPass { why: format!("{endpoint} answers {status}"), after, holds_all: matches!(status.as_u16(), 429 | 503) }
+            }
+            _ => Answer::Misconfigured(format!("{endpoint} answers {status}; {}", advice(status))),
+        }
+    }
+}
+
+/// Reads an answer's body to its end, so that the connection can be used again. Its content is not looked at.
+async fn drain(mut answer: Response) -> Result<(), reqwest::Error> {
+    let mut read = 0;
+    while let Some(chunk) = answer.chunk().await? {
+        read += chunk.len();
+        if read > MAX_ANSWER {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What an operator should look at.
+fn advice(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        300..=399 => "a redirect is never followed: set BRIDGE_EDGE_ENDPOINT to where it points",
+        400 | 422 => "check that BRIDGE_EDGE_ENDPOINT takes API transactions, and the bridge's own log",
+        401 => "check that BRIDGE_AUTH_ENDPOINT and BRIDGE_EDGE_ENDPOINT belong to the same tenant",
+        403 => "check what the OAuth client is permitted to do, and any firewall before the bridge",
+        404 | 405 => "check the path of BRIDGE_EDGE_ENDPOINT",
+        _ => "check BRIDGE_EDGE_ENDPOINT and the bridge's own log",
+    }
+}
+
+/// The same rows of the same version of an object have the same key, whoever sends them and how often.
+fn idempotency_key(object: &ObjectRef, rows: &Range<u64>) -> String {
+    let etag = object.etag.as_deref().unwrap_or_default();
+    let last = rows.end.saturating_sub(1);
+    format!("{:x}", Sha256::digest(format!("{}\0{}\0{etag}\0{}\0{last}", object.bucket, object.key, rows.start)))
+}
+
+/// Whether the connection was closed before an answer came.
+fn is_hang_up(error: &reqwest::Error) -> bool {
+    use std::error::Error as _;
+    if error.is_timeout() || error.is_connect() {
+        return false;
+    }
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(|error| error.is_incomplete_message() || error.is_closed() || error.is_canceled())
+        {
+            return true;
+        }
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(kind, Some(std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Holds back all posts of the process while the bridge asks for it.
+#[derive(Debug, Default)]
+struct Gate(Mutex<Option<Instant>>);
+
+impl Gate {
+    fn hold(&self, time: Duration) {
+        let Some(until) = Instant::now().checked_add(time) else { return };
+        let mut gate = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *gate = Some(gate.map_or(until, |held| held.max(until)));
+    }
+
+    /// Waits until the gate is open; `false` when that is not in time.
+    async fn wait(&self, deadline: Deadline) -> bool {
+        loop {
+            let held = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let time = held.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+            if time.is_zero() {
+                return !deadline.has_passed();
+            }
+            if !deadline.sleep(time).await {
+                return false;
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! *Filter*: is this request worth analysing?
+//!
+//! A request for a static asset is not. What decides is the extension of the path's last segment, but a name alone proves
+//! nothing: a method that changes things, an answer in an API's media type, or a page where an asset was asked for (web
+//! cache deception) keep the request, and so does an encoded separator, on which edge and origin may disagree.
+
+use std::collections::BTreeSet;
+
+use crate::transaction::Transaction;
+
+/// Extensions that at least three of six well-known lists of static assets agree on, and image, video and module formats
+/// younger than those lists. Documents and archives are not among them (an API may serve them), nor are JSON, XML and HTML.
+const DEFAULT_EXTENSIONS: &str = "css,js,map,mjs,png,jpg,jpeg,gif,svg,svgz,webp,avif,bmp,ico,tif,tiff,woff,woff2,ttf,otf,eot,\
+                                  mp3,mp4,webm,ogg,ogv,avi,wav,mov,mkv,flac,flv,swf";
+
+/// No listed extension is longer.
+const MAX_EXTENSION: usize = 16;
+
+/// Which requests are for static assets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticAssets {
+    extensions: BTreeSet<String>,
+    name: &'static str,
+}
+
+impl Default for StaticAssets {
+    fn default() -> Self {
+        Self { extensions: DEFAULT_EXTENSIONS.split(',').map(str::to_owned).collect(), name: "static-assets" }
+    }
+}
+
+impl StaticAssets {
+    /// Reads `STATIC_EXTENSIONS`: `css,js,png` is the whole list, `+pdf,-svg` edits the default one, `none` empties it.
+    ///
+    /// # Errors
+    /// In words, when the text is none of these.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.trim().eq_ignore_ascii_case("none") {
+            return Ok(Self { extensions: BTreeSet::new(), name: "none" });
+        }
+        let words: Vec<&str> = text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+        let edits = words.iter().filter(|word| word.starts_with(['+', '-'])).count();
+        if edits != 0 && edits != words.len() {
+            return Err("mixes a list (css,js) with edits (+pdf,-svg): use one of them".to_owned());
+        }
+        let mut extensions = if edits == 0 { BTreeSet::new() } else { Self::default().extensions };
+        for word in words {
+            let extension = word.trim_start_matches(['+', '-']).trim_start_matches('.').to_ascii_lowercase();
+            let valid = (1..=MAX_EXTENSION).contains(&extension.len()) && extension.bytes().all(|b| b.is_ascii_alphanumeric());
+            if !valid {
+                return Err(format!("has an extension that is not 1 to {MAX_EXTENSION} letters and digits"));
+            }
+            if word.starts_with('-') {
+                extensions.remove(&extension)
+            } else {
+                extensions.insert(extension)
+            };
+        }
+        Ok(Self { extensions, name: "static-assets-custom" })
+    }
+
+    /// What these rules are called in the transactions they let through.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether a request is for a static asset, so that it is not sent.
+    pub fn matches(&self, transaction: &Transaction<'_>) -> bool {
+        matches!(transaction.method, b"GET" | b"HEAD")
+            && self.has_extension(transaction.path())
+            && !transaction.content_type.is_some_and(|content_type| {
+                is_api(essence(content_type)) || is_html(essence(content_type)) && transaction.status.is_some_and(|s| s.starts_with(b"2"))
+            })
+    }
+
+    fn has_extension(&self, path: &[u8]) -> bool {
+        let segment = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        let name = segment.split(|b| *b == b';').next().unwrap_or_default();
+        let Some(dot) = memchr::memrchr(b'.', name) else { return false };
+        let extension = &name[dot + 1..];
+        let mut lower = [0; MAX_EXTENSION];
+        let Some(lower) = lower.get_mut(..extension.len()) else { return false };
+        lower.copy_from_slice(extension);
+        lower.make_ascii_lowercase();
+        std::str::from_utf8(lower).is_ok_and(|extension| self.extensions.contains(extension)) && !has_hidden_separator(segment)
+    }
+}
+
+/// An encoded slash, or a backslash in any form.
+fn has_hidden_separator(segment: &[u8]) -> bool {
+    segment.contains(&b'\\') || segment.windows(3).any(|escape| escape.eq_ignore_ascii_case(b"%2f") || escape.eq_ignore_ascii_case(b"%5c"))
+}
+
+/// The media type without its parameters.
+fn essence(content_type: &[u8]) -> &[u8] {
+    content_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii()
+}
+
+/// Whether a media type is one that APIs answer in.
+fn is_api(essence: &[u8]) -> bool {
+    let is = |name: &[u8]| essence.eq_ignore_ascii_case(name);
+    let ends = |suffix: &[u8]| essence.len().checked_sub(suffix.len()).is_some_and(|at| essence[at..].eq_ignore_ascii_case(suffix));
+    let has = |part: &[u8]| essence.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
+    has(b"json")
+        || (ends(b"/xml") || ends(b"+xml")) && !is(b"image/svg+xml")
+        || has(b"/grpc")
+        || has(b"graphql")
+        || has(b"protobuf")
+        || has(b"msgpack")
+        || ends(b"/cbor")
+        || ends(b"+cbor")
+        || is(b"application/x-www-form-urlencoded")
+        || is(b"multipart/form-data")
+        || is(b"text/event-stream")
+}
+
+fn is_html(essence: &[u8]) -> bool {
+    essence.eq_ignore_ascii_case(b"text/html")
+}

@@ -1,0 +1,133 @@
+//! *Ingest*: one object, from its bytes to the bridge. One thread reads, up to N posts are in flight, and the first row that
+//! was not accepted is known at any moment.
+
+use std::io::Read;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use futures_util::stream::{self, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, spawn_blocking};
+
+use crate::batch::Batch;
+use crate::bridge::{Session, Verdict};
+use crate::log::LogError;
+use crate::pipeline::{Batches, Rules, Summary};
+use crate::work::{ObjectRef, Work};
+
+/// How an object ended. The summary counts settled batches only.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Every row is accounted for.
+    Complete(Summary),
+    /// The rest, from this row on, is not delivered.
+    Rest {
+        /// The first row that was not accepted.
+        from_row: u64,
+        /// Why.
+        why: Why,
+        /// What was delivered before.
+        summary: Summary,
+    },
+}
+
+/// Why the rest of an object was not delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum Why {
+    /// The object's bytes.
+    #[error("{0}")]
+    Log(#[from] LogError),
+    /// The bridge or the token endpoint, for now.
+    #[error("{0}")]
+    Later(String),
+    /// The bridge or the token endpoint, until somebody changes something.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// The invocation's time was over.
+    #[error("the invocation's time was over")]
+    Deadline,
+    /// The reading thread.
+    #[error("reading failed: {0}")]
+    Reader(#[from] JoinError),
+}
+
+/// Delivers the rows of `work`, whose object's bytes are `bytes`, with at most `concurrency` posts in flight.
+pub async fn ingest(
+    work: &Work,
+    bytes: impl Read + Send + 'static,
+    rules: &Arc<Rules>,
+    session: &Session<'_>,
+    concurrency: usize,
+) -> Outcome {
+    let mut summary = Summary { distribution: None, ..Summary::default() };
+    let batches = Batches::new(work, bytes, rules.clone());
+    let (sender, mut receiver) = mpsc::channel(1);
+    let span = tracing::Span::current();
+    let reader = spawn_blocking(move || {
+        let _entered = span.enter();
+        for batch in batches {
+            if sender.blocking_send(batch).is_err() {
+                return; // nobody wants the rest in this invocation
+            }
+        }
+    });
+
+    let isolated = AtomicUsize::new(0);
+    let mut posts = stream::poll_fn(|context| receiver.poll_recv(context))
+        .map(|batch| async {
+            let batch = batch?;
+            let verdict = settle(&work.object, &batch, session, &isolated).await;
+            Ok::<_, LogError>((batch, verdict))
+        })
+        .buffered(concurrency.max(1));
+
+    let mut from_row = work.rows.start;
+    let why = loop {
+        let Some(next) = session.deadline().bound(posts.next()).await else { break Why::Deadline };
+        let refused = match next {
+            None => {
+                drop(posts);
+                // A reader that panicked must not look like one that reached the end.
+                break match reader.await {
+                    Ok(()) => return complete(work, summary),
+                    Err(panicked) => Why::Reader(panicked),
+                };
+            }
+            Some(Err(error)) => break Why::Log(error),
+            Some(Ok((batch, Verdict::Accepted))) => (batch, Vec::new()),
+            Some(Ok((batch, Verdict::Refused(refused)))) => (batch, refused),
+            Some(Ok((_, Verdict::Later { .. }))) if session.deadline().has_passed() => break Why::Deadline,
+            Some(Ok((_, Verdict::Later { why, .. }))) => break Why::Later(why),
+            Some(Ok((_, Verdict::Misconfigured(why)))) => break Why::Misconfigured(why),
+        };
+        let (batch, refused) = refused;
+        from_row = covered(&batch.rows, from_row);
+        summary.settle(&batch, refused);
+    };
+    name_distribution(work, &mut summary);
+    Outcome::Rest { from_row, why, summary }
+}
+
+/// A batch whose rows were all dropped is settled without a post.
+async fn settle(object: &ObjectRef, batch: &Batch, session: &Session<'_>, isolated: &AtomicUsize) -> Verdict {
+    if batch.marks.is_empty() { Verdict::Accepted } else { session.deliver(object, batch, isolated).await }
+}
+
+/// Batches tile the object in order, so the end of one is where the next must begin.
+fn covered(rows: &Range<u64>, from_row: u64) -> u64 {
+    debug_assert_eq!(rows.start, from_row, "batches tile the rows");
+    rows.end
+}
+
+fn complete(work: &Work, mut summary: Summary) -> Outcome {
+    debug_assert!(summary.counts.balance(), "{summary:?}");
+    name_distribution(work, &mut summary);
+    Outcome::Complete(summary)
+}
+
+fn name_distribution(work: &Work, summary: &mut Summary) {
+    if summary.distribution.is_none() {
+        summary.distribution = work.object.distribution().map(str::to_owned);
+    }
+}

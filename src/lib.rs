@@ -1,0 +1,41 @@
+//! **edgetap** is a passive tap for Amazon CloudFront: access logs in S3 become HTTP transactions at an API-protection bridge.
+//!
+//! ```text
+//!             ┌──────────── pure and synchronous: no AWS, HTTP, clock, environment ───────────┐
+//!  event ─▶ work ─▶ source ─▶ log ─▶ transaction ─▶ filter ─▶ wire ─▶ batch ─────────────────┼─▶ bridge ─▶ POST
+//!             └───────────────── pipeline: an iterator of batches ───────────────────────────┘     ▲ token
+//!             └───────────────── ingest: one thread reads, up to N posts in flight ────────────────┘
+//! ```
+//!
+//! Data moves one way. One row lives at a time, borrowed from the reader's buffer; only a [`batch::Batch`] is owned and
+//! crosses a thread. Back-pressure is the call stack: pulling the iterator pulls the inflater pulls the object.
+//!
+//! The modules stand in the order of that flow, and none imports one that stands below it.
+//!
+//! What holds everywhere: every row of every object is accounted for; bad input is a clear error and nothing is lost;
+//! secrets and log content stay out of log lines and errors.
+
+pub mod work;
+
+pub mod log;
+pub mod transaction;
+pub mod filter;
+pub mod wire;
+pub mod batch;
+pub mod pipeline;
+
+pub mod retry;
+pub mod aws;
+pub mod source;
+pub mod trust;
+pub mod secret;
+pub mod token;
+pub mod bridge;
+pub mod ingest;
+
+pub mod dotenv;
+pub mod config;
+pub mod telemetry;
+pub mod invocation;
+
+pub mod local_bridge;

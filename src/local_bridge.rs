@@ -1,0 +1,557 @@
+//! The embedded bridge: an OAuth token endpoint and `/api-transactions` on loopback, in process.
+//!
+//! One implementation for `edgetap demo`, `edgetap bridge` and the tests. It checks what it receives against the wire format
+//! with a decoder of its own, and misbehaves when told to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+/// Where tokens are to be had.
+pub const TOKEN_PATH: &str = "/auth/realms/cequence/protocol/openid-connect/token";
+/// Where transactions go.
+pub const EDGE_PATH: &str = "/api-transactions";
+
+const MAX_BODY: usize = 10_000_000;
+const MAX_TRANSACTIONS: usize = 250;
+
+/// Which of the two endpoints a request came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// The token endpoint.
+    Token,
+    /// The bridge.
+    Edge,
+}
+
+/// A request that has arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// As the how-manieth there, counted from 1.
+    pub number: u64,
+    /// With what body.
+    pub body: &'a [u8],
+}
+
+/// What the bridge does with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reaction {
+    /// What it should.
+    Normal,
+    /// It answers so, and does nothing else.
+    Answer {
+        /// The status.
+        status: u16,
+        /// Header fields.
+        headers: Vec<(&'static str, String)>,
+        /// The body.
+        body: String,
+    },
+    /// It closes the connection without an answer, having done nothing.
+    HangUp,
+    /// It does what it should, and closes the connection instead of answering.
+    NormalThenHangUp,
+}
+
+impl Reaction {
+    /// An answer of nothing but a status.
+    pub fn status(status: u16) -> Self {
+        Self::Answer { status, headers: Vec::new(), body: String::new() }
+    }
+}
+
+/// Decides what the bridge does with a request.
+pub type React = Arc<dyn Fn(Arrival<'_>) -> Reaction + Send + Sync>;
+/// Decides whether a bearer token is good, where the bridge's own tokens are not what is used.
+pub type Authorize = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+/// Is told of every batch accepted.
+pub type Watch = Arc<dyn Fn(&Received) + Send + Sync>;
+
+/// How the bridge behaves.
+#[derive(Clone)]
+pub struct Options {
+    /// The one client it knows.
+    pub client_id: String,
+    /// That client's secret.
+    pub client_secret: String,
+    /// How long its tokens live.
+    pub token_lifetime: Duration,
+    /// How long every answer takes.
+    pub delay: Duration,
+    /// What it does with a request.
+    pub react: React,
+    /// Who judges bearer tokens, when not the bridge itself.
+    pub authorize: Option<Authorize>,
+    /// Who is told of batches.
+    pub watch: Option<Watch>,
+    /// TLS, when it is to be spoken.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            client_id: "demo".to_owned(),
+            client_secret: random(),
+            token_lifetime: Duration::from_mins(30),
+            delay: Duration::ZERO,
+            react: Arc::new(|_| Reaction::Normal),
+            authorize: None,
+            watch: None,
+            tls: None,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("client_id", &self.client_id).field("delay", &self.delay).finish_non_exhaustive()
+    }
+}
+
+/// A batch that the bridge accepted.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Its `Idempotency-Key`.
+    pub key: String,
+    /// The body, as it came.
+    pub body: Bytes,
+    /// What is in it.
+    pub transactions: Vec<Transaction>,
+    /// Whether a batch of that key was accepted before.
+    pub repeated: bool,
+}
+
+/// How often what happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Tokens given.
+    pub tokens: u64,
+    /// Posts that arrived.
+    pub posts: u64,
+    /// Transactions accepted, repeated ones included.
+    pub transactions: u64,
+    /// Batches accepted again.
+    pub repeated: u64,
+    /// Posts that did not fit the wire format.
+    pub invalid: u64,
+}
+
+/// A bridge that runs until it is dropped.
+#[derive(Debug)]
+pub struct LocalBridge {
+    address: SocketAddr,
+    scheme: &'static str,
+    state: Arc<State>,
+    server: AbortHandle,
+}
+
+struct State {
+    options: Options,
+    tokens: Mutex<BTreeMap<String, Instant>>,
+    keys: Mutex<BTreeSet<String>>,
+    received: Mutex<Vec<Received>>,
+    tally: Mutex<Tally>,
+    numbers: [AtomicU64; 2],
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("options", &self.options).field("tally", &self.tally).finish_non_exhaustive()
+    }
+}
+
+impl LocalBridge {
+    /// Starts a bridge on an address of this machine; port 0 is any free one.
+    ///
+    /// # Errors
+    /// When the address is taken, or is not this machine's alone.
+    pub async fn start(address: SocketAddr, options: Options) -> io::Result<Self> {
+        if !address.ip().is_loopback() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the embedded bridge listens on loopback only (127.0.0.1 or [::1])"));
+        }
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let tls = options.tls.clone();
+        let state = Arc::new(State {
+            options,
+            tokens: Mutex::default(),
+            keys: Mutex::default(),
+            received: Mutex::default(),
+            tally: Mutex::default(),
+            numbers: Default::default(),
+        });
+        let (scheme, shared) = (if tls.is_some() { "https" } else { "http" }, state.clone());
+        let server = serve(listener, tls, move |request| respond(shared.clone(), request));
+        Ok(Self { address, scheme, state, server })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of its token endpoint.
+    pub fn token_url(&self) -> String {
+        format!("{}://{}{TOKEN_PATH}", self.scheme, self.address)
+    }
+
+    /// The URL of the bridge.
+    pub fn edge_url(&self) -> String {
+        format!("{}://{}{EDGE_PATH}", self.scheme, self.address)
+    }
+
+    /// The batches accepted so far, oldest first, while nobody watches them.
+    pub fn received(&self) -> Vec<Received> {
+        lock(&self.state.received).clone()
+    }
+
+    /// How often what happened so far.
+    pub fn tally(&self) -> Tally {
+        *lock(&self.state.tally)
+    }
+
+    /// Makes every token given so far invalid.
+    pub fn revoke_tokens(&self) {
+        lock(&self.state.tokens).clear();
+    }
+}
+
+impl Drop for LocalBridge {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Serves HTTP/1 and HTTP/2 until aborted. A handler that fails closes the connection without an answer.
+pub fn serve<F, R>(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, handler: F) -> AbortHandle
+where
+    F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
+    R: Future<Output = io::Result<Response<Full<Bytes>>>> + Send + 'static,
+{
+    let tls = tls.map(TlsAcceptor::from);
+    let accept = async move {
+        // Dropped with this task, it ends all connections.
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!("cannot accept a connection: {error}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let (tls, handler) = (tls.clone(), handler.clone());
+            connections.spawn(async move {
+                let http = auto::Builder::new(TokioExecutor::new());
+                let served = match tls {
+                    None => http.serve_connection(TokioIo::new(stream), service_fn(handler)).await,
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => http.serve_connection(TokioIo::new(stream), service_fn(handler)).await,
+                        Err(error) => Err(error.into()),
+                    },
+                };
+                if let Err(error) = served {
+                    tracing::debug!("a connection ended: {error}");
+                }
+            });
+        }
+    };
+    tokio::spawn(accept).abort_handle()
+}
+
+async fn respond(state: Arc<State>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+    let endpoint = match (request.method(), request.uri().path()) {
+        (&Method::POST, TOKEN_PATH) => Endpoint::Token,
+        (&Method::POST, EDGE_PATH) => Endpoint::Edge,
+        (_, TOKEN_PATH | EDGE_PATH) => return Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "POST only")),
+        _ => return Ok(plain(StatusCode::NOT_FOUND, "no such endpoint")),
+    };
+    let (parts, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+        return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, "more than 10,000,000 bytes"));
+    };
+    let body = body.to_bytes();
+    let number = state.numbers[endpoint as usize].fetch_add(1, Ordering::Relaxed) + 1;
+    if endpoint == Endpoint::Edge {
+        lock(&state.tally).posts += 1;
+    }
+    let reaction = (state.options.react)(Arrival { endpoint, number, body: &body });
+    tokio::time::sleep(state.options.delay).await;
+    if let Reaction::Answer { status, headers, body } = reaction {
+        let mut answer = Response::builder().status(status);
+        for (name, value) in headers {
+            answer = answer.header(name, value);
+        }
+        return answer.body(Full::from(body)).map_err(io::Error::other);
+    }
+    if reaction == Reaction::HangUp {
+        return Err(io::Error::other("told to hang up"));
+    }
+    let answer = match endpoint {
+        Endpoint::Token => give_token(&state, &parts.headers, &body),
+        Endpoint::Edge => accept(&state, &parts.headers, body).await,
+    };
+    if reaction == Reaction::NormalThenHangUp { Err(io::Error::other("told to hang up")) } else { Ok(answer) }
+}
+
+/// RFC 6749, 4.4.2, with either way of authenticating the client (2.3.1).
+fn give_token(state: &State, headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
+    let form: BTreeMap<_, _> = url::form_urlencoded::parse(body).into_owned().collect();
+    let field = |name: &str| form.get(name).cloned();
+    let (id, secret) = basic_credentials(headers).unwrap_or((field("client_id"), field("client_secret")));
+    let Options { client_id, client_secret, token_lifetime, .. } = &state.options;
+    if id.as_ref() != Some(client_id) || secret.as_ref() != Some(client_secret) {
+        return json_answer(StatusCode::UNAUTHORIZED, &json!({ "error": "invalid_client" }));
+    }
+    if form.get("grant_type").map(String::as_str) != Some("client_credentials") {
+        return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": "unsupported_grant_type" }));
+    }
+    let token = random();
+    lock(&state.tokens).insert(token.clone(), Instant::now() + *token_lifetime);
+    lock(&state.tally).tokens += 1;
+    json_answer(StatusCode::OK, &json!({ "access_token": token, "token_type": "Bearer", "expires_in": token_lifetime.as_secs() }))
+}
+
+/// Id and secret of HTTP Basic authentication, each form-encoded as RFC 6749 asks.
+fn basic_credentials(headers: &HeaderMap) -> Option<(Option<String>, Option<String>)> {
+    let encoded = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
+    let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    let (id, secret) = decoded.split_once(':')?;
+    let decode = |text: &str| url::form_urlencoded::parse(format!("v={text}").as_bytes()).next().map(|(_, value)| value.into_owned());
+    Some((decode(id), decode(secret)))
+}
+
+async fn accept(state: &State, headers: &HeaderMap, body: Bytes) -> Response<Full<Bytes>> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let bearer = text(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ").map(str::to_owned));
+    let authorized = match (bearer, &state.options.authorize) {
+        (None, _) => false,
+        (Some(bearer), Some(authorize)) => authorize(bearer).await,
+        (Some(bearer), None) => lock(&state.tokens).get(&bearer).is_some_and(|expiry| Instant::now() < *expiry),
+    };
+    if !authorized {
+        return plain(StatusCode::UNAUTHORIZED, "no valid bearer token");
+    }
+    let checked =
+        if text(CONTENT_TYPE).as_deref() == Some("application/json") { decode(&body) } else { Err("not application/json".to_owned()) };
+    let key = headers.get("Idempotency-Key").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (transactions, key) = match (checked, key) {
+        (Ok(transactions), Some(key)) => (transactions, key),
+        (checked, _) => {
+            lock(&state.tally).invalid += 1;
+            let problem = checked.err().unwrap_or_else(|| "no Idempotency-Key".to_owned());
+            tracing::warn!("a post does not fit the wire format: {problem}");
+            return plain(StatusCode::BAD_REQUEST, &problem);
+        }
+    };
+    let repeated = !lock(&state.keys).insert(key.clone());
+    {
+        let mut tally = lock(&state.tally);
+        tally.transactions += transactions.len() as u64;
+        tally.repeated += u64::from(repeated);
+    }
+    let received = Received { key, body, transactions, repeated };
+    match &state.options.watch {
+        Some(watch) => watch(&received),
+        None => lock(&state.received).push(received),
+    }
+    json_answer(StatusCode::OK, &json!({ "status": "accepted" }))
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    answer(status, "text/plain", text.to_owned())
+}
+
+fn json_answer(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> {
+    answer(status, "application/json", value.to_string())
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
+    answer
+}
+
+fn random() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A request body of the wire format, taken apart.
+///
+/// # Errors
+/// What is wrong with it, in words, without its content.
+pub fn decode(body: &[u8]) -> Result<Vec<Transaction>, String> {
+    let body: Body = serde_json::from_slice(body).map_err(|error| format!("{:?} error at byte {}", error.classify(), error.column()))?;
+    if body.data.is_empty() || body.data.len() > MAX_TRANSACTIONS {
+        return Err(format!("{} transactions: 1 to {MAX_TRANSACTIONS} are allowed", body.data.len()));
+    }
+    for (index, transaction) in body.data.iter().enumerate() {
+        transaction.check().map_err(|problem| format!("transaction {index}: {problem}"))?;
+    }
+    Ok(body.data)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    data: Vec<Transaction>,
+}
+
+/// A transaction of the wire format.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(missing_docs)] // the names are those of docs/wire-format.md
+pub struct Transaction {
+    pub timestamp: String,
+    pub version: String,
+    pub transaction_id: String,
+    pub request: RequestPart,
+    pub response: ResponsePart,
+    pub txn_meta_data: MetaData,
+}
+
+/// Its request.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub struct RequestPart {
+    pub http_scheme: Option<String>,
+    pub http_version: Option<String>,
+    pub http_method: String,
+    pub uri_query_fragment: String,
+    pub host: Option<String>,
+    pub connection: Connection,
+    pub headers: Vec<String>,
+    pub body: BodyPart,
+}
+
+/// Its connection.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub struct Connection {
+    pub connection_ip: String,
+    pub connection_port: Option<u16>,
+    pub server_ip: String,
+    pub server_port: u16,
+}
+
+/// A body, of which only the length is known.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct BodyPart {
+    pub length: u64,
+    pub data: String,
+}
+
+/// Its response.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub struct ResponsePart {
+    pub status_code: Option<String>,
+    pub headers: Vec<String>,
+    pub body: BodyPart,
+}
+
+/// Where it comes from.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct MetaData {
+    pub source_info: SourceInfo,
+    pub filter_info: FilterInfo,
+}
+
+/// Which tap saw it where.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct SourceInfo {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub version: String,
+    pub pool_id: Option<String>,
+    pub instance_id: Option<String>,
+}
+
+/// Which filter let it through.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct FilterInfo {
+    pub filter_name: String,
+}
+
+impl Transaction {
+    /// The value of a request header field, decoded.
+    pub fn request_header(&self, name: &str) -> Option<Vec<u8>> {
+        header(&self.request.headers, name)
+    }
+
+    /// The value of a response header field, decoded.
+    pub fn response_header(&self, name: &str) -> Option<Vec<u8>> {
+        header(&self.response.headers, name)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let seconds = self
+            .timestamp
+            .split_once('.')
+            .is_some_and(|(whole, decimals)| decimals.len() == 3 && decimals.parse::<u16>().is_ok() && whole.parse::<i64>().is_ok());
+        let status = self.response.status_code.as_deref().unwrap_or("0");
+        let headers = self.request.headers.iter().chain(&self.response.headers);
+        let mut values = headers.map(|field| field.split_once(':').map(|(_, value)| STANDARD.decode(value)));
+        match () {
+            () if !seconds => Err("timestamp is not seconds with three decimals"),
+            () if self.version != "1.0" => Err("version is not 1.0"),
+            () if self.transaction_id.is_empty() => Err("transaction-id is empty"),
+            () if self.request.http_method.is_empty() => Err("http-method is empty"),
+            () if self.request.uri_query_fragment.is_empty() => Err("uri-query-fragment is empty"),
+            () if !self.request.uri_query_fragment.bytes().all(|b| b.is_ascii_graphic()) => {
+                Err("uri-query-fragment has bytes that are not visible ASCII")
+            }
+            () if self.request.connection.connection_ip.is_empty() => Err("connection-ip is empty"),
+            () if !status.bytes().all(|b| b.is_ascii_digit()) => Err("status-code is not digits"),
+            () if !values.all(|value| matches!(value, Some(Ok(_)))) => Err("a header is not Name:base64"),
+            () => Ok(()),
+        }
+    }
+}
+
+fn header(fields: &[String], name: &str) -> Option<Vec<u8>> {
+    let (_, value) = fields.iter().filter_map(|field| field.split_once(':')).find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+    STANDARD.decode(value).ok()
+}

@@ -1,0 +1,148 @@
+//! *Fields*: the names of CloudFront's columns, and where each stands in the object at hand.
+//!
+//! Names and meanings: Amazon CloudFront Developer Guide, "Configure standard logging (v2)" and "Standard logging (legacy)".
+
+/// Declares [`Field`] once, with CloudFront's own names.
+macro_rules! fields {
+    ($($variant:ident $name:literal,)*) => {
+        /// A column that edgetap uses. Others are read over.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Field {
+            $(#[doc = concat!("`", $name, "`")] $variant,)*
+        }
+
+        impl Field {
+            /// Every field, the 33 legacy ones first and in their order.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// CloudFront's name of the field.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+fields! {
+    Date "date",
+    Time "time",
+    EdgeLocation "x-edge-location",
+    ScBytes "sc-bytes",
+    ClientIp "c-ip",
+    Method "cs-method",
+    DistributionDomain "cs(Host)",
+    UriStem "cs-uri-stem",
+    Status "sc-status",
+    Referer "cs(Referer)",
+    UserAgent "cs(User-Agent)",
+    UriQuery "cs-uri-query",
+    Cookie "cs(Cookie)",
+    ResultType "x-edge-result-type",
+    RequestId "x-edge-request-id",
+    HostHeader "x-host-header",
+    Protocol "cs-protocol",
+    CsBytes "cs-bytes",
+    TimeTaken "time-taken",
+    XForwardedFor "x-forwarded-for",
+    SslProtocol "ssl-protocol",
+    SslCipher "ssl-cipher",
+    ResponseResultType "x-edge-response-result-type",
+    ProtocolVersion "cs-protocol-version",
+    FleStatus "fle-status",
+    FleEncryptedFields "fle-encrypted-fields",
+    ClientPort "c-port",
+    TimeToFirstByte "time-to-first-byte",
+    DetailedResultType "x-edge-detailed-result-type",
+    ContentType "sc-content-type",
+    ContentLength "sc-content-len",
+    RangeStart "sc-range-start",
+    RangeEnd "sc-range-end",
+    Timestamp "timestamp",
+    TimestampMs "timestamp(ms)",
+    DistributionId "DistributionId",
+}
+
+/// How many columns a legacy log had at any time; fields were only ever appended.
+const LEGACY_WIDTHS: [usize; 8] = [12, 15, 18, 19, 23, 24, 26, 33];
+
+/// A column that is not in this log.
+const ABSENT: u32 = u32::MAX;
+
+/// Where each field stands, resolved once per `#Fields` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    indices: [u32; Field::ALL.len()],
+}
+
+impl Columns {
+    /// The columns that a `#Fields` line names, in its order. Names are matched without regard to case; of two columns of
+    /// one name the first counts.
+    pub fn from_names<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut columns = Self { indices: [ABSENT; Field::ALL.len()] };
+        for (index, name) in (0..ABSENT).zip(names) {
+            let known = Field::ALL.iter().find(|field| field.name().as_bytes().eq_ignore_ascii_case(name));
+            if let Some(&field) = known
+                && columns.indices[field as usize] == ABSENT
+            {
+                columns.indices[field as usize] = index;
+            }
+        }
+        columns
+    }
+
+    /// The columns of a legacy log without a header, by their number.
+    pub fn from_legacy_width(width: usize) -> Option<Self> {
+        LEGACY_WIDTHS.contains(&width).then(|| Self::from_names(Field::ALL[..width].iter().map(|field| field.name().as_bytes())))
+    }
+
+    /// The index of a field's column.
+    #[inline]
+    pub fn index(&self, field: Field) -> Option<usize> {
+        let index = self.indices[field as usize];
+        (index != ABSENT).then_some(index as usize)
+    }
+
+    /// What a transaction must have and these columns do not: a method, a path, a client address, a time.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let has = |field| self.index(field).is_some();
+        let mut missing: Vec<_> =
+            [Field::Method, Field::UriStem, Field::ClientIp].into_iter().filter(|&field| !has(field)).map(Field::name).collect();
+        if !(has(Field::TimestampMs) || has(Field::Timestamp) || has(Field::Date) && has(Field::Time)) {
+            missing.push("date and time, or timestamp(ms)");
+        }
+        missing
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn names(line: &str) -> Columns {
+        Columns::from_names(line.split(' ').map(str::as_bytes))
+    }
+
+    #[test]
+    fn names_are_matched_in_any_order_and_case_and_strangers_are_passed_over() {
+        let columns = names("X-Edge-Something CS-METHOD distributionid Timestamp(MS) cs-method");
+        assert_eq!(columns.index(Field::Method), Some(1));
+        assert_eq!(columns.index(Field::DistributionId), Some(2));
+        assert_eq!(columns.index(Field::TimestampMs), Some(3));
+        assert_eq!(columns.index(Field::Date), None);
+    }
+
+    #[test]
+    fn a_legacy_width_is_a_prefix_of_the_33_columns() {
+        assert_eq!(Columns::from_legacy_width(33).unwrap().index(Field::RangeEnd), Some(32));
+        assert_eq!(Columns::from_legacy_width(24).unwrap().index(Field::ProtocolVersion), Some(23));
+        assert_eq!(Columns::from_legacy_width(24).unwrap().index(Field::FleStatus), None);
+        assert_eq!(Columns::from_legacy_width(17), None);
+    }
+
+    #[test]
+    fn what_a_transaction_must_have_is_named_when_it_is_missing() {
+        assert_eq!(names("timestamp(ms) c-ip cs-method cs-uri-stem").missing(), Vec::<&str>::new());
+        assert_eq!(names("date c-ip cs-method").missing(), ["cs-uri-stem", "date and time, or timestamp(ms)"]);
+    }
+}

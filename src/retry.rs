@@ -1,0 +1,130 @@
+//! How long to keep trying: the [`Deadline`] of an invocation, the [`Backoff`] between attempts, and what `Retry-After` says.
+
+use std::time::{Duration, SystemTime};
+
+use retry_policies::policies::ExponentialBackoff;
+use retry_policies::{Jitter, RetryDecision, RetryPolicy};
+use tokio::time::Instant;
+
+/// The instant by which an invocation must be over; at a terminal there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// No deadline.
+    pub const NEVER: Self = Self(None);
+
+    /// A deadline that much from now. Zero is a deadline that has passed.
+    pub fn after(time_left: Duration) -> Self {
+        Self(Instant::now().checked_add(time_left))
+    }
+
+    /// The time left; zero when it has passed, `Duration::MAX` when there is no deadline.
+    pub fn time_left(&self) -> Duration {
+        self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether there is no time left.
+    pub fn has_passed(&self) -> bool {
+        self.time_left().is_zero()
+    }
+
+    /// Waits, unless the deadline would pass meanwhile: then it returns at once, with `false`.
+    pub async fn sleep(&self, time: Duration) -> bool {
+        if time >= self.time_left() {
+            return false;
+        }
+        tokio::time::sleep(time).await;
+        true
+    }
+
+    /// Awaits what must come in time; `None` when it did not.
+    pub async fn bound<T>(&self, task: impl Future<Output = T>) -> Option<T> {
+        match self.0 {
+            Some(at) => tokio::time::timeout_at(at, task).await.ok(),
+            None => Some(task.await),
+        }
+    }
+}
+
+/// Exponential back-off with full jitter: before attempt *n* + 1, between zero and `base` × 2ⁿ, at most `cap`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The longest first wait.
+    pub base: Duration,
+    /// The longest wait.
+    pub cap: Duration,
+    /// Attempts in all, the first included.
+    pub attempts: u32,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { base: Duration::from_millis(200), cap: Duration::from_secs(20), attempts: 5 }
+    }
+}
+
+impl Backoff {
+    /// How long to wait after that many failed attempts; `None` when they were enough.
+    pub fn wait(&self, failed: u32) -> Option<Duration> {
+        let policy = ExponentialBackoff::builder()
+            .retry_bounds(self.base, self.cap)
+            .jitter(Jitter::Full)
+            .build_with_max_retries(self.attempts.saturating_sub(1));
+        let now = SystemTime::now();
+        match policy.should_retry(now, failed.saturating_sub(1)) {
+            // Zero when the clock was put forward meanwhile.
+            RetryDecision::Retry { execute_after } => Some(execute_after.duration_since(now).unwrap_or(Duration::ZERO)),
+            RetryDecision::DoNotRetry => None,
+        }
+    }
+}
+
+/// What a `Retry-After` field says (RFC 9110, 10.2.3): seconds, or an HTTP date. `None` when it says neither.
+pub fn retry_after(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    // A date that has passed asks for no wait.
+    Some(date.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_stays_within_its_bounds_and_ends() {
+        let backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_millis(300), attempts: 4 };
+        for _ in 0..200 {
+            for (failed, longest) in [(1, 100), (2, 200), (3, 300)] {
+                assert!(backoff.wait(failed).is_some_and(|wait| wait <= Duration::from_millis(longest + 5)), "after {failed}");
+            }
+            assert_eq!(backoff.wait(4), None);
+        }
+        let waits: std::collections::BTreeSet<_> = (0..50).filter_map(|_| backoff.wait(3)).collect();
+        assert!(waits.len() > 10, "jitter");
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let in_a_minute = httpdate::fmt_http_date(SystemTime::now() + Duration::from_mins(1));
+        assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
+        assert!(retry_after(&in_a_minute).is_some_and(|wait| (58..=60).contains(&wait.as_secs())));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        for nonsense in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
+            assert_eq!(retry_after(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_deadline_in_the_past_leaves_no_time() {
+        let past = Deadline::after(Duration::ZERO);
+        assert!(past.has_passed());
+        assert!(!past.sleep(Duration::ZERO).await);
+        assert_eq!(past.bound(std::future::pending::<()>()).await, None);
+        assert!(!Deadline::NEVER.has_passed());
+    }
+}

@@ -1,0 +1,273 @@
+//! *Source*: an object → its bytes, as `impl Read`. From S3 by ranges, so that a slow bridge never holds a connection to S3
+//! open, every one under `If-Match`, so that all of them are of one version; or from a local file.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use bytes::{Buf as _, Bytes};
+use thiserror::Error;
+use tokio::runtime::Handle;
+
+use crate::retry::Backoff;
+use crate::work::ObjectRef;
+
+/// Of an object so much is fetched at a time, and held. 4 MiB.
+const RANGE: u64 = 4 << 20;
+
+/// Why an object cannot be opened. The text names the object, and what to do.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// There is no such object (any more).
+    #[error("{object} does not exist")]
+    NotFound {
+        /// Which object.
+        object: ObjectRef,
+    },
+    /// It may not be read.
+    #[error("{object} may not be read ({reason}): the role needs s3:GetObject on it, and kms:Decrypt on the key where the bucket uses one")]
+    Forbidden {
+        /// Which object.
+        object: ObjectRef,
+        /// What S3 says.
+        reason: String,
+    },
+    /// Anything else.
+    #[error("{object} cannot be read: {reason}")]
+    Unavailable {
+        /// Which object.
+        object: ObjectRef,
+        /// What the SDK or the system says.
+        reason: String,
+    },
+}
+
+/// Access to objects in S3.
+#[derive(Clone, Debug)]
+pub struct S3 {
+    client: Client,
+    backoff: Backoff,
+}
+
+/// An object that is open.
+pub struct Opened {
+    /// Which one; its entity tag is that of the version being read.
+    pub object: ObjectRef,
+    /// How many bytes it has, where that is known.
+    pub size: Option<u64>,
+    /// They.
+    pub bytes: Box<dyn Read + Send>,
+}
+
+impl Opened {
+    /// Opens a local file.
+    ///
+    /// # Errors
+    /// When the system does not open it.
+    pub fn file(path: &Path) -> Result<Self, SourceError> {
+        let object = ObjectRef::local(path.to_string_lossy());
+        let open = || -> io::Result<_> {
+            let file = File::open(path)?;
+            let size = Some(file.metadata()?).filter(std::fs::Metadata::is_file).map(|file| file.len());
+            Ok((file, size))
+        };
+        match open() {
+            Ok((file, size)) => Ok(Self { object, size, bytes: Box::new(file) }),
+            Err(error) => Err(SourceError::Unavailable { object, reason: error.to_string() }),
+        }
+    }
+
+    /// The standard input.
+    pub fn stdin() -> Self {
+        Self { object: ObjectRef::local("-"), size: None, bytes: Box::new(io::stdin()) }
+    }
+}
+
+impl S3 {
+    /// A client for S3.
+    pub fn new(config: &SdkConfig, backoff: Backoff) -> Self {
+        Self { client: Client::new(config), backoff }
+    }
+
+    /// Opens an object: fetches its first range, by which its version is fixed. Reading on must be done on a thread that
+    /// may block, while the runtime that is current here runs.
+    ///
+    /// # Errors
+    /// When S3 does not give the object.
+    pub async fn open(&self, object: &ObjectRef) -> Result<Opened, SourceError> {
+        let first = self.first_range(object).await?;
+        let object = ObjectRef { etag: first.etag, ..object.clone() };
+        let reader = RangeReader {
+            s3: self.clone(),
+            object: object.clone(),
+            offset: first.bytes.len() as u64,
+            chunk: first.bytes,
+            size: first.size,
+            runtime: Handle::current(),
+        };
+        Ok(Opened { object, size: Some(first.size), bytes: Box::new(reader) })
+    }
+
+    async fn first_range(&self, object: &ObjectRef) -> Result<Range, SourceError> {
+        let (mut object, mut failed) = (object.clone(), 0);
+        loop {
+            match self.get(&object, 0).await {
+                Ok(range) => return Ok(range),
+                Err(GetError::Changed) if object.etag.is_some() => {
+                    tracing::warn!(%object, "the object has changed since its event: reading what is there");
+                    object.etag = None;
+                }
+                Err(GetError::Changed) => return Err(changed(&object)),
+                Err(GetError::Empty) => return Ok(Range { bytes: Bytes::new(), size: 0, etag: object.etag }),
+                Err(GetError::Final(error)) => return Err(error),
+                Err(GetError::Broken(reason)) => {
+                    failed += 1;
+                    let Some(wait) = self.backoff.wait(failed) else {
+                        return Err(SourceError::Unavailable { object, reason });
+                    };
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// One ranged GET, from `offset` on.
+    async fn get(&self, object: &ObjectRef, offset: u64) -> Result<Range, GetError> {
+        let mut answer = self
+            .client
+            .get_object()
+            .bucket(&object.bucket)
+            .key(&object.key)
+            .range(format!("bytes={offset}-{}", offset + RANGE - 1))
+            .set_if_match(object.etag.as_ref().map(|etag| format!("\"{etag}\"")))
+            .send()
+            .await
+            .map_err(|error| refusal(object, error))?;
+        let size: Option<u64> = answer.content_range().and_then(|range| range.rsplit_once('/')).and_then(|(_, size)| size.parse().ok());
+        let Some(size) = size else {
+            let reason = "S3 answered a range request without Content-Range".to_owned();
+            return Err(GetError::Final(SourceError::Unavailable { object: object.clone(), reason }));
+        };
+        let etag = answer.e_tag().map(|etag| etag.trim_matches('"').to_owned());
+        let expected = usize::try_from(RANGE.min(size.saturating_sub(offset))).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(expected);
+        loop {
+            match answer.body.try_next().await {
+                Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+                Ok(None) => break,
+                // What came is good: the next GET goes on behind it.
+                Err(_) if !bytes.is_empty() => break,
+                Err(error) => return Err(GetError::Broken(DisplayErrorContext(error).to_string())),
+            }
+        }
+        if bytes.is_empty() || bytes.len() > expected {
+            return Err(GetError::Broken(format!("S3 sent {} bytes where {expected} were due", bytes.len())));
+        }
+        Ok(Range { bytes: bytes.into(), size, etag })
+    }
+
+    /// The objects below a prefix, in S3's order, without folder markers and empty ones.
+    ///
+    /// # Errors
+    /// When S3 does not list them.
+    pub async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<(ObjectRef, u64)>, SourceError> {
+        let mut pages = self.client.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| SourceError::Unavailable {
+                object: ObjectRef { bucket: bucket.to_owned(), key: prefix.to_owned(), etag: None },
+                reason: DisplayErrorContext(error).to_string(),
+            })?;
+            for listed in page.contents() {
+                let (Some(key), size) = (listed.key(), listed.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0)) else {
+                    continue;
+                };
+                if size > 0 && !key.ends_with('/') {
+                    found.push((ObjectRef { bucket: bucket.to_owned(), key: key.to_owned(), etag: None }, size));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What one GET brought.
+struct Range {
+    bytes: Bytes,
+    /// Of the whole object.
+    size: u64,
+    etag: Option<String>,
+}
+
+enum GetError {
+    /// The object has no bytes: no range of it can be had (416).
+    Empty,
+    /// Another version of the object is there (412).
+    Changed,
+    /// The transfer broke off.
+    Broken(String),
+    /// S3 says no; the SDK tried again where that was worth it.
+    Final(SourceError),
+}
+
+fn refusal(object: &ObjectRef, error: SdkError<GetObjectError>) -> GetError {
+    let status = error.raw_response().map_or(0, |answer| answer.status().as_u16());
+    let code = error.code().unwrap_or_default().to_owned();
+    let object = object.clone();
+    GetError::Final(match status {
+        416 => return GetError::Empty,
+        404 => SourceError::NotFound { object },
+        403 => SourceError::Forbidden { object, reason: code },
+        412 => return GetError::Changed,
+        _ => SourceError::Unavailable { object, reason: DisplayErrorContext(error).to_string() },
+    })
+}
+
+fn changed(object: &ObjectRef) -> SourceError {
+    SourceError::Unavailable { object: object.clone(), reason: "it was replaced by another version meanwhile".to_owned() }
+}
+
+/// Reads an object range by range.
+struct RangeReader {
+    s3: S3,
+    object: ObjectRef,
+    /// Where the next range begins.
+    offset: u64,
+    /// What is left of this one.
+    chunk: Bytes,
+    size: u64,
+    runtime: Handle,
+}
+
+impl Read for RangeReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut failed = 0;
+        while self.chunk.is_empty() {
+            if self.offset >= self.size {
+                return Ok(0);
+            }
+            match self.runtime.block_on(self.s3.get(&self.object, self.offset)) {
+                Ok(range) => {
+                    self.offset += range.bytes.len() as u64;
+                    self.chunk = range.bytes;
+                }
+                Err(GetError::Empty) => return Err(io::Error::other("the object is shorter than S3 said before")),
+                Err(GetError::Changed) => return Err(io::Error::other(changed(&self.object))),
+                Err(GetError::Final(error)) => return Err(io::Error::other(error)),
+                Err(GetError::Broken(reason)) => {
+                    failed += 1;
+                    let Some(wait) = self.s3.backoff.wait(failed) else { return Err(io::Error::other(reason)) };
+                    std::thread::sleep(wait.min(Duration::from_secs(5)));
+                }
+            }
+        }
+        let read = buf.len().min(self.chunk.len());
+        self.chunk.copy_to_slice(&mut buf[..read]);
+        Ok(read)
+    }
+}

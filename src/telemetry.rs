@@ -1,0 +1,113 @@
+//! Log lines: JSON in Lambda, for people at a terminal.
+//!
+//! Only edgetap's own lines follow `LOG_LEVEL`. What libraries say is let through from WARN on: at lower levels some of them
+//! show requests and answers, and with them secrets.
+
+use std::fmt;
+use std::io::Write as _;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+
+/// For Lambda: one JSON object a line, with `timestamp` (RFC 3339), `level`, `message`, the event's fields and those of the
+/// spans around it, `requestId` among them.
+pub fn json<W>(level: Level, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    tracing_subscriber::registry().with(JsonLines { writer }.with_filter(own_lines(level)))
+}
+
+/// For a terminal: short lines on stderr.
+pub fn terminal(level: Level) -> impl Subscriber + Send + Sync {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time().with_target(false);
+    tracing_subscriber::registry().with(lines.with_filter(own_lines(level)))
+}
+
+fn own_lines(level: Level) -> Targets {
+    let own = LevelFilter::from_level(level);
+    let runtime_span = ("lambda_runtime::layers", LevelFilter::INFO); // its spans carry the request id
+    Targets::new().with_default(LevelFilter::WARN.min(own)).with_targets([("edgetap", own), ("bootstrap", own), runtime_span])
+}
+
+struct JsonLines<W> {
+    writer: W,
+}
+
+impl<S, W> Layer<S> for JsonLines<W>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'w> MakeWriter<'w> + 'static,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut line = Map::new();
+        line.insert("timestamp".to_owned(), format!("{:.3}", Timestamp::now()).into());
+        line.insert("level".to_owned(), event.metadata().level().as_str().into());
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        line.insert("message".to_owned(), fields.0.remove("message").unwrap_or_else(|| "".into()));
+        for span in context.event_scope(event).into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
+            if let Some(fields) = span.extensions().get::<Fields>() {
+                line.extend(fields.0.clone());
+            }
+        }
+        line.extend(fields.0);
+        let mut bytes = Value::Object(line).to_string().into_bytes();
+        bytes.push(b'\n');
+        if let Err(error) = self.writer.make_writer_for(event.metadata()).write_all(&bytes) {
+            // There is nowhere else to say it.
+            eprintln!("a log line could not be written: {error}");
+        }
+    }
+}
+
+/// The fields of an event or a span, as JSON.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn insert(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.insert(field, format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.insert(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.insert(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.insert(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.insert(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.insert(field, value);
+    }
+}

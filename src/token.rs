@@ -1,0 +1,334 @@
+//! *Token*: OAuth 2.0 client credentials (RFC 6749, 4.4), one token for the process.
+//!
+//! The token is fetched when it is first wanted, renewed ahead of its expiry, and dropped when the bridge answers 401. One
+//! request is made however many tasks want it. Expiry is judged by the wall clock too: a Lambda process is frozen between
+//! invocations, and its monotonic clock may stand still meanwhile.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use oauth2::basic::{BasicClient, BasicErrorResponseType};
+use oauth2::{
+    AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, RequestTokenError, TokenResponse as _, TokenUrl, basic::BasicTokenType,
+};
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use secrecy::{ExposeSecret as _, SecretString};
+use thiserror::Error;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::retry::{Backoff, Deadline, retry_after};
+use crate::secret::{Credentials, SecretError, SecretSource};
+use crate::trust::Trust;
+
+/// The lifetime of a token whose answer does not tell it (RFC 6749, 5.1 makes `expires_in` optional).
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
+/// However long a token is said to live, it is renewed after a day.
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
+/// One request to the token endpoint may take so long.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How the client authenticates to the token endpoint (OpenID Connect Core 1.0, 9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// `client_secret_post`: id and secret in the request's body.
+    #[default]
+    Post,
+    /// `client_secret_basic`: id and secret in the `Authorization` field.
+    Basic,
+}
+
+/// Why there is no token. The text names the endpoint and the client's id, never the secret.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum TokenError {
+    /// It may pass.
+    #[error("no token for now: {reason}")]
+    Later {
+        /// What happened.
+        reason: String,
+        /// How long the endpoint asks to wait.
+        after: Option<Duration>,
+    },
+    /// It will not pass by itself.
+    #[error("no token: {0}")]
+    Misconfigured(String),
+}
+
+/// A bearer token (RFC 6750).
+#[derive(Debug)]
+pub struct Token {
+    bearer: SecretString,
+    renewal: Moment,
+    expiry: Moment,
+}
+
+/// An instant by both clocks: it has come when either says so.
+#[derive(Clone, Copy, Debug)]
+struct Moment(Instant, SystemTime);
+
+impl Moment {
+    fn after(time: Duration) -> Self {
+        Self(Instant::now() + time, SystemTime::now() + time)
+    }
+
+    fn has_come(&self) -> bool {
+        Instant::now() >= self.0 || SystemTime::now() >= self.1
+    }
+}
+
+impl Token {
+    fn new(bearer: String, lifetime: Duration) -> Self {
+        Self {
+            bearer: bearer.into(),
+            renewal: Moment::after(lifetime.saturating_sub(renewal_margin(lifetime))),
+            expiry: Moment::after(lifetime),
+        }
+    }
+
+    /// The value of an `Authorization` field. Keep it out of logs.
+    pub fn authorization(&self) -> String {
+        format!("Bearer {}", self.bearer.expose_secret())
+    }
+}
+
+/// How long before its expiry a token is renewed: 60 seconds or a tenth of its lifetime, whichever is longer, but never more
+/// than half of it.
+fn renewal_margin(lifetime: Duration) -> Duration {
+    (lifetime / 10).max(Duration::from_mins(1)).min(lifetime / 2)
+}
+
+/// The process's one source of tokens.
+#[derive(Debug)]
+pub struct TokenSource {
+    http: reqwest::Client,
+    endpoint: Url,
+    method: AuthMethod,
+    secret: SecretSource,
+    trust: Arc<Trust>,
+    backoff: Backoff,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    credentials: Option<Credentials>,
+    token: Option<Arc<Token>>,
+}
+
+/// What one request to the token endpoint came to, when not to a token.
+enum Failure {
+    InvalidClient,
+    Error(TokenError),
+}
+
+impl TokenSource {
+    /// Tokens from `endpoint`, for the credentials of `secret`. Nothing is asked of the network yet.
+    pub fn new(
+        http: reqwest::Client,
+        endpoint: Url,
+        method: AuthMethod,
+        secret: SecretSource,
+        trust: Arc<Trust>,
+        backoff: Backoff,
+    ) -> Self {
+        Self { http, endpoint, method, secret, trust, backoff, state: Mutex::default() }
+    }
+
+    /// The token, fetched or renewed when need be.
+    ///
+    /// # Errors
+    /// When there is none, in time or at all.
+    pub async fn token(&self, deadline: Deadline) -> Result<Arc<Token>, TokenError> {
+        let late = || TokenError::Later { reason: "the invocation's time is over".to_owned(), after: None };
+        deadline.bound(self.token_unbounded(deadline)).await.ok_or_else(late)?
+    }
+
+    /// Drops a token that the bridge did not accept, unless another has taken its place.
+    pub async fn discard(&self, refused: &Arc<Token>) {
+        let mut state = self.state.lock().await;
+        state.token.take_if(|token| Arc::ptr_eq(token, refused));
+    }
+
+    /// Holding the lock makes it one request, however many tasks want the token.
+    async fn token_unbounded(&self, deadline: Deadline) -> Result<Arc<Token>, TokenError> {
+        let mut state = self.state.lock().await;
+        if let Some(token) = state.token.as_ref().filter(|token| !token.renewal.has_come()) {
+            return Ok(token.clone());
+        }
+        match self.fetch(&mut state.credentials, deadline).await {
+            Ok(token) => Ok(state.token.insert(Arc::new(token)).clone()),
+            // A token that could not be renewed ahead of time is still good until its time.
+            Err(error @ TokenError::Later { .. }) => state.token.as_ref().filter(|token| !token.expiry.has_come()).cloned().ok_or(error),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn fetch(&self, credentials: &mut Option<Credentials>, deadline: Deadline) -> Result<Token, TokenError> {
+        let known = match credentials.take() {
+            Some(known) => known,
+            None => self.read_secret().await?,
+        };
+        match self.request_with_retries(&known, deadline).await {
+            Err(Failure::InvalidClient) => {}
+            Err(Failure::Error(error)) => {
+                *credentials = Some(known);
+                return Err(error);
+            }
+            Ok(token) => {
+                *credentials = Some(known);
+                return Ok(token);
+            }
+        }
+        // The secret may have been rotated: it is read once more, and forgotten when that does not help.
+        let read = self.read_secret().await?;
+        let rotated = read.client_id != known.client_id || read.client_secret.expose_secret() != known.client_secret.expose_secret();
+        if !rotated {
+            return Err(self.invalid_client(&known));
+        }
+        match self.request_with_retries(&read, deadline).await {
+            Ok(token) => {
+                *credentials = Some(read);
+                Ok(token)
+            }
+            Err(Failure::InvalidClient) => Err(self.invalid_client(&read)),
+            Err(Failure::Error(error)) => Err(error),
+        }
+    }
+
+    async fn read_secret(&self) -> Result<Credentials, TokenError> {
+        let credentials = self.secret.read().await.map_err(|error| match error {
+            SecretError::Unavailable { .. } => TokenError::Later { reason: error.to_string(), after: None },
+            SecretError::Refused { .. } | SecretError::Malformed { .. } => TokenError::Misconfigured(error.to_string()),
+        })?;
+        if let Some(pem) = &credentials.bridge_ca {
+            self.trust.set_own(pem).map_err(|error| TokenError::Misconfigured(format!("bridge_ca in the secret {error}")))?;
+        }
+        Ok(credentials)
+    }
+
+    fn invalid_client(&self, credentials: &Credentials) -> TokenError {
+        TokenError::Misconfigured(format!(
+            "{} does not accept the secret of client {:?} (invalid_client): check the client's id and secret, and BRIDGE_AUTH_METHOD",
+            self.endpoint, credentials.client_id
+        ))
+    }
+
+    async fn request_with_retries(&self, credentials: &Credentials, deadline: Deadline) -> Result<Token, Failure> {
+        let mut failed = 0;
+        loop {
+            let error = match self.request(credentials).await {
+                Err(Failure::Error(error @ TokenError::Later { .. })) => error,
+                other => return other,
+            };
+            failed += 1;
+            let after = if let TokenError::Later { after, .. } = &error { *after } else { None };
+            let wait = self.backoff.wait(failed).map(|wait| wait.max(after.unwrap_or_default()));
+            match wait {
+                Some(wait) if deadline.sleep(wait).await => tracing::debug!(failed, "asking for a token again: {error}"),
+                _ => return Err(Failure::Error(error)),
+            }
+        }
+    }
+
+    async fn request(&self, credentials: &Credentials) -> Result<Token, Failure> {
+        let client = BasicClient::new(ClientId::new(credentials.client_id.clone()))
+            .set_client_secret(ClientSecret::new(credentials.client_secret.expose_secret().to_owned()))
+            .set_auth_type(match self.method {
+                AuthMethod::Post => AuthType::RequestBody,
+                AuthMethod::Basic => AuthType::BasicAuth,
+            })
+            .set_token_uri(TokenUrl::from_url(self.endpoint.clone()));
+        let send = |request| self.send(request);
+        let answer = client.exchange_client_credentials().request_async(&send).await.map_err(|error| match error {
+            RequestTokenError::Request(error) => Failure::Error(error),
+            RequestTokenError::ServerResponse(answer) if *answer.error() == BasicErrorResponseType::InvalidClient => Failure::InvalidClient,
+            RequestTokenError::ServerResponse(answer) => Failure::Error(TokenError::Misconfigured(format!(
+                "{} answers {:?} to client {:?}: check the client's grant (client credentials) and its permissions",
+                self.endpoint,
+                answer.error().as_ref().chars().take(64).collect::<String>(),
+                credentials.client_id
+            ))),
+            // These hold the answer's body: nothing of it is shown.
+            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => Failure::Error(TokenError::Misconfigured(format!(
+                "{} answers with something else than an OAuth 2.0 token response: check BRIDGE_AUTH_ENDPOINT",
+                self.endpoint
+            ))),
+        })?;
+        if !matches!(answer.token_type(), BasicTokenType::Bearer) {
+            let reason = format!("{} gives a token that is not a bearer token", self.endpoint);
+            return Err(Failure::Error(TokenError::Misconfigured(reason)));
+        }
+        let lifetime = answer.expires_in().unwrap_or(DEFAULT_LIFETIME).min(MAX_LIFETIME);
+        tracing::debug!(lifetime = lifetime.as_secs(), "got a token");
+        Ok(Token::new(answer.access_token().secret().clone(), lifetime))
+    }
+
+    /// Sends the request that `oauth2` made. Answers that are no OAuth answers are told apart here.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TokenError> {
+        let later = |reason, after| TokenError::Later { reason, after };
+        let transport = |error: reqwest::Error| later(format!("{}: {}", self.endpoint, in_words(&error)), None);
+        let mut request = reqwest::Request::try_from(request).map_err(transport)?;
+        *request.timeout_mut() = Some(REQUEST_TIMEOUT);
+        let answer = self.http.execute(request).await.map_err(transport)?;
+        let status = answer.status();
+        if status == StatusCode::REQUEST_TIMEOUT || status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+            let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
+            return Err(later(format!("{} answers {status}", self.endpoint), after));
+        }
+        let html = answer.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+        if status.is_redirection() || html {
+            return Err(TokenError::Misconfigured(format!(
+                "{} answers {status}{}: this is no token endpoint; check BRIDGE_AUTH_ENDPOINT",
+                self.endpoint,
+                if html { " with a web page" } else { ", a redirect, which is never followed" },
+            )));
+        }
+        let mut copy = HttpResponse::new(Vec::new());
+        *copy.status_mut() = status;
+        copy.headers_mut().clone_from(answer.headers());
+        *copy.body_mut() = answer.bytes().await.map_err(transport)?.into();
+        Ok(copy)
+    }
+}
+
+/// What went wrong with a request, from the outermost cause to the innermost, without the URL.
+pub(crate) fn in_words(error: &reqwest::Error) -> String {
+    let mut words = String::new();
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    if error.is_timeout() {
+        words.push_str("timed out");
+    } else if error.is_connect() {
+        words.push_str("cannot connect");
+    } else if cause.is_none() {
+        words.push_str("the request failed");
+    }
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !words.ends_with(&text) {
+            words.push_str(if words.is_empty() { "" } else { ": " });
+            words.push_str(&text);
+        }
+        cause = error.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_renewed_a_minute_or_a_tenth_ahead_but_never_before_half() {
+        for (lifetime, margin) in [(1800, 180), (300, 60), (100, 50), (1, 0), (0, 0), (86_400, 8640)] {
+            assert_eq!(renewal_margin(Duration::from_secs(lifetime)).as_secs(), margin, "{lifetime}");
+        }
+    }
+
+    #[test]
+    fn a_token_does_not_show_itself() {
+        let token = Token::new("canary".to_owned(), DEFAULT_LIFETIME);
+        assert!(!format!("{token:?}").contains("canary"));
+    }
+}

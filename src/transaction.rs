@@ -1,0 +1,410 @@
+//! *Transaction*: one request and its response, in HTTP's words, stitched from a record.
+//!
+//! | HTTP | CloudFront |
+//! |---|---|
+//! | started | `timestamp(ms)`, else `date` and `time`, else `timestamp`; less `time-taken` |
+//! | method, target | `cs-method`; `cs-uri-stem`, and `?` with `cs-uri-query` |
+//! | host | `x-host-header`, else `cs(Host)` (the distribution's own domain) |
+//! | request headers | `cs(Referer)`, `cs(User-Agent)`, `cs(Cookie)`, `x-forwarded-for` |
+//! | peer | `c-ip`, `c-port` |
+//! | status, response headers | `sc-status`, `sc-content-type`, `sc-content-len`, `sc-range-start`, `sc-range-end` |
+//!
+//! CloudFront percent-encodes every value once, `%` included, so one decode gives back what was on the wire; `+` stays.
+
+use thiserror::Error;
+
+use crate::log::{Field, Record};
+
+/// One request and its response. The slices borrow from the record or from one reused scratch buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction<'a> {
+    /// The row it was read from.
+    pub row: u64,
+    /// CloudFront's id of the request, `x-edge-request-id`.
+    pub request_id: Option<&'a [u8]>,
+    /// When the request started, in milliseconds since the Unix epoch.
+    pub started: i64,
+    /// How long it took, from its receipt to the last byte queued, in milliseconds.
+    pub took: Option<i64>,
+    /// The peer's address, as logged.
+    pub client_ip: &'a [u8],
+    /// The peer's port.
+    pub client_port: Option<u16>,
+    /// `http`, `https`, `grpcs`, `ws`, `wss`.
+    pub scheme: Option<&'a [u8]>,
+    /// The version of HTTP without `HTTP/`.
+    pub http_version: Option<&'a [u8]>,
+    /// The method, whatever the viewer made of it.
+    pub method: &'a [u8],
+    /// Path and query as the viewer sent them; control, space and non-ASCII bytes are percent-encoded.
+    pub target: &'a [u8],
+    /// How much of `target` is the path.
+    pub path_len: usize,
+    /// The viewer's `Host` header, else the distribution's domain.
+    pub host: Option<&'a [u8]>,
+    /// The `Referer` header.
+    pub referer: Option<&'a [u8]>,
+    /// The `User-Agent` header.
+    pub user_agent: Option<&'a [u8]>,
+    /// The `Cookie` header, where the distribution logs cookies.
+    pub cookie: Option<&'a [u8]>,
+    /// The `X-Forwarded-For` header. Anyone may have written it.
+    pub x_forwarded_for: Option<&'a [u8]>,
+    /// Three digits; `0` when the viewer left before an answer.
+    pub status: Option<&'a [u8]>,
+    /// The response's `Content-Type`.
+    pub content_type: Option<&'a [u8]>,
+    /// The response's `Content-Length`, in bytes.
+    pub content_length: Option<u64>,
+    /// First and last byte of a range that was answered.
+    pub content_range: Option<(u64, u64)>,
+    /// Which edge location answered.
+    pub edge_location: Option<&'a [u8]>,
+    /// The distribution, where the log has it as a field.
+    pub distribution: Option<&'a [u8]>,
+}
+
+impl<'a> Transaction<'a> {
+    /// The path, without the query.
+    pub fn path(&self) -> &'a [u8] {
+        &self.target[..self.path_len]
+    }
+
+    /// The query, without `?`.
+    pub fn query(&self) -> Option<&'a [u8]> {
+        self.target.get(self.path_len + 1..)
+    }
+}
+
+/// Why a row is no transaction.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Malformed {
+    /// What a transaction must have is not there or cannot be read.
+    #[error("{0} is missing or cannot be read")]
+    Missing(&'static str),
+    /// The line was too long to be a row.
+    #[error("the line is longer than 1 MiB")]
+    TooLong,
+}
+
+/// Stitches a record into a transaction, decoding into `scratch`, which is cleared first.
+///
+/// # Errors
+/// When the row lacks a method, a path, a client address or a time. Anything else that cannot be read is left out.
+pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Result<Transaction<'a>, Malformed> {
+    if record.is_cut() {
+        return Err(Malformed::TooLong);
+    }
+    let required = |field: Field| record.get(field).ok_or(Malformed::Missing(field.name()));
+    let ended = end_time(record).ok_or(Malformed::Missing("a time"))?;
+    let took = record.get(Field::TimeTaken).and_then(milliseconds);
+    let client_ip = required(Field::ClientIp)?;
+    let (method, stem) = (required(Field::Method)?, required(Field::UriStem)?);
+
+    scratch.clear();
+    let target = scratch.len();
+    push_visible(stem, scratch);
+    let path_len = scratch.len() - target;
+    if let Some(query) = record.get(Field::UriQuery) {
+        scratch.push(b'?');
+        push_visible(query, scratch);
+    }
+    let target = Span::Decoded(target, scratch.len());
+    let method = visible(method, scratch);
+    let mut decode = |field| record.get(field).map(|value| decoded(value, scratch));
+    let host = decode(Field::HostHeader).or_else(|| decode(Field::DistributionDomain));
+    let [referer, cookie, content_type] = [Field::Referer, Field::Cookie, Field::ContentType].map(decode);
+    let user_agent = record.get(Field::UserAgent).map(|value| decoded_user_agent(value, scratch));
+    let x_forwarded_for = record.get(Field::XForwardedFor).map(|value| decoded_forwarded_for(value, scratch));
+
+    let scratch: &'a [u8] = scratch;
+    let text = |span: Span<'a>| match span {
+        Span::Logged(value) => value,
+        Span::Decoded(start, end) => &scratch[start..end],
+    };
+    let ends = (record.get(Field::RangeStart).and_then(number), record.get(Field::RangeEnd).and_then(number));
+    Ok(Transaction {
+        row,
+        request_id: record.get(Field::RequestId),
+        started: ended - took.unwrap_or(0),
+        took,
+        client_ip,
+        client_port: record.get(Field::ClientPort).and_then(number).and_then(|port| u16::try_from(port).ok()),
+        scheme: record.get(Field::Protocol),
+        http_version: record.get(Field::ProtocolVersion).map(|version| version.strip_prefix(b"HTTP/").unwrap_or(version)),
+        method: text(method),
+        target: text(target),
+        path_len,
+        host: host.map(text),
+        referer: referer.map(text),
+        user_agent: user_agent.map(text),
+        cookie: cookie.map(text),
+        x_forwarded_for: x_forwarded_for.map(text),
+        status: record.get(Field::Status).map(|status| if status == b"000" { b"0" } else { status }),
+        content_type: content_type.map(text),
+        content_length: record.get(Field::ContentLength).and_then(number),
+        content_range: if let (Some(start), Some(end)) = ends { Some((start, end)) } else { None },
+        edge_location: record.get(Field::EdgeLocation),
+        distribution: record.get(Field::DistributionId),
+    })
+}
+
+/// A value as it was logged, or a stretch of the scratch buffer.
+#[derive(Clone, Copy)]
+enum Span<'a> {
+    Logged(&'a [u8]),
+    Decoded(usize, usize),
+}
+
+/// A value decoded once into whatever bytes it has.
+fn decoded<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
+    if memchr::memchr(b'%', value).is_none() {
+        return Span::Logged(value);
+    }
+    let start = scratch.len();
+    scratch.extend(percent_encoding::percent_decode(value));
+    Span::Decoded(start, scratch.len())
+}
+
+/// Until January 2020 user agents were encoded twice (`%2520` for a space). A user agent that has such an escape after one
+/// decode, and no space, is of that time: no one writes `%20` for every space of his own accord.
+fn decoded_user_agent<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
+    let once = decoded(value, scratch);
+    let Span::Decoded(start, end) = once else { return once };
+    let text = &scratch[start..end];
+    let twice_encoded = text.windows(3).any(|escape| matches!(escape, b"%20" | b"%22" | b"%5C" | b"%5c"));
+    if !twice_encoded || text.contains(&b' ') {
+        return once;
+    }
+    let text = text.to_vec();
+    scratch.extend(percent_encoding::percent_decode(&text));
+    Span::Decoded(end, scratch.len())
+}
+
+/// In `x-forwarded-for` a space is written `\x20` (a backslash of the viewer's would be `%5C`).
+fn decoded_forwarded_for<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
+    if memchr::memchr(b'\\', value).is_none() {
+        return decoded(value, scratch);
+    }
+    let start = scratch.len();
+    let mut rest = value;
+    while let Some(&first) = rest.first() {
+        let escape = match rest {
+            [b'\\', b'x', high, low, ..] => hex(*high, *low).map(|byte| (byte, 4)),
+            [b'%', high, low, ..] => hex(*high, *low).map(|byte| (byte, 3)),
+            _ => None,
+        };
+        let (byte, len) = escape.unwrap_or((first, 1));
+        scratch.push(byte);
+        rest = &rest[len..];
+    }
+    Span::Decoded(start, scratch.len())
+}
+
+/// A value decoded once, where bytes that must not stand raw in a request line stay (or become) percent-encoded.
+fn visible<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
+    if value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'%') {
+        return Span::Logged(value);
+    }
+    let start = scratch.len();
+    push_visible(value, scratch);
+    Span::Decoded(start, scratch.len())
+}
+
+fn push_visible(value: &[u8], out: &mut Vec<u8>) {
+    let mut rest = value;
+    while let Some(&first) = rest.first() {
+        let plain = rest.iter().take_while(|byte| byte.is_ascii_graphic() && **byte != b'%').count();
+        out.extend_from_slice(&rest[..plain]);
+        rest = &rest[plain..];
+        match rest {
+            [] => {}
+            [b'%', high, low, ..] if let Some(byte) = hex(*high, *low) => {
+                if byte.is_ascii_graphic() {
+                    out.push(byte);
+                } else {
+                    out.extend_from_slice(&rest[..3]);
+                }
+                rest = &rest[3..];
+            }
+            [b'%', ..] => {
+                out.push(b'%');
+                rest = &rest[1..];
+            }
+            [..] if plain == 0 => {
+                out.extend_from_slice(percent_encoding::percent_encode_byte(first).as_bytes());
+                rest = &rest[1..];
+            }
+            [..] => {}
+        }
+    }
+}
+
+fn hex(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some(digit(high)? << 4 | digit(low)?)
+}
+
+/// When the server finished responding, in milliseconds since the Unix epoch.
+fn end_time(record: Record<'_>) -> Option<i64> {
+    let epoch = |field, unit: i64| record.get(field).and_then(number).and_then(|n| i64::try_from(n).ok()?.checked_mul(unit));
+    epoch(Field::TimestampMs, 1)
+        .or_else(|| date_time(record.get(Field::Date)?, record.get(Field::Time)?))
+        .or_else(|| epoch(Field::Timestamp, 1000))
+}
+
+/// `YYYY-MM-DD` and `HH:MM:SS`, UTC, in milliseconds since the Unix epoch.
+fn date_time(date: &[u8], time: &[u8]) -> Option<i64> {
+    let digits = |text: &[u8]| number(text).and_then(|n| i64::try_from(n).ok());
+    let [y @ .., b'-', m1, m2, b'-', d1, d2] = date else { return None };
+    let [h1, h2, b':', min1, min2, b':', s1, s2] = time else { return None };
+    let (year, month, day) = (digits(y).filter(|_| y.len() == 4)?, digits(&[*m1, *m2])?, digits(&[*d1, *d2])?);
+    let (hour, minute, second) = (digits(&[*h1, *h2])?, digits(&[*min1, *min2])?, digits(&[*s1, *s2])?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days_in_month = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let month_length = *days_in_month.get(usize::try_from(month).ok()?.checked_sub(1)?)?;
+    if !(1..=month_length).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    // Days since 1970-01-01 in the proleptic Gregorian calendar, years beginning in March.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (month * 153 + 2) / 5 + day - 719_469;
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000)
+}
+
+/// Seconds with any number of decimals, in whole milliseconds.
+fn milliseconds(seconds: &[u8]) -> Option<i64> {
+    let dot = memchr::memchr(b'.', seconds).unwrap_or(seconds.len());
+    let (whole, decimals) = (&seconds[..dot], seconds.get(dot + 1..).unwrap_or_default());
+    let mut thousandths = 0;
+    for index in 0..3 {
+        thousandths =
+            thousandths * 10 + i64::from(decimals.get(index).map_or(Some(0), |digit| digit.checked_sub(b'0').filter(|d| *d < 10))?);
+    }
+    i64::try_from(number(whole)?).ok()?.checked_mul(1000)?.checked_add(thousandths)
+}
+
+/// Decimal digits only, at least one.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |number, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shown(decode: impl for<'a> Fn(&'a [u8], &mut Vec<u8>) -> Span<'a>, value: &str) -> String {
+        let mut scratch = b"before".to_vec();
+        let bytes = match decode(value.as_bytes(), &mut scratch) {
+            Span::Logged(value) => value.to_vec(),
+            Span::Decoded(start, end) => scratch[start..end].to_vec(),
+        };
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    #[test]
+    fn a_target_leaves_as_the_viewer_sent_it() {
+        for (logged, sent) in [
+            ("/../../etc/passwd", "/../../etc/passwd"),
+            ("//a//", "//a//"),
+            ("/a;b=c", "/a;b=c"),
+            ("/%25252e%25252e", "/%252e%252e"),
+            ("/%252e", "/%2e"),
+            ("/%3Cscript%3E%22%5C", "/<script>\"\\"),
+            ("/caf%C3%A9", "/caf%C3%A9"),
+            ("/%0A%09%00%7F%20", "/%0A%09%00%7F%20"),
+            ("/100%", "/100%"),
+            ("/%zz%4", "/%zz%4"),
+            ("/a+b", "/a+b"),
+            ("/raw space\u{e9}", "/raw%20space%C3%A9"),
+        ] {
+            assert_eq!(shown(visible, logged), sent, "{logged}");
+        }
+    }
+
+    #[test]
+    fn a_user_agent_of_old_archives_is_decoded_twice_and_no_other() {
+        for (logged, sent) in [
+            ("Mozilla/5.0%2520(Windows%2520NT)", "Mozilla/5.0 (Windows NT)"),
+            ("Mozilla/5.0%20(Windows%20NT)", "Mozilla/5.0 (Windows NT)"),
+            ("a%20b%2520c", "a b%20c"),
+            ("Mastodon/4.5.2+glitch", "Mastodon/4.5.2+glitch"),
+            ("Bad%UA%", "Bad%UA%"),
+            ("x%2541", "x%41"),
+        ] {
+            assert_eq!(shown(decoded_user_agent, logged), sent, "{logged}");
+        }
+    }
+
+    #[test]
+    fn forwarded_for_knows_two_escapes() {
+        assert_eq!(shown(decoded_forwarded_for, r"10.3.200.121,\x2010.56.14.213"), "10.3.200.121, 10.56.14.213");
+        assert_eq!(shown(decoded_forwarded_for, r"a%5Cx20,\x20b%20\xzz"), r"a\x20, b \xzz");
+    }
+
+    #[test]
+    fn durations_are_cut_to_milliseconds() {
+        for (logged, expected) in [
+            ("0.001", Some(1)),
+            ("1.747954871498064", Some(1747)),
+            ("12", Some(12000)),
+            ("0.5", Some(500)),
+            ("-", None),
+            ("1.x", None),
+            (".5", None),
+        ] {
+            assert_eq!(milliseconds(logged.as_bytes()), expected, "{logged}");
+        }
+    }
+
+    #[test]
+    fn a_date_that_does_not_exist_is_no_time() {
+        for (date, time) in
+            [("2026-02-29", "00:00:00"), ("2026-13-01", "00:00:00"), ("2026-01-01", "24:00:00"), ("26-01-01", "00:00:00"), ("", "")]
+        {
+            assert_eq!(date_time(date.as_bytes(), time.as_bytes()), None, "{date} {time}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn dates_are_those_of_another_calendar(second in 0i64..4_102_444_800) {
+            let time = jiff::Timestamp::from_second(second).unwrap().to_string();
+            prop_assert_eq!(date_time(&time.as_bytes()[..10], &time.as_bytes()[11..19]), Some(second * 1000));
+        }
+
+        #[test]
+        fn what_cloudfront_encodes_comes_back(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            // The rule of the Developer Guide: bytes 0–32, 127 and up, and these are escaped.
+            let logged: String = bytes.iter().map(|&b| {
+                if b <= 32 || b >= 127 || b"<>\"#%{}|\\^~[]`'".contains(&b) { format!("%{b:02X}") } else { char::from(b).to_string() }
+            }).collect();
+            let mut scratch = Vec::new();
+            let once = match decoded(logged.as_bytes(), &mut scratch) { Span::Logged(v) => v.to_vec(), Span::Decoded(s, e) => scratch[s..e].to_vec() };
+            prop_assert_eq!(once, bytes.clone());
+            let target = shown(visible, &logged);
+            prop_assert!(target.bytes().all(|b| b.is_ascii_graphic()));
+            if bytes.iter().all(u8::is_ascii_graphic) {
+                prop_assert_eq!(target.as_bytes(), &bytes[..]);
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(value in prop::collection::vec(any::<u8>(), 0..40)) {
+            let mut scratch = Vec::new();
+            decoded(&value, &mut scratch);
+            decoded_user_agent(&value, &mut scratch);
+            decoded_forwarded_for(&value, &mut scratch);
+            visible(&value, &mut scratch);
+            milliseconds(&value);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! *Wire*: a transaction → bytes. One encoding a file, one function each.
+
+mod ndjson;
+mod uap;
+
+pub use uap::Uap;
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
+use crate::transaction::Transaction;
+use crate::work::ObjectRef;
+
+/// In which form transactions leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// The bridge's request bodies.
+    Uap(Uap),
+    /// Our own transaction, one JSON object a line.
+    Ndjson,
+}
+
+/// What stands around and between the transactions of one body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framing {
+    /// Before the first.
+    pub open: &'static str,
+    /// Between two.
+    pub separator: &'static str,
+    /// After the last.
+    pub close: &'static str,
+}
+
+/// Where a transaction comes from: what its row does not say.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The log's object.
+    pub object: &'a ObjectRef,
+    /// The distribution that the object's name tells.
+    pub distribution: Option<&'a str>,
+}
+
+impl Wire {
+    /// How bodies are framed.
+    pub fn framing(&self) -> Framing {
+        match self {
+            Self::Uap(_) => uap::FRAMING,
+            Self::Ndjson => ndjson::FRAMING,
+        }
+    }
+
+    /// Appends one transaction to a body.
+    pub fn encode(&self, transaction: &Transaction<'_>, origin: Origin<'_>, out: &mut String) {
+        match self {
+            Self::Uap(uap) => uap.encode(transaction, origin, out),
+            Self::Ndjson => ndjson::encode(transaction, origin, out),
+        }
+    }
+}
+
+/// Appends a JSON string with quotes (RFC 8259). Bytes that are not UTF-8 become U+FFFD.
+fn push_json_string(bytes: &[u8], out: &mut String) {
+    let text = String::from_utf8_lossy(bytes);
+    out.push('"');
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(&text[plain..at]);
+        plain = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            _ => {
+                out.push_str("\\u00");
+                push_hex(&[byte], out);
+            }
+        }
+    }
+    out.push_str(&text[plain..]);
+    out.push('"');
+}
+
+fn push_number(number: impl itoa::Integer, out: &mut String) {
+    out.push_str(itoa::Buffer::new().format(number));
+}
+
+fn push_hex(bytes: &[u8], out: &mut String) {
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            out.extend(char::from_digit(u32::from(digit), 16));
+        }
+    }
+}
+
+/// `x-edge-request-id`, else (identical rows exist) the SHA-256 of bucket, key and row, each after the other with a NUL
+/// between them, in hexadecimal.
+fn transaction_id<'a>(transaction: &Transaction<'a>, origin: Origin<'_>) -> Cow<'a, str> {
+    if let Some(id) = transaction.request_id {
+        return String::from_utf8_lossy(id);
+    }
+    let ObjectRef { bucket, key, .. } = origin.object;
+    let digest = Sha256::digest(format!("{bucket}\0{key}\0{}", transaction.row));
+    let mut id = String::with_capacity(2 * digest.len());
+    push_hex(&digest, &mut id);
+    Cow::Owned(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn json_strings_are_read_back_by_another_reader(text in any::<String>()) {
+            let mut out = String::new();
+            push_json_string(text.as_bytes(), &mut out);
+            prop_assert_eq!(serde_json::from_str::<String>(&out).ok(), Some(text));
+        }
+    }
+}

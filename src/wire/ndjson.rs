@@ -1,0 +1,122 @@
+//! Our own transaction, one JSON object a line: for people, `jq` and tests. Its JSON Schema is `docs/transaction.schema.json`.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_with::skip_serializing_none;
+
+use super::{Framing, Origin, transaction_id};
+use crate::transaction::Transaction;
+
+pub(super) const FRAMING: Framing = Framing { open: "", separator: "\n", close: "\n" };
+
+pub(super) fn encode(transaction: &Transaction<'_>, origin: Origin<'_>, out: &mut String) {
+    let line = Line {
+        id: transaction_id(transaction, origin),
+        started: Timestamp::from_millisecond(transaction.started).map_or_else(|_| Cow::Borrowed(""), |time| format!("{time:.3}").into()),
+        took_ms: transaction.took,
+        client: Client { ip: text(transaction.client_ip), port: transaction.client_port },
+        request: Request {
+            method: text(transaction.method),
+            scheme: transaction.scheme.map(text),
+            http_version: transaction.http_version.map(text),
+            host: transaction.host.map(text),
+            path: text(transaction.path()),
+            query: transaction.query().map(text),
+            headers: RequestHeaders {
+                referer: transaction.referer.map(text),
+                user_agent: transaction.user_agent.map(text),
+                cookie: transaction.cookie.map(text),
+                x_forwarded_for: transaction.x_forwarded_for.map(text),
+            },
+        },
+        response: Response {
+            status: transaction.status.map(text),
+            headers: ResponseHeaders {
+                content_type: transaction.content_type.map(text),
+                content_length: transaction.content_length,
+                content_range: transaction.content_range.map(|(start, end)| format!("bytes {start}-{end}/*")),
+            },
+        },
+        cloudfront: CloudFront {
+            distribution: transaction.distribution.map(text).or(origin.distribution.map(Cow::Borrowed)),
+            edge_location: transaction.edge_location.map(text),
+            object: origin.object.to_string(),
+            row: transaction.row,
+        },
+    };
+    // Strings and numbers only: there is nothing in a `Line` that JSON cannot say.
+    out.push_str(&serde_json::to_string(&line).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")));
+}
+
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+#[skip_serializing_none]
+#[derive(Serialize)]
+struct Line<'a> {
+    id: Cow<'a, str>,
+    started: Cow<'a, str>,
+    took_ms: Option<i64>,
+    client: Client<'a>,
+    request: Request<'a>,
+    response: Response<'a>,
+    cloudfront: CloudFront<'a>,
+}
+
+#[skip_serializing_none]
+#[derive(Serialize)]
+struct Client<'a> {
+    ip: Cow<'a, str>,
+    port: Option<u16>,
+}
+
+#[skip_serializing_none]
+#[derive(Serialize)]
+struct Request<'a> {
+    method: Cow<'a, str>,
+    scheme: Option<Cow<'a, str>>,
+    http_version: Option<Cow<'a, str>>,
+    host: Option<Cow<'a, str>>,
+    path: Cow<'a, str>,
+    query: Option<Cow<'a, str>>,
+    headers: RequestHeaders<'a>,
+}
+
+#[skip_serializing_none]
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct RequestHeaders<'a> {
+    referer: Option<Cow<'a, str>>,
+    user_agent: Option<Cow<'a, str>>,
+    cookie: Option<Cow<'a, str>>,
+    x_forwarded_for: Option<Cow<'a, str>>,
+}
+
+#[skip_serializing_none]
+#[derive(Serialize)]
+struct Response<'a> {
+    status: Option<Cow<'a, str>>,
+    headers: ResponseHeaders<'a>,
+}
+
+#[skip_serializing_none]
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(clippy::struct_field_names, reason = "the names are HTTP's")]
+struct ResponseHeaders<'a> {
+    content_type: Option<Cow<'a, str>>,
+    content_length: Option<u64>,
+    content_range: Option<String>,
+}
+
+#[skip_serializing_none]
+#[derive(Serialize)]
+struct CloudFront<'a> {
+    distribution: Option<Cow<'a, str>>,
+    edge_location: Option<Cow<'a, str>>,
+    object: String,
+    row: u64,
+}
