@@ -120,6 +120,11 @@ impl Bridge {
         Session { bridge: self, deadline, accepted: AtomicBool::new(false) }
     }
 
+    /// Whose certificates are believed.
+    pub fn trust(&self) -> &Arc<Trust> {
+        self.tokens.trust()
+    }
+
     /// The process's source of tokens.
     pub fn tokens(&self) -> &TokenSource {
         &self.tokens

@@ -2,7 +2,7 @@
 //!
 //! A request for a static asset is not. What decides is the extension of the path's last segment, but a name alone proves
 //! nothing: a method that changes things, an answer in an API's media type, or a page where an asset was asked for (web
-//! cache deception) keep the request, and so does an encoded separator, on which edge and origin may disagree.
+//! cache deception) keep the request, and so does an encoded delimiter, on which edge and origin may disagree.
 
 use std::collections::BTreeSet;
 
@@ -68,27 +68,32 @@ impl StaticAssets {
     pub fn matches(&self, transaction: &Transaction<'_>) -> bool {
         matches!(transaction.method, b"GET" | b"HEAD")
             && self.has_extension(transaction.path())
+            && ![transaction.path(), transaction.stem].map(last_segment).iter().any(|segment| has_hidden_delimiter(segment))
             && !transaction.content_type.is_some_and(|content_type| {
                 is_api(essence(content_type)) || is_html(essence(content_type)) && transaction.status.is_some_and(|s| s.starts_with(b"2"))
             })
     }
 
     fn has_extension(&self, path: &[u8]) -> bool {
-        let segment = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
-        let name = segment.split(|b| *b == b';').next().unwrap_or_default();
+        let name = last_segment(path).split(|b| *b == b';').next().unwrap_or_default();
         let Some(dot) = memchr::memrchr(b'.', name) else { return false };
         let extension = &name[dot + 1..];
         let mut lower = [0; MAX_EXTENSION];
         let Some(lower) = lower.get_mut(..extension.len()) else { return false };
         lower.copy_from_slice(extension);
         lower.make_ascii_lowercase();
-        std::str::from_utf8(lower).is_ok_and(|extension| self.extensions.contains(extension)) && !has_hidden_separator(segment)
+        std::str::from_utf8(lower).is_ok_and(|extension| self.extensions.contains(extension))
     }
 }
 
-/// An encoded slash, or a backslash in any form.
-fn has_hidden_separator(segment: &[u8]) -> bool {
-    segment.contains(&b'\\') || segment.windows(3).any(|escape| escape.eq_ignore_ascii_case(b"%2f") || escape.eq_ignore_ascii_case(b"%5c"))
+fn last_segment(path: &[u8]) -> &[u8] {
+    path.rsplit(|b| *b == b'/').next().unwrap_or_default()
+}
+
+/// A backslash, or an encoded character that ends or divides a path for some servers and not for others.
+fn has_hidden_delimiter(segment: &[u8]) -> bool {
+    const ENCODED: [&[u8]; 8] = [b"%2f", b"%5c", b"%3b", b"%3f", b"%23", b"%00", b"%0a", b"%0d"];
+    segment.contains(&b'\\') || segment.windows(3).any(|escape| ENCODED.iter().any(|encoded| escape.eq_ignore_ascii_case(encoded)))
 }
 
 /// The media type without its parameters.

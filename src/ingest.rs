@@ -63,15 +63,15 @@ pub async fn ingest(
     let mut summary = Summary { distribution: None, ..Summary::default() };
     let batches = Batches::new(work, bytes, rules.clone());
     let (sender, mut receiver) = mpsc::channel(1);
-    let span = tracing::Span::current();
-    let reader = spawn_blocking(move || {
-        let _entered = span.enter();
+    let (subscriber, span) = (tracing::dispatcher::get_default(Clone::clone), tracing::Span::current());
+    let read = move || {
         for batch in batches {
             if sender.blocking_send(batch).is_err() {
                 return; // nobody wants the rest in this invocation
             }
         }
-    });
+    };
+    let reader = spawn_blocking(move || tracing::dispatcher::with_default(&subscriber, || span.in_scope(read)));
 
     let isolated = AtomicUsize::new(0);
     let mut posts = stream::poll_fn(|context| receiver.poll_recv(context))

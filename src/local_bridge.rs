@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -247,10 +247,11 @@ impl Drop for LocalBridge {
 }
 
 /// Serves HTTP/1 and HTTP/2 until aborted. A handler that fails closes the connection without an answer.
-pub fn serve<F, R>(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, handler: F) -> AbortHandle
+pub fn serve<F, R, B>(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, handler: F) -> AbortHandle
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
-    R: Future<Output = io::Result<Response<Full<Bytes>>>> + Send + 'static,
+    R: Future<Output = io::Result<Response<B>>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let tls = tls.map(TlsAcceptor::from);
     let accept = async move {
@@ -412,7 +413,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// # Errors
 /// What is wrong with it, in words, without its content.
 pub fn decode(body: &[u8]) -> Result<Vec<Transaction>, String> {
-    let body: Body = serde_json::from_slice(body).map_err(|error| format!("{:?} error at byte {}", error.classify(), error.column()))?;
+    let body: RequestBody =
+        serde_json::from_slice(body).map_err(|error| format!("{:?} error at byte {}", error.classify(), error.column()))?;
     if body.data.is_empty() || body.data.len() > MAX_TRANSACTIONS {
         return Err(format!("{} transactions: 1 to {MAX_TRANSACTIONS} are allowed", body.data.len()));
     }
@@ -424,7 +426,7 @@ pub fn decode(body: &[u8]) -> Result<Vec<Transaction>, String> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct RequestBody {
     data: Vec<Transaction>,
 }
 

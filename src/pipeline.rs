@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::batch::{Batch, Builder, Counts, Limits};
 use crate::filter::StaticAssets;
-use crate::log::{Field, LogError, LogReader};
+use crate::log::{LogError, LogReader};
 use crate::transaction::stitch;
 use crate::wire::{Origin, Wire};
 use crate::work::{ObjectRef, Work};
@@ -82,7 +82,7 @@ impl<R: Read> Batches<R> {
                 }
                 Ok(transaction) if self.rules.static_assets.matches(&transaction) => {
                     self.builder.push_static();
-                    tracing::debug!("skipping request with static extension for {}", shown(record.get(Field::UriStem)));
+                    tracing::debug!("skipping request with static extension for {}", shown(transaction.stem));
                     None
                 }
                 Ok(transaction) => {
@@ -116,8 +116,7 @@ impl<R: Read> Iterator for Batches<R> {
 }
 
 /// The stem as it was logged, cut, and with nothing in it that a terminal would obey.
-fn shown(stem: Option<&[u8]>) -> String {
-    let stem = stem.unwrap_or_default();
+fn shown(stem: &[u8]) -> String {
     let stem = String::from_utf8_lossy(&stem[..stem.len().min(SHOWN_PATH)]);
     stem.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

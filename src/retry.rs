@@ -1,5 +1,7 @@
-//! How long to keep trying: the [`Deadline`] of an invocation, the [`Backoff`] between attempts, and what `Retry-After` says.
+//! How long to keep trying: the [`Deadline`] of an invocation, the [`Backoff`] between attempts, what `Retry-After` says;
+//! and what an attempt failed of, in words.
 
+use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use retry_policies::policies::ExponentialBackoff;
@@ -89,6 +91,20 @@ pub fn retry_after(value: &str) -> Option<Duration> {
     let date = httpdate::parse_http_date(value).ok()?;
     // A date that has passed asks for no wait.
     Some(date.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
+}
+
+/// What an error came from, from the outermost cause to the innermost, each said once.
+pub fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !words.last().is_some_and(|last| last.ends_with(&text)) {
+            words.push(text);
+        }
+        next = cause.source();
+    }
+    words.join(": ")
 }
 
 #[cfg(test)]

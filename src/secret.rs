@@ -4,10 +4,12 @@ use std::fmt;
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use secrecy::SecretString;
 use serde_json::Value;
 use thiserror::Error;
+
+use crate::retry::causes;
 
 /// Who we are to the token endpoint, and whom the operator trusts to be the bridge.
 #[derive(Clone, Debug)]
@@ -95,7 +97,7 @@ impl SecretSource {
             if refused && !code.contains("Throttling") {
                 SecretError::Refused { arn, reason: format!("{code} {}", error.message().unwrap_or_default()) }
             } else {
-                SecretError::Unavailable { arn, reason: DisplayErrorContext(error).to_string() }
+                SecretError::Unavailable { arn, reason: causes(&error) }
             }
         })?;
         let malformed = |reason| SecretError::Malformed { arn: arn.clone(), reason };

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use bytes::{Buf as _, Bytes};
 use thiserror::Error;
 use tokio::runtime::Handle;
 
-use crate::retry::Backoff;
+use crate::retry::{Backoff, causes};
 use crate::work::ObjectRef;
 
 /// Of an object so much is fetched at a time, and held. 4 MiB.
@@ -147,7 +147,7 @@ impl S3 {
             .set_if_match(object.etag.as_ref().map(|etag| format!("\"{etag}\"")))
             .send()
             .await
-            .map_err(|error| refusal(object, error))?;
+            .map_err(|error| refusal(object, &error))?;
         let size: Option<u64> = answer.content_range().and_then(|range| range.rsplit_once('/')).and_then(|(_, size)| size.parse().ok());
         let Some(size) = size else {
             let reason = "S3 answered a range request without Content-Range".to_owned();
@@ -162,7 +162,7 @@ impl S3 {
                 Ok(None) => break,
                 // What came is good: the next GET goes on behind it.
                 Err(_) if !bytes.is_empty() => break,
-                Err(error) => return Err(GetError::Broken(DisplayErrorContext(error).to_string())),
+                Err(error) => return Err(GetError::Broken(causes(&error))),
             }
         }
         if bytes.is_empty() || bytes.len() > expected {
@@ -181,7 +181,7 @@ impl S3 {
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| SourceError::Unavailable {
                 object: ObjectRef { bucket: bucket.to_owned(), key: prefix.to_owned(), etag: None },
-                reason: DisplayErrorContext(error).to_string(),
+                reason: causes(&error),
             })?;
             for listed in page.contents() {
                 let (Some(key), size) = (listed.key(), listed.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0)) else {
@@ -209,23 +209,26 @@ enum GetError {
     Empty,
     /// Another version of the object is there (412).
     Changed,
-    /// The transfer broke off.
+    /// No answer, or not all of it, or one that may pass.
     Broken(String),
-    /// S3 says no; the SDK tried again where that was worth it.
+    /// S3 says no.
     Final(SourceError),
 }
 
-fn refusal(object: &ObjectRef, error: SdkError<GetObjectError>) -> GetError {
+fn refusal(object: &ObjectRef, error: &SdkError<GetObjectError>) -> GetError {
     let status = error.raw_response().map_or(0, |answer| answer.status().as_u16());
-    let code = error.code().unwrap_or_default().to_owned();
+    let code = error.code().unwrap_or("no code");
     let object = object.clone();
-    GetError::Final(match status {
-        416 => return GetError::Empty,
-        404 => SourceError::NotFound { object },
-        403 => SourceError::Forbidden { object, reason: code },
-        412 => return GetError::Changed,
-        _ => SourceError::Unavailable { object, reason: DisplayErrorContext(error).to_string() },
-    })
+    match status {
+        416 => GetError::Empty,
+        412 => GetError::Changed,
+        404 => GetError::Final(SourceError::NotFound { object }),
+        403 => GetError::Final(SourceError::Forbidden { object, reason: code.to_owned() }),
+        // The SDK has tried a few times already; a busy S3 may need longer.
+        500.. => GetError::Broken(format!("S3 answers {status} ({code})")),
+        400.. => GetError::Final(SourceError::Unavailable { object, reason: format!("S3 answers {status} ({code})") }),
+        _ => GetError::Broken(causes(error)),
+    }
 }
 
 fn changed(object: &ObjectRef) -> SourceError {

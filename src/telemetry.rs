@@ -4,7 +4,7 @@
 //! show requests and answers, and with them secrets.
 
 use std::fmt;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -27,7 +27,11 @@ where
 
 /// For a terminal: short lines on stderr.
 pub fn terminal(level: Level) -> impl Subscriber + Send + Sync {
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time().with_target(false);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .with_target(false);
     tracing_subscriber::registry().with(lines.with_filter(own_lines(level)))
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::retry::{Backoff, Deadline, retry_after};
+use crate::retry::{Backoff, Deadline, causes, retry_after};
 use crate::secret::{Credentials, SecretError, SecretSource};
 use crate::trust::Trust;
 
@@ -134,6 +134,11 @@ impl TokenSource {
         backoff: Backoff,
     ) -> Self {
         Self { http, endpoint, method, secret, trust, backoff, state: Mutex::default() }
+    }
+
+    /// Whom its requests trust.
+    pub fn trust(&self) -> &Arc<Trust> {
+        &self.trust
     }
 
     /// The token, fetched or renewed when need be.
@@ -293,26 +298,14 @@ impl TokenSource {
     }
 }
 
-/// What went wrong with a request, from the outermost cause to the innermost, without the URL.
+/// What went wrong with a request, without its URL.
 pub(crate) fn in_words(error: &reqwest::Error) -> String {
-    let mut words = String::new();
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    if error.is_timeout() {
-        words.push_str("timed out");
-    } else if error.is_connect() {
-        words.push_str("cannot connect");
-    } else if cause.is_none() {
-        words.push_str("the request failed");
-    }
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !words.ends_with(&text) {
-            words.push_str(if words.is_empty() { "" } else { ": " });
-            words.push_str(&text);
-        }
-        cause = error.source();
-    }
-    words
+    let kind = match () {
+        () if error.is_timeout() => "timed out",
+        () if error.is_connect() => "cannot connect",
+        () => "the request failed",
+    };
+    std::error::Error::source(error).map_or_else(|| kind.to_owned(), |cause| format!("{kind}: {}", causes(cause)))
 }
 
 #[cfg(test)]

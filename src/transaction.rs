@@ -40,8 +40,12 @@ pub struct Transaction<'a> {
     pub target: &'a [u8],
     /// How much of `target` is the path.
     pub path_len: usize,
-    /// The viewer's `Host` header, else the distribution's domain.
+    /// The path as it was logged.
+    pub stem: &'a [u8],
+    /// The host that was asked: the `Host` header, else the distribution's domain.
     pub host: Option<&'a [u8]>,
+    /// The `Host` header, where it was logged.
+    pub host_header: Option<&'a [u8]>,
     /// The `Referer` header.
     pub referer: Option<&'a [u8]>,
     /// The `User-Agent` header.
@@ -112,7 +116,8 @@ pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Res
     let target = Span::Decoded(target, scratch.len());
     let method = visible(method, scratch);
     let mut decode = |field| record.get(field).map(|value| decoded(value, scratch));
-    let host = decode(Field::HostHeader).or_else(|| decode(Field::DistributionDomain));
+    let host_header = decode(Field::HostHeader);
+    let host = host_header.or_else(|| decode(Field::DistributionDomain));
     let [referer, cookie, content_type] = [Field::Referer, Field::Cookie, Field::ContentType].map(decode);
     let user_agent = record.get(Field::UserAgent).map(|value| decoded_user_agent(value, scratch));
     let x_forwarded_for = record.get(Field::XForwardedFor).map(|value| decoded_forwarded_for(value, scratch));
@@ -135,7 +140,9 @@ pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Res
         method: text(method),
         target: text(target),
         path_len,
+        stem,
         host: host.map(text),
+        host_header: host_header.map(text),
         referer: referer.map(text),
         user_agent: user_agent.map(text),
         cookie: cookie.map(text),
@@ -213,30 +220,18 @@ fn visible<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
 
 fn push_visible(value: &[u8], out: &mut Vec<u8>) {
     let mut rest = value;
-    while let Some(&first) = rest.first() {
-        let plain = rest.iter().take_while(|byte| byte.is_ascii_graphic() && **byte != b'%').count();
-        out.extend_from_slice(&rest[..plain]);
-        rest = &rest[plain..];
-        match rest {
-            [] => {}
-            [b'%', high, low, ..] if let Some(byte) = hex(*high, *low) => {
-                if byte.is_ascii_graphic() {
-                    out.push(byte);
-                } else {
-                    out.extend_from_slice(&rest[..3]);
-                }
-                rest = &rest[3..];
-            }
-            [b'%', ..] => {
-                out.push(b'%');
-                rest = &rest[1..];
-            }
-            [..] if plain == 0 => {
-                out.extend_from_slice(percent_encoding::percent_encode_byte(first).as_bytes());
-                rest = &rest[1..];
-            }
-            [..] => {}
+    while let Some((&byte, after)) = rest.split_first() {
+        let escape = match after {
+            [high, low, ..] if byte == b'%' => hex(*high, *low),
+            _ => None,
+        };
+        match escape {
+            Some(decoded) if decoded.is_ascii_graphic() => out.push(decoded),
+            Some(_) => out.extend_from_slice(&rest[..3]),
+            None if byte.is_ascii_graphic() => out.push(byte),
+            None => out.extend_from_slice(percent_encoding::percent_encode_byte(byte).as_bytes()),
         }
+        rest = &rest[if escape.is_some() { 3 } else { 1 }..];
     }
 }
 

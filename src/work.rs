@@ -20,6 +20,9 @@ pub const ALL_ROWS: Range<u64> = 0..u64::MAX;
 /// Wrappings inside wrappings (S3 in SNS in SQS is two) before an event is refused.
 const MAX_WRAPPINGS: usize = 4;
 
+/// What some AWS services write to see whether they may.
+const ACCESS_TEST_OBJECT: &str = "aws-programmatic-access-test-object";
+
 /// An object in S3, or a local file (whose bucket is empty).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectRef {
@@ -195,8 +198,8 @@ fn from_event_bridge(event: &Value) -> Result<Option<Work>, EventError> {
 
 fn creation(bucket: String, key: String, size: Option<i64>, etag: Option<String>) -> Option<Work> {
     let object = ObjectRef { bucket, key, etag: etag.filter(|etag| !etag.is_empty()) };
-    if object.key.ends_with('/') || size == Some(0) {
-        tracing::debug!(%object, "skipping a folder marker or empty object");
+    if object.key.ends_with('/') || size == Some(0) || object.key.ends_with(ACCESS_TEST_OBJECT) {
+        tracing::debug!(%object, "skipping a folder marker, an empty or a test object");
         return None;
     }
     Some(Work { object, rows: ALL_ROWS })

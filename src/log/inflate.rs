@@ -11,7 +11,7 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BUFFER: usize = 64 << 10;
 
 /// The text of an object: every member of a gzip file, or a plain file as it is. Names and content types are not asked.
-pub(super) struct Inflate<R: Read> {
+pub struct Inflate<R: Read> {
     state: State<R>,
 }
 
@@ -27,7 +27,7 @@ enum State<R: Read> {
 
 impl<R: Read> Inflate<R> {
     /// Nothing is read before the first `read`.
-    pub(super) fn new(source: R) -> Self {
+    pub fn new(source: R) -> Self {
         Self { state: State::Unread(source) }
     }
 
@@ -57,7 +57,7 @@ impl<R: Read> Read for Inflate<R> {
 
 /// Cuts what a line has beyond [`MAX_LINE`] bytes plus one, so that a reader's buffer cannot grow without limit: a line
 /// that comes out longer than [`MAX_LINE`] was too long.
-pub(super) struct CapLines<R> {
+pub struct CapLines<R> {
     inner: R,
     /// Bytes of the current line that were let through.
     line: usize,
@@ -65,7 +65,7 @@ pub(super) struct CapLines<R> {
 
 impl<R: Read> CapLines<R> {
     /// Caps the lines of `inner`.
-    pub(super) fn new(inner: R) -> Self {
+    pub fn new(inner: R) -> Self {
         Self { inner, line: 0 }
     }
 

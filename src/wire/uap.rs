@@ -65,7 +65,7 @@ impl Uap {
         out.push_str(if matches!(transaction.scheme, Some(b"http" | b"ws")) { "80" } else { "443" });
         out.push_str("},\"headers\":[");
         let mut headers = Headers { out, first: true };
-        headers.push("Host", transaction.host);
+        headers.push("Host", transaction.host_header);
         headers.push("User-Agent", transaction.user_agent);
         headers.push("Referer", transaction.referer);
         headers.push("Cookie", transaction.cookie);

@@ -1,0 +1,284 @@
+//! What each answer of the bridge means: the table in `docs/semantics.md`, row by row.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use edgetap::batch::Limits;
+use edgetap::ingest::{Outcome, Why, ingest};
+use edgetap::local_bridge::{Arrival, Endpoint, LocalBridge, Options, React, Reaction, decode};
+use edgetap::pipeline::Refusal;
+use edgetap::retry::Deadline;
+use edgetap::token::AuthMethod;
+use edgetap::work::{ALL_ROWS, ObjectRef, Work};
+
+use crate::support::{client, log, rules, start};
+
+const LIMITS: Limits = Limits { transactions: 10, bytes: 1_000_000 };
+
+/// What the edge endpoint does; the token endpoint does what it should.
+fn at_edge(react: impl Fn(Arrival<'_>) -> Reaction + Send + Sync + 'static) -> Options {
+    let react: React = Arc::new(move |arrival| if arrival.endpoint == Endpoint::Edge { react(arrival) } else { Reaction::Normal });
+    Options { react, ..Options::default() }
+}
+
+/// Delivers a log of so many rows, one post after the other.
+async fn deliver(options: &Options, rows: u64, deadline: Duration) -> (Outcome, LocalBridge) {
+    let bridge = start(options).await;
+    let client = client(&bridge, options, AuthMethod::Post, None);
+    let work = Work { object: ObjectRef::local("log"), rows: ALL_ROWS };
+    let session = client.session(Deadline::after(deadline));
+    let outcome = ingest(&work, std::io::Cursor::new(log(rows)), &rules(LIMITS), &session, 1).await;
+    (outcome, bridge)
+}
+
+fn html(status: u16) -> Reaction {
+    Reaction::Answer {
+        status,
+        headers: vec![("content-type", "text/html; charset=utf-8".to_owned())],
+        body: "<html>log in</html>".to_owned(),
+    }
+}
+
+fn ids(body: &[u8]) -> BTreeSet<String> {
+    decode(body).unwrap().into_iter().map(|transaction| transaction.transaction_id).collect()
+}
+
+fn accepted(bridge: &LocalBridge) -> Vec<String> {
+    bridge.received().iter().flat_map(|batch| batch.transactions.iter().map(|t| t.transaction_id.clone())).collect()
+}
+
+fn misconfigured(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Rest { why: Why::Misconfigured(why), .. } => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn misconfiguration_is_told_at_once_and_never_tried_again() {
+    for (reaction, words) in [
+        (html(200), "web page"),
+        (Reaction::Answer { status: 302, headers: vec![("location", "/elsewhere".to_owned())], body: String::new() }, "redirect"),
+        (Reaction::status(301), "redirect"),
+        (Reaction::status(403), "permitted"),
+        (Reaction::status(404), "path of BRIDGE_EDGE_ENDPOINT"),
+        (Reaction::status(405), "path of BRIDGE_EDGE_ENDPOINT"),
+        (Reaction::status(400), "accepted nothing yet"),
+        (Reaction::status(422), "accepted nothing yet"),
+        (Reaction::status(501), "BRIDGE_EDGE_ENDPOINT"),
+        (Reaction::status(505), "BRIDGE_EDGE_ENDPOINT"),
+    ] {
+        let answer = reaction.clone();
+        let (outcome, bridge) = deliver(&at_edge(move |_| answer.clone()), 30, Duration::from_secs(20)).await;
+        let why = misconfigured(outcome);
+        assert!(why.contains(words) && why.contains(&bridge.edge_url()), "{reaction:?}: {why}");
+        assert_eq!(bridge.tally().posts, 1, "{reaction:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_again_until_it_passes() {
+    for status in [408, 429, 500, 502, 503, 504] {
+        let (outcome, bridge) = deliver(
+            &at_edge(move |arrival| if arrival.number <= 4 { Reaction::status(status) } else { Reaction::Normal }),
+            25,
+            Duration::from_secs(20),
+        )
+        .await;
+        assert!(matches!(outcome, Outcome::Complete(ref summary) if summary.counts.sent == 25), "{status}: {outcome:?}");
+        assert_eq!(bridge.tally().posts, 4 + 3, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_pass_ends_after_five_attempts_with_what_was_accepted_before() {
+    let (outcome, bridge) = deliver(
+        &at_edge(|arrival| if arrival.number == 1 { Reaction::Normal } else { Reaction::status(503) }),
+        25,
+        Duration::from_secs(20),
+    )
+    .await;
+    let Outcome::Rest { from_row: 10, why: Why::Later(why), summary } = outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("503"), "{why}");
+    assert_eq!((summary.counts.rows, summary.counts.sent, summary.batches), (10, 10, 1));
+    assert_eq!(bridge.tally().posts, 1 + 5);
+}
+
+#[tokio::test]
+async fn a_hang_up_costs_no_attempt_the_first_time_and_what_was_accepted_is_recognisable() {
+    let (outcome, bridge) = deliver(
+        &at_edge(|arrival| if arrival.number == 2 { Reaction::NormalThenHangUp } else { Reaction::Normal }),
+        25,
+        Duration::from_secs(20),
+    )
+    .await;
+    assert!(matches!(outcome, Outcome::Complete(_)), "{outcome:?}");
+    let received = bridge.received();
+    assert_eq!(received.iter().map(|batch| batch.repeated).collect::<Vec<_>>(), [false, false, true, false]);
+    assert_eq!((&received[1].key, &received[1].body), (&received[2].key, &received[2].body));
+}
+
+#[tokio::test]
+async fn a_bridge_that_is_not_there_may_come() {
+    let options = Options::default();
+    let bridge = start(&options).await;
+    let client = client(&bridge, &options, AuthMethod::Post, None);
+    client.session(Deadline::NEVER).warm_up().await.unwrap();
+    drop(bridge);
+    let work = Work { object: ObjectRef::local("log"), rows: ALL_ROWS };
+    let outcome = ingest(&work, std::io::Cursor::new(log(3)), &rules(LIMITS), &client.session(Deadline::NEVER), 1).await;
+    assert!(matches!(outcome, Outcome::Rest { from_row: 0, why: Why::Later(ref why), .. } if why.contains("connect")), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn retry_after_is_honoured_in_both_forms_and_holds_back_every_post() {
+    // A date has whole seconds, so that two of them ask for one at least.
+    let in_two_seconds = || httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2));
+    for value in [&|| "1".to_owned(), &in_two_seconds as &dyn Fn() -> String] {
+        let value = value();
+        let times = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (seen, asked) = (times.clone(), value.clone());
+        let options = at_edge(move |arrival| {
+            seen.lock().unwrap().push(Instant::now());
+            let headers = vec![("retry-after", asked.clone())];
+            if arrival.number == 1 { Reaction::Answer { status: 429, headers, body: String::new() } } else { Reaction::Normal }
+        });
+        let bridge = start(&options).await;
+        let client = client(&bridge, &options, AuthMethod::Post, None);
+        let work = Work { object: ObjectRef::local("log"), rows: ALL_ROWS };
+        let session = client.session(Deadline::after(Duration::from_secs(20)));
+        let rules = rules(LIMITS);
+        let first = ingest(&work, std::io::Cursor::new(log(10)), &rules, &session, 1);
+        let second = async {
+            // Another object of the same process, begun once the first post was answered.
+            while times.lock().unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            ingest(&work, std::io::Cursor::new(log(10)), &rules, &session, 1).await
+        };
+        let outcomes = tokio::join!(first, second);
+        assert!(matches!(outcomes, (Outcome::Complete(_), Outcome::Complete(_))), "{outcomes:?}");
+        let times = times.lock().unwrap().clone();
+        let least = if value == "1" { 990 } else { 900 };
+        assert_eq!(times.len(), 3);
+        assert!(times[1..].iter().all(|time| time.duration_since(times[0]) >= Duration::from_millis(least)), "{value}: {times:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_retry_after_beyond_the_deadline_is_not_waited_for() {
+    let hour = || Reaction::Answer { status: 503, headers: vec![("retry-after", "3600".to_owned())], body: String::new() };
+    let (outcome, bridge) = deliver(&at_edge(move |_| hour()), 5, Duration::from_secs(30)).await;
+    assert!(matches!(outcome, Outcome::Rest { from_row: 0, why: Why::Later(_), .. }), "{outcome:?}");
+    assert_eq!(bridge.tally().posts, 1);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_is_split_down_to_the_transaction_that_is_refused() {
+    let options = at_edge(|arrival| {
+        let ids = ids(arrival.body);
+        if ids.len() > 3 || ids.contains("id-13") { Reaction::status(413) } else { Reaction::Normal }
+    });
+    let (outcome, bridge) = deliver(&options, 25, Duration::from_secs(20)).await;
+    let Outcome::Complete(summary) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(summary.refused, [Refusal { row: 13, status: 413 }]);
+    assert_eq!((summary.counts.sent, summary.counts.refused), (24, 1));
+    assert!(summary.counts.balance());
+    let expected: Vec<String> = (0..25).filter(|row| *row != 13).map(|row| format!("id-{row}")).collect();
+    assert_eq!(accepted(&bridge), expected, "in order, each once");
+    let keys: BTreeSet<_> = bridge.received().into_iter().map(|batch| batch.key).collect();
+    assert_eq!(keys.len(), bridge.received().len(), "each part has a key of its own");
+}
+
+#[tokio::test]
+async fn refused_transactions_are_isolated_once_the_bridge_has_accepted_a_batch() {
+    for status in [400, 422] {
+        let bad: BTreeSet<String> = [17, 18, 44].map(|row| format!("id-{row}")).into();
+        let refuses = bad.clone();
+        let options =
+            at_edge(move |arrival| if ids(arrival.body).is_disjoint(&refuses) { Reaction::Normal } else { Reaction::status(status) });
+        let (outcome, bridge) = deliver(&options, 50, Duration::from_secs(20)).await;
+        let Outcome::Complete(summary) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(summary.refused, [17, 18, 44].map(|row| Refusal { row, status }));
+        assert_eq!(accepted(&bridge).len(), 47);
+    }
+}
+
+#[tokio::test]
+async fn more_refusals_than_can_be_an_accident_are_a_misconfiguration() {
+    let options = at_edge(|arrival| if arrival.number == 1 { Reaction::Normal } else { Reaction::status(400) });
+    let (outcome, bridge) = deliver(&options, 100, Duration::from_secs(20)).await;
+    let why = misconfigured(outcome);
+    assert!(why.contains("more transactions than can be an accident"), "{why}");
+    assert!(bridge.tally().posts < 60, "{} posts", bridge.tally().posts);
+}
+
+#[tokio::test]
+async fn a_401_renews_the_token_once() {
+    let (outcome, bridge) = deliver(
+        &at_edge(|arrival| if arrival.number == 2 { Reaction::status(401) } else { Reaction::Normal }),
+        25,
+        Duration::from_secs(20),
+    )
+    .await;
+    assert!(matches!(outcome, Outcome::Complete(_)), "{outcome:?}");
+    assert_eq!(bridge.tally().tokens, 2);
+
+    let (outcome, bridge) = deliver(&at_edge(|_| Reaction::status(401)), 25, Duration::from_secs(20)).await;
+    let why = misconfigured(outcome);
+    assert!(why.contains("fresh token") && why.contains("same tenant"), "{why}");
+    assert_eq!((bridge.tally().tokens, bridge.tally().posts), (2, 2));
+}
+
+#[tokio::test]
+async fn no_more_posts_are_in_flight_than_allowed_and_that_many_are() {
+    let (now, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (counter, highest) = (now.clone(), most.clone());
+    let options = Options {
+        delay: Duration::from_millis(60),
+        react: Arc::new(move |arrival| {
+            if arrival.endpoint == Endpoint::Edge {
+                let in_flight = counter.fetch_add(1, Ordering::SeqCst) + 1;
+                highest.fetch_max(in_flight, Ordering::SeqCst);
+                let counter = counter.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(55)).await;
+                    counter.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+            Reaction::Normal
+        }),
+        ..Options::default()
+    };
+    let bridge = start(&options).await;
+    let client = client(&bridge, &options, AuthMethod::Post, None);
+    let work = Work { object: ObjectRef::local("log"), rows: ALL_ROWS };
+    let outcome = ingest(&work, std::io::Cursor::new(log(200)), &rules(LIMITS), &client.session(Deadline::NEVER), 4).await;
+    assert!(matches!(outcome, Outcome::Complete(ref summary) if summary.counts.sent == 200), "{outcome:?}");
+    assert_eq!(most.load(Ordering::SeqCst), 4);
+    let mut arrived = accepted(&bridge);
+    arrived.sort_by_key(|id| id[3..].parse::<u64>().unwrap());
+    assert_eq!(arrived, (0..200).map(|row| format!("id-{row}")).collect::<Vec<_>>());
+}
+
+/// A reader that panics must not look like an object that ended.
+#[tokio::test]
+async fn a_panic_while_reading_is_no_success() {
+    struct Panics;
+    impl std::io::Read for Panics {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            panic!("for a test")
+        }
+    }
+    use std::io::Read as _;
+    let options = Options::default();
+    let bridge = start(&options).await;
+    let client = client(&bridge, &options, AuthMethod::Post, None);
+    let work = Work { object: ObjectRef::local("log"), rows: ALL_ROWS };
+    let bytes = std::io::Cursor::new(log(3)).chain(Panics);
+    let outcome = ingest(&work, bytes, &rules(LIMITS), &client.session(Deadline::NEVER), 1).await;
+    assert!(matches!(outcome, Outcome::Rest { why: Why::Reader(_), .. }), "{outcome:?}");
+}

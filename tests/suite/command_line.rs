@@ -1,0 +1,207 @@
+//! The `edgetap` program: what it writes, and how it exits.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use edgetap::local_bridge::{Endpoint, LocalBridge, Options, Reaction, decode};
+use serde_json::Value;
+
+use crate::support::{fixtures, gzip, log, start};
+
+/// Runs `edgetap` in an empty folder, with no variables but those given.
+fn edgetap(args: &[&str], variables: &[(&str, &str)], input: &[u8]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_edgetap"))
+        .args(args)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn settings(bridge: &LocalBridge, options: &Options) -> Vec<(&'static str, String)> {
+    vec![
+        ("BRIDGE_AUTH_ENDPOINT", bridge.token_url()),
+        ("BRIDGE_EDGE_ENDPOINT", bridge.edge_url()),
+        ("BRIDGE_CLIENT_ID", options.client_id.clone()),
+        ("BRIDGE_CLIENT_SECRET", options.client_secret.clone()),
+    ]
+}
+
+async fn against(bridge: &LocalBridge, options: &Options, args: &[&str], input: Vec<u8>) -> Output {
+    let (settings, args) = (settings(bridge, options), args.iter().map(|&arg| arg.to_owned()).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(move || {
+        let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        edgetap(&args.iter().map(String::as_str).collect::<Vec<_>>(), &settings, &input)
+    })
+    .await
+    .unwrap()
+}
+
+fn fixture(name: &str) -> String {
+    fixtures().join("logs").join(name).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn demo_shows_what_arrived() {
+    let output = edgetap(&["demo"], &[], b"");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains("What arrived: 42 transactions in 3 posts, with 1 token"), "{text}");
+    assert!(text.contains("/../../etc/passwd"), "{text}");
+}
+
+#[test]
+fn replay_writes_our_lines_and_a_summary() {
+    let output = edgetap(&["replay", &fixture("E27FO14I29XXXX.2026-11-14-20.d740d76b.gz")], &[], b"");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 12);
+    assert!(lines.iter().all(|line| line["cloudfront"]["distribution"] == "E27FO14I29XXXX" && line["request"]["path"].is_string()));
+    assert!(stderr(&output).contains("1 objects, 17 rows"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("12 written, 4 static, 1 malformed, 0 refused"), "{}", stderr(&output));
+    assert!(!stderr(&output).contains('\u{1b}'), "no colours where no terminal is");
+}
+
+#[test]
+fn replay_writes_request_bodies_one_a_line() {
+    let output = edgetap(&["replay", "--wire", "uap", "-"], &[("BATCH_MAX_TRANSACTIONS", "4")], &gzip(&log(10)));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let sizes: Vec<_> = stdout(&output).lines().map(|line| decode(line.as_bytes()).unwrap().len()).collect();
+    assert_eq!(sizes, [4, 4, 2]);
+}
+
+#[test]
+fn what_cannot_be_read_to_its_end_is_exit_1_after_all_that_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    let whole = gzip(&log(500));
+    write("a-cut.gz", &whole[..whole.len() - 8]);
+    write("b-other.txt", b"no log\n");
+    std::fs::create_dir(folder.path().join("inner")).unwrap();
+    write("inner/c.gz", &whole);
+    let output = edgetap(&["replay", folder.path().to_str().unwrap(), "/nowhere/at/all"], &[], b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output).lines().count(), 1000);
+    for name in ["a-cut.gz", "b-other.txt", "/nowhere/at/all"] {
+        assert_eq!(stderr(&output).matches(name).count(), 1, "{name}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn usage_and_configuration_are_exit_2() {
+    for (args, variables, words) in [
+        (vec!["replay"], vec![], "PATH"),
+        (vec!["replay", "--wire", "xml", "x"], vec![], "possible values"),
+        (vec!["bridge", "--status", "99"], vec![], "99"),
+        (vec!["bridge", "--delay", "soon"], vec![], "200ms"),
+        (vec!["replay", "--post", "x"], vec![], "BRIDGE_CLIENT_ID is not set"),
+        (vec!["replay", "x"], vec![("BATCH_MAX_BYTES", "1")], "BATCH_MAX_BYTES is not a number"),
+        (vec!["check", "--env-file", "/nowhere/.env"], vec![], "/nowhere/.env cannot be read"),
+    ] {
+        let output = edgetap(&args, &variables, b"");
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn help_is_there_for_every_verb() {
+    for verb in ["demo", "replay", "check", "bridge"] {
+        let output = edgetap(&[verb, "--help"], &[], b"");
+        assert!(output.status.success() && stdout(&output).contains("Usage: edgetap"), "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn replay_post_delivers_and_fails_where_something_is_not_delivered() {
+    let options = Options::default();
+    let bridge = start(&options).await;
+    let output = against(&bridge, &options, &["replay", "--post", &fixture("two-members.gz"), "-"], log(600).into_bytes()).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(bridge.tally().transactions, 603);
+    assert!(stderr(&output).contains("603 delivered"), "{}", stderr(&output));
+
+    let options = Options {
+        react: std::sync::Arc::new(|arrival| if arrival.endpoint == Endpoint::Edge { Reaction::status(404) } else { Reaction::Normal }),
+        ..Options::default()
+    };
+    let bridge = start(&options).await;
+    let output = against(&bridge, &options, &["replay", "--post", "-"], log(6).into_bytes()).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("not delivered from row 0 on") && stderr(&output).contains("404"), "{}", stderr(&output));
+}
+
+#[tokio::test]
+async fn check_says_what_is_right_and_what_is_wrong() {
+    let options = Options::default();
+    let bridge = start(&options).await;
+    let output = against(&bridge, &options, &["check", "--send"], Vec::new()).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("token          ok") && stdout(&output).contains("transaction    ok"), "{}", stdout(&output));
+    assert_eq!(bridge.received()[0].transactions[0].request.uri_query_fragment, "/edgetap-check?sent-by=edgetap-check");
+
+    let wrong = Options { client_secret: "another".to_owned(), ..options.clone() };
+    let output = against(&bridge, &wrong, &["check"], Vec::new()).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("invalid_client") && !stderr(&output).contains("another"), "{}", stderr(&output));
+}
+
+#[tokio::test]
+async fn check_shows_a_certificate_that_is_not_believed_and_how_to_pin_it() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let tls = rustls::ServerConfig::builder_with_provider(std::sync::Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .unwrap();
+    let options = Options::default();
+    let (plain, over_tls) = (start(&options).await, start(&Options { tls: Some(tls.into()), ..options.clone() }).await);
+    let folder = tempfile::tempdir().unwrap();
+    let env_file = folder.path().join("bridge.env");
+    // Tokens come in the clear from this machine, so that the certificate is met at the bridge.
+    let mut text = format!(
+        "BRIDGE_AUTH_ENDPOINT={}\nBRIDGE_EDGE_ENDPOINT={}\nBRIDGE_CLIENT_ID={}\nBRIDGE_CLIENT_SECRET={}\n",
+        plain.token_url(),
+        over_tls.edge_url(),
+        options.client_id,
+        options.client_secret
+    );
+    let check = |env_file: &Path| {
+        let env_file = env_file.to_str().unwrap().to_owned();
+        tokio::task::spawn_blocking(move || edgetap(&["check", "--env-file", &env_file], &[], b""))
+    };
+    std::fs::write(&env_file, &text).unwrap();
+    let output = check(&env_file).await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let shown = stdout(&output);
+    let (start, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
+    assert!(shown.contains("SHA-256") && stderr(&output).contains("BRIDGE_CA_FILE"), "{shown}{}", stderr(&output));
+
+    // What it shows is what it takes.
+    let pem = &shown[shown.find(start).unwrap()..shown.find(end).unwrap() + end.len()];
+    let file = folder.path().join("bridge.pem");
+    std::fs::write(&file, pem).unwrap();
+    text += &format!("BRIDGE_CA_FILE={}\n", file.display());
+    std::fs::write(&env_file, &text).unwrap();
+    let output = check(&env_file).await.unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("TLS            ok: TLSv1_3"), "{}", stdout(&output));
+}

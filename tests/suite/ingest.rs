@@ -1,0 +1,184 @@
+//! From an S3 event to the bridge, in process: S3's troubles, the deadline, what an answer to Lambda says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgetap::batch::Limits;
+use edgetap::invocation::{deadline, fail_all};
+use edgetap::local_bridge::{Endpoint, Options, Reaction};
+use edgetap::retry::Deadline;
+use serde_json::{Value, json};
+
+use crate::support::fake_s3::Fault;
+use crate::support::{World, gzip, log, s3_event, sqs_event, world};
+
+const LIMITS: Limits = Limits { transactions: 7, bytes: 1_000_000 };
+
+async fn handle(world: &World, event: Value) -> Result<Value, String> {
+    world.function.handle(event, Deadline::after(Duration::from_secs(20))).await.map_err(|error| error.to_string())
+}
+
+fn ids(rows: u64) -> Vec<String> {
+    (0..rows).map(|row| format!("id-{row}")).collect()
+}
+
+fn sorted(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort_by_key(|id| id[3..].parse::<u64>().unwrap());
+    ids
+}
+
+#[tokio::test]
+async fn every_record_of_an_event_is_delivered() {
+    let world = world(Options::default(), LIMITS).await;
+    world.s3.put("a b.gz", gzip(&log(30)));
+    world.s3.put("c.gz", log(5));
+    assert_eq!(handle(&world, s3_event(&["a+b.gz", "c.gz"])).await, Ok(json!({"objects": 2})));
+    let mut arrived = world.ids();
+    arrived.sort();
+    let mut expected = [ids(30), ids(5)].concat();
+    expected.sort();
+    assert_eq!(arrived, expected);
+    assert!(world.bridge.received().iter().all(|batch| batch.transactions.len() <= 7 && !batch.repeated));
+}
+
+/// Larger than a range, so that several GETs are made, and incompressible enough.
+fn large_log() -> (Vec<u8>, u64) {
+    let rows = 180_000;
+    (log(rows).into_bytes(), rows)
+}
+
+#[tokio::test]
+async fn a_large_object_is_read_by_ranges_of_one_version_and_a_broken_read_goes_on_at_its_byte() {
+    let world = world(Options::default(), Limits::default()).await;
+    let (bytes, rows) = large_log();
+    let len = bytes.len();
+    world.s3.put("large", bytes);
+    world.s3.fail(1, Fault::Cut(1_000_003));
+    world.s3.fail(2, Fault::HangUp);
+    world.s3.fail(3, Fault::Status(500));
+    assert_eq!(handle(&world, s3_event(&["large"])).await, Ok(json!({"objects": 1})));
+    assert_eq!(sorted(world.ids()), ids(rows));
+    let gets = world.s3.gets();
+    assert_eq!(gets[0].range, "bytes=0-4194303");
+    assert!(gets[0].if_match.is_none(), "the event named no entity tag");
+    assert!(gets[1..].iter().all(|get| get.if_match.is_some()), "{gets:?}");
+    assert!(gets.iter().any(|get| get.range.starts_with(&format!("bytes={}-", 4_194_304 + 1_000_003))), "{gets:?}");
+    assert!(len > 8 << 20, "three ranges at least");
+}
+
+#[tokio::test]
+async fn an_object_that_changed_since_its_event_is_read_as_it_is() {
+    let world = world(Options::default(), LIMITS).await;
+    world.s3.put("a", log(3));
+    let mut event = s3_event(&["a"]);
+    event["Records"][0]["s3"]["object"]["eTag"] = json!("0123");
+    assert_eq!(handle(&world, event).await, Ok(json!({"objects": 1})));
+    assert_eq!(world.ids(), ids(3));
+    let if_match: Vec<_> = world.s3.gets().into_iter().map(|get| get.if_match).collect();
+    assert_eq!(if_match, [Some("\"0123\"".to_owned()), None]);
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_opened_fails_by_name() {
+    let world = world(Options::default(), LIMITS).await;
+    world.s3.put("no-range", log(1));
+    world.s3.fail(0, Fault::Status(403));
+    let forbidden = handle(&world, s3_event(&["secret"])).await.unwrap_err();
+    assert!(forbidden.contains("s3://logs/secret") && forbidden.contains("s3:GetObject"), "{forbidden}");
+    let missing = handle(&world, s3_event(&["gone"])).await.unwrap_err();
+    assert!(missing.contains("s3://logs/gone") && missing.contains("does not exist"), "{missing}");
+    world.s3.fail(2, Fault::NoRange);
+    let no_range = handle(&world, s3_event(&["no-range"])).await.unwrap_err();
+    assert!(no_range.contains("Content-Range"), "{no_range}");
+    assert_eq!(world.bridge.tally().posts, 0);
+}
+
+#[tokio::test]
+async fn an_empty_object_is_a_success() {
+    let world = world(Options::default(), LIMITS).await;
+    world.s3.put("empty", "");
+    assert_eq!(handle(&world, s3_event(&["empty"])).await, Ok(json!({"objects": 1})));
+}
+
+#[tokio::test]
+async fn only_the_messages_that_failed_come_again() {
+    let world = world(Options::default(), LIMITS).await;
+    world.s3.put("good", log(3));
+    world.s3.put("cut", gzip(&log(40))[..200].to_vec());
+    world.s3.put("other", "127.0.0.1 - - \"GET /\"\n");
+    let mut event = sqs_event(&["good", "cut", "missing", "other"]);
+    event["Records"].as_array_mut().unwrap().push(json!({"messageId": "not-json", "eventSource": "aws:sqs", "body": "{"}));
+    let failed = ["message-cut", "message-missing", "message-other", "not-json"].map(|id| json!({"itemIdentifier": id}));
+    assert_eq!(handle(&world, event).await, Ok(json!({"batchItemFailures": failed})));
+    assert!(world.ids().starts_with(&ids(3)));
+}
+
+#[tokio::test]
+async fn what_is_good_before_a_cut_is_delivered_and_the_rest_fails() {
+    let world = world(Options::default(), LIMITS).await;
+    let whole = gzip(&log(2000));
+    world.s3.put("cut", whole[..whole.len() - 9].to_vec());
+    let why = handle(&world, s3_event(&["cut"])).await.unwrap_err();
+    assert!(why.contains("cannot be read to its end"), "{why}");
+    assert_eq!(sorted(world.ids()), ids(2000), "all rows were whole, only the trailer is missing");
+}
+
+#[tokio::test]
+async fn a_deadline_in_the_past_delivers_nothing_and_says_so() {
+    let world = world(Options::default(), LIMITS).await;
+    world.s3.put("a", log(3));
+    // The constant deadline of a well-known emulator, in 1970.
+    let past = deadline(600_000);
+    assert!(past.has_passed());
+    let answer = world.function.handle(sqs_event(&["a"]), past).await.unwrap();
+    assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]}));
+    assert_eq!(world.bridge.tally().posts, 0);
+}
+
+#[tokio::test]
+async fn a_bridge_that_does_not_answer_costs_no_more_than_the_deadline() {
+    let options = Options { delay: Duration::from_mins(1), ..Options::default() };
+    let world = world(options, LIMITS).await;
+    world.s3.put("a", log(30));
+    // Had it waited, the bridge would have accepted.
+    let answer = world.function.handle(sqs_event(&["a"]), Deadline::after(Duration::from_millis(300))).await.unwrap();
+    assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]}));
+}
+
+#[tokio::test]
+async fn a_retry_sends_the_same_batches_under_the_same_keys() {
+    let options = Options {
+        react: Arc::new(|arrival| match (arrival.endpoint, arrival.number) {
+            // The bridge goes away after two posts, and comes back.
+            (Endpoint::Edge, 3..=40) => Reaction::Answer { status: 404, headers: vec![], body: String::new() },
+            _ => Reaction::Normal,
+        }),
+        ..Options::default()
+    };
+    let world = world(options, LIMITS).await;
+    world.s3.put("a", log(30));
+    assert!(handle(&world, s3_event(&["a"])).await.is_err());
+    let first = world.bridge.received();
+    assert!((1..=2).contains(&first.len()), "{}", first.len());
+    for _ in 0..40 {
+        if handle(&world, s3_event(&["a"])).await.is_ok() {
+            break;
+        }
+    }
+    let all = world.bridge.received();
+    for batch in &first {
+        let again: Vec<_> = all.iter().filter(|other| other.key == batch.key).collect();
+        assert!(again.len() > 1 && again.iter().all(|other| other.body == batch.body), "the same rows, the same key, the same bytes");
+    }
+    let mut distinct = world.ids();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(sorted(distinct), ids(30));
+}
+
+#[test]
+fn without_a_configuration_every_message_fails() {
+    let answer = fail_all(sqs_event(&["a", "b"]), "why").unwrap();
+    assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "message-a"}, {"itemIdentifier": "message-b"}]}));
+    assert!(fail_all(s3_event(&["a"]), "the reason").unwrap_err().to_string().contains("the reason"));
+}

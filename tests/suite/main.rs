@@ -1,0 +1,16 @@
+//! The tests that need nothing but this crate: one program, so that it links once.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bridge;
+mod command_line;
+mod config;
+mod corpus;
+mod events;
+mod ingest;
+mod pipeline;
+mod secrecy;
+mod token;

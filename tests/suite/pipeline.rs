@@ -1,0 +1,263 @@
+//! From a log's bytes to batches: the fixtures, and what holds for any log.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use edgetap::batch::{Batch, Counts, Limits, MAX_ROWS};
+use edgetap::filter::StaticAssets;
+use edgetap::local_bridge::decode;
+use edgetap::log::LogError;
+use edgetap::pipeline::{Batches, Rules, Summary};
+use edgetap::wire::{Uap, Wire};
+use edgetap::work::{ALL_ROWS, ObjectRef, Work};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::support::{HEADER, fixtures, gzip, log, neutral, row, rules};
+
+fn work(key: &str) -> Work {
+    Work { object: ObjectRef { bucket: "fixtures".to_owned(), key: key.to_owned(), etag: None }, rows: ALL_ROWS }
+}
+
+fn batches(work: &Work, bytes: Vec<u8>, rules: &Arc<Rules>) -> (Vec<Batch>, Option<LogError>) {
+    let (mut batches, mut end) = (Vec::new(), None);
+    let mut all = Batches::new(work, Cursor::new(bytes), rules.clone());
+    for batch in all.by_ref() {
+        assert!(end.is_none(), "nothing comes after the error");
+        match batch {
+            Ok(batch) => batches.push(batch),
+            Err(error) => end = Some(error),
+        }
+    }
+    assert!(all.next().is_none(), "the end is for ever");
+    (batches, end)
+}
+
+fn summary(batches: &[Batch]) -> Summary {
+    let mut summary = Summary::default();
+    batches.iter().for_each(|batch| summary.settle(batch, Vec::new()));
+    summary
+}
+
+fn transactions(batches: &[Batch]) -> Vec<Value> {
+    batches.iter().filter(|batch| !batch.body.is_empty()).flat_map(|batch| decode(&batch.body).unwrap()).map(|t| neutral(&t)).collect()
+}
+
+/// Every fixture gives just the transactions and counts that stand beside it.
+#[test]
+fn fixtures_give_what_is_expected_of_them() {
+    let mut checked = 0;
+    for file in std::fs::read_dir(fixtures().join("logs")).unwrap() {
+        let path = file.unwrap().path();
+        let Some(log) = path.to_str().unwrap().strip_suffix(".expected.json") else { continue };
+        let expected: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let name = std::path::Path::new(log).file_name().unwrap().to_str().unwrap();
+        let work = work(name);
+        let (batches, end) = batches(&work, std::fs::read(log).unwrap(), &rules(Limits { transactions: 3, ..Limits::default() }));
+        assert!(end.is_none(), "{name}: {end:?}");
+        let Summary { counts, distribution, .. } = summary(&batches);
+        assert!(counts.balance(), "{name}: {counts:?}");
+        assert_eq!(
+            json!({"rows": counts.rows, "sent": counts.sent, "static": counts.static_assets, "malformed": counts.malformed, "refused": 0}),
+            expected["counts"],
+            "{name}"
+        );
+        assert_eq!(json!(distribution.or(work.object.distribution().map(str::to_owned))), expected["distribution"], "{name}");
+        let (found, expected) = (transactions(&batches), expected["transactions"].as_array().unwrap());
+        for (found, expected) in found.iter().zip(expected) {
+            assert_eq!(found, expected, "{name}");
+        }
+        assert_eq!(found.len(), expected.len(), "{name}");
+        checked += 1;
+    }
+    assert!(checked >= 8, "{checked} fixtures");
+}
+
+/// All there is to a static asset, case by case: method, logged path, content type, status → dropped?
+#[test]
+fn what_is_dropped_as_a_static_asset() {
+    for (method, path, content_type, status, dropped) in [
+        ("GET", "/static/small.jpg", "image/jpeg", "200", true),
+        ("HEAD", "/static/small.JPG", "-", "304", true),
+        ("GET", "/a.b/app.js;jsessionid=1", "application/javascript", "200", true),
+        ("GET", "/app%2Ejs", "-", "200", true),
+        ("GET", "/logo.svg", "image/svg+xml", "200", true),
+        ("GET", "/missing.css", "text/html", "404", true),
+        ("POST", "/upload.jpg", "image/jpeg", "200", false),
+        ("get", "/small.jpg", "-", "200", false),
+        ("GET", "/small.jpg/", "-", "200", false),
+        ("GET", "/jpg", "-", "200", false),
+        ("GET", "/v1.js/users", "-", "200", false),
+        ("GET", "/api/users.json;.css", "-", "200", false),
+        ("GET", "/api/x/..%2fa.js", "-", "200", false),
+        ("GET", "/api/x/..%252fa.js", "-", "200", false),
+        ("GET", "/api/x/..%5Ca.js", "-", "200", false),
+        ("GET", "/api/me%2500.js", "-", "404", false),
+        ("GET", "/api/me%253F.js", "-", "404", false),
+        ("GET", "/api/me%253b.css", "-", "200", false),
+        ("GET", "/login.css", "application/json;%20charset=utf-8", "200", false),
+        ("GET", "/error.css", "application/problem+json", "500", false),
+        ("GET", "/soap.css", "application/soap+xml", "200", false),
+        ("GET", "/feed.css", "text/xml", "200", false),
+        ("GET", "/grpc.css", "application/grpc", "200", false),
+        ("GET", "/form.css", "application/x-www-form-urlencoded", "200", false),
+        ("GET", "/account/settings.css", "text/html;%20charset=UTF-8", "200", false),
+        ("GET", "/report.pdf", "application/pdf", "200", false),
+        ("GET", "/locales/en.json", "application/json", "200", false),
+        ("GET", "/", "-", "200", false),
+    ] {
+        let text = format!(
+            "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-content-type sc-status\n1\t192.0.2.1\t{method}\t{path}\t{content_type}\t{status}\n"
+        );
+        let (batches, _) = batches(&work("x"), text.into_bytes(), &rules(Limits::default()));
+        let counts = summary(&batches).counts;
+        assert!(
+            counts.rows == 1 && (counts.static_assets == 1) == dropped && (counts.sent == 1) != dropped,
+            "{method} {path} {content_type} {status}: {counts:?}"
+        );
+    }
+}
+
+#[test]
+fn the_list_of_extensions_is_replaced_edited_or_emptied() {
+    let dropped = |setting: &str, path: &str| {
+        let static_assets = StaticAssets::parse(setting).unwrap();
+        let rules = Arc::new(Rules { wire: Wire::Uap(Uap::new(static_assets.name())), static_assets, limits: Limits::default() });
+        let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n1\t192.0.2.1\tGET\t{path}\n");
+        summary(&batches(&work("x"), text.into_bytes(), &rules).0).counts.static_assets == 1
+    };
+    for (setting, jpg, css, pdf) in [
+        ("css, .PDF", false, true, true),
+        ("+pdf", true, true, true),
+        ("+pdf,-css", true, false, true),
+        ("-.JPG", false, true, false),
+        ("none", false, false, false),
+        ("NONE", false, false, false),
+    ] {
+        assert_eq!([dropped(setting, "/a.jpg"), dropped(setting, "/a.css"), dropped(setting, "/a.pdf")], [jpg, css, pdf], "{setting}");
+    }
+    for wrong in ["css,+pdf", "a/b", "+", "css,aaaaaaaaaaaaaaaaaaaaaaaaa"] {
+        assert!(StaticAssets::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn one_encoded_newline_cannot_forge_a_transaction() {
+    let forged = "x%0A2026-11-14%0920:00:00%096.6.6.6%09GET%09/forged%09200%09forged";
+    let text = format!("{HEADER}2026-11-14\t20:00:00\t192.0.2.7\tGET\t/a?{forged}\t200\tid\n");
+    let (batches, _) = batches(&work("x"), text.into_bytes(), &rules(Limits::default()));
+    let found = transactions(&batches);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0]["client_ip"], "192.0.2.7");
+    assert_eq!(found[0]["target"], format!("/a?{forged}"));
+}
+
+#[test]
+fn a_cut_log_gives_its_last_partial_batch_then_the_error_then_nothing() {
+    let whole = gzip(&log(25));
+    let (batches, end) = batches(&work("x"), whole[..whole.len() - 1].to_vec(), &rules(Limits { transactions: 10, bytes: 100_000 }));
+    assert_eq!(batches.iter().map(|batch| batch.rows.clone()).collect::<Vec<_>>(), [0..10, 10..20, 20..25]);
+    assert!(matches!(end, Some(LogError::Cut(_))), "{end:?}");
+}
+
+#[test]
+fn a_transaction_larger_than_a_batch_travels_alone() {
+    let large = "x".repeat(5000);
+    let text = format!("{HEADER}{}2026-11-14\t20:00:00\t192.0.2.7\tGET\t/{large}\t200\tlarge\n{}", row(0), row(2));
+    let (batches, _) = batches(&work("x"), text.into_bytes(), &rules(Limits { transactions: 250, bytes: 2000 }));
+    let shapes: Vec<_> = batches.iter().map(|batch| (batch.rows.clone(), batch.marks.len())).collect();
+    assert_eq!(shapes, [(0..1, 1), (1..2, 1), (2..3, 1)]);
+    assert!(batches[1].body.len() > 5000);
+}
+
+#[test]
+fn an_object_of_static_assets_makes_progress_that_can_be_seen() {
+    let asset = "2026-11-14\t20:00:00\t192.0.2.7\tGET\t/a.js\t200\tid\n";
+    let text = HEADER.to_owned() + &asset.repeat(usize::try_from(MAX_ROWS).unwrap() + 5) + &row(1);
+    let (batches, _) = batches(&work("x"), text.into_bytes(), &rules(Limits::default()));
+    let shapes: Vec<_> = batches.iter().map(|batch| (batch.rows.clone(), batch.marks.len(), batch.body.is_empty())).collect();
+    assert_eq!(shapes, [(0..MAX_ROWS, 0, true), (MAX_ROWS..MAX_ROWS + 6, 1, false)]);
+}
+
+#[test]
+fn halves_are_bodies_of_their_own_and_tile_their_batch() {
+    let (batches, _) = batches(&work("x"), log(9).into_bytes(), &rules(Limits::default()));
+    let [batch] = &batches[..] else { panic!("{}", batches.len()) };
+    let [first, second] = batch.halves().unwrap();
+    assert_eq!((first.rows.clone(), second.rows.clone()), (0..4, 4..9));
+    let [third, fourth] = second.halves().unwrap();
+    let ids: Vec<_> = [first, third, fourth].iter().flat_map(|part| decode(&part.body).unwrap()).map(|t| t.transaction_id).collect();
+    assert_eq!(ids, (0..9).map(|row| format!("id-{row}")).collect::<Vec<_>>());
+    let [single] = &batches_of_one()[..] else { panic!() };
+    assert!(single.halves().is_none());
+}
+
+fn batches_of_one() -> Vec<Batch> {
+    batches(&work("x"), log(1).into_bytes(), &rules(Limits::default())).0
+}
+
+/// What a row of a made-up log is.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Api(usize),
+    Static,
+    Malformed,
+    Blank,
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![(0usize..900).prop_map(Kind::Api), Just(Kind::Static), Just(Kind::Malformed), Just(Kind::Blank)]
+}
+
+proptest! {
+    #[test]
+    fn batches_partition_the_kept_transactions_in_order_for_any_limits(
+        kinds in prop::collection::vec(kind(), 0..120), transactions in 1usize..40, bytes in 1000usize..8000, from in 0u64..60,
+    ) {
+        let limits = Limits { transactions, bytes };
+        let mut text = HEADER.to_owned();
+        let (mut row, mut kept) = (0u64, Vec::new());
+        for kind in kinds {
+            let (path, id) = match kind {
+                Kind::Blank => { text.push('\n'); continue }
+                Kind::Api(padding) => { if row >= from { kept.push(row); } (format!("/api/{}", "p".repeat(padding)), format!("id-{row}")) }
+                Kind::Static => ("/a.css".to_owned(), format!("id-{row}")),
+                Kind::Malformed => ("-".to_owned(), format!("id-{row}")),
+            };
+            text += &format!("2026-11-14\t20:00:00\t192.0.2.7\tGET\t{path}\t200\t{id}\n");
+            row += 1;
+        }
+        let work = Work { rows: from..u64::MAX, ..work("x") };
+        let (batches, end) = batches(&work, text.into_bytes(), &rules(limits));
+        prop_assert!(end.is_none());
+        let mut next = from;
+        let mut total = Counts::default();
+        for batch in &batches {
+            prop_assert_eq!(batch.rows.start, next, "batches tile the rows");
+            prop_assert!(!batch.rows.is_empty());
+            next = batch.rows.end;
+            prop_assert!(batch.marks.len() <= transactions);
+            prop_assert!(batch.body.len() <= bytes || batch.marks.len() == 1);
+            prop_assert_eq!(batch.counts.rows, batch.rows.end - batch.rows.start);
+            prop_assert!(batch.counts.balance());
+            prop_assert_eq!(batch.counts.sent, batch.marks.len() as u64);
+            total += batch.counts;
+        }
+        prop_assert!(next == row.max(from));
+        let found: Vec<u64> = batches.iter().flat_map(|batch| batch.marks.iter().map(|mark| mark.row)).collect();
+        prop_assert_eq!(&found, &kept);
+        let ids: Vec<String> = batches.iter().filter(|batch| !batch.body.is_empty())
+            .flat_map(|batch| decode(&batch.body).unwrap()).map(|t| t.transaction_id).collect();
+        prop_assert_eq!(ids, kept.iter().map(|row| format!("id-{row}")).collect::<Vec<_>>());
+        prop_assert!(total.balance());
+    }
+
+    #[test]
+    fn any_bytes_give_batches_or_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), header: bool, zip: bool) {
+        let mut text = if header { HEADER.as_bytes().to_vec() } else { Vec::new() };
+        text.extend(bytes);
+        let bytes = if zip { gzip(&String::from_utf8_lossy(&text)) } else { text };
+        let (batches, _) = batches(&work("x"), bytes, &rules(Limits { transactions: 2, bytes: 1000 }));
+        prop_assert!(summary(&batches).counts.balance());
+    }
+}

@@ -1,0 +1,128 @@
+//! Secrets and log content never reach a log line, an error or `Debug` output; and what log lines look like.
+
+use std::sync::Arc;
+
+use edgetap::batch::Limits;
+use edgetap::local_bridge::{Endpoint, Options, Reaction};
+use edgetap::retry::Deadline;
+use edgetap::telemetry;
+use serde_json::Value;
+use tracing::{Instrument as _, Level, info_span};
+
+use crate::support::{Lines, fixtures, gzip, s3_event, sqs_event, world};
+
+const SECRET: &str = "canary-secret-5f1d";
+const COOKIE: &str = "canary-cookie-77a0";
+const QUERY: &str = "canary-query-02bc";
+const AGENT: &str = "canary-agent-9e4e";
+
+fn log_with_canaries() -> String {
+    let row = |path: &str, ip: &str| {
+        format!("1700000000000\t{ip}\tGET\t{path}\t200\tk={QUERY}\tsession={COOKIE}\t{AGENT}\thttps://x/{QUERY}\tid\n")
+    };
+    "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-status cs-uri-query cs(Cookie) cs(User-Agent) cs(Referer) x-edge-request-id\n"
+        .to_owned()
+        + &row("/api/users", "192.0.2.7")
+        + &row("/static/small.jpg", "192.0.2.7")
+        + &row("/api/other", "-")
+        + &row("/api/users", "192.0.2.7")
+}
+
+/// Every way an invocation can go, at every level: what was logged, and what was answered.
+async fn everything_said(level: Level) -> (String, Vec<String>) {
+    let lines = Lines::default();
+    let subscriber = telemetry::json(level, lines.clone());
+    let mut said = Vec::new();
+    let reactions: [fn(Endpoint, u64) -> Reaction; 7] = [
+        |_, _| Reaction::Normal,
+        |endpoint, number| if (endpoint, number) == (Endpoint::Edge, 1) { Reaction::status(401) } else { Reaction::Normal },
+        |endpoint, _| if endpoint == Endpoint::Edge { Reaction::status(503) } else { Reaction::Normal },
+        |endpoint, _| if endpoint == Endpoint::Edge { Reaction::status(400) } else { Reaction::Normal },
+        |endpoint, _| if endpoint == Endpoint::Edge { Reaction::HangUp } else { Reaction::Normal },
+        // The answers of a token endpoint gone mad show what they were sent.
+        |endpoint, _| match endpoint {
+            Endpoint::Token => Reaction::Answer {
+                status: 400,
+                headers: vec![("content-type", "application/json".to_owned())],
+                body: format!("{{\"error\":\"invalid_scope\",\"error_description\":\"{SECRET}\"}}"),
+            },
+            Endpoint::Edge => Reaction::Normal,
+        },
+        |endpoint, _| match endpoint {
+            Endpoint::Token => Reaction::Answer { status: 200, headers: vec![], body: format!("{{\"access_token\": {SECRET}") },
+            Endpoint::Edge => Reaction::Normal,
+        },
+    ];
+    let run = async {
+        for react in reactions {
+            let options = Options {
+                client_secret: SECRET.to_owned(),
+                react: Arc::new(move |arrival| react(arrival.endpoint, arrival.number)),
+                ..Options::default()
+            };
+            let world = world(options, Limits::default()).await;
+            world.s3.put("whole", log_with_canaries());
+            let zipped = gzip(&log_with_canaries());
+            world.s3.put("cut", zipped[..zipped.len() - 4].to_vec());
+            world.s3.put("other", format!("{{\"cookie\": \"{COOKIE}\"}}"));
+            said.push(format!("{:?}", world.function));
+            for event in [sqs_event(&["whole", "cut", "other", "gone"]), s3_event(&["whole", "cut", "other", "gone"])] {
+                match world.function.handle(event, Deadline::NEVER).await {
+                    Ok(answer) => said.push(answer.to_string()),
+                    Err(error) => said.push(format!("{error} {error:?}")),
+                }
+            }
+            for batch in world.bridge.received() {
+                assert!(String::from_utf8_lossy(&batch.body).contains(QUERY), "the canaries do fly");
+            }
+        }
+    };
+    let _current = tracing::subscriber::set_default(subscriber);
+    run.instrument(info_span!(target: "lambda_runtime::layers::trace", "Lambda runtime invoke", requestId = "request-1")).await;
+    (lines.text(), said)
+}
+
+#[tokio::test]
+async fn canaries_are_never_seen() {
+    for level in [Level::ERROR, Level::INFO, Level::DEBUG, Level::TRACE] {
+        let (lines, said) = everything_said(level).await;
+        assert!(!lines.is_empty());
+        for canary in [SECRET, COOKIE, QUERY, AGENT, "Bearer "] {
+            assert!(!lines.contains(canary), "{canary} in a log line at {level}");
+            assert!(!said.iter().any(|text| text.contains(canary)), "{canary} in {said:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_static_asset_is_one_debug_line_with_its_path() {
+    let (at_debug, _) = everything_said(Level::DEBUG).await;
+    assert!(at_debug.contains("skipping request with static extension for /static/small.jpg"));
+    let (at_info, _) = everything_said(Level::INFO).await;
+    assert!(!at_info.contains("small.jpg"));
+}
+
+#[tokio::test]
+async fn an_object_is_one_info_line_with_its_counts() {
+    let lines = Lines::default();
+    let subscriber = telemetry::json(Level::INFO, lines.clone());
+    let run = async {
+        let world = world(Options::default(), Limits::default()).await;
+        let name = "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz";
+        world.s3.put(name, std::fs::read(fixtures().join("logs").join(name)).unwrap());
+        world.function.handle(s3_event(&[name]), Deadline::NEVER).await.unwrap();
+    };
+    let _current = tracing::subscriber::set_default(subscriber);
+    run.instrument(info_span!(target: "lambda_runtime::layers::trace", "Lambda runtime invoke", requestId = "request-1")).await;
+    let lines = lines.json();
+    let [warning, info] = &lines[..] else { panic!("{lines:#?}") };
+    assert!(warning["level"] == "WARN" && warning["message"].as_str().unwrap().starts_with("malformed row: c-ip"), "{warning}");
+    assert_eq!(info["message"], "successfully sent 12 transactions for distribution E27FO14I29XXXX");
+    assert_eq!((&info["level"], &info["requestId"]), (&Value::from("INFO"), &Value::from("request-1")));
+    assert_eq!(info["object"], "s3://logs/E27FO14I29XXXX.2026-11-14-20.d740d76b.gz");
+    let count = |name: &str| info[name].as_u64().unwrap_or_else(|| panic!("{name}: {info}"));
+    assert_eq!(count("rows"), count("sent") + count("static") + count("malformed") + count("refused"));
+    assert_eq!((count("rows"), count("static"), count("malformed"), count("batches")), (17, 4, 1, 1));
+    assert!(count("bytes") > 1000 && info["elapsed_ms"].is_u64());
+    info["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+}

@@ -1,0 +1,152 @@
+//! A fake S3 that misbehaves: GET of objects by range, under `If-Match`, from memory. Requests are neither signed nor checked.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+use bytes::Bytes;
+use edgetap::local_bridge::serve;
+use futures_util::stream::{self, StreamExt as _};
+use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::{Request, Response, StatusCode};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+type AnyBody = UnsyncBoxBody<Bytes, io::Error>;
+
+/// What goes wrong with one GET.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// This status.
+    Status(u16),
+    /// The connection is closed without an answer.
+    HangUp,
+    /// The connection breaks after so many of the bytes promised.
+    Cut(usize),
+    /// The answer's `Content-Range` is missing.
+    NoRange,
+}
+
+#[derive(Clone, Debug)]
+pub struct Get {
+    pub key: String,
+    pub range: String,
+    pub if_match: Option<String>,
+}
+
+#[derive(Default)]
+struct State {
+    objects: Mutex<BTreeMap<String, Bytes>>,
+    /// By the number of the GET, from 0.
+    faults: Mutex<BTreeMap<usize, Fault>>,
+    gets: Mutex<Vec<Get>>,
+}
+
+pub struct FakeS3 {
+    address: std::net::SocketAddr,
+    state: Arc<State>,
+    server: AbortHandle,
+}
+
+impl FakeS3 {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State::default());
+        let shared = state.clone();
+        let server = serve(listener, None, move |request| {
+            let answer = answer(&shared, &request);
+            async move { answer }
+        });
+        Self { address, state, server }
+    }
+
+    /// Puts an object into the one bucket there is.
+    pub fn put(&self, key: &str, bytes: impl Into<Bytes>) {
+        self.state.objects.lock().unwrap().insert(key.to_owned(), bytes.into());
+    }
+
+    /// Makes the GET of that number, counted from 0, go wrong.
+    pub fn fail(&self, get: usize, fault: Fault) {
+        self.state.faults.lock().unwrap().insert(get, fault);
+    }
+
+    pub fn gets(&self) -> Vec<Get> {
+        self.state.gets.lock().unwrap().clone()
+    }
+
+    pub fn sdk_config(&self) -> SdkConfig {
+        let credentials = Credentials::new("test", "test", None, None, "test");
+        let http = aws_smithy_http_client::Builder::new().build_http();
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(format!("http://{}", self.address))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
+            .http_client(http)
+            .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(1)))
+            .build()
+    }
+}
+
+impl Drop for FakeS3 {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn answer(state: &State, request: &Request<Incoming>) -> io::Result<Response<AnyBody>> {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let key = request.uri().path().splitn(3, '/').nth(2).unwrap_or_default();
+    let key = percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned();
+    let (range, if_match) = (header("range").unwrap_or_default(), header("if-match"));
+    let number = {
+        let mut gets = state.gets.lock().unwrap();
+        gets.push(Get { key: key.clone(), range: range.clone(), if_match: if_match.clone() });
+        gets.len() - 1
+    };
+    let fault = state.faults.lock().unwrap().get(&number).cloned();
+    match fault {
+        Some(Fault::Status(status)) => return status_only(status),
+        Some(Fault::HangUp) => return Err(io::Error::other("told to hang up")),
+        _ => {}
+    }
+    let Some(object) = state.objects.lock().unwrap().get(&key).cloned() else { return status_only(404) };
+    let etag = format!("\"{:x}\"", Sha256::digest(&object));
+    if if_match.is_some_and(|wanted| wanted != etag) {
+        return status_only(412);
+    }
+    let (first, last) = range.trim_start_matches("bytes=").split_once('-').unwrap();
+    let first: usize = first.parse().unwrap();
+    if first >= object.len() {
+        return status_only(416);
+    }
+    let last = last.parse::<usize>().unwrap().min(object.len() - 1);
+    let bytes = object.slice(first..=last);
+    let mut answer = Response::builder().status(StatusCode::PARTIAL_CONTENT).header("etag", etag).header("content-length", bytes.len());
+    if fault != Some(Fault::NoRange) {
+        answer = answer.header("content-range", format!("bytes {first}-{last}/{}", object.len()));
+    }
+    let frames: Vec<io::Result<Frame<Bytes>>> = match fault {
+        Some(Fault::Cut(after)) => vec![Ok(Frame::data(bytes.slice(..after))), Err(io::ErrorKind::ConnectionReset.into())],
+        _ => vec![Ok(Frame::data(bytes))],
+    };
+    // Frames that come one by one, so that those before a break are sent.
+    let frames = stream::iter(frames).then(|frame| async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        frame
+    });
+    answer.body(BodyExt::boxed_unsync(StreamBody::new(frames))).map_err(io::Error::other)
+}
+
+fn status_only(status: u16) -> io::Result<Response<AnyBody>> {
+    Response::builder().status(status).body(Empty::new().map_err(|never| match never {}).boxed_unsync()).map_err(io::Error::other)
+}

@@ -1,0 +1,171 @@
+//! What the tests share: a fake S3, and a function wired to it and to an embedded bridge.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::missing_panics_doc)]
+
+pub mod fake_s3;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use edgetap::batch::Limits;
+use edgetap::bridge::{Bridge, Endpoints};
+use edgetap::filter::StaticAssets;
+use edgetap::invocation::Function;
+use edgetap::local_bridge::{LocalBridge, Options, Transaction};
+use edgetap::pipeline::Rules;
+use edgetap::retry::Backoff;
+use edgetap::secret::{Credentials, SecretSource};
+use edgetap::source::S3;
+use edgetap::token::AuthMethod;
+use edgetap::wire::{Uap, Wire};
+use flate2::{Compression, write::GzEncoder};
+use serde_json::{Value, json};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Quick, so that tests need no patience.
+pub const BACKOFF: Backoff = Backoff { base: Duration::from_millis(2), cap: Duration::from_millis(20), attempts: 5 };
+
+pub const HEADER: &str = "#Version: 1.0\n#Fields: date time c-ip cs-method cs-uri-stem sc-status x-edge-request-id\n";
+
+/// A row of [`HEADER`]'s columns whose path and id hold its number.
+pub fn row(number: u64) -> String {
+    format!("2026-11-14\t20:00:00\t192.0.2.7\tGET\t/row/{number}\t200\tid-{number}\n")
+}
+
+pub fn log(rows: u64) -> String {
+    HEADER.to_owned() + &(0..rows).map(row).collect::<String>()
+}
+
+pub fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+pub fn rules(limits: Limits) -> Arc<Rules> {
+    let static_assets = StaticAssets::default();
+    Arc::new(Rules { wire: Wire::Uap(Uap::new(static_assets.name())), static_assets, limits })
+}
+
+/// A client of `bridge`, with `method` and whatever certificates.
+pub fn client(bridge: &LocalBridge, options: &Options, method: AuthMethod, bridge_ca: Option<String>) -> Bridge {
+    let credentials =
+        Credentials { client_id: options.client_id.clone(), client_secret: options.client_secret.clone().into(), bridge_ca: None };
+    client_with(bridge, SecretSource::Variables(credentials), method, bridge_ca)
+}
+
+pub fn client_with(bridge: &LocalBridge, secret: SecretSource, method: AuthMethod, bridge_ca: Option<String>) -> Bridge {
+    let endpoints = Endpoints { edge: bridge.edge_url().parse().unwrap(), token: bridge.token_url().parse().unwrap(), method, bridge_ca };
+    Bridge::new(endpoints, secret, BACKOFF).unwrap()
+}
+
+pub async fn start(options: &Options) -> LocalBridge {
+    LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options.clone()).await.unwrap()
+}
+
+/// A function, the S3 it reads from, and the bridge it delivers to.
+pub struct World {
+    pub s3: fake_s3::FakeS3,
+    pub bridge: LocalBridge,
+    pub function: Function,
+}
+
+pub async fn world(options: Options, limits: Limits) -> World {
+    let (s3, bridge) = (fake_s3::FakeS3::start().await, start(&options).await);
+    let function = Function {
+        s3: S3::new(&s3.sdk_config(), BACKOFF),
+        rules: rules(limits),
+        bridge: client(&bridge, &options, AuthMethod::Post, None),
+        concurrency: 4,
+    };
+    World { s3, bridge, function }
+}
+
+impl World {
+    /// The transaction ids that the bridge has, in the order of their arrival.
+    pub fn ids(&self) -> Vec<String> {
+        self.bridge.received().iter().flat_map(|batch| batch.transactions.iter().map(|t| t.transaction_id.clone())).collect()
+    }
+}
+
+/// A direct S3 event for objects of the bucket `logs`.
+pub fn s3_event(keys: &[&str]) -> Value {
+    let records = keys.iter().map(|key| {
+        json!({"eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+               "s3": {"bucket": {"name": "logs"}, "object": {"key": key, "size": 1}}})
+    });
+    json!({ "Records": records.collect::<Vec<_>>() })
+}
+
+/// The same in SQS, a message for each object.
+pub fn sqs_event(keys: &[&str]) -> Value {
+    let records = keys.iter().map(|key| {
+        json!({"messageId": format!("message-{key}"), "receiptHandle": "r", "eventSource": "aws:sqs", "body": s3_event(&[key]).to_string()})
+    });
+    json!({ "Records": records.collect::<Vec<_>>() })
+}
+
+/// A transaction as the `*.expected.json` fixtures write it.
+pub fn neutral(transaction: &Transaction) -> Value {
+    let headers = |fields: &[String]| {
+        let decode = |value| String::from_utf8(base64::engine::general_purpose::STANDARD.decode(value).unwrap()).unwrap();
+        fields
+            .iter()
+            .map(|field| field.split_once(':').unwrap())
+            .map(|(name, value)| (name.to_owned(), json!(decode(value))))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let Transaction { request, response, txn_meta_data, .. } = transaction;
+    let mut value = json!({
+        "id": transaction.transaction_id, "timestamp": transaction.timestamp, "method": request.http_method,
+        "target": request.uri_query_fragment, "scheme": request.http_scheme, "http_version": request.http_version, "host": request.host,
+        "client_ip": request.connection.connection_ip, "client_port": request.connection.connection_port,
+        "request_headers": headers(&request.headers), "status": response.status_code, "response_headers": headers(&response.headers),
+        "response_length": transaction.response_header("Content-Length").map(|_| response.body.length),
+        "pool_id": txn_meta_data.source_info.pool_id, "instance_id": txn_meta_data.source_info.instance_id,
+    });
+    value.as_object_mut().unwrap().retain(|_, member| !member.is_null());
+    value
+}
+
+/// Log lines, kept to be looked at.
+#[derive(Clone, Default)]
+pub struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    pub fn json(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}

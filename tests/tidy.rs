@@ -1,0 +1,120 @@
+//! What `docs/architecture.md` says of the sources, checked by reading them.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use edgetap::config::SETTINGS;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for child in std::fs::read_dir(folder).unwrap() {
+        let path = child.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Every source with its path below `src`, its comments and its tests left out.
+fn code() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    sources(&root().join("src"), &mut found);
+    let mut code: Vec<_> = found
+        .iter()
+        .map(|path| {
+            let name = path.strip_prefix(root().join("src")).unwrap().to_str().unwrap().to_owned();
+            let text = std::fs::read_to_string(path).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap();
+            (name, text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n"))
+        })
+        .collect();
+    code.retain(|(name, _)| !name.ends_with("tests.rs"));
+    code.sort();
+    code
+}
+
+fn users_of(word: &str) -> BTreeSet<String> {
+    code().into_iter().filter(|(_, text)| text.contains(word)).map(|(name, _)| name).collect()
+}
+
+/// The modules of the library, in the order of `lib.rs`.
+fn modules() -> Vec<String> {
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned)).collect()
+}
+
+fn names(words: &[&str]) -> BTreeSet<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+#[test]
+fn effects_stay_where_they_belong() {
+    assert_eq!(users_of("aws_config"), names(&["aws.rs", "secret.rs", "source.rs"]));
+    assert_eq!(users_of("aws_sdk_s3"), names(&["source.rs"]));
+    assert_eq!(users_of("aws_sdk_secretsmanager"), names(&["secret.rs"]));
+    assert_eq!(users_of("aws_lambda_events"), names(&["invocation.rs", "work.rs"]));
+    assert_eq!(users_of("use lambda_runtime"), names(&["bin/bootstrap.rs"]));
+    assert_eq!(users_of("reqwest"), names(&["bridge.rs", "token.rs"]));
+    assert_eq!(users_of("std::env::"), names(&["config.rs"]));
+}
+
+#[test]
+fn the_pipeline_is_pure_and_synchronous() {
+    let pure = ["log/", "wire/", "transaction.rs", "filter.rs", "batch.rs", "pipeline.rs"];
+    for (name, text) in code() {
+        if pure.iter().any(|part| name.starts_with(part)) {
+            for word in ["async", "await", "tokio", "SystemTime::now", "Instant", "Timestamp::now"] {
+                assert!(!text.contains(word), "{name} names {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_module_imports_one_declared_below_it() {
+    let modules = modules();
+    assert!(modules.len() > 15);
+    for (name, text) in code() {
+        let Some(at) = modules.iter().position(|module| *module == name.split(['/', '.']).next().unwrap()) else { continue };
+        for below in &modules[at + 1..] {
+            assert!(!text.contains(&format!("crate::{below}")), "{name} imports {below}, which stands below it in lib.rs");
+        }
+    }
+}
+
+#[test]
+fn nothing_outside_tests_gives_up_by_panicking() {
+    for (name, text) in code() {
+        for word in [".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!("] {
+            assert!(!text.contains(word), "{name} has {word}");
+        }
+    }
+}
+
+/// The names in the first column of the README's table of settings.
+fn readme_settings() -> Vec<String> {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned));
+    rows.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')).collect()
+}
+
+#[test]
+fn code_example_and_readme_list_the_same_settings_in_the_same_order() {
+    let settings: Vec<_> = SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
+    let example = std::fs::read_to_string(root().join(".env.example")).unwrap();
+    let in_example: Vec<_> = example
+        .lines()
+        .filter_map(|line| line.trim_start_matches('#').split_once('='))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+        .collect();
+    assert_eq!(in_example, settings, ".env.example");
+    assert_eq!(readme_settings(), settings, "README.md");
+}
