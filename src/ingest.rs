@@ -60,6 +60,18 @@ pub async fn ingest(
     session: &Session<'_>,
     concurrency: usize,
 ) -> Outcome {
+    ingest_watched(work, bytes, rules, session, concurrency, |_| ()).await
+}
+
+/// As [`ingest`], and tells `watch` what is settled each time that more of it is.
+pub async fn ingest_watched(
+    work: &Work,
+    bytes: impl Read + Send + 'static,
+    rules: &Arc<Rules>,
+    session: &Session<'_>,
+    concurrency: usize,
+    watch: impl Fn(&Summary),
+) -> Outcome {
     let mut summary = Summary { distribution: None, ..Summary::default() };
     let batches = Batches::new(work, bytes, rules.clone());
     let (sender, mut receiver) = mpsc::channel(1);
@@ -104,6 +116,7 @@ pub async fn ingest(
         let (batch, refused) = refused;
         from_row = covered(&batch.rows, from_row);
         summary.settle(&batch, refused);
+        watch(&summary);
     };
     name_distribution(work, &mut summary);
     Outcome::Rest { from_row, why, summary }

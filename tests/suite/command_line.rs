@@ -177,7 +177,7 @@ async fn check_shows_a_certificate_that_is_not_believed_and_how_to_pin_it() {
     let folder = tempfile::tempdir().unwrap();
     let env_file = folder.path().join("bridge.env");
     // Tokens come in the clear from this machine, so that the certificate is met at the bridge.
-    let mut text = format!(
+    let text = format!(
         "BRIDGE_AUTH_ENDPOINT={}\nBRIDGE_EDGE_ENDPOINT={}\nBRIDGE_CLIENT_ID={}\nBRIDGE_CLIENT_SECRET={}\n",
         plain.token_url(),
         over_tls.edge_url(),
@@ -199,9 +199,37 @@ async fn check_shows_a_certificate_that_is_not_believed_and_how_to_pin_it() {
     let pem = &shown[shown.find(start).unwrap()..shown.find(end).unwrap() + end.len()];
     let file = folder.path().join("bridge.pem");
     std::fs::write(&file, pem).unwrap();
-    text += &format!("BRIDGE_CA_FILE={}\n", file.display());
-    std::fs::write(&env_file, &text).unwrap();
+    std::fs::write(&env_file, format!("{text}BRIDGE_CA_FILE={}\n", file.display())).unwrap();
     let output = check(&env_file).await.unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stdout(&output).contains("TLS            ok: TLSv1_3"), "{}", stdout(&output));
+}
+
+/// Nothing of a log is held whole: what 40 MB cost at the most is what the first of them cost.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_does_not_grow_with_the_log() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_edgetap"))
+        .args(["replay", "-"])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let peak = |pid: u32| -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok()).unwrap()
+    };
+    let mut input = child.stdin.take().unwrap();
+    let megabyte = log(1 << 14);
+    let mut write = |times: usize| (0..times).for_each(|_| input.write_all(megabyte.as_bytes()).unwrap());
+    write(5);
+    let early = peak(child.id());
+    write(35);
+    let late = peak(child.id());
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    assert!(late < early + 4096, "{early} kB after 5 MB, {late} kB after 40 MB");
+    assert!(late < 64 << 10, "{late} kB");
 }

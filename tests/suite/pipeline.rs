@@ -1,5 +1,6 @@
 //! From a log's bytes to batches: the fixtures, and what holds for any log.
 
+use std::fmt::Write as _;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -35,7 +36,9 @@ fn batches(work: &Work, bytes: Vec<u8>, rules: &Arc<Rules>) -> (Vec<Batch>, Opti
 
 fn summary(batches: &[Batch]) -> Summary {
     let mut summary = Summary::default();
-    batches.iter().for_each(|batch| summary.settle(batch, Vec::new()));
+    for batch in batches {
+        summary.settle(batch, Vec::new());
+    }
     summary
 }
 
@@ -224,7 +227,7 @@ proptest! {
                 Kind::Static => ("/a.css".to_owned(), format!("id-{row}")),
                 Kind::Malformed => ("-".to_owned(), format!("id-{row}")),
             };
-            text += &format!("2026-11-14\t20:00:00\t192.0.2.7\tGET\t{path}\t200\t{id}\n");
+            writeln!(text, "2026-11-14\t20:00:00\t192.0.2.7\tGET\t{path}\t200\t{id}").unwrap();
             row += 1;
         }
         let work = Work { rows: from..u64::MAX, ..work("x") };

@@ -10,7 +10,7 @@ use edgetap::aws;
 use edgetap::batch::Counts;
 use edgetap::bridge::Bridge;
 use edgetap::config::{Config, Variables};
-use edgetap::ingest::{Outcome, ingest};
+use edgetap::ingest::{Outcome, ingest_watched};
 use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::retry::{Backoff, Deadline};
 use edgetap::source::{Opened, S3};
@@ -71,14 +71,18 @@ pub async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
     let started = Instant::now();
     let (mut total, mut objects) = (Summary::default(), 0_u64);
     for input in inputs {
-        let (summary, problem) = replay(input, &sink, &progress).await?;
+        let before = total.counts.rows;
+        let bar = progress.clone();
+        let watch = move |summary: &Summary| {
+            let rows = before + summary.counts.rows;
+            bar.set_message(format!("{} rows, {}/s", HumanCount(rows), HumanCount(per_second(rows, started))));
+        };
+        let (summary, problem) = replay(input, &sink, &progress, watch).await?;
         objects += 1;
         total.counts += summary.counts;
         total.batches += summary.batches;
         total.bytes += summary.bytes;
         total.refused.extend(summary.refused);
-        let rows = total.counts.rows;
-        progress.set_message(format!("{} rows", HumanCount(rows)));
         if let Some(problem) = problem {
             progress.suspend(|| eprintln!("edgetap: {problem}"));
             unreadable = true;
@@ -100,6 +104,11 @@ pub async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
         HumanBytes(total.bytes),
     );
     if unreadable || !total.refused.is_empty() { Err(Failure::Incomplete) } else { Ok(()) }
+}
+
+fn per_second(rows: u64, since: Instant) -> u64 {
+    let milliseconds = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+    rows.saturating_mul(1000) / milliseconds
 }
 
 fn progress(bytes: Option<u64>) -> ProgressBar {
@@ -166,7 +175,12 @@ impl Found {
 }
 
 /// Runs one input through the pipeline; returns what became of it, and what went wrong, in words.
-async fn replay(input: Input, sink: &Sink, progress: &ProgressBar) -> Result<(Summary, Option<String>), Failure> {
+async fn replay(
+    input: Input,
+    sink: &Sink,
+    progress: &ProgressBar,
+    watch: impl Fn(&Summary) + Send + 'static,
+) -> Result<(Summary, Option<String>), Failure> {
     let opened = match &input {
         Input::File(path) => Opened::file(path),
         Input::Stdin => Ok(Opened::stdin()),
@@ -182,7 +196,7 @@ async fn replay(input: Input, sink: &Sink, progress: &ProgressBar) -> Result<(Su
         Sink::Stdout(rules) => {
             let batches = Batches::new(&work, bytes, rules.clone());
             let one_a_line = rules.wire != Wire::Ndjson;
-            let written = tokio::task::spawn_blocking(move || write(batches, one_a_line)).await?;
+            let written = tokio::task::spawn_blocking(move || write(batches, one_a_line, watch)).await?;
             let (summary, error) = match written {
                 // Whoever read our output has seen enough, and knows it.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Failure::Incomplete),
@@ -192,7 +206,7 @@ async fn replay(input: Input, sink: &Sink, progress: &ProgressBar) -> Result<(Su
         }
         Sink::Bridge { rules, bridge, concurrency } => {
             let session = bridge.session(Deadline::NEVER);
-            Ok(match ingest(&work, bytes, rules, &session, *concurrency).await {
+            Ok(match ingest_watched(&work, bytes, rules, &session, *concurrency, watch).await {
                 Outcome::Complete(summary) => {
                     let problem = (!summary.refused.is_empty())
                         .then(|| format!("{}: the bridge refuses {} rows", work.object, summary.refused.len()));
@@ -207,7 +221,11 @@ async fn replay(input: Input, sink: &Sink, progress: &ProgressBar) -> Result<(Su
 }
 
 /// Writes the bodies of batches to stdout, to the last that can be read.
-fn write(batches: Batches<impl io::Read>, one_a_line: bool) -> io::Result<(Summary, Option<edgetap::log::LogError>)> {
+fn write(
+    batches: Batches<impl io::Read>,
+    one_a_line: bool,
+    watch: impl Fn(&Summary),
+) -> io::Result<(Summary, Option<edgetap::log::LogError>)> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     let mut summary = Summary::default();
     for batch in batches {
@@ -223,6 +241,7 @@ fn write(batches: Batches<impl io::Read>, one_a_line: bool) -> io::Result<(Summa
             stdout.write_all(b"\n")?;
         }
         summary.settle(&batch, Vec::new());
+        watch(&summary);
     }
     stdout.flush()?;
     Ok((summary, None))
