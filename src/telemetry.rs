@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
@@ -35,10 +35,13 @@ pub fn terminal(level: Level) -> impl Subscriber + Send + Sync {
     tracing_subscriber::registry().with(lines.with_filter(own_lines(level)))
 }
 
-fn own_lines(level: Level) -> Targets {
-    let own = LevelFilter::from_level(level);
-    let runtime_span = ("lambda_runtime::layers", LevelFilter::INFO); // its spans carry the request id
-    Targets::new().with_default(LevelFilter::WARN.min(own)).with_targets([("edgetap", own), ("bootstrap", own), runtime_span])
+fn own_lines(level: Level) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    filter_fn(move |metadata| match metadata.target().split("::").next() {
+        Some("edgetap" | "bootstrap") => *metadata.level() <= level,
+        // Its spans carry the request id; its lines say again what ours say.
+        _ if metadata.target().starts_with("lambda_runtime::layers") => metadata.is_span(),
+        _ => *metadata.level() <= Level::WARN.min(level),
+    })
 }
 
 struct JsonLines<W> {

@@ -1,0 +1,379 @@
+//! End to end with real parts: the release `bootstrap`, moto's server as S3, SQS and Secrets Manager, `oidc-provider` as the
+//! OAuth server, the embedded bridge, and a decoder in Python. Run by `./scripts/test.sh`, which installs the peers.
+//!
+//! Every process logs at level trace, and what it logged is searched for secrets when its test ends ([`tap::Tap`]).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod cloud;
+mod peers;
+#[path = "../support/runtime_api.rs"]
+mod runtime_api;
+mod tap;
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use edgetap::local_bridge::{Options, Received};
+use serde_json::{Value, json};
+
+use cloud::{Bucket, Queue, log};
+use peers::{AWS_SECRET_CANARY, BASIC_CLIENT, POST_CLIENT, Peers, WRONG_SECRET, bootstrap, http, python_program, repository, secret};
+use runtime_api::{Outcome, Output, Process};
+use tap::{COOKIE_CANARY, PATIENCE, PLENTY, Tap, aws_variables, failures, parse_line, sqs_event};
+
+#[tokio::test]
+async fn objects_put_into_s3_arrive_as_the_expected_transactions_one_by_one() {
+    let tap = Tap::start(|variables| {
+        // Several batches an object, and in order.
+        variables.insert("BATCH_MAX_TRANSACTIONS", "5".to_owned());
+        variables.insert("BRIDGE_CONCURRENCY", "1".to_owned());
+    })
+    .await;
+    // The ids of rows that have none are made of the bucket's name, among others.
+    let bucket = Bucket::create(&tap.peers, "fixtures").await;
+    let queue = Queue::create(&tap.peers, "logs").await;
+    bucket.notify(&queue).await;
+    let test_event = queue.receive().await;
+    assert!(test_event.body.contains("s3:TestEvent"), "{}", test_event.body);
+    assert_eq!(tap.deliver(&[(&test_event.id, &test_event.body)]).await, [""; 0]);
+
+    let mut delivered = Vec::new();
+    for (key, bytes, expected) in fixtures() {
+        bucket.put(&key, bytes).await;
+        let message = queue.receive().await;
+        assert!(message.body.contains(&key), "{}", message.body);
+        let before = tap.bridge.received().len();
+        assert_eq!(tap.deliver(&[(&message.id, &message.body)]).await, [""; 0], "{key}");
+        let received = tap.received_since(before);
+        compare(&key, &decoded(&received), expected["transactions"].as_array().unwrap());
+        delivered.push((key, expected, received));
+    }
+    assert!(delivered.len() >= 8, "fixtures are missing: {}", delivered.len());
+    assert!(delivered.iter().any(|(_, _, received)| received.len() > 1), "no object took several batches");
+
+    let log = tap.stop();
+    assert_eq!((log.at("ERROR").len(), log.at("INFO").len()), (0, delivered.len()), "{log:#?}");
+    for ((key, expected, received), line) in delivered.iter().zip(log.at("INFO")) {
+        let counts = &expected["counts"];
+        let sent = &counts["sent"];
+        let distribution = expected["distribution"].as_str().unwrap_or("unknown");
+        assert_eq!(line["message"], format!("successfully sent {sent} transactions for distribution {distribution}"));
+        assert_eq!(line["object"], format!("s3://fixtures/{key}"));
+        for name in ["rows", "sent", "static", "malformed", "refused"] {
+            assert_eq!(line[name], counts[name], "{name}: {line}");
+        }
+        let number = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("{name}: {line}"));
+        assert_eq!(number("rows"), number("sent") + number("static") + number("malformed") + number("refused"), "{line}");
+        assert_eq!(number("batches"), received.len() as u64, "{line}");
+        assert_eq!(number("bytes"), received.iter().map(|batch| batch.body.len() as u64).sum::<u64>(), "{line}");
+        assert!(u128::from(number("elapsed_ms")) < PATIENCE.as_millis(), "{line}");
+        assert!(line["requestId"].as_str().is_some_and(|id| id.ends_with("-4000-8000-000000000000")), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_larger_object_arrives_once_each_with_several_posts_in_flight() {
+    let tap = Tap::start(|_| {}).await;
+    let bucket = Bucket::create(&tap.peers, "larger").await;
+    bucket.put("E27FO14I29XXXX.2026-11-14-20.large.gz", log(3000)).await;
+    let body = bucket.notification("E27FO14I29XXXX.2026-11-14-20.large.gz").to_string();
+    assert_eq!(tap.deliver(&[("m1", &body)]).await, [""; 0]);
+    let decoded = decoded(&tap.bridge.received());
+    let ids: BTreeSet<_> = decoded.iter().map(|transaction| transaction["id"].as_str().unwrap()).collect();
+    assert_eq!((decoded.len(), ids.len(), tap.bridge.tally().repeated), (3000, 3000, 0));
+    assert_eq!(decoded[0]["request_headers"]["Cookie"], format!("session={COOKIE_CANARY}"));
+    let log = tap.stop();
+    let line = log.the_one("INFO", "successfully sent 3000 transactions for distribution E27FO14I29XXXX");
+    assert_eq!((&line["rows"], &line["static"], &line["malformed"]), (&json!(3002), &json!(1), &json!(1)));
+    // The cookie was not logged where it might have been: Tap looks for it in these lines.
+    log.the_one("WARN", "malformed row");
+    log.the_one("DEBUG", "skipping request with static extension for /static/small.jpg");
+}
+
+#[tokio::test]
+async fn a_rotated_secret_is_found_without_a_restart() {
+    let peers = Peers::shared();
+    let bucket = Bucket::create(&peers, "rotation").await;
+    bucket.put("log.gz", log(1)).await;
+    let secrets = aws_sdk_secretsmanager::Client::new(&peers.sdk_config().await);
+    let credentials = |secret: &str| json!({ "client_id": POST_CLIENT, "client_secret": secret }).to_string();
+    let created = secrets.create_secret().name("edgetap/bridge").secret_string(credentials(WRONG_SECRET)).send().await.unwrap();
+    let arn = created.arn.unwrap();
+
+    let tap = Tap::start(|variables| {
+        variables.remove("BRIDGE_CLIENT_ID");
+        variables.remove("BRIDGE_CLIENT_SECRET");
+        variables.insert("BRIDGE_SECRET_ARN", arn.clone());
+    })
+    .await;
+    let body = bucket.notification("log.gz").to_string();
+    assert_eq!(tap.deliver(&[("m1", &body)]).await, ["m1"]);
+    assert_eq!(tap.bridge.tally().posts, 0);
+
+    secrets.put_secret_value().secret_id(&arn).secret_string(credentials(&secret())).send().await.unwrap();
+    assert_eq!(tap.deliver(&[("m1", &body)]).await, [""; 0]);
+    // The token serves the next invocation too.
+    assert_eq!(tap.deliver(&[("m2", &body)]).await, [""; 0]);
+    assert_eq!(tap.bridge.tally().transactions, 2);
+
+    let token_endpoint = tap.peers.token_endpoint.clone();
+    let log = tap.stop();
+    let line = log.the_one("ERROR", "invalid_client")["message"].as_str().unwrap();
+    assert!(line.contains(&token_endpoint) && line.contains(POST_CLIENT), "{line}");
+    log.the_one("DEBUG", "got a token");
+}
+
+#[tokio::test]
+async fn both_ways_of_client_authentication_take_any_character() {
+    let peers = Peers::shared();
+    let bucket = Bucket::create(&peers, "authentication").await;
+    bucket.put("log.gz", log(1)).await;
+    let body = bucket.notification("log.gz").to_string();
+    for (client, method) in [(POST_CLIENT, "client_secret_post"), (BASIC_CLIENT, "client_secret_basic")] {
+        let tap = Tap::start(|variables| {
+            variables.insert("BRIDGE_CLIENT_ID", client.to_owned());
+            variables.insert("BRIDGE_AUTH_METHOD", method.to_owned());
+        })
+        .await;
+        assert_eq!(tap.deliver(&[("m1", &body)]).await, [""; 0], "{method}");
+        assert_eq!(tap.bridge.tally().transactions, 1);
+        assert_eq!(peers.authentication_of(client), method);
+    }
+}
+
+#[tokio::test]
+async fn direct_and_eventbridge_events_succeed_or_fail_as_a_whole() {
+    let tap = Tap::start(|_| {}).await;
+    let bucket = Bucket::create(&tap.peers, "direct").await;
+    bucket.put("log.gz", log(2)).await;
+    let event_bridge = json!({
+        "version": "0",
+        "detail-type": "Object Created",
+        "source": "aws.s3",
+        "detail": { "version": "0", "bucket": { "name": bucket.name }, "object": { "key": "log.gz", "size": 1024 }, "reason": "PutObject" }
+    });
+    for event in [bucket.notification("log.gz"), event_bridge] {
+        let outcome = tap.invoke(event, PLENTY).await;
+        assert_eq!(outcome, Outcome::Response(json!({ "objects": 1 })));
+    }
+    assert_eq!(tap.bridge.tally().transactions, 4);
+
+    let outcome = tap.invoke(bucket.notification("missing.gz"), PLENTY).await;
+    let Outcome::Error(error) = outcome else { panic!("{outcome:?}") };
+    assert!(error["errorMessage"].as_str().unwrap().contains("s3://direct/missing.gz does not exist"), "{error}");
+    // Beside one that is there, in one invocation: each message for itself.
+    let (good, bad) = (bucket.notification("log.gz").to_string(), bucket.notification("missing.gz").to_string());
+    assert_eq!(tap.deliver(&[("bad", &bad), ("good", &good)]).await, ["bad"]);
+    assert_eq!(tap.bridge.tally().transactions, 6);
+    let log = tap.stop();
+    assert_eq!(log.at("ERROR").iter().filter(|line| line["object"] == "s3://direct/missing.gz").count(), 2, "{log:#?}");
+}
+
+#[tokio::test]
+async fn a_bad_configuration_fails_every_message_but_not_the_init() {
+    let tap = Tap::start(|variables| {
+        variables.remove("BRIDGE_EDGE_ENDPOINT");
+        variables.insert("BATCH_MAX_BYTES", "a lot".to_owned());
+    })
+    .await;
+    let bucket = Bucket::create(&tap.peers, "unconfigured").await;
+    bucket.put("log.gz", log(1)).await;
+    let body = bucket.notification("log.gz").to_string();
+    assert_eq!(tap.deliver(&[("m1", &body), ("m2", &body)]).await, ["m1", "m2"]);
+    assert!(matches!(tap.invoke(bucket.notification("log.gz"), PLENTY).await, Outcome::Error(_)));
+    assert!(tap.api.polls() >= 2, "the same process goes on");
+    let log = tap.stop();
+    // Once an invocation, loudly, with everything that is wrong.
+    let loud: Vec<_> = log.at("ERROR").into_iter().filter(|line| line["message"].as_str().unwrap().contains("is not configured")).collect();
+    assert_eq!(loud.len(), 2, "{log:#?}");
+    for line in loud {
+        let message = line["message"].as_str().unwrap();
+        assert!(message.contains("BRIDGE_EDGE_ENDPOINT is not set") && message.contains("BATCH_MAX_BYTES is not a number"), "{message}");
+        assert!(line["requestId"].is_string(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_in_the_past_is_a_deadline_in_the_past() {
+    let tap = Tap::start(|_| {}).await;
+    let bucket = Bucket::create(&tap.peers, "late").await;
+    bucket.put("log.gz", log(1)).await;
+    let body = bucket.notification("log.gz").to_string();
+    for time_left in [-3_600_000, i64::MIN, 0] {
+        assert_eq!(tap.deliver_within(&[("m1", &body)], time_left).await, ["m1"]);
+    }
+    assert_eq!(tap.bridge.tally().posts, 0);
+    assert_eq!(tap.deliver(&[("m1", &body)]).await, [""; 0], "nothing else was wrong");
+}
+
+#[tokio::test]
+async fn a_bridge_that_is_down_fails_the_message_within_the_deadline() {
+    let tap = Tap::with_bridge_answering(503).await;
+    let bucket = Bucket::create(&tap.peers, "down").await;
+    bucket.put("log.gz", log(1)).await;
+    fails_within(&tap, &bucket, 20_000).await;
+    assert!((2..=5).contains(&tap.bridge.tally().posts), "{:?}", tap.bridge.tally());
+    let log = tap.stop();
+    let line = log.the_one("ERROR", "sent 0 transactions for distribution unknown, but not all");
+    assert_eq!((&line["rows"], &line["sent"]), (&json!(0), &json!(0)), "nothing was settled: {line}");
+}
+
+#[tokio::test]
+async fn a_bridge_that_never_answers_fails_the_message_within_the_deadline() {
+    let tap = Tap::with_bridge(Options { delay: 10 * PATIENCE, ..Options::default() }, |_| {}).await;
+    let bucket = Bucket::create(&tap.peers, "silent").await;
+    bucket.put("log.gz", log(1)).await;
+    fails_within(&tap, &bucket, 13_000).await;
+    tap.stop().the_one("ERROR", "but not all");
+}
+
+async fn fails_within(tap: &Tap, bucket: &Bucket, time_left_ms: u32) {
+    let body = bucket.notification("log.gz").to_string();
+    let started = Instant::now();
+    assert_eq!(tap.deliver_within(&[("m1", &body)], time_left_ms.into()).await, ["m1"]);
+    assert!(started.elapsed() < Duration::from_millis(time_left_ms.into()), "{:?}", started.elapsed());
+}
+
+/// cargo-lambda's emulator knows one deadline, which is in the past: only an event without work can succeed there.
+#[tokio::test]
+async fn it_runs_in_the_emulator_of_cargo_lambda() {
+    let peers = Peers::shared();
+    let bucket = Bucket::create(&peers, "emulator").await;
+    bucket.put("log.gz", log(1)).await;
+    let port = free_port();
+    let mut emulator = Process::start(
+        Command::new(python_program("cargo-lambda"))
+            .args(["lambda", "watch", "--only-lambda-apis", "--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()])
+            .current_dir(repository()),
+    );
+    let started = Instant::now();
+    while tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+        assert!(emulator.has_ended().is_none() && started.elapsed() < PATIENCE, "{:#?}", emulator.stop());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut variables = aws_variables(&peers);
+    variables.extend([
+        ("BRIDGE_CLIENT_ID", POST_CLIENT.to_owned()),
+        ("BRIDGE_CLIENT_SECRET", secret()),
+        ("BRIDGE_AUTH_ENDPOINT", peers.token_endpoint.clone()),
+        ("BRIDGE_EDGE_ENDPOINT", "http://127.0.0.1:9/".to_owned()), // must not be reached
+    ]);
+    let mut function = Process::bootstrap(&bootstrap(), &format!("http://127.0.0.1:{port}/.rt"), &variables);
+
+    let test_event = json!({ "Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": bucket.name }).to_string();
+    let work = bucket.notification("log.gz").to_string();
+    for (body, failed) in [(test_event, &[][..]), (work, &["m1"][..])] {
+        let url = format!("http://127.0.0.1:{port}/2015-03-31/functions/_/invocations");
+        let answer = http().post(url).body(sqs_event(&[("m1", &body)]).to_string()).send().await.unwrap();
+        let (status, answer) = (answer.status(), answer.bytes().await.unwrap());
+        let answer: Value = serde_json::from_slice(&answer).unwrap_or_else(|_| panic!("{status} {answer:?}"));
+        assert_eq!(failures(&answer), failed, "{status} {:#?}", function.output());
+    }
+    let output = function.stop();
+    for line in &output.stdout {
+        parse_line(line);
+        for canary in [peers::SECRET_CANARY, AWS_SECRET_CANARY, COOKIE_CANARY] {
+            assert!(!line.contains(canary), "{line}");
+        }
+    }
+    assert!(output.stdout.iter().any(|line| line.contains("the invocation's time was over")), "{output:#?}");
+}
+
+/// For a peer that cannot choose one by itself: below the range from which the system gives ports to everybody else here.
+fn free_port() -> u16 {
+    let start = u16::try_from(std::process::id() % 10_000).unwrap();
+    (20_000 + start..30_000).find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()).unwrap()
+}
+
+/// A schema that lets everything pass would be worth nothing.
+#[test]
+fn the_decoder_refuses_what_does_not_fit_the_wire_format() {
+    let good = json!({ "data": [{
+        "timestamp": "1794686590.816",
+        "version": "1.0",
+        "transaction-id": "jZ7o-uYEYUitwvBuVwXQ==",
+        "request": {
+            "http-method": "GET",
+            "uri-query-fragment": "/v1/orders?page=2",
+            "connection": { "connection-ip": "2001:db8::7334", "connection-port": 41234, "server-ip": "0.0.0.0", "server-port": 443 },
+            "headers": ["Host:YXBpLmV4YW1wbGUuY29t"],
+            "body": { "length": 0, "data": "" }
+        },
+        "response": { "status-code": "200", "headers": ["Content-Length:Nw=="], "body": { "length": 7, "data": "" } },
+        "txn-meta-data": {
+            "source_info": { "type": "cloudfront", "version": "0.1.0", "pool_id": "E27FO14I29XXXX", "instance_id": "FRA56-P4" },
+            "filter_info": { "filter_name": "core" }
+        }
+    }]});
+    let (status, output) = decode([good.to_string().as_bytes()]);
+    assert!(status.success(), "{output:#?}");
+    let mutations = [
+        ("/data", json!([])),
+        ("/data/0/timestamp", json!("1794686590")),
+        ("/data/0/timestamp", json!(1_794_686_590.816)),
+        ("/data/0/request/connection", json!({ "server-ip": "0.0.0.0", "server-port": 443 })),
+        ("/data/0/request/connection/connection-ip", json!("FRA56-P4")),
+        ("/data/0/request/connection/server-port", json!("443")),
+        ("/data/0/request/uri-query-fragment", json!("/v1/orders?q=a b")),
+        ("/data/0/request/uri-query-fragment", json!("/caf\u{e9}")),
+        ("/data/0/request/headers/0", json!("Host:api.example.com")),
+        ("/data/0/request/headers/0", json!("Server:YXBp")),
+        ("/data/0/request/body", json!({ "length": 0, "data": "", "more": 1 })),
+        ("/data/0/response/status-code", json!(200)),
+        ("/data/0/response/status-code", json!("000")),
+        ("/data/0/response/headers", json!(["Content-Length:Nw==", "Content-Length:OA=="])),
+        ("/data/0/response/body/length", json!(8)),
+        ("/data/0/txn-meta-data/source_info/type", json!("kong")),
+    ];
+    for (place, value) in mutations {
+        let mut bad = good.clone();
+        *bad.pointer_mut(place).unwrap() = value.clone();
+        let (status, output) = decode([bad.to_string().as_bytes()]);
+        assert!(!status.success(), "{place} {value}: {:#?}", output.stdout);
+        assert!(output.stderr.last().is_some_and(|why| why.contains("body 1") || why.contains("ValueError")), "{:#?}", output.stderr);
+    }
+}
+
+/// The logs with their expected transactions: name, bytes, and what is expected.
+fn fixtures() -> Vec<(String, Vec<u8>, Value)> {
+    let folder = repository().join("tests/fixtures/logs");
+    let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut fixtures: Vec<_> = names
+        .filter_map(|name| {
+            let key = name.strip_suffix(".expected.json")?.to_owned();
+            let expected = serde_json::from_slice(&std::fs::read(folder.join(&name)).unwrap()).unwrap();
+            Some((key.clone(), std::fs::read(folder.join(key)).unwrap(), expected))
+        })
+        .collect();
+    fixtures.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    fixtures
+}
+
+/// The transactions in these bodies, as the decoder in Python reads them; it checks them against the schema, too.
+fn decoded(received: &[Received]) -> Vec<Value> {
+    let (status, output) = decode(received.iter().map(|batch| &batch.body[..]));
+    assert!(status.success(), "{status}: {:#?}", output.stderr);
+    serde_json::from_str(&output.stdout.concat()).unwrap()
+}
+
+fn decode<'a>(bodies: impl IntoIterator<Item = &'a [u8]>) -> (ExitStatus, Output) {
+    let files = ["tests/e2e/decode.py", "docs/uap.schema.json"].map(|file| repository().join(file));
+    let mut decoder = Process::start(Command::new(python_program("python")).args(files).stdin(Stdio::piped()));
+    for body in bodies {
+        assert!(!body.contains(&b'\n'), "a body is one line");
+        // A decoder that has ended already, at something wrong, says so below.
+        _ = decoder.stdin().write_all(body).and_then(|()| decoder.stdin().write_all(b"\n"));
+    }
+    decoder.finish(PATIENCE)
+}
+
+fn compare(key: &str, arrived: &[Value], expected: &[Value]) {
+    for (index, (arrived, expected)) in arrived.iter().zip(expected).enumerate() {
+        assert_eq!(arrived, expected, "transaction {index} of {key}");
+    }
+    assert_eq!(arrived.len(), expected.len(), "{key}");
+}

@@ -1,0 +1,204 @@
+//! The tap under test: the release `bootstrap` between the peers and an embedded bridge, and what it said.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use edgetap::local_bridge::{LocalBridge, Options, Reaction, Received};
+use serde_json::{Value, json};
+
+use crate::peers::{AWS_SECRET_CANARY, BASIC_CLIENT, POST_CLIENT, Peers, REGION, SECRET_CANARY, WRONG_SECRET, bootstrap, secret};
+use crate::runtime_api::{Outcome, Output, Process, RuntimeApi};
+
+/// As much as Lambda would give.
+pub(crate) const PLENTY: i64 = 60_000;
+
+/// A cookie's value that the logs of these tests carry.
+pub(crate) const COOKIE_CANARY: &str = "e2eCookieCanary3f8e";
+
+pub(crate) type Variables = BTreeMap<&'static str, String>;
+
+pub(crate) struct Tap {
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) bridge: LocalBridge,
+    pub(crate) api: RuntimeApi,
+    process: Process,
+    /// Every access token that the bridge was shown.
+    tokens: Arc<Mutex<BTreeSet<String>>>,
+    /// What it answered.
+    answers: Mutex<Vec<String>>,
+    stopped: bool,
+}
+
+impl Tap {
+    /// With a bridge that behaves.
+    pub(crate) async fn start(change: impl FnOnce(&mut Variables)) -> Self {
+        Self::with_bridge(Options::default(), change).await
+    }
+
+    /// With a bridge that answers every post with that status.
+    pub(crate) async fn with_bridge_answering(status: u16) -> Self {
+        let options = Options { react: Arc::new(move |_| Reaction::status(status)), ..Options::default() };
+        Self::with_bridge(options, |_| {}).await
+    }
+
+    /// `change` makes of the variables of a good configuration what the test wants.
+    pub(crate) async fn with_bridge(mut options: Options, change: impl FnOnce(&mut Variables)) -> Self {
+        let peers = Peers::shared();
+        let tokens = Arc::new(Mutex::new(BTreeSet::new()));
+        let (judge, seen) = (peers.clone(), tokens.clone());
+        options.authorize = Some(Arc::new(move |token| {
+            seen.lock().unwrap().insert(token.clone());
+            Box::pin(judge.introspect(token))
+        }));
+        let bridge = LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options).await.unwrap();
+        let api = RuntimeApi::start().await;
+
+        let mut variables = aws_variables(&peers);
+        variables.extend([
+            ("BRIDGE_CLIENT_ID", POST_CLIENT.to_owned()),
+            ("BRIDGE_CLIENT_SECRET", secret()),
+            ("BRIDGE_AUTH_ENDPOINT", peers.token_endpoint.clone()),
+            ("BRIDGE_EDGE_ENDPOINT", bridge.edge_url()),
+        ]);
+        change(&mut variables);
+        let process = Process::bootstrap(&bootstrap(), &api.address(), &variables);
+        Self { peers, bridge, api, process, tokens, answers: Mutex::default(), stopped: false }
+    }
+
+    /// Invokes it. AWS keeps what it answers, so that is searched for secrets too.
+    pub(crate) async fn invoke(&self, event: Value, time_left_ms: i64) -> Outcome {
+        let outcome = self.api.invoke(event, time_left_ms).await;
+        self.answers.lock().unwrap().push(format!("{outcome:?}"));
+        outcome
+    }
+
+    /// Invokes it with an SQS event, and gives the ids of the messages that failed.
+    pub(crate) async fn deliver(&self, messages: &[(&str, &str)]) -> Vec<String> {
+        self.deliver_within(messages, PLENTY).await
+    }
+
+    pub(crate) async fn deliver_within(&self, messages: &[(&str, &str)], time_left_ms: i64) -> Vec<String> {
+        match self.invoke(sqs_event(messages), time_left_ms).await {
+            Outcome::Response(answer) => failures(&answer),
+            other => panic!("{other:?}: {:#?}", self.process.output()),
+        }
+    }
+
+    /// What the bridge has accepted since it had accepted `before` batches.
+    pub(crate) fn received_since(&self, before: usize) -> Vec<Received> {
+        self.bridge.received().split_off(before)
+    }
+
+    /// Ends the process, and gives the log lines that it wrote.
+    pub(crate) fn stop(mut self) -> Log {
+        let output = self.end();
+        assert_eq!(output.stderr, Vec::<String>::new(), "all that it says belongs on stdout");
+        Log(output.stdout.iter().map(|line| parse_line(line)).collect())
+    }
+
+    fn end(&mut self) -> Output {
+        self.stopped = true;
+        let ended = self.process.has_ended();
+        let output = self.process.stop();
+        assert_eq!(ended, None, "it ended by itself: {output:#?}");
+        let tokens = self.tokens.lock().unwrap();
+        let basic = |id: &str| STANDARD.encode(format!("{}:{}", form_encoded(id), form_encoded(&secret())));
+        let canaries = [SECRET_CANARY, WRONG_SECRET, AWS_SECRET_CANARY, COOKIE_CANARY].map(str::to_owned).into_iter();
+        let canaries: Vec<String> = canaries.chain([POST_CLIENT, BASIC_CLIENT].map(basic)).chain(tokens.iter().cloned()).collect();
+        for told in output.stdout.iter().chain(&output.stderr).chain(self.answers.lock().unwrap().iter()) {
+            for canary in &canaries {
+                assert!(!told.contains(canary.as_str()), "{canary} was told: {told}");
+            }
+        }
+        output
+    }
+}
+
+impl Drop for Tap {
+    /// No test leaves without having looked for secrets in what was logged.
+    fn drop(&mut self) {
+        if !self.stopped && !std::thread::panicking() {
+            self.end();
+        }
+    }
+}
+
+/// What Lambda gives a function, pointed at moto; and everything is logged.
+pub(crate) fn aws_variables(peers: &Peers) -> Variables {
+    Variables::from([
+        ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", AWS_SECRET_CANARY.to_owned()),
+        ("AWS_REGION", REGION.to_owned()),
+        ("AWS_ENDPOINT_URL", peers.aws.clone()),
+        ("LOG_LEVEL", "trace".to_owned()),
+    ])
+}
+
+fn form_encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// The event that the event source mapping makes of messages, each an id and a body.
+pub(crate) fn sqs_event(messages: &[(&str, &str)]) -> Value {
+    let records = messages.iter().map(|(id, body)| {
+        json!({
+            "messageId": id,
+            "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
+            "body": body,
+            "attributes": {
+                "ApproximateReceiveCount": "1",
+                "SentTimestamp": "1794686400000",
+                "SenderId": "AIDAIENQZJOLO23YVJ4VO",
+                "ApproximateFirstReceiveTimestamp": "1794686400001"
+            },
+            "messageAttributes": {},
+            "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3",
+            "eventSource": "aws:sqs",
+            "eventSourceARN": format!("arn:aws:sqs:{REGION}:123456789012:edgetap"),
+            "awsRegion": REGION
+        })
+    });
+    json!({ "Records": records.collect::<Vec<_>>() })
+}
+
+/// The ids in a partial batch response, which has nothing else in it.
+pub(crate) fn failures(answer: &Value) -> Vec<String> {
+    let answer = answer.as_object().unwrap();
+    assert_eq!(answer.keys().collect::<Vec<_>>(), ["batchItemFailures"]);
+    let failures = answer["batchItemFailures"].as_array().unwrap();
+    failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The lines of a process.
+#[derive(Debug)]
+pub(crate) struct Log(Vec<Value>);
+
+impl Log {
+    pub(crate) fn at(&self, level: &str) -> Vec<&Value> {
+        self.0.iter().filter(|line| line["level"] == level).collect()
+    }
+
+    /// The one line of that level with these words in its message.
+    pub(crate) fn the_one(&self, level: &str, words: &str) -> &Value {
+        let found: Vec<_> = self.at(level).into_iter().filter(|line| line["message"].as_str().unwrap().contains(words)).collect();
+        assert_eq!(found.len(), 1, "{words:?} in {:#?}", self.0);
+        found[0]
+    }
+}
+
+/// A log line: one JSON object with what Lambda and people look for.
+pub(crate) fn parse_line(line: &str) -> Value {
+    let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("no {name} in {line}"));
+    assert!(text("timestamp").parse::<jiff::Timestamp>().is_ok(), "RFC 3339: {line}");
+    assert!(["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&text("level")), "{line}");
+    assert!(!text("message").is_empty(), "{line}");
+    line
+}
+
+/// So long anything may take that is not bounded otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
