@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 use tracing::Level;
 use url::Url;
 
@@ -59,12 +60,13 @@ pub const SETTINGS: &[Setting] = &[
         Some("the built-in list"),
         "which requests are dropped: css,js,png replaces the list, +pdf,-svg edits it, none keeps all",
     ),
+    setting("RETRY_FOR", None, Some("3d"), "how long an object is tried before it is dead-lettered, 1m to 3d"),
     setting("LOG_LEVEL", Some("CEQUENCE_LOG_LEVEL"), Some("info"), "error, warn, info, debug or trace"),
     setting("TF_AUTO_APPROVE", None, Some("false"), "for the scripts: true applies without asking"),
 ];
 
 /// Settings of later versions: accepting them now would be a promise not kept.
-const NOT_YET: &[&str] = &["EXCLUDE_PATHS", "REDACT", "REDACT_COOKIES", "RETRY_FOR"];
+const NOT_YET: &[&str] = &["EXCLUDE_PATHS", "REDACT", "REDACT_COOKIES"];
 
 /// The path of the tenant's token endpoint.
 const TOKEN_PATH: &str = "/auth/realms/cequence/protocol/openid-connect/token";
@@ -204,9 +206,15 @@ pub struct Config {
     pub rules: Rules,
     /// Where to.
     pub bridge: BridgeConfig,
+    /// How long an object is tried before it is dead-lettered.
+    pub retry_for: SignedDuration,
     /// How much is logged.
     pub log_level: Level,
 }
+
+/// The longest `RETRY_FOR`: it divided by the shortest long rest (12 minutes) must stay below the work queue's
+/// `maxReceiveCount` (400), or SQS dead-letters a message before edgetap does.
+const MAX_RETRY_FOR: SignedDuration = SignedDuration::from_hours(72);
 
 impl Config {
     /// Reads the variables.
@@ -215,9 +223,9 @@ impl Config {
     /// Everything that is wrong with them.
     pub fn read(variables: &Variables) -> Result<Self, Problems> {
         let mut reader = Reader { variables, problems: Vec::new() };
-        let (rules, bridge, log_level) = (reader.rules(), reader.bridge(), reader.log_level());
+        let (rules, bridge, retry_for, log_level) = (reader.rules(), reader.bridge(), reader.retry_for(), reader.log_level());
         match (bridge, reader.problems) {
-            (Some(bridge), problems) if problems.is_empty() => Ok(Self { rules, bridge, log_level }),
+            (Some(bridge), problems) if problems.is_empty() => Ok(Self { rules, bridge, retry_for, log_level }),
             (_, problems) => Err(Problems(problems)),
         }
     }
@@ -349,6 +357,18 @@ impl Reader<'_> {
             Some(_) => {
                 self.problem(name, format!("is not a number from {} to {}", range.start(), range.end()));
                 default
+            }
+        }
+    }
+
+    fn retry_for(&mut self) -> SignedDuration {
+        let Some(text) = self.variables.get("RETRY_FOR") else { return MAX_RETRY_FOR };
+        let time = text.parse::<Span>().ok().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+        match time.filter(|time| (SignedDuration::from_mins(1)..=MAX_RETRY_FOR).contains(time)) {
+            Some(time) => time,
+            None => {
+                self.problem("RETRY_FOR", "is not a time from 1m to 3d, such as 12h");
+                MAX_RETRY_FOR
             }
         }
     }

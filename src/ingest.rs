@@ -1,6 +1,7 @@
 //! *Ingest*: one object, from its bytes to the bridge. One thread reads, up to N posts are in flight, and the first row that
-//! was not accepted is known at any moment.
+//! was not accepted is known at any moment: the checkpoint from which a later invocation goes on.
 
+use std::error::Error;
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::batch::Batch;
 use crate::bridge::{Session, Verdict};
 use crate::log::LogError;
 use crate::pipeline::{Batches, Rules, Summary};
+use crate::source::SourceError;
 use crate::work::{ObjectRef, Work};
 
 /// How an object ended. The summary counts settled batches only.
@@ -23,13 +25,22 @@ pub enum Outcome {
     Complete(Summary),
     /// The rest, from this row on, is not delivered.
     Rest {
-        /// The first row that was not accepted.
+        /// The first row that was not accepted: the first row of a batch.
         from_row: u64,
         /// Why.
         why: Why,
         /// What was delivered before.
         summary: Summary,
     },
+}
+
+impl Outcome {
+    /// What was delivered.
+    pub fn summary(&self) -> &Summary {
+        match self {
+            Self::Complete(summary) | Self::Rest { summary, .. } => summary,
+        }
+    }
 }
 
 /// Why the rest of an object was not delivered.
@@ -50,6 +61,17 @@ pub enum Why {
     /// The reading thread.
     #[error("reading failed: {0}")]
     Reader(#[from] JoinError),
+}
+
+impl Why {
+    /// Whether it is the object's own fault, so that trying again cannot help.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Log(LogError::Cut(error)) => !error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<SourceError>),
+            Self::Log(LogError::NotAccessLog(_) | LogError::MissingFields(_)) => true,
+            Self::Later(_) | Self::Misconfigured(_) | Self::Deadline | Self::Reader(_) => false,
+        }
+    }
 }
 
 /// Delivers the rows of `work`, whose object's bytes are `bytes`, with at most `concurrency` posts in flight.

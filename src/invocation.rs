@@ -1,21 +1,24 @@
 //! *Invocation*: one Lambda event in, one answer out.
 //!
-//! From SQS each message succeeds or fails by itself (partial batch responses); any other event as a whole. What was not
-//! delivered whole fails, so that AWS brings it again: there is no success with loss.
+//! From SQS each message succeeds or fails by itself (partial batch responses), and what is left of an object is handed over,
+//! postponed or dead-lettered (see [`crate::work_queue`]). Any other event succeeds or fails as a whole. There is no success
+//! with loss.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::bridge::{Bridge, Session};
 use crate::ingest::{Outcome, ingest};
 use crate::pipeline::{Refusal, Rules, Summary};
-use crate::retry::Deadline;
-use crate::source::{Opened, S3};
-use crate::work::{Event, EventError, SqsRecord, Work};
+use crate::retry::{Clock, Deadline};
+use crate::source::{Opened, S3, SourceError};
+use crate::work::{ALL_ROWS, CONTINUATION_VERSION, Continuation, ContinuedObject, Event, EventError, Receipt, SqsRecord, Work};
+use crate::work_queue::{Next, Situation, WorkQueue, begun, rest};
 
 /// Of an invocation's time so much is kept back for the answer.
 pub const RESERVE: Duration = Duration::from_secs(10);
@@ -34,6 +37,12 @@ pub struct Function {
     pub bridge: Bridge,
     /// Posts in flight.
     pub concurrency: usize,
+    /// Where what is left goes.
+    pub work_queue: WorkQueue,
+    /// How long an object is tried before it is dead-lettered.
+    pub retry_for: SignedDuration,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// Why an invocation failed as a whole. The text is what AWS keeps: objects and reasons, no content.
@@ -47,6 +56,15 @@ pub enum InvocationError {
     Undelivered(String),
 }
 
+/// What Lambda says of an invocation.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// When it must be over.
+    pub deadline: Deadline,
+    /// The trace header (AWS X-Ray), by which AWS recognises loops.
+    pub trace: Option<String>,
+}
+
 /// When an invocation must be over, from the instant that Lambda tells, in milliseconds since the Unix epoch. What is past
 /// is past: no time is left then.
 pub fn deadline(lambda_deadline_ms: u64) -> Deadline {
@@ -54,74 +72,222 @@ pub fn deadline(lambda_deadline_ms: u64) -> Deadline {
     Deadline::after(Duration::from_millis(lambda_deadline_ms).saturating_sub(now).saturating_sub(RESERVE))
 }
 
+/// What is left of an object.
+struct Rest {
+    work: Work,
+    /// First, and the one behind the last; `None` for the end of the object.
+    rows: Vec<(u64, Option<u64>)>,
+    why: String,
+    /// Whether rows were accepted since its message came.
+    progress: bool,
+    /// Whether trying again cannot help.
+    is_final: bool,
+}
+
 impl Function {
     /// Handles one event.
     ///
     /// # Errors
     /// When the event is not understood, or something of a direct event was not delivered whole.
-    pub async fn handle(&self, event: Value, deadline: Deadline) -> Result<Value, InvocationError> {
-        let session = self.bridge.session(deadline);
+    pub async fn handle(&self, event: Value, context: &Context) -> Result<Value, InvocationError> {
+        let session = self.bridge.session(context.deadline);
         match Event::parse(event).inspect_err(|error| tracing::error!("{error}"))? {
             Event::Sqs(records) => {
                 let mut failed = Vec::new();
-                for SqsRecord { message_id, works } in records {
-                    let delivered = match works {
-                        Ok(works) => self.deliver(&works, &session).await.is_empty(),
+                for SqsRecord { message_id, receipt, works } in records {
+                    let done = match works {
+                        Ok(works) => self.deliver_message(works, &receipt, &session, context).await,
                         Err(error) => {
                             tracing::error!(message_id, "{error}");
+                            self.postpone(&receipt).await;
                             false
                         }
                     };
-                    if !delivered {
+                    if !done {
                         failed.push(message_id);
                     }
                 }
                 Ok(sqs_response(failed))
             }
             Event::Direct(works) => {
-                let undelivered = self.deliver(&works, &session).await;
-                if undelivered.is_empty() {
-                    Ok(json!({ "objects": works.len() }))
-                } else {
-                    Err(InvocationError::Undelivered(undelivered.join("; ")))
+                let mut undelivered = Vec::new();
+                for work in &works {
+                    let rests = self.deliver_object(work, &session).await;
+                    undelivered.extend(rests.into_iter().map(|rest| format!("{}: {}", work.object, rest.why)));
                 }
+                if undelivered.is_empty() { Ok(json!({ "objects": works.len() })) } else { Err(InvocationError::Undelivered(undelivered.join("; "))) }
             }
         }
     }
 
-    /// Delivers objects one after the other, and says which were not delivered whole.
-    async fn deliver(&self, works: &[Work], session: &Session<'_>) -> Vec<String> {
-        let mut undelivered = Vec::new();
-        for work in works {
-            if let Err(why) = self.deliver_object(work, session).await {
-                undelivered.push(format!("{}: {why}", work.object));
+    /// Delivers what a message asks for. `true` when the message is done: all of it was delivered, or what is left has a
+    /// message of its own.
+    async fn deliver_message(&self, works: Vec<Work>, receipt: &Receipt, session: &Session<'_>, context: &Context) -> bool {
+        if works.is_empty() {
+            return true;
+        }
+        if let Err(error) = self.work_queue.hold(receipt, context.deadline.time_left().saturating_add(RESERVE)).await {
+            tracing::warn!("the message's visibility could not be set, so that it may come again early: {error}");
+        }
+        let mut done = true;
+        for mut work in works {
+            let (since, hops) = begun(&work, receipt, self.clock.now(), self.retry_for);
+            (work.since, work.hops) = (Some(since), hops);
+            let situation = self.situation(&work, receipt, false);
+            if situation.was_killed() {
+                tracing::error!(object = %work.object, receives = receipt.receives, "the message came again without having been postponed: something ends the function early (memory, time-out?)");
+            }
+            // A message that was never tried is tried once, however old.
+            let rests = if situation.age >= self.retry_for && receipt.receives > 1 {
+                vec![Rest { rows: vec![open_end(&work)], why: "it was tried for long enough".to_owned(), progress: false, is_final: false, work }]
+            } else {
+                self.deliver_object(&work, session).await
+            };
+            for rest in rests {
+                // What follows a rest that has no message yet comes again with it.
+                done = done && self.settle(rest, receipt, context).await;
             }
         }
-        undelivered
+        done
     }
 
-    async fn deliver_object(&self, work: &Work, session: &Session<'_>) -> Result<(), String> {
-        let started = Instant::now();
-        let opened = match self.open(work, session).await {
-            Ok(opened) => opened,
-            Err(why) => {
-                tracing::error!(object = %work.object, "not delivered: {why}");
-                return Err(why);
+    /// Does with a rest what its situation asks for. `true` when it has a message of its own.
+    async fn settle(&self, rest: Rest, receipt: &Receipt, context: &Context) -> bool {
+        let situation = self.situation(&rest.work, receipt, rest.progress);
+        let next = if rest.is_final { Next::DeadLetter } else { situation.next() };
+        let object = &rest.work.object;
+        let continuation = self.continuation(&rest, matches!(next, Next::HandOver));
+        let sent = match next {
+            Next::HandOver => self.work_queue.hand_over(receipt, &continuation, context.trace.as_deref()).await,
+            Next::DeadLetter => self.work_queue.dead_letter(receipt, &continuation).await,
+            Next::Postpone(_) => {
+                self.postpone(receipt).await;
+                return false;
             }
         };
-        let work = Work { object: opened.object, rows: work.rows.clone() };
-        let outcome = ingest(&work, opened.bytes, &self.rules, session, self.concurrency).await;
-        report(&work, &outcome, started)
+        match sent {
+            Ok(()) => {
+                let rows = &continuation.rows;
+                match next {
+                    Next::DeadLetter => tracing::error!(%object, ?rows, "dead-lettered: {}", rest.why),
+                    _ => tracing::info!(%object, ?rows, hops = continuation.hops, "handed over: {}", rest.why),
+                }
+                true
+            }
+            Err(error) => {
+                tracing::error!(%object, "what is left could not be sent on, so that its message comes again: {error}");
+                self.postpone(receipt).await;
+                false
+            }
+        }
     }
 
-    /// Opens the object and fetches the token side by side.
-    async fn open(&self, work: &Work, session: &Session<'_>) -> Result<Opened, String> {
+    async fn postpone(&self, receipt: &Receipt) {
+        let rest = rest(receipt.receives);
+        match self.work_queue.postpone(receipt, rest).await {
+            Ok(()) => tracing::info!(minutes = rest.as_secs() / 60, receives = receipt.receives, "postponed"),
+            Err(error) => tracing::warn!("the message could not be postponed, so that it comes again when its visibility ends: {error}"),
+        }
+    }
+
+    fn situation(&self, work: &Work, receipt: &Receipt, progress: bool) -> Situation {
+        let now = self.clock.now();
+        let age = now.duration_since(work.since.unwrap_or(now));
+        Situation { progress, hops: work.hops, receives: receipt.receives, age, retry_for: self.retry_for }
+    }
+
+    fn continuation(&self, rest: &Rest, hop: bool) -> Continuation {
+        let Work { object, since, hops, .. } = &rest.work;
+        Continuation {
+            edgetap: CONTINUATION_VERSION,
+            object: ContinuedObject { bucket: object.bucket.clone(), key: object.key.clone(), etag: object.etag.clone() },
+            rows: rest.rows.clone(),
+            since: since.unwrap_or_else(|| self.clock.now()),
+            hops: hops.saturating_add(u8::from(hop)),
+            reason: rest.why.clone(),
+            rules: self.rules.digest(),
+        }
+    }
+
+    /// Delivers an object, and says what is left of it: the rest of its rows, and those that the bridge refuses.
+    async fn deliver_object(&self, work: &Work, session: &Session<'_>) -> Vec<Rest> {
+        let started = Instant::now();
+        let opened = match self.open(work, session).await {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Vec::new(),
+            Err(why) => {
+                tracing::error!(object = %work.object, "not delivered: {why}");
+                return vec![Rest { work: work.clone(), rows: vec![open_end(work)], why, progress: false, is_final: false }];
+            }
+        };
+        let mut work = Work { object: opened.object, ..work.clone() };
+        if work.rows.start > 0 && opened.replaced {
+            tracing::warn!(object = %work.object, "the object was replaced since part of it was delivered: starting over");
+            work.rows = ALL_ROWS;
+        }
+        let outcome = ingest(&work, opened.bytes, &self.rules, session, self.concurrency).await;
+        report(&work, &outcome, started);
+        rests(work, outcome)
+    }
+
+    /// Opens the object and fetches the token side by side. `None` when there is nothing to do any more.
+    async fn open(&self, work: &Work, session: &Session<'_>) -> Result<Option<Opened>, String> {
         // The SDK's future is large: on the heap, so that those around it stay small.
         let both = futures_util::future::join(Box::pin(self.s3.open(&work.object)), session.warm_up());
         let Some((opened, token)) = session.deadline().bound(both).await else { return Err("the invocation's time was over".to_owned()) };
-        token.map_err(|error| error.to_string())?;
-        opened.map_err(|error| error.to_string())
+        match opened {
+            Ok(opened) => {
+                token.map_err(|error| error.to_string())?;
+                Ok(Some(opened))
+            }
+            Err(SourceError::NotFound { object }) if work.has_begun() => {
+                tracing::error!(%object, rows = ?work.rows, lost = true, "lost: the object was deleted before all of it was delivered");
+                Ok(None)
+            }
+            Err(SourceError::NotFound { object }) => {
+                tracing::warn!(%object, "the object was deleted before it was read: the logs' expiry is shorter than the wait");
+                Ok(None)
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
+}
+
+fn open_end(work: &Work) -> (u64, Option<u64>) {
+    (work.rows.start, Some(work.rows.end).filter(|end| *end != u64::MAX))
+}
+
+/// What is left of an object after it was ingested.
+fn rests(work: Work, outcome: Outcome) -> Vec<Rest> {
+    let refused = refusals(&outcome.summary().refused);
+    let progress = match &outcome {
+        Outcome::Complete(_) => true,
+        Outcome::Rest { from_row, .. } => *from_row > work.rows.start,
+    };
+    let mut rests = Vec::new();
+    if let Some((rows, why)) = refused {
+        rests.push(Rest { work: work.clone(), rows, why, progress, is_final: true });
+    }
+    if let Outcome::Rest { from_row, why, .. } = outcome {
+        let work = Work { rows: from_row..work.rows.end, ..work };
+        rests.push(Rest { rows: vec![open_end(&work)], is_final: why.is_final(), why: why.to_string(), progress, work });
+    }
+    rests
+}
+
+/// Refused rows as ranges, and why, in words.
+fn refusals(refused: &[Refusal]) -> Option<(Vec<(u64, Option<u64>)>, String)> {
+    let first = refused.first()?;
+    let mut rows: Vec<(u64, Option<u64>)> = Vec::new();
+    for Refusal { row, .. } in refused {
+        match rows.last_mut() {
+            Some((_, end)) if *end == Some(*row) => *end = Some(row + 1),
+            _ => rows.push((*row, Some(row + 1))),
+        }
+    }
+    let same = refused.iter().all(|refusal| refusal.status == first.status);
+    let status = if same { first.status.to_string() } else { "several statuses".to_owned() };
+    Some((rows, format!("the bridge refuses {} transactions ({status})", refused.len())))
 }
 
 /// Every message of an SQS event fails and comes again; a direct event fails as a whole. For when there is no [`Function`].
@@ -147,7 +313,7 @@ fn sqs_response(failed: Vec<String>) -> Value {
 }
 
 /// One line an object: INFO when all of it was delivered, else ERROR.
-fn report(work: &Work, outcome: &Outcome, started: Instant) -> Result<(), String> {
+fn report(work: &Work, outcome: &Outcome, started: Instant) {
     let (summary, undelivered) = match outcome {
         Outcome::Complete(summary) if summary.refused.is_empty() => (summary, None),
         Outcome::Complete(summary) => (summary, Some(refused_in_words(&summary.refused))),
@@ -165,14 +331,8 @@ fn report(work: &Work, outcome: &Outcome, started: Instant) -> Result<(), String
         };
     }
     match undelivered {
-        None => {
-            line!(info, "successfully sent {} transactions for distribution {distribution}", counts.sent);
-            Ok(())
-        }
-        Some(why) => {
-            line!(error, "sent {} transactions for distribution {distribution}, but not all: {why}", counts.sent);
-            Err(why)
-        }
+        None => line!(info, "successfully sent {} transactions for distribution {distribution}", counts.sent),
+        Some(why) => line!(error, "sent {} transactions for distribution {distribution}, but not all: {why}", counts.sent),
     }
 }
 

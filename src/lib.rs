@@ -32,6 +32,7 @@ pub mod secret;
 pub mod token;
 pub mod bridge;
 pub mod ingest;
+pub mod work_queue;
 
 pub mod dotenv;
 pub mod config;

@@ -4,6 +4,8 @@ use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use crate::batch::{Batch, Builder, Counts, Limits};
 use crate::filter::StaticAssets;
 use crate::log::{LogError, LogReader};
@@ -23,6 +25,15 @@ pub struct Rules {
     pub wire: Wire,
     /// In batches of which size.
     pub limits: Limits,
+}
+
+impl Rules {
+    /// Tells these rules from others, in 16 hexadecimal digits.
+    pub fn digest(&self) -> String {
+        let mut digest = format!("{:x}", Sha256::digest(format!("{self:?}")));
+        digest.truncate(16);
+        digest
+    }
 }
 
 /// The batches of an object, read as they are asked for. When the log ends early: the last, partial batch, then the
@@ -121,10 +132,10 @@ fn shown(stem: &[u8]) -> String {
     stem.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Transactions that the bridge will not have.
+/// A transaction that the bridge will not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The row of the transaction.
+    /// Its row.
     pub row: u64,
     /// The status that refused it.
     pub status: u16,

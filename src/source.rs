@@ -58,6 +58,8 @@ pub struct S3 {
 pub struct Opened {
     /// Which one; its entity tag is that of the version being read.
     pub object: ObjectRef,
+    /// Whether it is another version than the one that was asked for.
+    pub replaced: bool,
     /// How many bytes it has, where that is known.
     pub size: Option<u64>,
     /// They.
@@ -77,14 +79,14 @@ impl Opened {
             Ok((file, size))
         };
         match open() {
-            Ok((file, size)) => Ok(Self { object, size, bytes: Box::new(file) }),
+            Ok((file, size)) => Ok(Self { object, replaced: false, size, bytes: Box::new(file) }),
             Err(error) => Err(SourceError::Unavailable { object, reason: error.to_string() }),
         }
     }
 
     /// The standard input.
     pub fn stdin() -> Self {
-        Self { object: ObjectRef::local("-"), size: None, bytes: Box::new(io::stdin()) }
+        Self { object: ObjectRef::local("-"), replaced: false, size: None, bytes: Box::new(io::stdin()) }
     }
 }
 
@@ -101,6 +103,7 @@ impl S3 {
     /// When S3 does not give the object.
     pub async fn open(&self, object: &ObjectRef) -> Result<Opened, SourceError> {
         let first = self.first_range(object).await?;
+        let replaced = object.etag.is_some() && object.etag != first.etag;
         let object = ObjectRef { etag: first.etag, ..object.clone() };
         let reader = RangeReader {
             s3: self.clone(),
@@ -110,7 +113,7 @@ impl S3 {
             size: first.size,
             runtime: Handle::current(),
         };
-        Ok(Opened { object, size: Some(first.size), bytes: Box::new(reader) })
+        Ok(Opened { object, replaced, size: Some(first.size), bytes: Box::new(reader) })
     }
 
     async fn first_range(&self, object: &ObjectRef) -> Result<Range, SourceError> {
@@ -247,6 +250,12 @@ struct RangeReader {
     runtime: Handle,
 }
 
+impl RangeReader {
+    fn broken(&self, reason: &str) -> io::Error {
+        io::Error::other(SourceError::Unavailable { object: self.object.clone(), reason: reason.to_owned() })
+    }
+}
+
 impl Read for RangeReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut failed = 0;
@@ -259,12 +268,12 @@ impl Read for RangeReader {
                     self.offset += range.bytes.len() as u64;
                     self.chunk = range.bytes;
                 }
-                Err(GetError::Empty) => return Err(io::Error::other("the object is shorter than S3 said before")),
+                Err(GetError::Empty) => return Err(self.broken("it is shorter than S3 said before")),
                 Err(GetError::Changed) => return Err(io::Error::other(changed(&self.object))),
                 Err(GetError::Final(error)) => return Err(io::Error::other(error)),
                 Err(GetError::Broken(reason)) => {
                     failed += 1;
-                    let Some(wait) = self.s3.backoff.wait(failed) else { return Err(io::Error::other(reason)) };
+                    let Some(wait) = self.s3.backoff.wait(failed) else { return Err(self.broken(&reason)) };
                     std::thread::sleep(wait.min(Duration::from_secs(5)));
                 }
             }

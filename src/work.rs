@@ -4,13 +4,17 @@
 //! through the types of `aws_lambda_events`, of which only those are used whose fields are optional. Every record counts;
 //! what is not work (test events, folder markers, empty objects, deletions) is skipped at debug level, and what cannot be
 //! understood is an error, never nothing.
+//!
+//! What is left of an object travels as a [`Continuation`]: to a later invocation, or to the dead-letter queue, from where
+//! it can be brought back. Its format has a version, and every version is read for ever.
 
 use std::fmt;
 use std::ops::Range;
 
 use aws_lambda_events::s3::S3Entity;
-use aws_lambda_events::sqs::SqsEvent;
-use serde::Deserialize;
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -63,6 +67,73 @@ pub struct Work {
     pub object: ObjectRef,
     /// Which of its rows, counted from 0: [`ALL_ROWS`] for an object just created.
     pub rows: Range<u64>,
+    /// When the object was first asked for; unknown for an event that does not say.
+    pub since: Option<Timestamp>,
+    /// How many invocations have handed it over.
+    pub hops: u8,
+}
+
+impl Work {
+    /// All of an object, from now on.
+    pub fn all(object: ObjectRef) -> Self {
+        Self { object, rows: ALL_ROWS, since: None, hops: 0 }
+    }
+
+    /// Whether part of it was delivered before, or it was brought back: then its object must exist.
+    pub fn has_begun(&self) -> bool {
+        self.rows != ALL_ROWS || self.hops > 0
+    }
+}
+
+/// What is left of an object, as a message.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Continuation {
+    /// The version of this format.
+    pub edgetap: u32,
+    /// Which object.
+    pub object: ContinuedObject,
+    /// Which of its rows: first, and the one behind the last, `null` for the end of the object.
+    pub rows: Vec<(u64, Option<u64>)>,
+    /// When the object was first asked for.
+    pub since: Timestamp,
+    /// How many invocations have handed it over.
+    pub hops: u8,
+    /// Why it was not delivered at once, in words.
+    pub reason: String,
+    /// The digest of the rules in force: with other rules batches may begin elsewhere.
+    pub rules: String,
+}
+
+/// The object of a [`Continuation`].
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct ContinuedObject {
+    /// Its bucket.
+    pub bucket: String,
+    /// Its key, decoded.
+    pub key: String,
+    /// The version that was read.
+    pub etag: Option<String>,
+}
+
+/// The version of [`Continuation`] that is written.
+pub const CONTINUATION_VERSION: u32 = 1;
+
+impl Continuation {
+    /// What it asks for.
+    fn works(self) -> Result<Vec<Work>, EventError> {
+        if self.edgetap == 0 || self.edgetap > CONTINUATION_VERSION {
+            return Err(EventError::ContinuationVersion(self.edgetap));
+        }
+        let ContinuedObject { bucket, key, etag } = self.object;
+        let object = ObjectRef { bucket, key, etag };
+        let works = self.rows.into_iter().map(|(start, end)| Work {
+            object: object.clone(),
+            rows: start..end.unwrap_or(u64::MAX),
+            since: Some(self.since),
+            hops: self.hops,
+        });
+        Ok(works.collect())
+    }
 }
 
 /// A Lambda event, classified.
@@ -79,8 +150,35 @@ pub enum Event {
 pub struct SqsRecord {
     /// What `batchItemFailures` calls it.
     pub message_id: String,
+    /// How the queue knows this receipt of it.
+    pub receipt: Receipt,
     /// What it asks for, or why it cannot be understood.
     pub works: Result<Vec<Work>, EventError>,
+}
+
+/// One receipt of an SQS message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// The queue's ARN.
+    pub queue: Option<String>,
+    /// The handle of this receipt.
+    pub handle: Option<String>,
+    /// How often the message was received, this time included.
+    pub receives: u32,
+    /// When it was sent.
+    pub sent: Option<Timestamp>,
+}
+
+impl Receipt {
+    fn of(message: &SqsMessage) -> Self {
+        let number = |name: &str| message.attributes.get(name).and_then(|text| text.parse::<i64>().ok());
+        Self {
+            queue: message.event_source_arn.clone(),
+            handle: message.receipt_handle.clone(),
+            receives: number("ApproximateReceiveCount").and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
+            sent: number("SentTimestamp").and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok()),
+        }
+    }
 }
 
 /// Why an event cannot be understood. The text names keys of the event, never its values.
@@ -107,6 +205,12 @@ pub enum EventError {
     /// An SNS topic wants a confirmation before it sends notifications.
     #[error("an SNS subscription confirmation, not a notification: confirm the queue's subscription to the topic")]
     Confirmation,
+    /// A continuation that a later version of edgetap wrote.
+    #[error("a continuation of version {0}, which this version of edgetap does not read: it comes again")]
+    ContinuationVersion(u32),
+    /// A continuation that is none.
+    #[error("a continuation that cannot be read")]
+    Continuation,
     /// Wrapped too deeply.
     #[error("a notification wrapped more than {MAX_WRAPPINGS} times")]
     TooDeep,
@@ -124,9 +228,13 @@ impl Event {
         }
         let event = SqsEvent::deserialize(event).map_err(|_| EventError::Sqs)?;
         let records = event.records.into_iter().map(|message| {
+            let receipt = Receipt::of(&message);
             let (Some(message_id), Some(body)) = (message.message_id, message.body) else { return Err(EventError::Sqs) };
-            let works = parse_text(&body, "SQS message's body").and_then(|body| works(&body, 1));
-            Ok(SqsRecord { message_id, works })
+            let mut works = parse_text(&body, "SQS message's body").and_then(|body| works(&body, 1));
+            for work in works.iter_mut().flatten() {
+                work.since = work.since.or(receipt.sent);
+            }
+            Ok(SqsRecord { message_id, receipt, works })
         });
         records.collect::<Result<_, _>>().map(Self::Sqs)
     }
@@ -148,6 +256,9 @@ fn works(event: &Value, wrappings: usize) -> Result<Vec<Work>, EventError> {
             }
         }
         return Ok(all);
+    }
+    if event.get("edgetap").is_some() {
+        return Continuation::deserialize(event).map_err(|_| EventError::Continuation)?.works();
     }
     if event["Event"] == "s3:TestEvent" {
         tracing::debug!("skipping S3's test event");
@@ -202,7 +313,7 @@ fn creation(bucket: String, key: String, size: Option<i64>, etag: Option<String>
         tracing::debug!(%object, "skipping a folder marker, an empty or a test object");
         return None;
     }
-    Some(Work { object, rows: ALL_ROWS })
+    Some(Work::all(object))
 }
 
 /// An object key as S3 event notifications encode it: form-encoded, so `+` is a space and `%3D` is `=`.

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use edgetap::aws::sdk_config;
 use edgetap::bridge::Bridge;
 use edgetap::config::{BridgeConfig, Config, Problems, SecretConfig, Variables, log_level};
-use edgetap::invocation::{Function, deadline, fail_all};
-use edgetap::retry::Backoff;
+use edgetap::invocation::{Context, Function, deadline, fail_all};
+use edgetap::retry::{Backoff, Clock};
 use edgetap::secret::SecretSource;
 use edgetap::source::S3;
 use edgetap::telemetry;
+use edgetap::work_queue::WorkQueue;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
@@ -31,7 +32,7 @@ async fn main() -> Result<(), Error> {
     let function = &function;
     lambda_runtime::run(service_fn(async move |event: LambdaEvent<Value>| {
         let answer = match function {
-            Ok(function) => function.handle(event.payload, deadline(event.context.deadline)).await,
+            Ok(function) => function.handle(event.payload, &Context { deadline: deadline(event.context.deadline), trace: event.context.xray_trace_id }).await,
             Err(problems) => {
                 tracing::error!("edgetap is not configured, and delivers nothing: {problems}");
                 fail_all(event.payload, problems)
@@ -55,5 +56,8 @@ async fn function(config: Config) -> Result<Function, edgetap::trust::TrustError
         rules: Arc::new(config.rules),
         bridge: Bridge::new(endpoints, secret, backoff)?,
         concurrency,
+        work_queue: WorkQueue::new(&sdk),
+        retry_for: config.retry_for,
+        clock: Clock::default(),
     })
 }

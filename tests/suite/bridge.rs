@@ -11,7 +11,7 @@ use edgetap::local_bridge::{Arrival, Endpoint, LocalBridge, Options, React, Reac
 use edgetap::pipeline::Refusal;
 use edgetap::retry::Deadline;
 use edgetap::token::AuthMethod;
-use edgetap::work::{ALL_ROWS, ObjectRef, Work};
+use edgetap::work::{ObjectRef, Work};
 
 use crate::support::{client, log, rules, start};
 
@@ -27,7 +27,7 @@ fn at_edge(react: impl Fn(Arrival<'_>) -> Reaction + Send + Sync + 'static) -> O
 async fn deliver(options: &Options, rows: u64, deadline: Duration) -> (Outcome, LocalBridge) {
     let bridge = start(options).await;
     let client = client(&bridge, options, AuthMethod::Post, None);
-    let work = Work { object: ObjectRef::local("log"), rows: ALL_ROWS };
+    let work = Work::all(ObjectRef::local("log"));
     let session = client.session(Deadline::after(deadline));
     let outcome = ingest(&work, std::io::Cursor::new(log(rows)), &rules(LIMITS), &session, 1).await;
     (outcome, bridge)
@@ -127,7 +127,7 @@ async fn a_bridge_that_is_not_there_may_come() {
     let client = client(&bridge, &options, AuthMethod::Post, None);
     client.session(Deadline::NEVER).warm_up().await.unwrap();
     drop(bridge);
-    let work = Work { object: ObjectRef::local("log"), rows: ALL_ROWS };
+    let work = Work::all(ObjectRef::local("log"));
     let outcome = ingest(&work, std::io::Cursor::new(log(3)), &rules(LIMITS), &client.session(Deadline::NEVER), 1).await;
     assert!(matches!(outcome, Outcome::Rest { from_row: 0, why: Why::Later(ref why), .. } if why.contains("connect")), "{outcome:?}");
 }
@@ -147,7 +147,7 @@ async fn retry_after_is_honoured_in_both_forms_and_holds_back_every_post() {
         });
         let bridge = start(&options).await;
         let client = client(&bridge, &options, AuthMethod::Post, None);
-        let work = Work { object: ObjectRef::local("log"), rows: ALL_ROWS };
+        let work = Work::all(ObjectRef::local("log"));
         let session = client.session(Deadline::after(Duration::from_secs(20)));
         let rules = rules(LIMITS);
         let first = ingest(&work, std::io::Cursor::new(log(10)), &rules, &session, 1);
@@ -255,7 +255,7 @@ async fn no_more_posts_are_in_flight_than_allowed_and_that_many_are() {
     };
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
-    let work = Work { object: ObjectRef::local("log"), rows: ALL_ROWS };
+    let work = Work::all(ObjectRef::local("log"));
     let outcome = ingest(&work, std::io::Cursor::new(log(200)), &rules(LIMITS), &client.session(Deadline::NEVER), 4).await;
     assert!(matches!(outcome, Outcome::Complete(ref summary) if summary.counts.sent == 200), "{outcome:?}");
     assert_eq!(most.load(Ordering::SeqCst), 4);
@@ -277,7 +277,7 @@ async fn a_panic_while_reading_is_no_success() {
     let options = Options::default();
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
-    let work = Work { object: ObjectRef::local("log"), rows: ALL_ROWS };
+    let work = Work::all(ObjectRef::local("log"));
     let bytes = std::io::Cursor::new(log(3)).chain(Panics);
     let outcome = ingest(&work, bytes, &rules(LIMITS), &client.session(Deadline::NEVER), 1).await;
     assert!(matches!(outcome, Outcome::Rest { why: Why::Reader(_), .. }), "{outcome:?}");

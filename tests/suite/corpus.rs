@@ -10,7 +10,7 @@ use edgetap::local_bridge::{Transaction, decode};
 use edgetap::log::LogError;
 use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::wire::{Uap, Wire};
-use edgetap::work::{ALL_ROWS, ObjectRef, Work};
+use edgetap::work::{ObjectRef, Work};
 use serde_json::Value;
 
 /// The corpus; says so when it is not there.
@@ -27,7 +27,7 @@ fn corpus() -> Option<PathBuf> {
 fn read(bytes: Vec<u8>) -> (Vec<Transaction>, Summary, Option<LogError>) {
     let static_assets = StaticAssets::parse("none").unwrap();
     let rules = Arc::new(Rules { wire: Wire::Uap(Uap::new("none")), static_assets, limits: Limits::default() });
-    let work = Work { object: ObjectRef::local("corpus"), rows: ALL_ROWS };
+    let work = Work::all(ObjectRef::local("corpus"));
     let (mut transactions, mut summary, mut end) = (Vec::new(), Summary::default(), None);
     for batch in Batches::new(&work, Cursor::new(bytes), rules) {
         match batch {

@@ -14,3 +14,4 @@ mod ingest;
 mod pipeline;
 mod secrecy;
 mod token;
+mod work_queue;

@@ -10,14 +10,14 @@ use edgetap::local_bridge::decode;
 use edgetap::log::LogError;
 use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::wire::{Uap, Wire};
-use edgetap::work::{ALL_ROWS, ObjectRef, Work};
+use edgetap::work::{ObjectRef, Work};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::support::{HEADER, fixtures, gzip, log, neutral, row, rules};
 
 fn work(key: &str) -> Work {
-    Work { object: ObjectRef { bucket: "fixtures".to_owned(), key: key.to_owned(), etag: None }, rows: ALL_ROWS }
+    Work::all(ObjectRef { bucket: "fixtures".to_owned(), key: key.to_owned(), etag: None })
 }
 
 fn batches(work: &Work, bytes: Vec<u8>, rules: &Arc<Rules>) -> (Vec<Batch>, Option<LogError>) {

@@ -9,7 +9,7 @@ use edgetap::local_bridge::{Endpoint, Options, Reaction};
 use edgetap::retry::Deadline;
 use edgetap::secret::SecretSource;
 use edgetap::token::{AuthMethod, TokenError};
-use edgetap::work::{ALL_ROWS, ObjectRef, Work};
+use edgetap::work::{ObjectRef, Work};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::json;
@@ -176,7 +176,7 @@ fn certificates(by_authority: bool, names: &[&str]) -> Certificates {
 async fn delivers(options: &Options, bridge_ca: Option<String>) -> Result<(), String> {
     let bridge = start(options).await;
     let client = client(&bridge, options, AuthMethod::Post, bridge_ca);
-    let work = Work { object: ObjectRef::local("log"), rows: ALL_ROWS };
+    let work = Work::all(ObjectRef::local("log"));
     let session = client.session(Deadline::after(SOON));
     match ingest(&work, std::io::Cursor::new(log(3)), &rules(Limits::default()), &session, 1).await {
         Outcome::Complete(_) => Ok(()),

@@ -6,9 +6,6 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use bytes::Bytes;
 use edgetap::local_bridge::serve;
 use futures_util::stream::{self, StreamExt as _};
@@ -73,6 +70,10 @@ impl FakeS3 {
         self.state.objects.lock().unwrap().insert(key.to_owned(), bytes.into());
     }
 
+    pub fn remove(&self, key: &str) {
+        self.state.objects.lock().unwrap().remove(key);
+    }
+
     /// Makes the GET of that number, counted from 0, go wrong.
     pub fn fail(&self, get: usize, fault: Fault) {
         self.state.faults.lock().unwrap().insert(get, fault);
@@ -82,18 +83,8 @@ impl FakeS3 {
         self.state.gets.lock().unwrap().clone()
     }
 
-    pub fn sdk_config(&self) -> SdkConfig {
-        let credentials = Credentials::new("test", "test", None, None, "test");
-        let http = aws_smithy_http_client::Builder::new().build_http();
-        SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(format!("http://{}", self.address))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
-            .http_client(http)
-            .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(1)))
-            .build()
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
     }
 }
 

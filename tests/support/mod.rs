@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::missing_panics_doc)]
 
 pub mod fake_s3;
+pub mod fake_sqs;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -18,12 +19,18 @@ use edgetap::filter::StaticAssets;
 use edgetap::invocation::Function;
 use edgetap::local_bridge::{LocalBridge, Options, Transaction};
 use edgetap::pipeline::Rules;
-use edgetap::retry::Backoff;
+use edgetap::retry::{Backoff, Deadline};
+use edgetap::invocation::Context;
 use edgetap::secret::{Credentials, SecretSource};
 use edgetap::source::S3;
 use edgetap::token::AuthMethod;
 use edgetap::wire::{Uap, Wire};
+use edgetap::work_queue::WorkQueue;
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::{Credentials as AwsCredentials, SharedCredentialsProvider};
 use flate2::{Compression, write::GzEncoder};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -72,25 +79,74 @@ pub async fn start(options: &Options) -> LocalBridge {
     LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options.clone()).await.unwrap()
 }
 
+/// For the SDK's clients: one endpoint, quick retries.
+pub fn sdk_config(endpoint: &str) -> SdkConfig {
+    let credentials = AwsCredentials::new("test", "test", None, None, "test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(1)))
+        .build()
+}
+
 /// A function, the S3 it reads from, and the bridge it delivers to.
 pub struct World {
     pub s3: fake_s3::FakeS3,
+    pub sqs: fake_sqs::FakeSqs,
     pub bridge: LocalBridge,
     pub function: Function,
 }
 
 pub async fn world(options: Options, limits: Limits) -> World {
-    let (s3, bridge) = (fake_s3::FakeS3::start().await, start(&options).await);
+    let (s3, sqs, bridge) = (fake_s3::FakeS3::start().await, fake_sqs::FakeSqs::start().await, start(&options).await);
     let function = Function {
-        s3: S3::new(&s3.sdk_config(), BACKOFF),
+        work_queue: WorkQueue::new(&sdk_config(&sqs.endpoint())),
+        retry_for: SignedDuration::from_hours(72),
+        clock: sqs.clock(),
+        s3: S3::new(&sdk_config(&s3.endpoint()), BACKOFF),
         rules: rules(limits),
         bridge: client(&bridge, &options, AuthMethod::Post, None),
         concurrency: 4,
     };
-    World { s3, bridge, function }
+    World { s3, sqs, bridge, function }
 }
 
 impl World {
+    /// Has S3 tell the work queue of an object.
+    pub fn notify(&self, key: &str) {
+        self.sqs.send(s3_event(&[key]).to_string());
+    }
+
+    /// Does what the event source mapping does, once: receives a message, invokes the function, deletes what did not fail.
+    /// `None` when no message is there; else whether this one is done.
+    pub async fn poll(&self, time_left: Duration) -> Option<bool> {
+        let record = self.sqs.receive(Duration::from_mins(30))?;
+        let id = record["messageId"].as_str().unwrap().to_owned();
+        let context = Context { deadline: Deadline::after(time_left), trace: Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned()) };
+        let answer = self.function.handle(json!({ "Records": [record] }), &context).await.unwrap();
+        let done = answer["batchItemFailures"].as_array().unwrap().is_empty();
+        if done {
+            self.sqs.delete(&id);
+        }
+        Some(done)
+    }
+
+    /// Polls, moving the queue's clock whenever no message is visible, until the queue is empty. Returns the number of
+    /// invocations; at most `limit`.
+    pub async fn drain(&self, time_left: Duration, limit: usize) -> usize {
+        for invocations in 0..=limit {
+            if self.sqs.wait_for_next().is_none() {
+                return invocations;
+            }
+            self.poll(time_left).await.unwrap();
+        }
+        panic!("the queue is not empty after {limit} invocations: {:?}", self.sqs.work());
+    }
+
     /// The transaction ids that the bridge has, in the order of their arrival.
     pub fn ids(&self) -> Vec<String> {
         self.bridge.received().iter().flat_map(|batch| batch.transactions.iter().map(|t| t.transaction_id.clone())).collect()

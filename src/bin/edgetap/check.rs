@@ -8,7 +8,7 @@ use edgetap::config::{Config, Variables};
 use edgetap::ingest::{Outcome, ingest};
 use edgetap::retry::Deadline;
 use edgetap::trust::Trust;
-use edgetap::work::{ALL_ROWS, ObjectRef, Work};
+use edgetap::work::{ObjectRef, Work};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -61,7 +61,7 @@ async fn send(bridge: &edgetap::bridge::Bridge, rules: Arc<edgetap::pipeline::Ru
         "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem cs-uri-query sc-status x-host-header cs-protocol cs(User-Agent) x-edge-request-id\n\
          {now}\t192.0.2.1\tGET\t/edgetap-check\tsent-by=edgetap-check\t200\tedgetap.invalid\thttps\t{agent}\tedgetap-check-{now}\n"
     );
-    let work = Work { object: ObjectRef::local("edgetap-check"), rows: ALL_ROWS };
+    let work = Work::all(ObjectRef::local("edgetap-check"));
     let session = bridge.session(Deadline::after(PATIENCE));
     match ingest(&work, std::io::Cursor::new(log), &rules, &session, 1).await {
         Outcome::Complete(summary) if summary.counts.sent == 1 => Ok(()),

@@ -12,7 +12,7 @@ use edgetap::retry::{Backoff, Deadline};
 use edgetap::secret::{Credentials, SecretSource};
 use edgetap::token::AuthMethod;
 use edgetap::wire::{Uap, Wire};
-use edgetap::work::{ALL_ROWS, ObjectRef, Work};
+use edgetap::work::{ObjectRef, Work};
 
 use crate::{Failure, show};
 
@@ -47,7 +47,7 @@ pub async fn run() -> Result<(), Failure> {
     let session = bridge.session(Deadline::NEVER);
     let mut counts = Vec::new();
     for (name, bytes) in SAMPLES {
-        let work = Work { object: ObjectRef::local(name), rows: ALL_ROWS };
+        let work = Work::all(ObjectRef::local(name));
         match ingest(&work, bytes, &rules, &session, 4).await {
             Outcome::Complete(summary) => counts.push((name, summary.counts)),
             Outcome::Rest { from_row, why, .. } => {

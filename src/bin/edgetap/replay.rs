@@ -15,7 +15,7 @@ use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::retry::{Backoff, Deadline};
 use edgetap::source::{Opened, S3};
 use edgetap::wire::Wire;
-use edgetap::work::{ALL_ROWS, ObjectRef, Work};
+use edgetap::work::{ObjectRef, Work};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use crate::{Failure, connect};
@@ -190,7 +190,7 @@ async fn replay(
         Ok(opened) => opened,
         Err(error) => return Ok((Summary::default(), Some(error.to_string()))),
     };
-    let work = Work { object, rows: ALL_ROWS };
+    let work = Work::all(object);
     let bytes = progress.wrap_read(bytes);
     match sink {
         Sink::Stdout(rules) => {

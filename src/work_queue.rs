@@ -1,0 +1,279 @@
+//! *Work queue*: what is left of an object → SQS: handed over, postponed, or dead-lettered. What happens is decided in one
+//! place, [`Situation::next`].
+//!
+//! The queues are those that the event names: the work queue by the message's own `eventSourceARN`, the dead-letter queue by
+//! the work queue's redrive policy. There is nothing to configure.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue, QueueAttributeName};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use thiserror::Error;
+use tokio::sync::OnceCell;
+
+use crate::retry::causes;
+use crate::work::{Continuation, Receipt, Work};
+
+/// AWS ends a chain of messages and functions after about 16 hops (Lambda Developer Guide, "recursive loop detection").
+pub const MAX_HOPS: u8 = 12;
+
+/// How long a message that made no progress rests, by the number of its receipts, in minutes; then the last for ever.
+const RESTS: [u64; 5] = [1, 2, 4, 8, 15];
+
+/// Longer than its time left the function's message stays invisible by so much: a killed function's work returns in minutes.
+const VISIBILITY_RESERVE: Duration = Duration::from_mins(1);
+
+/// SQS keeps a message invisible for 12 hours at most.
+const MAX_VISIBILITY: Duration = Duration::from_hours(12);
+
+/// What is known of work that could not be finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Situation {
+    /// Whether rows were accepted since its message came.
+    pub progress: bool,
+    /// How many invocations have handed it over.
+    pub hops: u8,
+    /// How often its message was received.
+    pub receives: u32,
+    /// How old it is.
+    pub age: SignedDuration,
+    /// How old it may become.
+    pub retry_for: SignedDuration,
+}
+
+/// What happens to work that could not be finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The rest goes on in a message of its own; this one is done.
+    HandOver,
+    /// The same message comes again, about so much later.
+    Postpone(Duration),
+    /// It has been tried for long enough.
+    DeadLetter,
+}
+
+impl Situation {
+    /// The one decision.
+    pub fn next(&self) -> Next {
+        if self.age >= self.retry_for {
+            Next::DeadLetter
+        } else if self.progress && self.hops < MAX_HOPS {
+            Next::HandOver
+        } else {
+            Next::Postpone(rest(self.receives))
+        }
+    }
+
+    /// Whether the message was received more often than its rests can explain: something killed the function meanwhile.
+    pub fn was_killed(&self) -> bool {
+        let explained: u64 = (1..self.receives).map(|receives| rest(receives).as_secs() * 8 / 10).sum();
+        self.receives > 3 && !self.progress && self.age < SignedDuration::from_secs(i64::try_from(explained).unwrap_or(i64::MAX))
+    }
+}
+
+/// How long a message rests that was received so often.
+pub fn rest(receives: u32) -> Duration {
+    let index = usize::try_from(receives.saturating_sub(1)).unwrap_or(usize::MAX).min(RESTS.len() - 1);
+    Duration::from_mins(RESTS[index])
+}
+
+/// Since when work is tried, and how often it was handed over. What was brought back from the dead-letter queue begins anew:
+/// its message was sent when the time for it was over.
+pub fn begun(work: &Work, receipt: &Receipt, now: Timestamp, retry_for: SignedDuration) -> (Timestamp, u8) {
+    let since = work.since.unwrap_or(now);
+    match receipt.sent {
+        Some(sent) if sent.duration_since(since) > retry_for => (sent, 0),
+        _ => (since, work.hops),
+    }
+}
+
+/// Why a queue did not do what it was asked. The text names the queue.
+#[derive(Debug, Error)]
+pub enum QueueError {
+    /// The message did not say where it came from, so that this is no queue of ours.
+    #[error("the message names no queue and receipt")]
+    Unknown,
+    /// The work queue has no dead-letter queue.
+    #[error("{0} has no dead-letter queue: set its redrive policy")]
+    NoDeadLetterQueue(String),
+    /// SQS said no, or nothing.
+    #[error("{queue}: {reason}")]
+    Sqs {
+        /// Which queue.
+        queue: String,
+        /// What the SDK says.
+        reason: String,
+    },
+}
+
+/// The work queue that messages come from, and the dead-letter queue behind it.
+#[derive(Debug)]
+pub struct WorkQueue {
+    sqs: Client,
+    dead_letters: OnceCell<String>,
+}
+
+impl WorkQueue {
+    /// A client for SQS.
+    pub fn new(config: &SdkConfig) -> Self {
+        Self { sqs: Client::new(config), dead_letters: OnceCell::new() }
+    }
+
+    /// Keeps the message invisible for as long as this invocation can take, and a little longer.
+    ///
+    /// # Errors
+    /// When SQS does not do it.
+    pub async fn hold(&self, receipt: &Receipt, time_left: Duration) -> Result<(), QueueError> {
+        self.set_visibility(receipt, time_left.saturating_add(VISIBILITY_RESERVE)).await
+    }
+
+    /// Lets the message come again after 0.8 to 1.0 times `rest`, so that not all come at once.
+    ///
+    /// # Errors
+    /// When SQS does not do it.
+    pub async fn postpone(&self, receipt: &Receipt, rest: Duration) -> Result<(), QueueError> {
+        self.set_visibility(receipt, rest.mul_f64(rand::random_range(0.8..=1.0))).await
+    }
+
+    /// Sends what is left to the work queue. `trace` is the invocation's trace header, by which AWS counts hops.
+    ///
+    /// # Errors
+    /// When SQS does not take it.
+    pub async fn hand_over(&self, receipt: &Receipt, rest: &Continuation, trace: Option<&str>) -> Result<(), QueueError> {
+        let queue = receipt.queue.as_deref().ok_or(QueueError::Unknown)?;
+        self.send(queue, rest, trace).await
+    }
+
+    /// Sends what cannot be delivered to the dead-letter queue.
+    ///
+    /// # Errors
+    /// When there is none, or SQS does not take it.
+    pub async fn dead_letter(&self, receipt: &Receipt, rest: &Continuation) -> Result<(), QueueError> {
+        let queue = receipt.queue.as_deref().ok_or(QueueError::Unknown)?;
+        let dead_letters = self.dead_letters.get_or_try_init(|| self.find_dead_letters(queue)).await?;
+        self.send(dead_letters, rest, None).await
+    }
+
+    async fn find_dead_letters(&self, queue: &str) -> Result<String, QueueError> {
+        let answer = self
+            .sqs
+            .get_queue_attributes()
+            .queue_url(url(queue)?)
+            .attribute_names(QueueAttributeName::RedrivePolicy)
+            .send()
+            .await
+            .map_err(|error| QueueError::Sqs { queue: queue.to_owned(), reason: causes(&error) })?;
+        let policy = answer.attributes().and_then(|attributes| attributes.get(&QueueAttributeName::RedrivePolicy));
+        let policy: Option<Value> = policy.and_then(|text| serde_json::from_str(text).ok());
+        let target = policy.and_then(|policy| policy["deadLetterTargetArn"].as_str().map(str::to_owned));
+        target.ok_or_else(|| QueueError::NoDeadLetterQueue(queue.to_owned()))
+    }
+
+    async fn send(&self, queue: &str, rest: &Continuation, trace: Option<&str>) -> Result<(), QueueError> {
+        let sqs_error = |reason| QueueError::Sqs { queue: queue.to_owned(), reason };
+        let body = serde_json::to_string(rest).map_err(|error| sqs_error(error.to_string()))?;
+        let mut message = self.sqs.send_message().queue_url(url(queue)?).message_body(body);
+        if let Some(trace) = trace {
+            let header = MessageSystemAttributeValue::builder().data_type("String").string_value(trace).build();
+            let header = header.map_err(|error| sqs_error(error.to_string()))?;
+            message = message.message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, header);
+        }
+        message.send().await.map_err(|error| sqs_error(causes(&error)))?;
+        Ok(())
+    }
+
+    async fn set_visibility(&self, receipt: &Receipt, time: Duration) -> Result<(), QueueError> {
+        let (Some(queue), Some(handle)) = (&receipt.queue, &receipt.handle) else { return Err(QueueError::Unknown) };
+        let seconds = i32::try_from(time.min(MAX_VISIBILITY).as_secs()).unwrap_or(i32::MAX);
+        self.sqs
+            .change_message_visibility()
+            .queue_url(url(queue)?)
+            .receipt_handle(handle)
+            .visibility_timeout(seconds)
+            .send()
+            .await
+            .map_err(|error| QueueError::Sqs { queue: queue.clone(), reason: causes(&error) })?;
+        Ok(())
+    }
+}
+
+/// The URL of a queue, from its ARN (`arn:aws:sqs:REGION:ACCOUNT:NAME`).
+fn url(arn: &str) -> Result<String, QueueError> {
+    let parts: Vec<&str> = arn.split(':').collect();
+    let [_, partition, "sqs", region, account, name] = parts[..] else { return Err(QueueError::Unknown) };
+    let suffix = if partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
+    Ok(format!("https://sqs.{region}.{suffix}/{account}/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRESH: Situation = Situation {
+        progress: false,
+        hops: 0,
+        receives: 1,
+        age: SignedDuration::ZERO,
+        retry_for: SignedDuration::from_hours(72),
+    };
+
+    #[test]
+    fn what_happens_is_decided_by_progress_hops_and_age() {
+        let minutes = |minutes| Next::Postpone(Duration::from_mins(minutes));
+        for (situation, next) in [
+            (FRESH, minutes(1)),
+            (Situation { receives: 2, ..FRESH }, minutes(2)),
+            (Situation { receives: 5, ..FRESH }, minutes(15)),
+            (Situation { receives: 300, ..FRESH }, minutes(15)),
+            (Situation { receives: 0, ..FRESH }, minutes(1)),
+            (Situation { progress: true, ..FRESH }, Next::HandOver),
+            (Situation { progress: true, hops: 11, ..FRESH }, Next::HandOver),
+            (Situation { progress: true, hops: 12, receives: 3, ..FRESH }, minutes(4)),
+            (Situation { age: SignedDuration::from_hours(72), ..FRESH }, Next::DeadLetter),
+            (Situation { age: SignedDuration::from_hours(73), progress: true, ..FRESH }, Next::DeadLetter),
+        ] {
+            assert_eq!(situation.next(), next, "{situation:?}");
+        }
+    }
+
+    #[test]
+    fn rests_end_before_a_message_may_be_received_no_more() {
+        // RETRY_FOR / (0.8 × 15 min) < maxReceiveCount = 400: the dead letter is ours, with its reason.
+        let (mut age, mut receives) = (Duration::ZERO, 1);
+        while age < Duration::from_hours(72) {
+            let Next::Postpone(rest) = (Situation { receives, ..FRESH }).next() else { panic!() };
+            age += rest.mul_f64(0.8);
+            receives += 1;
+        }
+        assert!(receives < 400, "{receives}");
+    }
+
+    #[test]
+    fn a_message_received_more_often_than_it_rested_is_recognised() {
+        let minutes = SignedDuration::from_mins;
+        assert!((Situation { receives: 10, age: minutes(40), ..FRESH }).was_killed());
+        assert!(!(Situation { receives: 10, age: minutes(120), ..FRESH }).was_killed());
+        assert!(!FRESH.was_killed());
+    }
+
+    #[test]
+    fn what_was_brought_back_begins_anew() {
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap_or_default();
+        let hours = SignedDuration::from_hours;
+        let work = |since: i64| Work { since: Some(now - hours(since)), hops: 7, ..Work::all(crate::work::ObjectRef::local("x")) };
+        let sent = |ago: i64| Receipt { sent: Some(now - hours(ago)), ..Receipt::default() };
+        assert_eq!(begun(&work(5), &sent(1), now, hours(72)), (now - hours(5), 7));
+        assert_eq!(begun(&work(200), &sent(1), now, hours(72)), (now - hours(1), 0));
+        assert_eq!(begun(&Work::all(crate::work::ObjectRef::local("x")), &Receipt::default(), now, hours(72)), (now, 0));
+    }
+
+    #[test]
+    fn a_queues_url_is_made_of_its_arn() {
+        assert_eq!(url("arn:aws:sqs:eu-west-1:123456789012:edgetap-work").ok().as_deref(), Some("https://sqs.eu-west-1.amazonaws.com/123456789012/edgetap-work"));
+        assert!(url("arn:aws:sns:eu-west-1:123456789012:topic").is_err());
+        assert!(url("nonsense").is_err());
+    }
+}

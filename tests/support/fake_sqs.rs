@@ -1,0 +1,207 @@
+//! A fake SQS that misbehaves (AWS JSON 1.0): a work queue and its dead-letter queue in memory, with visibility on a clock
+//! that the test moves. Requests are neither signed nor checked.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use edgetap::local_bridge::serve;
+use edgetap::retry::Clock;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, Response, body::Incoming};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+pub const WORK: &str = "arn:aws:sqs:us-east-1:123456789012:edgetap-work";
+pub const DEAD_LETTERS: &str = "arn:aws:sqs:us-east-1:123456789012:edgetap-dead-letters";
+
+/// A message, wherever it is.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    pub id: String,
+    pub body: String,
+    pub trace: Option<String>,
+    pub sent: Timestamp,
+    pub visible_from: Timestamp,
+    pub receives: u32,
+}
+
+/// Decides whether a request of that action, the how-manieth, fails.
+pub type Fails = Arc<dyn Fn(&str, u64) -> bool + Send + Sync>;
+
+struct State {
+    now: Timestamp,
+    work: BTreeMap<String, Queued>,
+    dead_letters: Vec<Queued>,
+    sent: u64,
+    requests: BTreeMap<String, u64>,
+    fails: Fails,
+}
+
+pub struct FakeSqs {
+    address: std::net::SocketAddr,
+    state: Arc<Mutex<State>>,
+    server: AbortHandle,
+}
+
+impl FakeSqs {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State {
+            now: Timestamp::now(),
+            work: BTreeMap::new(),
+            dead_letters: Vec::new(),
+            sent: 0,
+            requests: BTreeMap::new(),
+            fails: Arc::new(|_, _| false),
+        }));
+        let shared = state.clone();
+        let server = serve(listener, None, move |request| answer(shared.clone(), request));
+        Self { address, state, server }
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The clock of the queue, for the function that it feeds.
+    pub fn clock(&self) -> Clock {
+        let state = self.state.clone();
+        Clock::new(move || state.lock().unwrap_or_else(PoisonError::into_inner).now)
+    }
+
+    pub fn fail(&self, fails: impl Fn(&str, u64) -> bool + Send + Sync + 'static) {
+        self.lock().fails = Arc::new(fails);
+    }
+
+    /// Puts a message into the work queue.
+    pub fn send(&self, body: String) {
+        self.lock().enqueue(body, None);
+    }
+
+    /// Receives the next message that is visible, and hides it for so long.
+    pub fn receive(&self, visibility: Duration) -> Option<Value> {
+        let mut state = self.lock();
+        let now = state.now;
+        let message = state.work.values_mut().filter(|message| message.visible_from <= now).min_by_key(|message| message.visible_from)?;
+        message.receives += 1;
+        message.visible_from = now + SignedDuration::try_from(visibility).unwrap();
+        Some(json!({
+            "messageId": message.id, "receiptHandle": message.id, "body": message.body, "eventSource": "aws:sqs", "eventSourceARN": WORK,
+            "attributes": {"ApproximateReceiveCount": message.receives.to_string(), "SentTimestamp": message.sent.as_millisecond().to_string()},
+        }))
+    }
+
+    pub fn delete(&self, id: &str) {
+        self.lock().work.remove(id);
+    }
+
+    /// Moves the clock to when the next message is visible; tells by how much, `None` when there is no message.
+    pub fn wait_for_next(&self) -> Option<SignedDuration> {
+        let mut state = self.lock();
+        let next = state.work.values().map(|message| message.visible_from).min()?;
+        let wait = next.duration_since(state.now).max(SignedDuration::ZERO);
+        state.now = state.now.max(next);
+        Some(wait)
+    }
+
+    pub fn work(&self) -> Vec<Queued> {
+        self.lock().work.values().cloned().collect()
+    }
+
+    pub fn dead_letters(&self) -> Vec<Queued> {
+        self.lock().dead_letters.clone()
+    }
+
+    pub fn requests(&self, action: &str) -> u64 {
+        self.lock().requests.get(action).copied().unwrap_or_default()
+    }
+
+    /// Brings all dead letters back.
+    pub fn redrive(&self) {
+        let mut state = self.lock();
+        for letter in std::mem::take(&mut state.dead_letters) {
+            state.enqueue(letter.body, None);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for FakeSqs {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl State {
+    fn queued(&mut self, body: String, trace: Option<String>) -> Queued {
+        self.sent += 1;
+        Queued { id: format!("message-{:06}", self.sent), body, trace, sent: self.now, visible_from: self.now, receives: 0 }
+    }
+
+    fn enqueue(&mut self, body: String, trace: Option<String>) {
+        let message = self.queued(body, trace);
+        self.work.insert(message.id.clone(), message);
+    }
+
+    fn handle(&mut self, action: &str, request: &Value) -> Result<Value, &'static str> {
+        let queue = request["QueueUrl"].as_str().unwrap_or_default();
+        let is_work = queue.ends_with("/123456789012/edgetap-work");
+        if !is_work && !queue.ends_with("/123456789012/edgetap-dead-letters") {
+            return Err("QueueDoesNotExist");
+        }
+        match action {
+            "SendMessage" => {
+                let body = request["MessageBody"].as_str().unwrap_or_default().to_owned();
+                let trace = request["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"].as_str().map(str::to_owned);
+                if is_work {
+                    self.enqueue(body, trace);
+                } else {
+                    let letter = self.queued(body, trace);
+                    self.dead_letters.push(letter);
+                }
+                Ok(json!({"MessageId": format!("message-{:06}", self.sent)}))
+            }
+            "ChangeMessageVisibility" => {
+                let seconds = request["VisibilityTimeout"].as_i64().filter(|seconds| (0..=43_200).contains(seconds)).ok_or("InvalidParameterValue")?;
+                let visible_from = self.now + SignedDuration::from_secs(seconds);
+                let message = self.work.get_mut(request["ReceiptHandle"].as_str().unwrap_or_default()).ok_or("ReceiptHandleIsInvalid")?;
+                message.visible_from = visible_from;
+                Ok(json!({}))
+            }
+            "GetQueueAttributes" => {
+                let policy = json!({"deadLetterTargetArn": DEAD_LETTERS, "maxReceiveCount": 400}).to_string();
+                Ok(json!({"Attributes": {"RedrivePolicy": policy}}))
+            }
+            _ => Err("UnsupportedOperation"),
+        }
+    }
+}
+
+async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+    let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let action = target.trim_start_matches("AmazonSQS.").to_owned();
+    let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+    let body: Value = serde_json::from_slice(&body)?;
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = state.requests.entry(action.clone()).or_default();
+    *count += 1;
+    let count = *count;
+    let handled = if (state.fails.clone())(&action, count) { Err("InternalError") } else { state.handle(&action, &body) };
+    let (status, body) = match handled {
+        Ok(answer) => (200, answer),
+        Err("InternalError") => (500, json!({"__type": "com.amazonaws.sqs#InternalError"})),
+        Err(code) => (400, json!({"__type": format!("com.amazonaws.sqs#{code}")})),
+    };
+    let answer = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
+    answer.body(body.to_string().into()).map_err(io::Error::other)
+}
