@@ -82,6 +82,8 @@ pub struct Batch {
     pub marks: Vec<Mark>,
     /// The distribution that the log's own field names.
     pub distribution: Option<String>,
+    /// When the first of its requests to end did so, in milliseconds since the Unix epoch.
+    pub oldest_end: Option<i64>,
     framing: Framing,
 }
 
@@ -108,6 +110,7 @@ impl Batch {
             body: body.into(),
             marks: marks.iter().map(|mark| Mark { row: mark.row, end: mark.end - shift }).collect(),
             distribution: self.distribution.clone(),
+            oldest_end: self.oldest_end,
             framing: self.framing,
         }
     }
@@ -122,12 +125,22 @@ pub struct Builder {
     counts: Counts,
     first_row: u64,
     distribution: Option<String>,
+    oldest_end: Option<i64>,
 }
 
 impl Builder {
     /// A builder whose first batch starts at `first_row`.
     pub fn new(limits: Limits, framing: Framing, first_row: u64) -> Self {
-        Self { limits, framing, body: String::new(), marks: Vec::new(), counts: Counts::default(), first_row, distribution: None }
+        Self {
+            limits,
+            framing,
+            body: String::new(),
+            marks: Vec::new(),
+            counts: Counts::default(),
+            first_row,
+            distribution: None,
+            oldest_end: None,
+        }
     }
 
     /// Says that `row` comes next. Returns the batch before it when that covers [`MAX_ROWS`].
@@ -148,7 +161,7 @@ impl Builder {
     }
 
     /// The row is a transaction, which `encode` appends. Returns the batch before it when it did not fit in there.
-    pub fn push(&mut self, row: u64, distribution: Option<&[u8]>, encode: impl FnOnce(&mut String)) -> Option<Batch> {
+    pub fn push(&mut self, row: u64, ended: i64, distribution: Option<&[u8]>, encode: impl FnOnce(&mut String)) -> Option<Batch> {
         let full = if self.marks.len() >= self.limits.transactions { self.finish(row) } else { None };
         let before = self.body.len();
         self.body.push_str(if self.marks.is_empty() { self.framing.open } else { self.framing.separator });
@@ -168,6 +181,7 @@ impl Builder {
         self.marks.push(Mark { row, end: self.body.len() });
         self.counts.rows += 1;
         self.counts.sent += 1;
+        self.oldest_end = Some(self.oldest_end.map_or(ended, |oldest| oldest.min(ended)));
         if self.distribution.is_none() {
             self.distribution = distribution.map(|id| String::from_utf8_lossy(id).into_owned());
         }
@@ -191,6 +205,7 @@ impl Builder {
             body: std::mem::replace(&mut self.body, next_body).into(),
             marks: std::mem::take(&mut self.marks),
             distribution: self.distribution.clone(),
+            oldest_end: self.oldest_end.take(),
             framing: self.framing,
         })
     }

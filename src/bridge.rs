@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -87,6 +87,16 @@ pub struct Session<'a> {
     bridge: &'a Bridge,
     deadline: Deadline,
     accepted: AtomicBool,
+    meter: Mutex<Meter>,
+}
+
+/// What deliveries took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meter {
+    /// Posts that were tried again.
+    pub retries: u64,
+    /// From a post to its answer, each post that had one, in milliseconds.
+    pub latencies: Vec<u64>,
 }
 
 /// What one request came to.
@@ -117,7 +127,7 @@ impl Bridge {
 
     /// Begins an invocation's deliveries.
     pub fn session(&self, deadline: Deadline) -> Session<'_> {
-        Session { bridge: self, deadline, accepted: AtomicBool::new(false) }
+        Session { bridge: self, deadline, accepted: AtomicBool::new(false), meter: Mutex::default() }
     }
 
     /// Whose certificates are believed.
@@ -161,6 +171,15 @@ impl Session<'_> {
     /// By when this invocation must be over.
     pub fn deadline(&self) -> Deadline {
         self.deadline
+    }
+
+    /// What deliveries took since this was asked last.
+    pub fn take_meter(&self) -> Meter {
+        std::mem::take(&mut *self.meter())
+    }
+
+    fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fetches the token while something else is waited for.
@@ -223,12 +242,17 @@ impl Session<'_> {
                 Err(TokenError::Later { reason, after }) => return Answer::MayPass { why: reason, after, holds_all: false },
                 Err(error @ TokenError::Misconfigured(_)) => return Answer::Misconfigured(error.to_string()),
             };
+            let started = Instant::now();
             let sent = self.post(&token.authorization(), &key, batch.body.clone()).await;
+            if sent.is_ok() {
+                self.meter().latencies.push(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+            }
             let answer = match sent {
                 Ok(answer) => self.classify(answer).await,
                 // A pooled connection that died while the process was frozen shows so: once, that costs no attempt.
                 Err(error) if !reconnected && is_hang_up(&error) => {
                     reconnected = true;
+                    self.meter().retries += 1;
                     continue;
                 }
                 Err(error) => Answer::MayPass { why: format!("{}: {}", bridge.endpoint, in_words(&error)), after: None, holds_all: false },
@@ -244,6 +268,7 @@ impl Session<'_> {
                     failed += 1;
                     let Some(wait) = bridge.backoff.wait(failed).map(|wait| wait.max(after.unwrap_or_default())) else { return answer };
                     tracing::debug!(failed, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "posting again: {why}");
+                    self.meter().retries += 1;
                     if holds_all {
                         bridge.gate.hold(wait);
                     } else if !self.deadline.sleep(wait).await {

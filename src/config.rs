@@ -364,13 +364,11 @@ impl Reader<'_> {
     fn retry_for(&mut self) -> SignedDuration {
         let Some(text) = self.variables.get("RETRY_FOR") else { return MAX_RETRY_FOR };
         let time = text.parse::<Span>().ok().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
-        match time.filter(|time| (SignedDuration::from_mins(1)..=MAX_RETRY_FOR).contains(time)) {
-            Some(time) => time,
-            None => {
-                self.problem("RETRY_FOR", "is not a time from 1m to 3d, such as 12h");
-                MAX_RETRY_FOR
-            }
+        let time = time.filter(|time| (SignedDuration::from_mins(1)..=MAX_RETRY_FOR).contains(time));
+        if time.is_none() {
+            self.problem("RETRY_FOR", "is not a time from 1m to 3d, such as 12h");
         }
+        time.unwrap_or(MAX_RETRY_FOR)
     }
 
     fn log_level(&mut self) -> Level {

@@ -82,7 +82,7 @@ pub async fn ingest(
     session: &Session<'_>,
     concurrency: usize,
 ) -> Outcome {
-    ingest_watched(work, bytes, rules, session, concurrency, |_| ()).await
+    ingest_watched(work, bytes, rules, session, concurrency, |_, _| ()).await
 }
 
 /// As [`ingest`], and tells `watch` what is settled each time that more of it is.
@@ -92,7 +92,7 @@ pub async fn ingest_watched(
     rules: &Arc<Rules>,
     session: &Session<'_>,
     concurrency: usize,
-    watch: impl Fn(&Summary),
+    mut watch: impl FnMut(&Summary, &Batch),
 ) -> Outcome {
     let mut summary = Summary { distribution: None, ..Summary::default() };
     let batches = Batches::new(work, bytes, rules.clone());
@@ -138,7 +138,7 @@ pub async fn ingest_watched(
         let (batch, refused) = refused;
         from_row = covered(&batch.rows, from_row);
         summary.settle(&batch, refused);
-        watch(&summary);
+        watch(&summary, &batch);
     };
     name_distribution(work, &mut summary);
     Outcome::Rest { from_row, why, summary }

@@ -4,27 +4,28 @@
 //! postponed or dead-lettered (see [`crate::work_queue`]). Any other event succeeds or fails as a whole. There is no success
 //! with loss.
 
+use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::batch::Batch;
 use crate::bridge::{Bridge, Session};
-use crate::ingest::{Outcome, ingest};
+use crate::ingest::{Outcome, ingest_watched};
 use crate::pipeline::{Refusal, Rules, Summary};
+use crate::report::Report;
 use crate::retry::{Clock, Deadline};
 use crate::source::{Opened, S3, SourceError};
-use crate::work::{ALL_ROWS, CONTINUATION_VERSION, Continuation, ContinuedObject, Event, EventError, Receipt, SqsRecord, Work};
+use crate::work::{ALL_ROWS, CONTINUATION_VERSION, Continuation, ContinuedObject, Event, EventError, Receipt, RowRanges, SqsRecord, Work};
 use crate::work_queue::{Next, Situation, WorkQueue, begun, rest};
 
 /// Of an invocation's time so much is kept back for the answer.
 pub const RESERVE: Duration = Duration::from_secs(10);
-
-/// Of refused rows so many are named in a log line.
-const SHOWN_ROWS: usize = 20;
 
 /// All that an invocation needs: made once for the process.
 #[derive(Debug)]
@@ -63,6 +64,8 @@ pub struct Context {
     pub deadline: Deadline,
     /// The trace header (AWS X-Ray), by which AWS recognises loops.
     pub trace: Option<String>,
+    /// The function's name: the dimension of its metrics.
+    pub function: String,
 }
 
 /// When an invocation must be over, from the instant that Lambda tells, in milliseconds since the Unix epoch. What is past
@@ -75,8 +78,7 @@ pub fn deadline(lambda_deadline_ms: u64) -> Deadline {
 /// What is left of an object.
 struct Rest {
     work: Work,
-    /// First, and the one behind the last; `None` for the end of the object.
-    rows: Vec<(u64, Option<u64>)>,
+    rows: RowRanges,
     why: String,
     /// Whether rows were accepted since its message came.
     progress: bool,
@@ -112,10 +114,15 @@ impl Function {
             Event::Direct(works) => {
                 let mut undelivered = Vec::new();
                 for work in &works {
-                    let rests = self.deliver_object(work, &session).await;
+                    let (report, rests) = self.deliver_object(work, &session).await;
+                    report.print(&context.function);
                     undelivered.extend(rests.into_iter().map(|rest| format!("{}: {}", work.object, rest.why)));
                 }
-                if undelivered.is_empty() { Ok(json!({ "objects": works.len() })) } else { Err(InvocationError::Undelivered(undelivered.join("; "))) }
+                if undelivered.is_empty() {
+                    Ok(json!({ "objects": works.len() }))
+                } else {
+                    Err(InvocationError::Undelivered(undelivered.join("; ")))
+                }
             }
         }
     }
@@ -138,48 +145,58 @@ impl Function {
                 tracing::error!(object = %work.object, receives = receipt.receives, "the message came again without having been postponed: something ends the function early (memory, time-out?)");
             }
             // A message that was never tried is tried once, however old.
-            let rests = if situation.age >= self.retry_for && receipt.receives > 1 {
-                vec![Rest { rows: vec![open_end(&work)], why: "it was tried for long enough".to_owned(), progress: false, is_final: false, work }]
+            let (mut report, rests) = if situation.age >= self.retry_for && receipt.receives > 1 {
+                let why = "it was tried for long enough".to_owned();
+                let mut report = Report::begin(work.object.clone());
+                report.undelivered = Some(why.clone());
+                (report, vec![Rest { rows: vec![open_end(&work)], why, progress: false, is_final: false, work }])
             } else {
                 self.deliver_object(&work, session).await
             };
             for rest in rests {
                 // What follows a rest that has no message yet comes again with it.
-                done = done && self.settle(rest, receipt, context).await;
+                done = done && self.settle(rest, receipt, context, &mut report).await;
             }
+            report.print(&context.function);
         }
         done
     }
 
     /// Does with a rest what its situation asks for. `true` when it has a message of its own.
-    async fn settle(&self, rest: Rest, receipt: &Receipt, context: &Context) -> bool {
+    async fn settle(&self, rest: Rest, receipt: &Receipt, context: &Context, report: &mut Report) -> bool {
         let situation = self.situation(&rest.work, receipt, rest.progress);
         let next = if rest.is_final { Next::DeadLetter } else { situation.next() };
-        let object = &rest.work.object;
-        let continuation = self.continuation(&rest, matches!(next, Next::HandOver));
+        report.retry_age = situation.age.try_into().ok();
         let sent = match next {
-            Next::HandOver => self.work_queue.hand_over(receipt, &continuation, context.trace.as_deref()).await,
-            Next::DeadLetter => self.work_queue.dead_letter(receipt, &continuation).await,
+            Next::HandOver => {
+                let hop = self.continuation(&rest, rest.work.hops.saturating_add(1));
+                self.work_queue.hand_over(receipt, &hop, context.trace.as_deref()).await
+            }
+            Next::DeadLetter => self.work_queue.dead_letter(receipt, &self.continuation(&rest, rest.work.hops)).await,
             Next::Postpone(_) => {
+                report.postponements += 1;
                 self.postpone(receipt).await;
                 return false;
             }
         };
-        match sent {
-            Ok(()) => {
-                let rows = &continuation.rows;
-                match next {
-                    Next::DeadLetter => tracing::error!(%object, ?rows, "dead-lettered: {}", rest.why),
-                    _ => tracing::info!(%object, ?rows, hops = continuation.hops, "handed over: {}", rest.why),
-                }
-                true
+        let Rest { work: Work { object, .. }, rows, why, .. } = &rest;
+        match (sent, next) {
+            (Ok(()), Next::DeadLetter) => {
+                report.dead_letters += 1;
+                tracing::error!(%object, ?rows, "dead-lettered: {why}");
             }
-            Err(error) => {
-                tracing::error!(%object, "what is left could not be sent on, so that its message comes again: {error}");
+            (Ok(()), _) => {
+                report.hand_overs += 1;
+                tracing::info!(%object, ?rows, "handed over: {why}");
+            }
+            (Err(error), _) => {
+                tracing::error!(%object, ?rows, "what is left could not be sent on, so that its message comes again: {error}");
+                report.postponements += 1;
                 self.postpone(receipt).await;
-                false
+                return false;
             }
         }
+        true
     }
 
     async fn postpone(&self, receipt: &Receipt) {
@@ -196,28 +213,29 @@ impl Function {
         Situation { progress, hops: work.hops, receives: receipt.receives, age, retry_for: self.retry_for }
     }
 
-    fn continuation(&self, rest: &Rest, hop: bool) -> Continuation {
-        let Work { object, since, hops, .. } = &rest.work;
+    fn continuation(&self, rest: &Rest, hops: u8) -> Continuation {
+        let Work { object, since, .. } = &rest.work;
         Continuation {
             edgetap: CONTINUATION_VERSION,
             object: ContinuedObject { bucket: object.bucket.clone(), key: object.key.clone(), etag: object.etag.clone() },
             rows: rest.rows.clone(),
             since: since.unwrap_or_else(|| self.clock.now()),
-            hops: hops.saturating_add(u8::from(hop)),
+            hops,
             reason: rest.why.clone(),
             rules: self.rules.digest(),
         }
     }
 
     /// Delivers an object, and says what is left of it: the rest of its rows, and those that the bridge refuses.
-    async fn deliver_object(&self, work: &Work, session: &Session<'_>) -> Vec<Rest> {
-        let started = Instant::now();
-        let opened = match self.open(work, session).await {
+    async fn deliver_object(&self, work: &Work, session: &Session<'_>) -> (Report, Vec<Rest>) {
+        let mut report = Report::begin(work.object.clone());
+        let opened = match self.open(work, session, &mut report).await {
             Ok(Some(opened)) => opened,
-            Ok(None) => return Vec::new(),
+            Ok(None) => return (report, Vec::new()),
             Err(why) => {
-                tracing::error!(object = %work.object, "not delivered: {why}");
-                return vec![Rest { work: work.clone(), rows: vec![open_end(work)], why, progress: false, is_final: false }];
+                report.undelivered = Some(why.clone());
+                report.token_requests = self.bridge.tokens().take_requests();
+                return (report, vec![Rest { work: work.clone(), rows: vec![open_end(work)], why, progress: false, is_final: false }]);
             }
         };
         let mut work = Work { object: opened.object, ..work.clone() };
@@ -225,13 +243,23 @@ impl Function {
             tracing::warn!(object = %work.object, "the object was replaced since part of it was delivered: starting over");
             work.rows = ALL_ROWS;
         }
-        let outcome = ingest(&work, opened.bytes, &self.rules, session, self.concurrency).await;
-        report(&work, &outcome, started);
-        rests(work, outcome)
+        let (bytes, read) = counted(opened.bytes);
+        let note_lag = |_: &Summary, batch: &Batch| {
+            let lag = batch.oldest_end.map(|ended| self.clock.now().as_millisecond().saturating_sub(ended));
+            report.delivery_lags.extend(lag.and_then(|lag| u64::try_from(lag).ok()));
+        };
+        let outcome = ingest_watched(&work, bytes, &self.rules, session, self.concurrency, note_lag).await;
+        report.bytes_in = read.load(Ordering::Relaxed);
+        report.meter = session.take_meter();
+        report.token_requests = self.bridge.tokens().take_requests();
+        report.summary = outcome.summary().clone();
+        let rests = rests(work, outcome);
+        report.undelivered = rests.iter().map(|rest| rest.why.clone()).reduce(|all, why| format!("{all}; {why}"));
+        (report, rests)
     }
 
     /// Opens the object and fetches the token side by side. `None` when there is nothing to do any more.
-    async fn open(&self, work: &Work, session: &Session<'_>) -> Result<Option<Opened>, String> {
+    async fn open(&self, work: &Work, session: &Session<'_>, report: &mut Report) -> Result<Option<Opened>, String> {
         // The SDK's future is large: on the heap, so that those around it stay small.
         let both = futures_util::future::join(Box::pin(self.s3.open(&work.object)), session.warm_up());
         let Some((opened, token)) = session.deadline().bound(both).await else { return Err("the invocation's time was over".to_owned()) };
@@ -241,7 +269,8 @@ impl Function {
                 Ok(Some(opened))
             }
             Err(SourceError::NotFound { object }) if work.has_begun() => {
-                tracing::error!(%object, rows = ?work.rows, lost = true, "lost: the object was deleted before all of it was delivered");
+                report.lost = true;
+                report.undelivered = Some(format!("lost: {object} was deleted before all of it was delivered"));
                 Ok(None)
             }
             Err(SourceError::NotFound { object }) => {
@@ -276,9 +305,9 @@ fn rests(work: Work, outcome: Outcome) -> Vec<Rest> {
 }
 
 /// Refused rows as ranges, and why, in words.
-fn refusals(refused: &[Refusal]) -> Option<(Vec<(u64, Option<u64>)>, String)> {
+fn refusals(refused: &[Refusal]) -> Option<(RowRanges, String)> {
     let first = refused.first()?;
-    let mut rows: Vec<(u64, Option<u64>)> = Vec::new();
+    let mut rows = RowRanges::new();
     for Refusal { row, .. } in refused {
         match rows.last_mut() {
             Some((_, end)) if *end == Some(*row) => *end = Some(row + 1),
@@ -312,32 +341,21 @@ fn sqs_response(failed: Vec<String>) -> Value {
     json!(response)
 }
 
-/// One line an object: INFO when all of it was delivered, else ERROR.
-fn report(work: &Work, outcome: &Outcome, started: Instant) {
-    let (summary, undelivered) = match outcome {
-        Outcome::Complete(summary) if summary.refused.is_empty() => (summary, None),
-        Outcome::Complete(summary) => (summary, Some(refused_in_words(&summary.refused))),
-        Outcome::Rest { from_row, why, summary } => (summary, Some(format!("from row {from_row} on: {why}"))),
-    };
-    let Summary { counts, batches, bytes, .. } = summary;
-    let distribution = summary.distribution.as_deref().unwrap_or("unknown");
-    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    macro_rules! line {
-        ($level:ident, $($message:tt)*) => {
-            tracing::$level!(
-                object = %work.object, rows = counts.rows, sent = counts.sent, static = counts.static_assets, malformed = counts.malformed,
-                refused = counts.refused, batches, bytes, elapsed_ms, $($message)*
-            )
-        };
-    }
-    match undelivered {
-        None => line!(info, "successfully sent {} transactions for distribution {distribution}", counts.sent),
-        Some(why) => line!(error, "sent {} transactions for distribution {distribution}, but not all: {why}", counts.sent),
-    }
+/// Counts what is read.
+fn counted(bytes: Box<dyn Read + Send>) -> (impl Read + Send, Arc<AtomicU64>) {
+    let read = Arc::new(AtomicU64::new(0));
+    (Counted { bytes, read: read.clone() }, read)
 }
 
-fn refused_in_words(refused: &[Refusal]) -> String {
-    let shown: Vec<String> = refused.iter().take(SHOWN_ROWS).map(|refusal| format!("{} ({})", refusal.row, refusal.status)).collect();
-    let more = refused.len().saturating_sub(SHOWN_ROWS);
-    format!("the bridge refuses rows {}{}", shown.join(", "), if more > 0 { format!(" and {more} more") } else { String::new() })
+struct Counted {
+    bytes: Box<dyn Read + Send>,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.bytes.read(buf)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
 }

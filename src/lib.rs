@@ -37,6 +37,7 @@ pub mod work_queue;
 pub mod dotenv;
 pub mod config;
 pub mod telemetry;
+pub mod report;
 pub mod invocation;
 
 pub mod local_bridge;

@@ -99,7 +99,7 @@ impl<R: Read> Batches<R> {
                 Ok(transaction) => {
                     let origin = Origin { object: &self.object, distribution: self.object.distribution() };
                     let wire = &self.rules.wire;
-                    self.builder.push(row, transaction.distribution, |body| wire.encode(&transaction, origin, body))
+                    self.builder.push(row, transaction.ended(), transaction.distribution, |body| wire.encode(&transaction, origin, body))
                 }
             };
             // At most one of them: after a batch closed for its rows the next is empty.

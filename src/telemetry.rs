@@ -1,13 +1,15 @@
 //! Log lines: JSON in Lambda, for people at a terminal.
 //!
+//! A line with the target [`METRICS`] is metrics too (CloudWatch embedded metric format), and is printed at every level.
 //! Only edgetap's own lines follow `LOG_LEVEL`. What libraries say is let through from WARN on: at lower levels some of them
 //! show requests and answers, and with them secrets.
 
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -15,6 +17,13 @@ use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
+
+/// The target of lines that are metrics.
+pub const METRICS: &str = "edgetap::metrics";
+
+/// The names and units of metrics, their namespace and dimension: one place for the code, the dashboard and the alarms.
+static METRIC_NAMES: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../terraform/metrics.json")).unwrap_or_default());
 
 /// For Lambda: one JSON object a line, with `timestamp` (RFC 3339), `level`, `message`, the event's fields and those of the
 /// spans around it, `requestId` among them.
@@ -37,6 +46,7 @@ pub fn terminal(level: Level) -> impl Subscriber + Send + Sync {
 
 fn own_lines(level: Level) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     filter_fn(move |metadata| match metadata.target().split("::").next() {
+        _ if metadata.target() == METRICS => true,
         Some("edgetap" | "bootstrap") => *metadata.level() <= level,
         // Its spans carry the request id; its lines say again what ours say.
         _ if metadata.target().starts_with("lambda_runtime::layers") => metadata.is_span(),
@@ -73,6 +83,9 @@ where
                 line.extend(fields.0.clone());
             }
         }
+        if event.metadata().target() == METRICS {
+            line.insert("_aws".to_owned(), embedded_metrics(&mut fields.0));
+        }
         line.extend(fields.0);
         let mut bytes = Value::Object(line).to_string().into_bytes();
         bytes.push(b'\n');
@@ -81,6 +94,28 @@ where
             eprintln!("a log line could not be written: {error}");
         }
     }
+}
+
+/// The `_aws` member of a line in embedded metric format (CloudWatch User Guide, "Embedded metric format specification").
+/// Fields that are metrics become numbers or lists of them; empty lists go.
+fn embedded_metrics(fields: &mut Map<String, Value>) -> Value {
+    let known = &METRIC_NAMES["metrics"];
+    let mut metrics = Vec::new();
+    fields.retain(|name, value| {
+        let Some(unit) = known[name]["unit"].as_str() else { return true };
+        if let Some(list) = value.as_str().and_then(|text| serde_json::from_str(text).ok()) {
+            *value = list; // a list is recorded as its `Debug` text, which is JSON
+        }
+        let has_values = !value.as_array().is_some_and(Vec::is_empty);
+        if has_values {
+            metrics.push(json!({ "Name": name, "Unit": unit }));
+        }
+        has_values
+    });
+    json!({
+        "Timestamp": Timestamp::now().as_millisecond(),
+        "CloudWatchMetrics": [{ "Namespace": METRIC_NAMES["namespace"], "Dimensions": [[METRIC_NAMES["dimension"]]], "Metrics": metrics }],
+    })
 }
 
 /// The fields of an event or a span, as JSON.

@@ -5,6 +5,7 @@
 //! invocations, and its monotonic clock may stand still meanwhile.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use oauth2::basic::{BasicClient, BasicErrorResponseType};
@@ -108,6 +109,7 @@ pub struct TokenSource {
     secret: SecretSource,
     trust: Arc<Trust>,
     backoff: Backoff,
+    requests: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -133,7 +135,12 @@ impl TokenSource {
         trust: Arc<Trust>,
         backoff: Backoff,
     ) -> Self {
-        Self { http, endpoint, method, secret, trust, backoff, state: Mutex::default() }
+        Self { http, endpoint, method, secret, trust, backoff, requests: AtomicU64::new(0), state: Mutex::default() }
+    }
+
+    /// How many requests were made since this was asked last.
+    pub fn take_requests(&self) -> u64 {
+        self.requests.swap(0, Ordering::Relaxed)
     }
 
     /// Whom its requests trust.
@@ -276,6 +283,7 @@ impl TokenSource {
         let transport = |error: reqwest::Error| later(format!("{}: {}", self.endpoint, in_words(&error)), None);
         let mut request = reqwest::Request::try_from(request).map_err(transport)?;
         *request.timeout_mut() = Some(REQUEST_TIMEOUT);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let answer = self.http.execute(request).await.map_err(transport)?;
         let status = answer.status();
         if status == StatusCode::REQUEST_TIMEOUT || status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {

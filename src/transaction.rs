@@ -69,6 +69,11 @@ pub struct Transaction<'a> {
 }
 
 impl<'a> Transaction<'a> {
+    /// When its last byte was queued, in milliseconds since the Unix epoch.
+    pub fn ended(&self) -> i64 {
+        self.started + self.took.unwrap_or(0)
+    }
+
     /// The path, without the query.
     pub fn path(&self) -> &'a [u8] {
         &self.target[..self.path_len]

@@ -85,6 +85,9 @@ impl Work {
     }
 }
 
+/// Rows of an object: of each stretch the first, and the one behind the last, `None` for the end of the object.
+pub type RowRanges = Vec<(u64, Option<u64>)>;
+
 /// What is left of an object, as a message.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Continuation {
@@ -92,8 +95,8 @@ pub struct Continuation {
     pub edgetap: u32,
     /// Which object.
     pub object: ContinuedObject,
-    /// Which of its rows: first, and the one behind the last, `null` for the end of the object.
-    pub rows: Vec<(u64, Option<u64>)>,
+    /// Which of its rows.
+    pub rows: RowRanges,
     /// When the object was first asked for.
     pub since: Timestamp,
     /// How many invocations have handed it over.

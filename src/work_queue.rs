@@ -212,13 +212,8 @@ fn url(arn: &str) -> Result<String, QueueError> {
 mod tests {
     use super::*;
 
-    const FRESH: Situation = Situation {
-        progress: false,
-        hops: 0,
-        receives: 1,
-        age: SignedDuration::ZERO,
-        retry_for: SignedDuration::from_hours(72),
-    };
+    const FRESH: Situation =
+        Situation { progress: false, hops: 0, receives: 1, age: SignedDuration::ZERO, retry_for: SignedDuration::from_hours(72) };
 
     #[test]
     fn what_happens_is_decided_by_progress_hops_and_age() {
@@ -272,7 +267,10 @@ mod tests {
 
     #[test]
     fn a_queues_url_is_made_of_its_arn() {
-        assert_eq!(url("arn:aws:sqs:eu-west-1:123456789012:edgetap-work").ok().as_deref(), Some("https://sqs.eu-west-1.amazonaws.com/123456789012/edgetap-work"));
+        assert_eq!(
+            url("arn:aws:sqs:eu-west-1:123456789012:edgetap-work").ok().as_deref(),
+            Some("https://sqs.eu-west-1.amazonaws.com/123456789012/edgetap-work")
+        );
         assert!(url("arn:aws:sns:eu-west-1:123456789012:topic").is_err());
         assert!(url("nonsense").is_err());
     }

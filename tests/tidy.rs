@@ -56,8 +56,9 @@ fn names(words: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn effects_stay_where_they_belong() {
-    assert_eq!(users_of("aws_config"), names(&["aws.rs", "secret.rs", "source.rs"]));
+    assert_eq!(users_of("aws_config"), names(&["aws.rs", "secret.rs", "source.rs", "work_queue.rs"]));
     assert_eq!(users_of("aws_sdk_s3"), names(&["source.rs"]));
+    assert_eq!(users_of("aws_sdk_sqs"), names(&["work_queue.rs"]));
     assert_eq!(users_of("aws_sdk_secretsmanager"), names(&["secret.rs"]));
     assert_eq!(users_of("aws_lambda_events"), names(&["invocation.rs", "work.rs"]));
     assert_eq!(users_of("use lambda_runtime"), names(&["bin/bootstrap.rs"]));

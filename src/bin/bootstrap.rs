@@ -32,7 +32,18 @@ async fn main() -> Result<(), Error> {
     let function = &function;
     lambda_runtime::run(service_fn(async move |event: LambdaEvent<Value>| {
         let answer = match function {
-            Ok(function) => function.handle(event.payload, &Context { deadline: deadline(event.context.deadline), trace: event.context.xray_trace_id }).await,
+            Ok(function) => {
+                function
+                    .handle(
+                        event.payload,
+                        &Context {
+                            deadline: deadline(event.context.deadline),
+                            trace: event.context.xray_trace_id,
+                            function: event.context.env_config.function_name.clone(),
+                        },
+                    )
+                    .await
+            }
             Err(problems) => {
                 tracing::error!("edgetap is not configured, and delivers nothing: {problems}");
                 fail_all(event.payload, problems)

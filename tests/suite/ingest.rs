@@ -19,7 +19,7 @@ async fn handle(world: &World, event: Value) -> Result<Value, String> {
 }
 
 fn within(time_left: Duration) -> Context {
-    Context { deadline: Deadline::after(time_left), trace: None }
+    Context { deadline: Deadline::after(time_left), trace: None, function: "edgetap".to_owned() }
 }
 
 fn ids(rows: u64) -> Vec<String> {
@@ -133,7 +133,8 @@ async fn a_deadline_in_the_past_delivers_nothing_and_says_so() {
     // The constant deadline of a well-known emulator, in 1970.
     let past = deadline(600_000);
     assert!(past.has_passed());
-    let answer = world.function.handle(sqs_event(&["a"]), &Context { deadline: past, trace: None }).await.unwrap();
+    let answer =
+        world.function.handle(sqs_event(&["a"]), &Context { deadline: past, trace: None, function: "edgetap".to_owned() }).await.unwrap();
     assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]}));
     assert_eq!(world.bridge.tally().posts, 0);
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use edgetap::batch::Limits;
-use edgetap::local_bridge::{Endpoint, Options, Reaction};
 use edgetap::invocation::Context;
+use edgetap::local_bridge::{Endpoint, Options, Reaction};
 use edgetap::retry::Deadline;
 use edgetap::telemetry;
 use serde_json::Value;
@@ -68,7 +68,11 @@ async fn everything_said(level: Level) -> (String, Vec<String>) {
             world.s3.put("other", format!("{{\"cookie\": \"{COOKIE}\"}}"));
             said.push(format!("{:?}", world.function));
             for event in [sqs_event(&["whole", "cut", "other", "gone"]), s3_event(&["whole", "cut", "other", "gone"])] {
-                match world.function.handle(event, &Context { deadline: Deadline::NEVER, trace: None }).await {
+                match world
+                    .function
+                    .handle(event, &Context { deadline: Deadline::NEVER, trace: None, function: "edgetap".to_owned() })
+                    .await
+                {
                     Ok(answer) => said.push(answer.to_string()),
                     Err(error) => said.push(format!("{error} {error:?}")),
                 }
@@ -111,7 +115,11 @@ async fn an_object_is_one_info_line_with_its_counts() {
         let world = world(Options::default(), Limits::default()).await;
         let name = "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz";
         world.s3.put(name, std::fs::read(fixtures().join("logs").join(name)).unwrap());
-        world.function.handle(s3_event(&[name]), &Context { deadline: Deadline::NEVER, trace: None }).await.unwrap();
+        world
+            .function
+            .handle(s3_event(&[name]), &Context { deadline: Deadline::NEVER, trace: None, function: "edgetap".to_owned() })
+            .await
+            .unwrap();
     };
     let _current = tracing::subscriber::set_default(subscriber);
     run.instrument(info_span!(target: "lambda_runtime::layers::trace", "Lambda runtime invoke", requestId = "request-1")).await;

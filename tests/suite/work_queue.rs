@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use edgetap::batch::Limits;
 use edgetap::local_bridge::{Endpoint, Options, Reaction, decode};
+use edgetap::telemetry;
 use edgetap::work::Continuation;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::support::fake_s3::Fault;
-use crate::support::{World, gzip, log, row, world};
+use crate::support::{Lines, World, gzip, log, row, world};
 
 const LIMITS: Limits = Limits { transactions: 10, bytes: 1_000_000 };
 const PLENTY: Duration = Duration::from_secs(20);
@@ -20,7 +21,9 @@ const PLENTY: Duration = Duration::from_secs(20);
 /// What the edge endpoint does, by the number of the post; the token endpoint does what it should.
 fn at_edge(react: impl Fn(u64, &[u8]) -> Reaction + Send + Sync + 'static) -> Options {
     Options {
-        react: Arc::new(move |arrival| if arrival.endpoint == Endpoint::Edge { react(arrival.number, arrival.body) } else { Reaction::Normal }),
+        react: Arc::new(
+            move |arrival| if arrival.endpoint == Endpoint::Edge { react(arrival.number, arrival.body) } else { Reaction::Normal },
+        ),
         ..Options::default()
     }
 }
@@ -87,7 +90,8 @@ async fn a_bridge_that_accepts_one_batch_and_then_fails_for_days_neither_loses_n
     // Every invocation gets one batch through.
     let accepted = Arc::new(AtomicU64::new(0));
     let seen = accepted.clone();
-    let world = quiet(at_edge(move |_, _| if seen.fetch_add(1, Ordering::Relaxed) == 0 { Reaction::Normal } else { Reaction::status(503) })).await;
+    let world =
+        quiet(at_edge(move |_, _| if seen.fetch_add(1, Ordering::Relaxed) == 0 { Reaction::Normal } else { Reaction::status(503) })).await;
     world.s3.put("log", log(300));
     world.notify("log");
     let (mut hops, mut invocations) = (BTreeSet::new(), 0);
@@ -137,7 +141,10 @@ async fn refused_transactions_are_one_dead_letter_and_can_be_brought_back() {
 
 #[tokio::test]
 async fn a_refusal_is_settled_only_once_its_dead_letter_is_accepted() {
-    let world = quiet(at_edge(|_, body| if decode(body).unwrap().iter().any(|t| t.transaction_id == "id-13") { Reaction::status(400) } else { Reaction::Normal })).await;
+    let world = quiet(at_edge(|_, body| {
+        if decode(body).unwrap().iter().any(|t| t.transaction_id == "id-13") { Reaction::status(400) } else { Reaction::Normal }
+    }))
+    .await;
     // The SDK tries each twice.
     world.sqs.fail(|action, number| action == "SendMessage" && number <= 4);
     world.s3.put("log", log(45));
@@ -200,7 +207,7 @@ async fn the_message_is_hidden_for_as_long_as_the_function_can_take() {
     let world = quiet(Options { delay: Duration::from_mins(1), ..Options::default() }).await;
     world.s3.put("log", log(25));
     world.notify("log");
-    let function = world.poll(Duration::from_secs(3600));
+    let function = world.poll(Duration::from_hours(1));
     // Killed in the middle, as Lambda does.
     assert!(tokio::time::timeout(Duration::from_millis(500), function).await.is_err());
     let hidden = world.sqs.wait_for_next().unwrap();
@@ -284,4 +291,52 @@ async fn continuations_of_every_version_are_read_and_those_to_come_are_kept() {
     later["edgetap"] = json!(2);
     world.sqs.send(later.to_string());
     assert_eq!(world.poll(PLENTY).await, Some(false), "it waits for the version that reads it");
+}
+
+/// The line of an object is its metrics: names, units, namespace and dimension are those of the dashboard and the alarms.
+#[tokio::test]
+async fn the_line_of_an_object_is_its_metrics_at_every_level() {
+    let known: Value = serde_json::from_str(include_str!("../../terraform/metrics.json")).unwrap();
+    let lines = Lines::default();
+    let _current = tracing::subscriber::set_default(telemetry::json(tracing::Level::ERROR, lines.clone()));
+    let world = quiet(at_edge(|number, body| {
+        let refused = decode(body).unwrap().iter().any(|t| t.transaction_id == "id-1015");
+        if number == 2 {
+            Reaction::status(503)
+        } else if refused {
+            Reaction::status(422)
+        } else {
+            Reaction::Normal
+        }
+    }))
+    .await;
+    world.s3.put("E27FO14I29XXXX.2026-11-14-20.d740d76b.gz", gzip(&log(1025)));
+    world.notify("E27FO14I29XXXX.2026-11-14-20.d740d76b.gz");
+    world.drain(PLENTY, 1).await;
+
+    let lines: Vec<Value> = lines.json().into_iter().filter(|line| line.get("_aws").is_some()).collect();
+    let [line, more @ ..] = &lines[..] else { panic!() };
+    let directive = &line["_aws"]["CloudWatchMetrics"][0];
+    assert_eq!((&directive["Namespace"], &directive["Dimensions"]), (&known["namespace"], &json!([[known["dimension"]]])));
+    assert_eq!(line[known["dimension"].as_str().unwrap()], "edgetap");
+    assert!(line["_aws"]["Timestamp"].is_i64());
+    let named: BTreeMap<_, _> =
+        directive["Metrics"].as_array().unwrap().iter().map(|metric| (metric["Name"].as_str().unwrap(), &metric["Unit"])).collect();
+    for (name, metric) in known["metrics"].as_object().unwrap() {
+        assert_eq!(named.get(name.as_str()), Some(&&metric["unit"]), "{name}");
+        assert!(
+            line[name].is_u64() || line[name].as_array().is_some_and(|values| (1..=100).contains(&values.len())),
+            "{name}: {}",
+            line[name]
+        );
+    }
+    assert_eq!(named.len(), known["metrics"].as_object().unwrap().len());
+    let number = |name: &str| line[name].as_u64().unwrap();
+    assert_eq!((number("rows"), number("sent"), number("refused"), number("dead_letters"), number("retries")), (1025, 1024, 1, 1, 1));
+    assert_eq!((number("token_requests"), number("lost"), number("hand_overs"), number("postponements")), (1, 0, 0, 0));
+    assert!(number("bytes_in") > 1000 && number("bytes_out") > 100_000);
+    // A hundred and some posts do not fit into one line.
+    assert_eq!(more.len(), 2, "{more:#?}");
+    let latencies: usize = lines.iter().map(|line| line["bridge_latency"].as_array().map_or(0, Vec::len)).sum();
+    assert!(latencies > 103, "{latencies}");
 }

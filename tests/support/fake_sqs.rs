@@ -172,7 +172,10 @@ impl State {
                 Ok(json!({"MessageId": format!("message-{:06}", self.sent)}))
             }
             "ChangeMessageVisibility" => {
-                let seconds = request["VisibilityTimeout"].as_i64().filter(|seconds| (0..=43_200).contains(seconds)).ok_or("InvalidParameterValue")?;
+                let seconds = request["VisibilityTimeout"]
+                    .as_i64()
+                    .filter(|seconds| (0..=43_200).contains(seconds))
+                    .ok_or("InvalidParameterValue")?;
                 let visible_from = self.now + SignedDuration::from_secs(seconds);
                 let message = self.work.get_mut(request["ReceiptHandle"].as_str().unwrap_or_default()).ok_or("ReceiptHandleIsInvalid")?;
                 message.visible_from = visible_from;

@@ -12,23 +12,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::{Credentials as AwsCredentials, SharedCredentialsProvider};
 use base64::Engine as _;
 use edgetap::batch::Limits;
 use edgetap::bridge::{Bridge, Endpoints};
 use edgetap::filter::StaticAssets;
+use edgetap::invocation::Context;
 use edgetap::invocation::Function;
 use edgetap::local_bridge::{LocalBridge, Options, Transaction};
 use edgetap::pipeline::Rules;
 use edgetap::retry::{Backoff, Deadline};
-use edgetap::invocation::Context;
 use edgetap::secret::{Credentials, SecretSource};
 use edgetap::source::S3;
 use edgetap::token::AuthMethod;
 use edgetap::wire::{Uap, Wire};
 use edgetap::work_queue::WorkQueue;
-use aws_config::retry::RetryConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_s3::config::{Credentials as AwsCredentials, SharedCredentialsProvider};
 use flate2::{Compression, write::GzEncoder};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -126,7 +126,11 @@ impl World {
     pub async fn poll(&self, time_left: Duration) -> Option<bool> {
         let record = self.sqs.receive(Duration::from_mins(30))?;
         let id = record["messageId"].as_str().unwrap().to_owned();
-        let context = Context { deadline: Deadline::after(time_left), trace: Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned()) };
+        let context = Context {
+            deadline: Deadline::after(time_left),
+            trace: Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned()),
+            function: "edgetap".to_owned(),
+        };
         let answer = self.function.handle(json!({ "Records": [record] }), &context).await.unwrap();
         let done = answer["batchItemFailures"].as_array().unwrap().is_empty();
         if done {

@@ -206,7 +206,7 @@ async fn replay(
         }
         Sink::Bridge { rules, bridge, concurrency } => {
             let session = bridge.session(Deadline::NEVER);
-            Ok(match ingest_watched(&work, bytes, rules, &session, *concurrency, watch).await {
+            Ok(match ingest_watched(&work, bytes, rules, &session, *concurrency, |summary, _| watch(summary)).await {
                 Outcome::Complete(summary) => {
                     let problem = (!summary.refused.is_empty())
                         .then(|| format!("{}: the bridge refuses {} rows", work.object, summary.refused.len()));

@@ -1,0 +1,104 @@
+//! *Report*: what became of an object in one invocation, as one log line that is also its metrics (CloudWatch embedded metric
+//! format). It is printed at every `LOG_LEVEL`. The names and units of the metrics stand in `terraform/metrics.json`, which
+//! dashboard and alarms are made of too.
+
+use std::time::{Duration, Instant};
+
+use crate::bridge::Meter;
+use crate::pipeline::Summary;
+use crate::work::ObjectRef;
+
+/// CloudWatch takes at most so many values of one metric in one line.
+const MAX_VALUES: usize = 100;
+
+/// What became of an object in one invocation.
+#[derive(Debug)]
+pub struct Report {
+    /// Which object.
+    pub object: ObjectRef,
+    /// What was delivered of it.
+    pub summary: Summary,
+    /// Why not all of it was.
+    pub undelivered: Option<String>,
+    /// Bytes read of it.
+    pub bytes_in: u64,
+    /// What deliveries took.
+    pub meter: Meter,
+    /// Requests to the token endpoint.
+    pub token_requests: u64,
+    /// From the end of a batch's first request to its acceptance, in milliseconds, a value each batch.
+    pub delivery_lags: Vec<u64>,
+    /// Rests that have a message of their own.
+    pub hand_overs: u64,
+    /// Messages that come again.
+    pub postponements: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Whether the object was gone before all of it was delivered.
+    pub lost: bool,
+    /// How old work was that was handed over or postponed.
+    pub retry_age: Option<Duration>,
+    started: Instant,
+}
+
+impl Report {
+    /// A report of an object that is begun now.
+    pub fn begin(object: ObjectRef) -> Self {
+        Self {
+            object,
+            summary: Summary::default(),
+            undelivered: None,
+            bytes_in: 0,
+            meter: Meter::default(),
+            token_requests: 0,
+            delivery_lags: Vec::new(),
+            hand_overs: 0,
+            postponements: 0,
+            dead_letters: 0,
+            lost: false,
+            retry_age: None,
+            started: Instant::now(),
+        }
+    }
+
+    /// Prints the line: INFO when all was delivered, else ERROR; and more lines for what is more than a line may hold.
+    pub fn print(&self, function: &str) {
+        let counts = &self.summary.counts;
+        let distribution = self.summary.distribution.as_deref().or(self.object.distribution()).unwrap_or("unknown");
+        let elapsed_ms = milliseconds(self.started.elapsed());
+        let (latencies, more_latencies) = split(&self.meter.latencies);
+        let (lags, more_lags) = split(&self.delivery_lags);
+        macro_rules! line {
+            ($level:ident, $($message:tt)*) => {
+                tracing::$level!(
+                    target: "edgetap::metrics", function, object = %self.object, distribution,
+                    rows = counts.rows, sent = counts.sent, static = counts.static_assets, malformed = counts.malformed, refused = counts.refused,
+                    batches = self.summary.batches, bytes = self.summary.bytes, elapsed_ms, bytes_in = self.bytes_in, bytes_out = self.summary.bytes, retries = self.meter.retries,
+                    hand_overs = self.hand_overs, postponements = self.postponements, dead_letters = self.dead_letters,
+                    retry_age = self.retry_age.map(|age| age.as_secs()), token_requests = self.token_requests,
+                    bridge_latency = ?latencies, delivery_lag = ?lags, duration = elapsed_ms, lost = u64::from(self.lost),
+                    $($message)*
+                )
+            };
+        }
+        match &self.undelivered {
+            None => line!(info, "successfully sent {} transactions for distribution {distribution}", counts.sent),
+            Some(why) => line!(error, "sent {} transactions for distribution {distribution}, but not all: {why}", counts.sent),
+        }
+        let more = more_latencies
+            .chunks(MAX_VALUES)
+            .map(|values| (values, &[][..]))
+            .chain(more_lags.chunks(MAX_VALUES).map(|values| (&[][..], values)));
+        for (latencies, lags) in more {
+            tracing::info!(target: "edgetap::metrics", function, object = %self.object, distribution, bridge_latency = ?latencies, delivery_lag = ?lags, "more values of the line before");
+        }
+    }
+}
+
+fn split(values: &[u64]) -> (&[u64], &[u64]) {
+    values.split_at(values.len().min(MAX_VALUES))
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
