@@ -10,7 +10,6 @@
 //! | 2xx with HTML, 3xx, every other status | misconfiguration: nothing is tried again |
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,8 +22,9 @@ use tokio::time::Instant;
 use url::{Host, Url};
 
 use crate::batch::Batch;
+use crate::filter::is_html;
 use crate::pipeline::Refusal;
-use crate::retry::{Backoff, Deadline, retry_after};
+use crate::retry::{Backoff, Deadline, Moment, retry_after};
 use crate::secret::SecretSource;
 use crate::token::{AuthMethod, TokenError, TokenSource, in_words};
 use crate::trust::{Trust, TrustError};
@@ -37,6 +37,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const POST_TIMEOUT: Duration = Duration::from_secs(30);
 /// A frozen process finds its pooled connections dead when it thaws; few live long enough to be met then.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// A wait that an operator at a terminal should know of.
+const LONG_WAIT: Duration = Duration::from_secs(10);
 /// Of an answer's body so much is read, only to keep the connection.
 const MAX_ANSWER: usize = 64 << 10;
 
@@ -120,8 +122,9 @@ impl Bridge {
         if let Some(pem) = bridge_ca {
             trust.set_own(&pem)?;
         }
-        let http = http_client(&trust, is_loopback(&edge) && is_loopback(&token))?;
-        let tokens = TokenSource::new(http.clone(), token, method, secret, trust, backoff);
+        let http = http_client(&trust, is_loopback(&edge))?;
+        let token_http = if is_loopback(&edge) == is_loopback(&token) { http.clone() } else { http_client(&trust, is_loopback(&token))? };
+        let tokens = TokenSource::new(token_http, token, method, secret, trust, backoff);
         Ok(Self { http, endpoint: edge, tokens, backoff, gate: Gate::default() })
     }
 
@@ -152,6 +155,7 @@ fn http_client(trust: &Arc<Trust>, local: bool) -> Result<reqwest::Client, Trust
         .redirect(reqwest::redirect::Policy::none())
         .tls_backend_preconfigured(tls);
     if local {
+        // Plain HTTP is allowed to this machine only, and must not leave it by a proxy.
         builder = builder.no_proxy();
     }
     builder.build().map_err(|_| TrustError::Tls)
@@ -212,7 +216,9 @@ impl Session<'_> {
                 parts.push_front(first);
                 continue;
             }
-            if status != StatusCode::PAYLOAD_TOO_LARGE && isolated.fetch_add(1, Ordering::Relaxed) >= MAX_ISOLATED {
+            // A bridge that has accepted something may have its reasons to find transactions too large, however many.
+            let bounded = status != StatusCode::PAYLOAD_TOO_LARGE || !self.accepted.load(Ordering::Relaxed);
+            if bounded && isolated.fetch_add(1, Ordering::Relaxed) >= MAX_ISOLATED {
                 return self.misconfigured(status, "it refuses more transactions than can be an accident");
             }
             refused.extend(part.marks.iter().map(|mark| Refusal { row: mark.row, status: status.as_u16() }));
@@ -227,7 +233,7 @@ impl Session<'_> {
     /// Posts until the answer says something else than "try again", or there are no attempts or no time left.
     async fn post_until_settled(&self, object: &ObjectRef, batch: &Batch) -> Answer {
         let bridge = self.bridge;
-        let key = idempotency_key(object, &batch.rows);
+        let key = idempotency_key(object, batch);
         let (mut failed, mut renewed, mut reconnected) = (0, false, false);
         loop {
             if !bridge.gate.wait(self.deadline).await {
@@ -266,12 +272,17 @@ impl Session<'_> {
                 }
                 Answer::MayPass { ref why, after, holds_all } => {
                     failed += 1;
-                    let Some(wait) = bridge.backoff.wait(failed).map(|wait| wait.max(after.unwrap_or_default())) else { return answer };
+                    let wait = bridge.backoff.wait(failed).map(|wait| wait.max(after.unwrap_or_default()));
+                    if holds_all {
+                        bridge.gate.hold(wait.or(after).unwrap_or_default());
+                    }
+                    let Some(wait) = wait else { return answer };
+                    if wait > LONG_WAIT && wait < self.deadline.time_left() {
+                        tracing::warn!(seconds = wait.as_secs(), "waiting as the bridge asks: {why}");
+                    }
                     tracing::debug!(failed, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "posting again: {why}");
                     self.meter().retries += 1;
-                    if holds_all {
-                        bridge.gate.hold(wait);
-                    } else if !self.deadline.sleep(wait).await {
+                    if !holds_all && !self.deadline.sleep(wait).await {
                         return answer;
                     }
                     continue;
@@ -301,7 +312,7 @@ impl Session<'_> {
 
     async fn classify(&self, answer: Response) -> Answer {
         let (status, endpoint) = (answer.status(), &self.bridge.endpoint);
-        let html = answer.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+        let html = answer.headers().get(CONTENT_TYPE).is_some_and(|value| is_html(value.as_bytes()));
         let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
         if let Err(error) = drain(answer).await
             && !status.is_success()
@@ -349,10 +360,11 @@ fn advice(status: StatusCode) -> &'static str {
 }
 
 /// The same rows of the same version of an object have the same key, whoever sends them and how often.
-fn idempotency_key(object: &ObjectRef, rows: &Range<u64>) -> String {
-    let etag = object.etag.as_deref().unwrap_or_default();
-    let last = rows.end.saturating_sub(1);
-    format!("{:x}", Sha256::digest(format!("{}\0{}\0{etag}\0{}\0{last}", object.bucket, object.key, rows.start)))
+/// What has no entity tag, a local log, is told by the batch's own content.
+fn idempotency_key(object: &ObjectRef, batch: &Batch) -> String {
+    let version = object.etag.clone().unwrap_or_else(|| format!("{:x}", Sha256::digest(&batch.body)));
+    let (first, last) = (batch.rows.start, batch.rows.end.saturating_sub(1));
+    format!("{:x}", Sha256::digest(format!("{}\0{}\0{version}\0{first}\0{last}", object.bucket, object.key)))
 }
 
 /// Whether the connection was closed before an answer came.
@@ -380,20 +392,20 @@ fn is_hang_up(error: &reqwest::Error) -> bool {
 
 /// Holds back all posts of the process while the bridge asks for it.
 #[derive(Debug, Default)]
-struct Gate(Mutex<Option<Instant>>);
+struct Gate(Mutex<Option<Moment>>);
 
 impl Gate {
     fn hold(&self, time: Duration) {
-        let Some(until) = Instant::now().checked_add(time) else { return };
+        let until = Moment::after(time);
         let mut gate = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *gate = Some(gate.map_or(until, |held| held.max(until)));
+        *gate = Some(gate.filter(|held| held.time_left() > until.time_left()).unwrap_or(until));
     }
 
     /// Waits until the gate is open; `false` when that is not in time.
     async fn wait(&self, deadline: Deadline) -> bool {
         loop {
             let held = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let time = held.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+            let time = held.map_or(Duration::ZERO, |until| until.time_left());
             if time.is_zero() {
                 return !deadline.has_passed();
             }

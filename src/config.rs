@@ -114,7 +114,7 @@ impl Variables {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
     pub fn from_environment() -> Result<Self, Problems> {
         let pairs = std::env::vars_os().filter_map(|(name, value)| {
-            // A name that is not UTF-8 is none of ours; a value that is not is kept as something no setting accepts.
+            // A name that is not UTF-8 is none of ours.
             Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         });
         Self::from_pairs(pairs)
@@ -148,7 +148,7 @@ impl Variables {
             let Some(known) = known else {
                 let problem = if NOT_YET.contains(&upper.as_str()) {
                     "is not supported by this version of edgetap: remove it"
-                } else if upper.starts_with("BRIDGE_") || upper.starts_with("BATCH_") || upper.starts_with("CEQUENCE_") {
+                } else if ["BRIDGE_", "BATCH_MAX_", "CEQUENCE_"].iter().any(|prefix| upper.starts_with(prefix)) {
                     "is no setting of edgetap: correct or remove it (.env.example lists them all)"
                 } else {
                     continue; // somebody else's variable

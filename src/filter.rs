@@ -70,7 +70,7 @@ impl StaticAssets {
             && self.has_extension(transaction.path())
             && ![transaction.path(), transaction.stem].map(last_segment).iter().any(|segment| has_hidden_delimiter(segment))
             && !transaction.content_type.is_some_and(|content_type| {
-                is_api(essence(content_type)) || is_html(essence(content_type)) && transaction.status.is_some_and(|s| s.starts_with(b"2"))
+                is_api(essence(content_type)) || is_html(content_type) && transaction.status.is_none_or(|status| status.starts_with(b"2"))
             })
     }
 
@@ -119,6 +119,8 @@ fn is_api(essence: &[u8]) -> bool {
         || is(b"text/event-stream")
 }
 
-fn is_html(essence: &[u8]) -> bool {
-    essence.eq_ignore_ascii_case(b"text/html")
+/// Whether a content type is a web page's.
+pub(crate) fn is_html(content_type: &[u8]) -> bool {
+    let essence = essence(content_type);
+    essence.eq_ignore_ascii_case(b"text/html") || essence.eq_ignore_ascii_case(b"application/xhtml+xml")
 }

@@ -93,6 +93,12 @@ impl Function {
     /// When the event is not understood, or something of a direct event was not delivered whole.
     pub async fn handle(&self, event: Value, context: &Context) -> Result<Value, InvocationError> {
         let session = self.bridge.session(context.deadline);
+        if context.deadline.has_passed() {
+            tracing::error!(
+                "there is no time left: {} s of it are kept for the answer, so the function's timeout must be longer than that",
+                RESERVE.as_secs()
+            );
+        }
         match Event::parse(event).inspect_err(|error| tracing::error!("{error}"))? {
             Event::Sqs(records) => {
                 let mut failed = Vec::new();

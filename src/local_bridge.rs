@@ -70,6 +70,8 @@ pub enum Reaction {
         /// The body.
         body: String,
     },
+    /// What it should, after so long.
+    After(Duration),
     /// It closes the connection without an answer, having done nothing.
     HangUp,
     /// It does what it should, and closes the connection instead of answering.
@@ -99,7 +101,7 @@ pub struct Options {
     pub client_secret: String,
     /// How long its tokens live.
     pub token_lifetime: Duration,
-    /// How long every answer takes.
+    /// How long every answer to a post takes.
     pub delay: Duration,
     /// What it does with a request.
     pub react: React,
@@ -303,7 +305,11 @@ async fn respond(state: Arc<State>, request: Request<Incoming>) -> io::Result<Re
         lock(&state.tally).posts += 1;
     }
     let reaction = (state.options.react)(Arrival { endpoint, number, body: &body });
-    tokio::time::sleep(state.options.delay).await;
+    match (&reaction, endpoint) {
+        (Reaction::After(delay), _) => tokio::time::sleep(*delay).await,
+        (_, Endpoint::Edge) => tokio::time::sleep(state.options.delay).await,
+        (_, Endpoint::Token) => {}
+    }
     if let Reaction::Answer { status, headers, body } = reaction {
         let mut answer = Response::builder().status(status);
         for (name, value) in headers {

@@ -42,6 +42,7 @@ pub struct Batches<R: Read> {
     log: LogReader<R>,
     rules: Arc<Rules>,
     object: ObjectRef,
+    distribution: Option<String>,
     rows: Range<u64>,
     builder: Builder,
     scratch: Vec<u8>,
@@ -56,6 +57,7 @@ impl<R: Read> Batches<R> {
             log: LogReader::new(source),
             builder: Builder::new(rules.limits, rules.wire.framing(), work.rows.start),
             rules,
+            distribution: work.object.distribution().map(str::to_owned),
             object: work.object.clone(),
             rows: work.rows.clone(),
             scratch: Vec::new(),
@@ -97,7 +99,7 @@ impl<R: Read> Batches<R> {
                     None
                 }
                 Ok(transaction) => {
-                    let origin = Origin { object: &self.object, distribution: self.object.distribution() };
+                    let origin = Origin { object: &self.object, distribution: self.distribution.as_deref() };
                     let wire = &self.rules.wire;
                     self.builder.push(row, transaction.ended(), transaction.distribution, |body| wire.encode(&transaction, origin, body))
                 }

@@ -82,6 +82,9 @@ impl Report {
             };
         }
         match &self.undelivered {
+            None if counts.rows > 0 && counts.rows == counts.malformed => {
+                line!(warn, "sent no transactions for distribution {distribution}: every row is malformed");
+            }
             None => line!(info, "successfully sent {} transactions for distribution {distribution}", counts.sent),
             Some(why) => line!(error, "sent {} transactions for distribution {distribution}, but not all: {why}", counts.sent),
         }

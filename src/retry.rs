@@ -39,6 +39,29 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// An instant by both clocks: it has come when either says so. The monotonic clock may stand still while a process is frozen.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment(Instant, SystemTime);
+
+impl Moment {
+    /// That much from now; far ahead when that is further than a clock goes.
+    pub fn after(time: Duration) -> Self {
+        let time = time.min(Duration::from_hours(24 * 365));
+        Self(Instant::now() + time, SystemTime::now() + time)
+    }
+
+    /// How long until it comes.
+    pub fn time_left(&self) -> Duration {
+        let by_wall = self.1.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
+        self.0.saturating_duration_since(Instant::now()).min(by_wall)
+    }
+
+    /// Whether it has come.
+    pub fn has_come(&self) -> bool {
+        self.time_left().is_zero()
+    }
+}
+
 /// The instant by which an invocation must be over; at a terminal there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(Option<Instant>);
@@ -80,7 +103,7 @@ impl Deadline {
     }
 }
 
-/// Exponential back-off with full jitter: before attempt *n* + 1, between zero and `base` × 2ⁿ, at most `cap`.
+/// Exponential back-off with full jitter: after *n* failed attempts, between zero and `base` × 2ⁿ⁻¹, at most `cap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// The longest first wait.
@@ -113,15 +136,19 @@ impl Backoff {
     }
 }
 
-/// What a `Retry-After` field says (RFC 9110, 10.2.3): seconds, or an HTTP date. `None` when it says neither.
+/// No answer holds us back for longer.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(15);
+
+/// What a `Retry-After` field says (RFC 9110, 10.2.3): seconds, or an HTTP date; 15 minutes at most. `None` when it says
+/// neither.
 pub fn retry_after(value: &str) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+        return Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
     }
     let date = httpdate::parse_http_date(value).ok()?;
     // A date that has passed asks for no wait.
-    Some(date.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
+    Some(date.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO).min(MAX_RETRY_AFTER))
 }
 
 /// What an error came from, from the outermost cause to the innermost, each said once.
@@ -159,6 +186,7 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let in_a_minute = httpdate::fmt_http_date(SystemTime::now() + Duration::from_mins(1));
         assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("31536000"), Some(Duration::from_mins(15)));
         assert!(retry_after(&in_a_minute).is_some_and(|wait| (58..=60).contains(&wait.as_secs())));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
         for nonsense in ["", "soon", "-1", "1.5", "99999999999999999999999"] {

@@ -103,6 +103,10 @@ impl S3 {
     /// When S3 does not give the object.
     pub async fn open(&self, object: &ObjectRef) -> Result<Opened, SourceError> {
         let first = self.first_range(object).await?;
+        if first.etag.is_none() && first.size > RANGE {
+            let reason = "S3 tells no entity tag, so that its ranges may be of several versions".to_owned();
+            return Err(SourceError::Unavailable { object: object.clone(), reason });
+        }
         let replaced = object.etag.is_some() && object.etag != first.etag;
         let object = ObjectRef { etag: first.etag, ..object.clone() };
         let reader = RangeReader {
@@ -156,6 +160,10 @@ impl S3 {
             let reason = "S3 answered a range request without Content-Range".to_owned();
             return Err(GetError::Final(SourceError::Unavailable { object: object.clone(), reason }));
         };
+        let starts_at = answer.content_range().and_then(|range| range.strip_prefix("bytes ")?.split_once('-')?.0.parse::<u64>().ok());
+        if starts_at != Some(offset) {
+            return Err(GetError::Broken("S3 sent another range than the one asked for".to_owned()));
+        }
         let etag = answer.e_tag().map(|etag| etag.trim_matches('"').to_owned());
         let expected = usize::try_from(RANGE.min(size.saturating_sub(offset))).unwrap_or(usize::MAX);
         let mut bytes = Vec::with_capacity(expected);
@@ -163,8 +171,8 @@ impl S3 {
             match answer.body.try_next().await {
                 Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
                 Ok(None) => break,
-                // What came is good: the next GET goes on behind it.
-                Err(_) if !bytes.is_empty() => break,
+                // What came is good: the next GET goes on behind it. All of it with an error after it is not.
+                Err(_) if (1..expected).contains(&bytes.len()) => break,
                 Err(error) => return Err(GetError::Broken(causes(&error))),
             }
         }

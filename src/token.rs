@@ -5,8 +5,8 @@
 //! invocations, and its monotonic clock may stand still meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::time::Duration;
 
 use oauth2::basic::{BasicClient, BasicErrorResponseType};
 use oauth2::{
@@ -17,10 +17,10 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 use url::Url;
 
-use crate::retry::{Backoff, Deadline, causes, retry_after};
+use crate::filter::is_html;
+use crate::retry::{Backoff, Deadline, Moment, causes, retry_after};
 use crate::secret::{Credentials, SecretError, SecretSource};
 use crate::trust::Trust;
 
@@ -28,6 +28,9 @@ use crate::trust::Trust;
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 /// However long a token is said to live, it is renewed after a day.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
+/// A renewal ahead of time may take so long, since the old token is still good, and is tried again after so long.
+const EARLY_RENEWAL_TIMEOUT: Duration = Duration::from_secs(3);
+const EARLY_RENEWAL_PAUSE: Duration = Duration::from_secs(20);
 /// One request to the token endpoint may take so long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -65,20 +68,6 @@ pub struct Token {
     expiry: Moment,
 }
 
-/// An instant by both clocks: it has come when either says so.
-#[derive(Clone, Copy, Debug)]
-struct Moment(Instant, SystemTime);
-
-impl Moment {
-    fn after(time: Duration) -> Self {
-        Self(Instant::now() + time, SystemTime::now() + time)
-    }
-
-    fn has_come(&self) -> bool {
-        Instant::now() >= self.0 || SystemTime::now() >= self.1
-    }
-}
-
 impl Token {
     fn new(bearer: String, lifetime: Duration) -> Self {
         Self {
@@ -86,6 +75,11 @@ impl Token {
             renewal: Moment::after(lifetime.saturating_sub(renewal_margin(lifetime))),
             expiry: Moment::after(lifetime),
         }
+    }
+
+    /// How long it lives.
+    pub fn time_left(&self) -> Duration {
+        self.expiry.time_left()
     }
 
     /// The value of an `Authorization` field. Keep it out of logs.
@@ -117,6 +111,8 @@ pub struct TokenSource {
 struct State {
     credentials: Option<Credentials>,
     token: Option<Arc<Token>>,
+    /// When a renewal that failed ahead of time is tried again.
+    early_renewal: Option<Moment>,
 }
 
 /// What one request to the token endpoint came to, when not to a token.
@@ -169,12 +165,37 @@ impl TokenSource {
         if let Some(token) = state.token.as_ref().filter(|token| !token.renewal.has_come()) {
             return Ok(token.clone());
         }
-        match self.fetch(&mut state.credentials, deadline).await {
-            Ok(token) => Ok(state.token.insert(Arc::new(token)).clone()),
-            // A token that could not be renewed ahead of time is still good until its time.
-            Err(error @ TokenError::Later { .. }) => state.token.as_ref().filter(|token| !token.expiry.has_come()).cloned().ok_or(error),
-            Err(error) => Err(error),
+        let good = state.token.clone().filter(|token| !token.expiry.has_come());
+        let Some(good) = good else {
+            let token = self.fetch(&mut state.credentials, deadline).await?;
+            return Ok(state.token.insert(Arc::new(token)).clone());
+        };
+        // Ahead of its time a token is renewed in one short attempt; while that fails, it serves until its time.
+        if state.early_renewal.is_none_or(|next| next.has_come()) {
+            state.early_renewal = Some(Moment::after(EARLY_RENEWAL_PAUSE));
+            let attempt = self.fetch_once(&mut state.credentials);
+            match tokio::time::timeout(EARLY_RENEWAL_TIMEOUT, attempt).await {
+                Ok(Ok(token)) => {
+                    state.early_renewal = None;
+                    return Ok(state.token.insert(Arc::new(token)).clone());
+                }
+                Ok(Err(error)) => tracing::warn!("the token could not be renewed ahead of its expiry: {error}"),
+                Err(_) => tracing::warn!("the token could not be renewed ahead of its expiry: {} does not answer", self.endpoint),
+            }
         }
+        Ok(good)
+    }
+
+    /// One attempt, with the credentials that are known.
+    async fn fetch_once(&self, credentials: &mut Option<Credentials>) -> Result<Token, TokenError> {
+        let known = match credentials {
+            Some(known) => known,
+            None => credentials.insert(self.read_secret().await?),
+        };
+        self.request(known).await.map_err(|failure| match failure {
+            Failure::InvalidClient => self.invalid_client(known),
+            Failure::Error(error) => error,
+        })
     }
 
     async fn fetch(&self, credentials: &mut Option<Credentials>, deadline: Deadline) -> Result<Token, TokenError> {
@@ -252,20 +273,23 @@ impl TokenSource {
                 AuthMethod::Basic => AuthType::BasicAuth,
             })
             .set_token_uri(TokenUrl::from_url(self.endpoint.clone()));
-        let send = |request| self.send(request);
+        let status = AtomicU16::new(0);
+        let send = |request| self.send(request, &status);
         let answer = client.exchange_client_credentials().request_async(&send).await.map_err(|error| match error {
             RequestTokenError::Request(error) => Failure::Error(error),
             RequestTokenError::ServerResponse(answer) if *answer.error() == BasicErrorResponseType::InvalidClient => Failure::InvalidClient,
             RequestTokenError::ServerResponse(answer) => Failure::Error(TokenError::Misconfigured(format!(
-                "{} answers {:?} to client {:?}: check the client's grant (client credentials) and its permissions",
+                "{} answers {} to client {:?}: check the client's grant (client credentials) and its permissions",
                 self.endpoint,
-                answer.error().as_ref().chars().take(64).collect::<String>(),
+                // Only the words of RFC 6749: any other could hold what it was sent.
+                if let BasicErrorResponseType::Extension(_) = answer.error() { "an error of its own" } else { answer.error().as_ref() },
                 credentials.client_id
             ))),
             // These hold the answer's body: nothing of it is shown.
             RequestTokenError::Parse(..) | RequestTokenError::Other(_) => Failure::Error(TokenError::Misconfigured(format!(
-                "{} answers with something else than an OAuth 2.0 token response: check BRIDGE_AUTH_ENDPOINT",
-                self.endpoint
+                "{} answers {} with something else than an OAuth 2.0 token response: check BRIDGE_AUTH_ENDPOINT",
+                self.endpoint,
+                status.load(Ordering::Relaxed)
             ))),
         })?;
         if !matches!(answer.token_type(), BasicTokenType::Bearer) {
@@ -278,7 +302,7 @@ impl TokenSource {
     }
 
     /// Sends the request that `oauth2` made. Answers that are no OAuth answers are told apart here.
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TokenError> {
+    async fn send(&self, request: HttpRequest, seen: &AtomicU16) -> Result<HttpResponse, TokenError> {
         let later = |reason, after| TokenError::Later { reason, after };
         let transport = |error: reqwest::Error| later(format!("{}: {}", self.endpoint, in_words(&error)), None);
         let mut request = reqwest::Request::try_from(request).map_err(transport)?;
@@ -286,11 +310,12 @@ impl TokenSource {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let answer = self.http.execute(request).await.map_err(transport)?;
         let status = answer.status();
+        seen.store(status.as_u16(), Ordering::Relaxed);
         if status == StatusCode::REQUEST_TIMEOUT || status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
             let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
             return Err(later(format!("{} answers {status}", self.endpoint), after));
         }
-        let html = answer.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+        let html = answer.headers().get(CONTENT_TYPE).is_some_and(|value| is_html(value.as_bytes()));
         if status.is_redirection() || html {
             return Err(TokenError::Misconfigured(format!(
                 "{} answers {status}{}: this is no token endpoint; check BRIDGE_AUTH_ENDPOINT",

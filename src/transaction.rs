@@ -106,7 +106,7 @@ pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Res
     }
     let required = |field: Field| record.get(field).ok_or(Malformed::Missing(field.name()));
     let ended = end_time(record).ok_or(Malformed::Missing("a time"))?;
-    let took = record.get(Field::TimeTaken).and_then(milliseconds);
+    let took = record.get(Field::TimeTaken).and_then(milliseconds).filter(|took| ended.checked_sub(*took).is_some());
     let client_ip = required(Field::ClientIp)?;
     let (method, stem) = (required(Field::Method)?, required(Field::UriStem)?);
 
@@ -152,12 +152,12 @@ pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Res
         user_agent: user_agent.map(text),
         cookie: cookie.map(text),
         x_forwarded_for: x_forwarded_for.map(text),
-        status: record.get(Field::Status).map(|status| if status == b"000" { b"0" } else { status }),
+        status: record.get(Field::Status).and_then(status),
         content_type: content_type.map(text),
         content_length: record.get(Field::ContentLength).and_then(number),
         content_range: if let (Some(start), Some(end)) = ends { Some((start, end)) } else { None },
         edge_location: record.get(Field::EdgeLocation),
-        distribution: record.get(Field::DistributionId),
+        distribution: record.get(Field::DistributionId).filter(|id| id.len() <= 32 && id.iter().all(u8::is_ascii_alphanumeric)),
     })
 }
 
@@ -282,6 +282,15 @@ fn milliseconds(seconds: &[u8]) -> Option<i64> {
             thousandths * 10 + i64::from(decimals.get(index).map_or(Some(0), |digit| digit.checked_sub(b'0').filter(|d| *d < 10))?);
     }
     i64::try_from(number(whole)?).ok()?.checked_mul(1000)?.checked_add(thousandths)
+}
+
+/// Three digits, the first not zero; `0` for `000`.
+fn status(logged: &[u8]) -> Option<&[u8]> {
+    match logged {
+        b"000" => Some(b"0"),
+        [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9'] => Some(logged),
+        _ => None,
+    }
 }
 
 /// Decimal digits only, at least one.

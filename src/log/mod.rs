@@ -34,8 +34,12 @@ pub struct LogReader<R: Read> {
     csv: csv::Reader<CapLines<Inflate<R>>>,
     row: ByteRecord,
     columns: Option<Columns>,
+    /// Whether a row must show yet that the columns are separated by tabs.
+    unproven: bool,
     /// The number of the next record.
     next: u64,
+    /// The line of the record last read.
+    line: u64,
     ended: bool,
 }
 
@@ -51,7 +55,7 @@ impl<R: Read> LogReader<R> {
             .terminator(Terminator::Any(b'\n'))
             .buffer_capacity(64 << 10)
             .from_reader(CapLines::new(Inflate::new(source)));
-        Self { csv, row: ByteRecord::new(), columns: None, next: 0, ended: false }
+        Self { csv, row: ByteRecord::new(), columns: None, unproven: false, next: 0, line: 0, ended: false }
     }
 
     /// Reads the next record. `false` is the end of the log, and every call after an end or an error says so.
@@ -79,14 +83,17 @@ impl<R: Read> LogReader<R> {
 
     /// The line on which the record last read stands, counted from 1.
     pub fn line(&self) -> u64 {
-        self.row.position().map_or(0, csv::Position::line)
+        self.line
     }
 
     fn read_row(&mut self) -> Result<bool, LogError> {
         loop {
+            let before = self.csv.position().line();
             if !self.csv.read_byte_record(&mut self.row).map_err(cut)? {
                 return Ok(false);
             }
+            // The reader stands behind the newline, where there was one.
+            self.line = before.max(self.csv.position().line().saturating_sub(1));
             let first = self.row.get(0).unwrap_or_default();
             if self.row.len() == 1 && matches!(first, b"" | b"\r") {
                 continue; // a blank line is no row
@@ -98,6 +105,10 @@ impl<R: Read> LogReader<R> {
             if self.columns.is_none() {
                 self.columns = Some(headerless(&self.row)?);
             }
+            if self.unproven && self.row.len() == 1 {
+                return Err(LogError::NotAccessLog("its columns are not separated by tabs"));
+            }
+            self.unproven = false;
             self.next += 1;
             return Ok(true);
         }
@@ -105,12 +116,13 @@ impl<R: Read> LogReader<R> {
 
     /// `#Fields: …` (names separated by spaces or tabs) sets the columns anew; other directives say nothing that matters.
     fn read_header(&mut self) -> Result<(), LogError> {
-        let words: Vec<&[u8]> =
-            self.row.iter().flat_map(|cell| cell.split(u8::is_ascii_whitespace)).filter(|word| !word.is_empty()).collect();
-        let Some((first, names)) = words.split_first() else { return Ok(()) };
-        if !first.eq_ignore_ascii_case(b"#Fields:") {
+        const FIELDS: &[u8] = b"#Fields:";
+        let is_fields = self.row.get(0).and_then(|first| first.get(..FIELDS.len())).is_some_and(|start| start.eq_ignore_ascii_case(FIELDS));
+        if !is_fields {
             return Ok(());
         }
+        let cells = self.row.iter().enumerate().map(|(index, cell)| if index == 0 { &cell[FIELDS.len()..] } else { cell });
+        let names: Vec<&[u8]> = cells.flat_map(|cell| cell.split(u8::is_ascii_whitespace)).filter(|word| !word.is_empty()).collect();
         if names.iter().any(|name| name.eq_ignore_ascii_case(b"x-event")) {
             return Err(LogError::NotAccessLog("it is the log of an RTMP distribution"));
         }
@@ -119,6 +131,7 @@ impl<R: Read> LogReader<R> {
         if !missing.is_empty() {
             return Err(LogError::MissingFields(missing.join(", ")));
         }
+        self.unproven = names.len() > 1;
         self.columns = Some(columns);
         Ok(())
     }

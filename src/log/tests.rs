@@ -76,6 +76,7 @@ fn what_is_no_access_log_is_refused_by_name() {
         ("#Fields: date time x-event c-ip\n", "RTMP"),
         ("#Fields: date time cs-method\n", "c-ip"),
         ("2026-11-14\t20:00:00\tx\n", "no legacy log"),
+        ("#Fields: date time c-ip cs-method cs-uri-stem\n2026-11-14 20:00:00 192.0.2.1 GET /\n", "not separated by tabs"),
         ("127.0.0.1 - - [14/Nov/2026] \"GET / HTTP/1.1\" 200 1\n", "neither a header nor a row"),
         ("\u{1f}", "neither a header nor a row"),
     ] {
@@ -84,6 +85,17 @@ fn what_is_no_access_log_is_refused_by_name() {
         let error = end.expect_err(text).to_string();
         assert!(error.contains(reason), "{error}");
     }
+}
+
+#[test]
+fn a_record_knows_its_line() {
+    let text = format!("{HEADER}\n\n{}\n#x\n\n{}\n{}", row(0), row(1), row(2)).replace("#Fields: ", "#fields:");
+    let mut reader = LogReader::new(text.as_bytes());
+    let mut lines = Vec::new();
+    while reader.advance().unwrap() {
+        lines.push(reader.line());
+    }
+    assert_eq!(lines, [5, 8, 9]);
 }
 
 #[test]

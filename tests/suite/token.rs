@@ -45,7 +45,7 @@ async fn any_character_in_id_and_secret_and_both_ways_of_authenticating() {
 
 #[tokio::test]
 async fn many_tasks_make_one_request_and_the_token_is_kept() {
-    let options = Options { delay: Duration::from_millis(50), ..Options::default() };
+    let options = at_token(|_| Reaction::After(Duration::from_millis(50)));
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
     let tokens = client.tokens();
@@ -111,10 +111,11 @@ async fn what_will_not_pass_at_the_token_endpoint_is_told_in_words() {
     for (reaction, words) in [
         (answer(400, &json!({"error": "unauthorized_client"})), "unauthorized_client"),
         (answer(400, &json!({"error": "invalid_scope", "error_description": "canary-description"})), "invalid_scope"),
+        (answer(400, &json!({"error": "canary-error"})), "an error of its own"),
         (answer(401, &json!({"error": "invalid_client"})), "invalid_client"),
         (answer(200, &json!({"access_token": "canary-token", "token_type": "mac", "expires_in": 60})), "not a bearer token"),
         (answer(200, &json!({"token": "canary-token"})), "something else"),
-        (Reaction::status(404), "something else"),
+        (Reaction::status(404), "answers 404 with something else"),
         (Reaction::Answer { status: 302, headers: vec![("location", "/login".to_owned())], body: String::new() }, "redirect"),
         (html, "web page"),
     ] {
@@ -134,16 +135,18 @@ async fn without_expires_in_a_token_lives_five_minutes() {
     let options = at_token(|_| answer(200, &json!({"access_token": "t", "token_type": "bearer"})));
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
-    let first = client.tokens().token(Deadline::after(SOON)).await.unwrap();
-    assert!(Arc::ptr_eq(&first, &client.tokens().token(Deadline::after(SOON)).await.unwrap()));
+    let left = client.tokens().token(Deadline::after(SOON)).await.unwrap().time_left();
+    assert!((290..=300).contains(&left.as_secs()), "{left:?}");
 }
 
 #[tokio::test]
 async fn a_token_endpoint_that_stalls_costs_no_more_than_the_deadline() {
-    let options = Options { delay: Duration::from_mins(1), ..Options::default() };
+    let options = at_token(|_| Reaction::After(Duration::from_mins(5)));
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
-    assert!(matches!(client.tokens().token(Deadline::after(Duration::from_millis(100))).await, Err(TokenError::Later { .. })));
+    let token = client.tokens().token(Deadline::after(Duration::from_millis(100)));
+    let token = tokio::time::timeout(SOON, token).await.expect("it waited for the endpoint");
+    assert!(matches!(token, Err(TokenError::Later { .. })));
 }
 
 /// A server's certificate: signed by itself, or by a private authority.

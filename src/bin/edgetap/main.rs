@@ -9,7 +9,6 @@ mod replay;
 mod show;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use edgetap::config::{BridgeConfig, Problems, SecretConfig, Variables, log_level};
@@ -61,23 +60,25 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn main() {
     let Cli { verb, env_file } = Cli::parse();
-    match run(verb, env_file).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Incomplete) => ExitCode::from(1),
+    let status = match run(verb, env_file).await {
+        Ok(()) => 0,
+        Err(Failure::Incomplete) => 1,
         Err(Failure::Error(error)) => {
             eprintln!("edgetap: {error:#}");
-            ExitCode::from(1)
+            1
         }
         Err(Failure::Usage(error)) => {
             match error.downcast_ref::<Problems>() {
                 Some(Problems(problems)) => problems.iter().for_each(|problem| eprintln!("edgetap: {} {}", problem.name, problem.what)),
                 None => eprintln!("edgetap: {error:#}"),
             }
-            ExitCode::from(2)
+            2
         }
-    }
+    };
+    // Not by returning: a thread that still waits for input would be waited for.
+    std::process::exit(status);
 }
 
 async fn run(verb: Verb, env_file: Option<PathBuf>) -> Result<(), Failure> {

@@ -165,6 +165,7 @@ impl Found {
         let metadata = path.metadata()?;
         if metadata.is_dir() {
             let mut inside = std::fs::read_dir(path)?.map(|child| child.map(|child| child.path())).collect::<Result<Vec<_>, _>>()?;
+            inside.retain(|child| !(child.is_symlink() && child.is_dir())); // it may lead back here
             inside.sort();
             return inside.iter().try_for_each(|child| self.add_path(child));
         }
