@@ -182,6 +182,11 @@ impl Log {
         self.0.iter().filter(|line| line["level"] == level).collect()
     }
 
+    /// The lines that are metrics: one an object.
+    pub(crate) fn reports(&self) -> Vec<&Value> {
+        self.0.iter().filter(|line| line.get("_aws").is_some()).collect()
+    }
+
     /// The one line of that level with these words in its message.
     pub(crate) fn the_one(&self, level: &str, words: &str) -> &Value {
         let found: Vec<_> = self.at(level).into_iter().filter(|line| line["message"].as_str().unwrap().contains(words)).collect();

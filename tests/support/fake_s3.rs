@@ -44,7 +44,11 @@ struct State {
     /// By the number of the GET, from 0.
     faults: Mutex<BTreeMap<usize, Fault>>,
     gets: Mutex<Vec<Get>>,
+    /// What goes wrong with whichever GET, where nothing was said of its number.
+    react: Mutex<Option<React>>,
 }
+
+type React = Box<dyn Fn() -> Option<Fault> + Send>;
 
 pub struct FakeS3 {
     address: std::net::SocketAddr,
@@ -79,6 +83,10 @@ impl FakeS3 {
         self.state.faults.lock().unwrap().insert(get, fault);
     }
 
+    pub fn react(&self, react: impl Fn() -> Option<Fault> + Send + 'static) {
+        *self.state.react.lock().unwrap() = Some(Box::new(react));
+    }
+
     pub fn gets(&self) -> Vec<Get> {
         self.state.gets.lock().unwrap().clone()
     }
@@ -105,6 +113,7 @@ fn answer(state: &State, request: &Request<Incoming>) -> io::Result<Response<Any
         gets.len() - 1
     };
     let fault = state.faults.lock().unwrap().get(&number).cloned();
+    let fault = fault.or_else(|| state.react.lock().unwrap().as_ref().and_then(|react| react()));
     match fault {
         Some(Fault::Status(status)) => return status_only(status),
         Some(Fault::HangUp) => return Err(io::Error::other("told to hang up")),
@@ -127,7 +136,9 @@ fn answer(state: &State, request: &Request<Incoming>) -> io::Result<Response<Any
         answer = answer.header("content-range", format!("bytes {first}-{last}/{}", object.len()));
     }
     let frames: Vec<io::Result<Frame<Bytes>>> = match fault {
-        Some(Fault::Cut(after)) => vec![Ok(Frame::data(bytes.slice(..after))), Err(io::ErrorKind::ConnectionReset.into())],
+        Some(Fault::Cut(after)) => {
+            vec![Ok(Frame::data(bytes.slice(..after.min(bytes.len() - 1)))), Err(io::ErrorKind::ConnectionReset.into())]
+        }
         _ => vec![Ok(Frame::data(bytes))],
     };
     // Frames that come one by one, so that those before a break are sent.
