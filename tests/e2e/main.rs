@@ -351,6 +351,21 @@ fn the_decoder_refuses_what_does_not_fit_the_wire_format() {
     }
 }
 
+/// Our own lines, as `replay` prints them, fit the schema that is published of them.
+#[test]
+fn replayed_lines_fit_their_schema() {
+    let logs: Vec<_> = fixtures().into_iter().map(|(key, ..)| repository().join("tests/fixtures/logs").join(key)).collect();
+    let replay = Command::new(bootstrap().with_file_name("edgetap")).arg("replay").args(logs).env_clear().output().unwrap();
+    assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
+    let files = ["tests/e2e/validate.py", "docs/transaction.schema.json"].map(|file| repository().join(file));
+    let mut validator = Process::start(Command::new(python_program("python")).args(files).stdin(Stdio::piped()));
+    _ = validator.stdin().write_all(&replay.stdout);
+    let (status, output) = validator.finish(PATIENCE);
+    assert!(status.success(), "{:#?}", output.stderr);
+    let sent: u64 = fixtures().iter().map(|(_, _, expected)| expected["counts"]["sent"].as_u64().unwrap()).sum();
+    assert_eq!(output.stdout, [sent.to_string()]);
+}
+
 /// The logs with their expected transactions: name, bytes, and what is expected.
 fn fixtures() -> Vec<(String, Vec<u8>, Value)> {
     let folder = repository().join("tests/fixtures/logs");
