@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use edgetap::config::SETTINGS;
+use edgetap::log::Field;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -118,4 +119,32 @@ fn code_example_and_readme_list_the_same_settings_in_the_same_order() {
         .collect();
     assert_eq!(in_example, settings, ".env.example");
     assert_eq!(readme_settings(), settings, "README.md");
+}
+
+/// What Terraform hands to the function is what the function reads, but for what only a terminal or the secret holds.
+#[test]
+fn terraform_passes_every_setting_on() {
+    let function = std::fs::read_to_string(root().join("terraform/function.tf")).unwrap();
+    let block = function.split_once("settings = {").unwrap().1.split_once('}').unwrap().0;
+    let passed: BTreeSet<_> = block.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name.trim().to_owned()).collect();
+    let elsewhere = ["BRIDGE_CLIENT_ID", "BRIDGE_CLIENT_SECRET", "BRIDGE_CA_FILE", "TF_AUTO_APPROVE"];
+    let settings = SETTINGS.iter().map(|setting| setting.name).filter(|name| !elsewhere.contains(name));
+    assert_eq!(passed, settings.map(str::to_owned).collect());
+}
+
+/// The fields that a distribution is asked to log are fields that the code reads.
+#[test]
+fn record_fields_are_fields_that_are_read() {
+    let known: Vec<_> = Field::ALL.iter().map(|field| field.name()).collect();
+    let text = std::fs::read_to_string(root().join("scripts/record-fields.txt")).unwrap();
+    let asked: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    for field in &asked {
+        assert!(known.contains(field), "{field}");
+    }
+    assert_eq!(asked.len(), asked.iter().collect::<BTreeSet<_>>().len(), "no field twice");
+    let transaction = std::fs::read_to_string(root().join("src/transaction.rs")).unwrap();
+    let read = Field::ALL.iter().filter(|field| transaction.contains(&format!("Field::{field:?}")));
+    for field in read.filter(|field| **field != Field::Timestamp) {
+        assert!(asked.contains(&field.name()), "{} is read, but not asked for", field.name());
+    }
 }

@@ -1,0 +1,49 @@
+# One page: is it delivering, how late, and what waits.
+
+locals {
+  # In rows of three; a line for each metric and statistic of each source.
+  graphs = concat(
+    [for graph in [
+      { title = "Rows: what became of them", metrics = ["rows", "sent", "static"], statistics = ["Sum"] },
+      { title = "Rows not delivered", metrics = ["malformed", "refused", "lost"], statistics = ["Sum"] },
+      { title = "Work not finished at once", metrics = ["retries", "hand_overs", "postponements", "dead_letters"], statistics = ["Sum"] },
+      { title = "Delivery lag: request to bridge", metrics = ["delivery_lag"], statistics = ["p50", "p95", "Maximum"] },
+      { title = "Bridge latency", metrics = ["bridge_latency"], statistics = ["p50", "p95", "p99"] },
+      { title = "Age of work tried again", metrics = ["retry_age"], statistics = ["Maximum"] },
+      { title = "Bytes", metrics = ["bytes_in", "bytes_out"], statistics = ["Sum"] },
+      { title = "Batches and token requests", metrics = ["batches", "token_requests"], statistics = ["Sum"] },
+      { title = "Time per object", metrics = ["duration"], statistics = ["p50", "p95", "Maximum"] },
+    ] : merge(graph, { of = [local.edgetap] })],
+    [
+      { title = "Work queue and dead letters", of = [local.work_queue, local.dead_letters], metrics = ["ApproximateNumberOfMessagesVisible"], statistics = ["Maximum"] },
+      { title = "In flight or postponed", of = [local.work_queue], metrics = ["ApproximateNumberOfMessagesNotVisible"], statistics = ["Maximum"] },
+      { title = "Function", of = [local.lambda], metrics = ["Invocations", "Errors", "Throttles"], statistics = ["Sum"] },
+    ],
+  )
+}
+
+resource "aws_cloudwatch_dashboard" "edgetap" {
+  dashboard_name = var.name
+
+  dashboard_body = jsonencode({
+    widgets = [
+      for index, graph in local.graphs : {
+        type   = "metric"
+        x      = index % 3 * 8
+        y      = floor(index / 3) * 6
+        width  = 8
+        height = 6
+        properties = {
+          title  = graph.title
+          region = var.aws_region
+          period = 300
+          yAxis  = { left = { min = 0 } }
+          metrics = [
+            for line in setproduct(graph.of, graph.metrics, graph.statistics) :
+            concat([line[0].namespace, line[1]], flatten([for name, value in line[0].dimensions : [name, value]]), [{ stat = line[2] }])
+          ]
+        }
+      }
+    ]
+  })
+}

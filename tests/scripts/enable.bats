@@ -1,0 +1,267 @@
+#!/usr/bin/env bats
+# Enabling and disabling, with the real AWS CLI against moto.
+
+load helpers.bash
+
+setup() {
+  setup_clone
+  use_moto
+  legacy='{"Enabled":true,"IncludeCookies":false,"Bucket":"legacy.s3.amazonaws.com","Prefix":"cf/"}'
+  none='{"Enabled":false,"IncludeCookies":false,"Bucket":"","Prefix":""}'
+  fresh=$(make_distribution fresh "$none")
+  cookies_off=$(make_distribution cookies-off "$legacy")
+  elsewhere=$(make_distribution elsewhere "$none")
+  deliver_elsewhere "$elsewhere"
+  moto s3api create-bucket --bucket "tap-logs-$account-us-east-1" >/dev/null
+}
+
+# What its owner made before edgetap came.
+deliver_elsewhere() {
+  moto logs put-delivery-source --name CreatedByCloudFront-x --log-type ACCESS_LOGS \
+    --resource-arn "arn:aws:cloudfront::$account:distribution/$1" --tags '{"team":"web"}' >/dev/null
+  moto logs put-delivery-destination --name theirs --output-format w3c \
+    --delivery-destination-configuration '{"destinationResourceArn":"arn:aws:s3:::their-logs/cdn"}' >/dev/null
+  moto logs create-delivery --delivery-source-name CreatedByCloudFront-x \
+    --delivery-destination-arn "arn:aws:logs:us-east-1:$account:delivery-destination:theirs" >/dev/null
+}
+
+# All that enabling could touch, without ids that are made anew.
+everything() {
+  local id
+  moto logs describe-delivery-sources
+  moto logs describe-delivery-destinations
+  moto logs describe-deliveries | jq 'del(.deliveries[] | .id, .arn)'
+  for id in "$fresh" "$cookies_off" "$elsewhere"; do
+    moto cloudfront get-distribution-config --id "$id" | jq 'del(.ETag)'
+    moto cloudfront list-tags-for-resource --resource "arn:aws:cloudfront::$account:distribution/$id"
+  done
+}
+
+@test "a fresh distribution is tapped, with our fields, path and tags" {
+  run scripts/enable.sh --distribution "$fresh" --yes
+  exits 0
+  has "$fresh"
+  has 'fresh.example.com'
+  has 'enabled'
+  has 'four hours'
+  moto logs describe-delivery-sources | jq -e --arg id "$fresh" --arg name "edgetap-tap-$fresh" '
+    .deliverySources[] | select(.name == $name) | .tags == {edgetap: "tap"} and (.resourceArns[0] | endswith($id)) and .logType == "ACCESS_LOGS"'
+  moto logs describe-delivery-destinations | jq -e '.deliveryDestinations[] | select(.name == "edgetap-tap")
+    | .tags == {edgetap: "tap"} and .outputFormat == "w3c"
+      and .deliveryDestinationConfiguration.destinationResourceArn == "arn:aws:s3:::tap-logs-123456789012-us-east-1"'
+  moto logs describe-deliveries | jq -e --arg name "edgetap-tap-$fresh" --rawfile fields scripts/record-fields.txt '
+    .deliveries[] | select(.deliverySourceName == $name)
+    | .s3DeliveryConfiguration == {suffixPath: "{DistributionId}/{yyyy}/{MM}/{dd}/{HH}", enableHiveCompatiblePath: false}
+      and .recordFields == ($fields | split("\n") | map(select(. != "" and (startswith("#") | not)))) and .tags == {edgetap: "tap"}'
+  moto cloudfront list-tags-for-resource --resource "arn:aws:cloudfront::$account:distribution/$fresh" \
+    | jq -e '.Tags.Items == [{Key: "edgetap-enabled", Value: "true"}]'
+}
+
+@test "a second time nothing changes, and a dry run shows no change" {
+  scripts/enable.sh --distribution "$fresh" --distribution "$cookies_off" --include-cookies --yes
+  before=$(everything)
+  run scripts/enable.sh --distribution "$fresh" --distribution "$cookies_off" --include-cookies --yes
+  exits 0
+  has 'unchanged'
+  has_not 'enabled'
+  [[ $(everything) == "$before" ]]
+  run scripts/enable.sh --distribution "$fresh" --distribution "$cookies_off" --include-cookies --dry-run
+  exits 0
+  has_not 'would run'
+}
+
+@test "a dry run shows every call and changes nothing" {
+  before=$(everything)
+  run scripts/enable.sh --all --include-cookies --dry-run
+  exits 0
+  has 'would run: aws logs put-delivery-source'
+  has 'would run: aws logs put-delivery-destination'
+  has 'would run: aws logs create-delivery'
+  has 'would run: aws logs tag-resource'
+  has 'would run: aws cloudfront update-distribution'
+  has 'would run: aws cloudfront tag-resource'
+  has 'looks at : aws logs describe-deliveries --region us-east-1'
+  has_not 'never-shown'
+  [[ $(everything) == "$before" ]]
+}
+
+@test "where logs already go elsewhere nothing is changed, and the way out is told" {
+  before=$(everything)
+  run scripts/enable.sh --distribution "$elsewhere" --yes
+  exits 1
+  has 'NOT ENABLED'
+  has 'arn:aws:s3:::their-logs/cdn'
+  has '{ bucket = "their-logs", prefix = "cdn/" }'
+  has 'scripts/watch-bucket.sh their-logs'
+  has_not 'four hours'
+  moto logs delete-delivery-destination --name edgetap-tap
+  [[ $(everything) == "$before" ]]
+}
+
+@test "logs that are read where they are are not delivered twice" {
+  outputs '{"existing_log_sources":[{"bucket":"their-logs","prefix":"cdn/"}]}'
+  run scripts/enable.sh --distribution "$elsewhere" --yes
+  exits 0
+  has 'read from their-logs'
+}
+
+@test "one that cannot be tapped does not keep the others from it" {
+  run scripts/enable.sh --all --yes
+  exits 1
+  [[ $(grep -c ' enabled$' <<<"$output") == 2 ]]
+  [[ $(moto logs describe-deliveries | jq '.deliveries | length') == 3 ]]
+}
+
+@test "a source that somebody else made is used, never put again" {
+  moto logs put-delivery-source --name CreatedByCloudFront-y --log-type ACCESS_LOGS \
+    --resource-arn "arn:aws:cloudfront::$account:distribution/$fresh" --tags '{"team":"web"}' >/dev/null
+  before=$(moto logs describe-delivery-sources)
+  run scripts/enable.sh --distribution "$fresh" --yes
+  exits 0
+  [[ $(moto logs describe-delivery-sources) == "$before" ]]
+  run scripts/disable.sh --distribution "$fresh" --yes
+  exits 0
+  [[ $(moto logs describe-delivery-sources) == "$before" ]]
+}
+
+@test "cookie logging is turned on when asked for, recorded, and turned off again by disabling" {
+  before=$(everything)
+  run scripts/enable.sh --distribution "$cookies_off" --include-cookies --yes
+  exits 0
+  has 'deploys'
+  moto cloudfront get-distribution-config --id "$cookies_off" \
+    | jq -e '.DistributionConfig.Logging == {Enabled: true, IncludeCookies: true, Bucket: "legacy.s3.amazonaws.com", Prefix: "cf/"}'
+  run scripts/disable.sh --all --yes
+  exits 0
+  [[ $(everything) == "$before" ]]
+}
+
+@test "cookie logging is not turned on without asking" {
+  run scripts/enable.sh --distribution "$cookies_off" --include-cookies <<<n
+  exits 1
+  has 'Nothing was changed'
+  run scripts/enable.sh --distribution "$cookies_off" --include-cookies </dev/null
+  exits 2
+  has '--yes'
+  moto cloudfront get-distribution-config --id "$cookies_off" | jq -e '.DistributionConfig.Logging.IncludeCookies == false'
+}
+
+# killed_after N SCRIPT …: runs it until its N-th change, and no further; false where it makes fewer changes.
+killed_after() {
+  local changes=$BATS_TEST_TMPDIR/changes
+  : >"$changes"
+  CHANGES=$changes DIE_AFTER=$1 PATH=$repository/tests/scripts/dying:$PATH "${@:2}" >/dev/null 2>&1 && return 1
+  (($(wc -l <"$changes") == $1))
+}
+
+@test "killed after any change and run again, enabling arrives at the same" {
+  command=(scripts/enable.sh --distribution "$cookies_off" --include-cookies --yes)
+  before=$(everything)
+  "${command[@]}"
+  wanted=$(everything)
+  scripts/disable.sh --all --yes
+  for ((after = 1; after <= 6; after++)); do
+    killed_after "$after" "${command[@]}"
+    [[ $(everything) != "$before" ]]
+    "${command[@]}"
+    diff <(everything) <(printf '%s\n' "$wanted")
+    scripts/disable.sh --all --yes
+    diff <(everything) <(printf '%s\n' "$before")
+  done
+  run killed_after 7 "${command[@]}"
+  exits 1
+}
+
+@test "what was enabled in part is disabled whole" {
+  before=$(everything)
+  for after in 1 2 3 5; do
+    killed_after "$after" scripts/enable.sh --distribution "$cookies_off" --include-cookies --yes
+    scripts/disable.sh --all --yes
+    diff <(everything) <(printf '%s\n' "$before")
+  done
+}
+
+@test "killed after any change and run again, disabling arrives at the same" {
+  before=$(everything)
+  for ((after = 1; after <= 5; after++)); do
+    scripts/enable.sh --distribution "$cookies_off" --include-cookies --yes
+    killed_after "$after" scripts/disable.sh --all --yes
+    scripts/disable.sh --all --yes
+    diff <(everything) <(printf '%s\n' "$before")
+  done
+}
+
+@test "two at once arrive at the same as one" {
+  scripts/enable.sh --all --yes >"$BATS_TEST_TMPDIR/one" 2>&1 &
+  one=$!
+  scripts/enable.sh --all --yes >"$BATS_TEST_TMPDIR/two" 2>&1 &
+  two=$!
+  wait "$one" || true
+  wait "$two" || true
+  moto logs describe-delivery-sources | jq -e '[.deliverySources[] | select(.tags.edgetap == "tap")] | length == 2'
+  moto logs describe-deliveries | jq -e '[.deliveries[] | select(.tags.edgetap == "tap")] | length == 2'
+  run cat "$BATS_TEST_TMPDIR/one" "$BATS_TEST_TMPDIR/two"
+  has_not FAILED
+}
+
+@test "disabling twice changes nothing the second time" {
+  scripts/enable.sh --distribution "$fresh" --yes
+  scripts/disable.sh --all --yes
+  before=$(everything)
+  run scripts/disable.sh --all --yes
+  exits 0
+  has 'nothing of edgetap'
+  [[ $(everything) == "$before" ]]
+}
+
+@test "one distribution is disabled, the other stays" {
+  scripts/enable.sh --distribution "$fresh" --distribution "$cookies_off" --yes
+  run scripts/disable.sh --distribution "$fresh" --yes
+  exits 0
+  moto logs describe-deliveries | jq -e --arg id "$cookies_off" '[.deliveries[] | select(.tags.edgetap == "tap") | .deliverySourceName] == ["edgetap-tap-\($id)"]'
+  moto logs describe-delivery-destinations | jq -e 'any(.deliveryDestinations[]; .name == "edgetap-tap")'
+}
+
+@test "disabling works without Terraform's state" {
+  before=$(everything)
+  scripts/enable.sh --distribution "$fresh" --yes
+  echo '{}' >"$OUTPUTS"
+  run scripts/disable.sh --all --name tap --yes
+  exits 0
+  [[ $(everything) == "$before" ]]
+}
+
+@test "disabling asks, and a dry run of it changes nothing" {
+  scripts/enable.sh --distribution "$fresh" --yes
+  before=$(everything)
+  run scripts/disable.sh --all <<<no
+  exits 1
+  run scripts/disable.sh --all --dry-run
+  exits 0
+  has 'would run: aws logs delete-delivery '
+  has 'would run: aws logs delete-delivery-source'
+  has 'would run: aws logs delete-delivery-destination'
+  [[ $(everything) == "$before" ]]
+  TF_AUTO_APPROVE=true run scripts/disable.sh --all
+  exits 0
+}
+
+@test "what others add to our source stays, and keeps the source" {
+  scripts/enable.sh --distribution "$fresh" --yes
+  moto logs put-delivery-destination --name watch --delivery-destination-configuration \
+    "{\"destinationResourceArn\":\"arn:aws:logs:us-east-1:$account:log-group:watch\"}" >/dev/null
+  moto logs create-delivery --delivery-source-name "edgetap-tap-$fresh" \
+    --delivery-destination-arn "arn:aws:logs:us-east-1:$account:delivery-destination:watch" >/dev/null
+  run scripts/disable.sh --all --yes
+  exits 0
+  has 'kept'
+  moto logs describe-deliveries | jq -e '[.deliveries[].deliverySourceName] | contains(["edgetap-tap-"])'
+}
+
+@test "a distribution that is not there is told before anything is made" {
+  run scripts/enable.sh --distribution E0NOTTHEREXXXX --distribution E0NORTHISXXXXX --yes
+  exits 2
+  has 'no distribution E0NOTTHEREXXXX'
+  has 'no distribution E0NORTHISXXXXX'
+  [[ $(moto logs describe-delivery-destinations | jq '.deliveryDestinations | length') == 1 ]]
+}

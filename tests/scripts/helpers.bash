@@ -1,0 +1,86 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # `output` and `status` are bats'
+# What the tests of the scripts share. Each test has a copy of the scripts beside a folder for Terraform, as in a clone.
+
+readonly repository=${REPOSITORY:?run tests/scripts/run.sh}
+readonly account=123456789012
+
+setup_clone() {
+  clone=$BATS_TEST_TMPDIR/clone
+  mkdir -p "$clone/terraform"
+  cp -r "$repository/scripts" "$clone/scripts"
+  cd "$clone" || return
+  export PATH=$repository/tests/scripts/bin:$PATH
+  export OUTPUTS=$BATS_TEST_TMPDIR/outputs.json TERRAFORM_LOG=$BATS_TEST_TMPDIR/terraform.log
+  export EDGETAP_CONFLICT_WAIT_MAX=0
+  unset TF_AUTO_APPROVE TF_VAR_log_level "${!TF_VAR_@}"
+  : >"$TERRAFORM_LOG"
+  outputs '{}'
+}
+
+# outputs JSON: what `terraform output` answers, changed by that.
+outputs() {
+  local queues=${AWS_ENDPOINT_URL:-https://sqs.us-east-1.amazonaws.com}/$account
+  jq -n --arg account "$account" --arg queues "$queues" --argjson changes "$1" '
+    { name: "tap", aws_region: "us-east-1", account_id: $account,
+      log_bucket: "tap-logs-\($account)-us-east-1", log_bucket_arn: "arn:aws:s3:::tap-logs-\($account)-us-east-1",
+      log_prefix: "AWSLogs/\($account)/CloudFront/", function_name: "tap", log_group_name: "/aws/lambda/tap",
+      function_arn: "arn:aws:lambda:us-east-1:\($account):function:tap",
+      work_queue_url: "\($queues)/tap-work", work_queue_arn: "arn:aws:sqs:us-east-1:\($account):tap-work",
+      dead_letter_queue_url: "\($queues)/tap-dead-letters", dead_letter_queue_arn: "arn:aws:sqs:us-east-1:\($account):tap-dead-letters",
+      secret_arn: "arn:aws:secretsmanager:us-east-1:\($account):secret:tap-x", existing_log_sources: [], log_level: "info" }
+    + $changes | map_values({sensitive: false, type: "string", value: .})' >"$OUTPUTS"
+}
+
+# Real AWS CLI against moto, empty at first.
+use_moto() {
+  : "${MOTO:?run tests/scripts/run.sh}"
+  export AWS_ENDPOINT_URL=$MOTO AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1 AWS_PAGER=''
+  unset AWS_PROFILE AWS_SESSION_TOKEN
+  curl --silent --fail --request POST "$MOTO/moto-api/reset" >/dev/null
+}
+
+# A scripted AWS CLI, which answers as the test says.
+use_script() {
+  export ANSWERS=$BATS_TEST_TMPDIR/answers AWS_LOG=$BATS_TEST_TMPDIR/aws.log
+  export PATH=$repository/tests/scripts/scripted:$PATH
+  mkdir -p "$ANSWERS"
+  : >"$AWS_LOG"
+  : >"$ANSWERS/calls"
+  answer sts.get-caller-identity "{\"Account\":\"$account\"}"
+}
+
+answer() { printf '%s\n' "${2-$(cat)}" >"$ANSWERS/$1"; }
+
+refusal() { printf 'error\n\nAn error occurred (%s) when calling the %s operation: %s\n' "$2" "$3" "$4" >"$ANSWERS/$1"; }
+
+# aws SERVICE … of the real CLI in JSON.
+moto() {
+  local endpoint=()
+  if [[ $1 == sqs ]]; then endpoint=(--endpoint-url "$MOTO"); fi
+  aws "$@" --region us-east-1 --output json "${endpoint[@]}"
+}
+
+has() { [[ $output == *"$1"* ]] || fail_with "the output lacks: $1"; }
+has_not() { [[ $output != *"$1"* ]] || fail_with "the output has: $1"; }
+exits() { [[ $status == "$1" ]] || fail_with "exit status $status, not $1"; }
+
+fail_with() {
+  printf '%s\n--- output\n%s\n' "$1" "$output" >&2
+  return 1
+}
+
+# How often an operation was called in the script.
+calls() { grep -c "^$1\$" "$ANSWERS/calls" || true; }
+
+called() { grep -q -- "$1" "$AWS_LOG" || fail_with "no call has: $1
+$(cat "$AWS_LOG")"; }
+
+# A distribution as its owner made it: an API behind it, and legacy logging as wanted.
+make_distribution() {
+  local reference=$1 logging=$2
+  jq --arg reference "$reference" --argjson logging "$logging" '.DistributionConfig | .CallerReference = $reference | .Logging = $logging
+    | .Aliases = {Quantity: 1, Items: ["\($reference).example.com"]}' "$repository/tests/scripts/distribution-config.json" \
+    >"$BATS_TEST_TMPDIR/distribution.json"
+  moto cloudfront create-distribution --distribution-config "file://$BATS_TEST_TMPDIR/distribution.json" | jq -r .Distribution.Id
+}
