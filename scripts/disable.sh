@@ -110,7 +110,7 @@ ask_to_disable() {
   fi
 }
 
-has_idle_destination() { jq -e --arg name "$name" '.destination.owner == $name' <<<"$model" >/dev/null; }
+has_idle_destination() { jq --arg name "$name" '.destination.owner == $name' <<<"$model" | is_true; }
 
 # First what only the delivery remembers, then the delivery; so that a second run finds it, were this one to break off.
 disable() {
@@ -142,7 +142,7 @@ untag_distribution() {
   local arn
   arn=$(jq -r --arg id "$1" '.taps[] | select(.distribution == $id) | .distribution_arn' <<<"$model")
   gone_or look "$GLOBAL" cloudfront list-tags-for-resource --resource "$arn" >"$scratch/answer" || return
-  jq -e --arg key "$COURTESY_TAG" 'any(.Tags.Items[]?; .Key == $key)' "$scratch/answer" >/dev/null || return 0
+  jq --arg key "$COURTESY_TAG" 'any(.Tags.Items[]?; .Key == $key)' "$scratch/answer" | is_true || return 0
   change "$GLOBAL" cloudfront untag-resource --resource "$arn" --tag-keys "{\"Items\":[\"$COURTESY_TAG\"]}" >/dev/null
 }
 
@@ -245,10 +245,10 @@ empty_bucket() {
     }
     ((dry_run)) && return 0
     total=$((total + count))
-    jq -e '.Errors // [] | length == 0' "$scratch/answer" >/dev/null || {
+    if jq 'has("Errors")' "$scratch/answer" | is_true; then
       note "emptying $log_bucket: $(jq -r '.Errors[0] | "\(.Code) for \(.Key)"' "$scratch/answer")"
       return 0
-    }
+    fi
   done
   if ((total)); then say "$log_bucket: $total objects deleted"; fi
 }

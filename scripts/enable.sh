@@ -236,8 +236,8 @@ update_delivery() {
 }
 
 has_path() {
-  jq -e --arg full "$PREFIX$SUFFIX" --arg bare "$SUFFIX" --arg strict "$allowed_fields" '
-    (.hive | not) and (.suffix | ltrimstr("/")) as $path | $path == $full or ($strict == "" and $path == $bare)' <<<"$1" >/dev/null
+  jq --arg full "$PREFIX$SUFFIX" --arg bare "$SUFFIX" --arg strict "$allowed_fields" '
+    (.hive | not) and (.suffix | ltrimstr("/")) as $path | $path == $full or ($strict == "" and $path == $bare)' <<<"$1" | is_true
 }
 
 # What it was is written down before it is changed.
@@ -256,7 +256,7 @@ tag_distribution() {
   local arn
   arn=$(distribution "$1" arn)
   look "$GLOBAL" cloudfront list-tags-for-resource --resource "$arn" >"$scratch/answer" || return
-  jq -e --arg key "$COURTESY_TAG" 'any(.Tags.Items[]?; .Key == $key)' "$scratch/answer" >/dev/null && return
+  jq --arg key "$COURTESY_TAG" 'any(.Tags.Items[]?; .Key == $key)' "$scratch/answer" | is_true && return
   change "$GLOBAL" cloudfront tag-resource --resource "$arn" --tags "{\"Items\":[{\"Key\":\"$COURTESY_TAG\",\"Value\":\"true\"}]}" >/dev/null || return
   [[ $result == enabled ]] || result=updated
 }

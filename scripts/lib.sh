@@ -106,6 +106,9 @@ setting() {
   jq -rRs -L scripts --arg name "$1" 'include "settings"; read_settings.settings[$name] // ""' .env
 }
 
+# jq … | is_true. The AWS CLI says nothing where there is nothing, and `jq -e` would take that for true.
+is_true() { [[ $(cat) == true ]]; }
+
 # --- What a script needs before it starts ---
 
 problem() { problems+=("$*"); }
@@ -174,7 +177,7 @@ need_module() {
   local outputs
   if ! outputs=$(terraform -chdir=terraform output -json 2>"$scratch/error"); then
     problem "terraform output fails: $(why)"
-  elif ! jq -e 'has("name")' <<<"$outputs" >/dev/null; then
+  elif ! jq 'has("name")' <<<"$outputs" | is_true; then
     problem 'Terraform has made nothing yet, or keeps its state elsewhere: terraform -chdir=terraform init, and apply'
   else
     read_outputs "$outputs"
@@ -326,8 +329,8 @@ set_cookie_logging() {
 }
 
 differs_in_cookies_only() {
-  jq -e --slurpfile changed "$2" '.DistributionConfig as $was | $was.Logging.Enabled != null
-    and ($changed[0] | .Logging.IncludeCookies = $was.Logging.IncludeCookies) == $was' "$1" >/dev/null && return
+  jq --slurpfile changed "$2" '.DistributionConfig as $was | $was.Logging.Enabled != null
+    and ($changed[0] | .Logging.IncludeCookies = $was.Logging.IncludeCookies) == $was' "$1" | is_true && return
   echo 'the configuration that would be sent differs in more than Logging.IncludeCookies' >"$scratch/error"
   return 1
 }

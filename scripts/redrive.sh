@@ -106,7 +106,7 @@ move_one_by_one() {
   while ((moved < waiting && idle < ANSWERS_WITHOUT_NEW)); do
     must_look "$aws_region" sqs receive-message --queue-url "$dead_letter_queue_url" --max-number-of-messages 1 --visibility-timeout 60 \
       --wait-time-seconds 1 --message-attribute-names All >"$scratch/received"
-    if ! jq -e '.Messages[0]' "$scratch/received" >/dev/null 2>&1; then
+    if ! jq 'has("Messages")' "$scratch/received" | is_true; then
       idle=$((idle + 1))
       continue
     fi

@@ -150,7 +150,7 @@ show_status() {
     printf 'queue\twaiting\tin work or postponed\n'
     jq -r '.queues | to_entries[] | [(.key | gsub("_"; " ")), .value.waiting, .value.in_work_or_postponed] | @tsv' "$scratch/status"
   } | table
-  if jq -e '.queues.dead_letters.waiting > 0' "$scratch/status" >/dev/null; then
+  if jq '.queues.dead_letters.waiting > 0' "$scratch/status" | is_true; then
     printf '\nDead letters: scripts/redrive.sh --dry-run tells why, and without --dry-run brings them back.\n'
   fi
 }

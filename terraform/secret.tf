@@ -15,8 +15,8 @@ resource "aws_secretsmanager_secret_version" "bridge" {
   secret_string_wo_version = var.secret_version
 }
 
-# When the credentials were last written. Terraform cannot say "without credentials, only what writes none": here the time in
-# `input` is the present one exactly when this run writes them. The function's preconditions ask for it.
+# When the credentials were last written: the time of planning, kept until they are written again. So a plan knows whether it writes
+# them, which Terraform itself does not tell; only then the function's precondition demands them.
 resource "terraform_data" "credentials_written" {
   triggers_replace = [aws_secretsmanager_secret_version.bridge.arn, var.secret_version]
   input            = plantimestamp()

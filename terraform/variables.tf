@@ -6,7 +6,7 @@
 # --- The installation ---
 
 variable "name" {
-  description = "Name of this installation; every resource's name begins with it."
+  description = "Name of this installation; every resource's name begins with it. operator-policy.json is for names that begin with edgetap."
   type        = string
   default     = "edgetap"
   nullable    = false
@@ -90,18 +90,33 @@ variable "bridge_concurrency" {
   description = "BRIDGE_CONCURRENCY: posts in flight, 1 to 64, for each of maximum_concurrency functions."
   type        = number
   default     = null
+
+  validation {
+    condition     = coalesce(var.bridge_concurrency, 1) >= 1 && coalesce(var.bridge_concurrency, 1) <= 64
+    error_message = "bridge_concurrency: 1 to 64."
+  }
 }
 
 variable "batch_max_transactions" {
   description = "BATCH_MAX_TRANSACTIONS: transactions a post, 1 to 250."
   type        = number
   default     = null
+
+  validation {
+    condition     = coalesce(var.batch_max_transactions, 1) >= 1 && coalesce(var.batch_max_transactions, 1) <= 250
+    error_message = "batch_max_transactions: 1 to 250."
+  }
 }
 
 variable "batch_max_bytes" {
   description = "BATCH_MAX_BYTES: bytes a post, 1000 to 10000000."
   type        = number
   default     = null
+
+  validation {
+    condition     = coalesce(var.batch_max_bytes, 1000) >= 1000 && coalesce(var.batch_max_bytes, 1000) <= 10000000
+    error_message = "batch_max_bytes: 1000 to 10000000."
+  }
 }
 
 variable "static_extensions" {
@@ -259,7 +274,7 @@ variable "existing_log_sources" {
 }
 
 variable "existing_sns_topics" {
-  description = "Topics that already carry the S3 events of those buckets: the work queue subscribes. Name the buckets in existing_log_sources too, so that they can be read."
+  description = "Topics that already carry the S3 events of those buckets: the work queue subscribes. Name the buckets in existing_log_sources too, so that they can be read; turn EventBridge on in none of them, or each log is delivered twice."
   type        = list(string)
   default     = []
   nullable    = false

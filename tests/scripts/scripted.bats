@@ -139,7 +139,7 @@ updating='Requested resource is currently being updated. Please try again later.
 }
 
 @test "a delivery to our bucket that somebody else made is not touched" {
-  tapped '{"recordFields":["date"],"tags":{"team":"web"}}'
+  tapped '{"recordFields":["date"],"tags":{"edgetap":null,"team":"web"}}'
   answer logs.list-tags-for-resource '{"tags":{"team":"web"}}'
   enable
   exits 0
@@ -262,4 +262,87 @@ updating='Requested resource is currently being updated. Please try again later.
   run scripts/disable.sh --distribution "$id" --yes
   exits 0
   [[ $(calls logs.delete-delivery) == 1 && $(calls logs.delete-delivery-source) == 1 ]]
+}
+
+# --- Somebody else's bucket: moto forgets EventBridge's element ---
+
+notification='{"QueueConfigurations":[{"Id":"theirs","QueueArn":"arn:aws:sqs:us-east-1:999:q","Events":["s3:ObjectCreated:*"],
+  "Filter":{"Key":{"FilterRules":[{"Name":"Prefix","Value":"x/"}]}}}],"LambdaFunctionConfigurations":[{"Id":"l","LambdaFunctionArn":"arn:aws:lambda:x","Events":["s3:ObjectRemoved:*"]}]}'
+
+watch_bucket() {
+  outputs '{"existing_log_sources":[{"bucket":"their-logs","prefix":""}]}'
+  answer s3api.get-bucket-location '{"LocationConstraint":null}'
+  answer s3api.put-bucket-notification-configuration ''
+  run scripts/watch-bucket.sh their-logs "$@"
+}
+
+get=s3api.get-bucket-notification-configuration
+
+@test "watching a bucket adds that one element to what is there" {
+  answer "$get" "$notification"
+  answer "$get.3" "$(jq '.EventBridgeConfiguration = {}' <<<"$notification")"
+  watch_bucket --yes
+  exits 0
+  has '+  "EventBridgeConfiguration": {},'
+  has 'EventBridge is on'
+  called 's3api put-bucket-notification-configuration --bucket their-logs --skip-destination-validation '
+  jq -e --argjson was "$notification" 'del(.EventBridgeConfiguration) == $was and .EventBridgeConfiguration == {}' "$ANSWERS/sent.s3api.put-bucket-notification-configuration.1"
+}
+
+@test "a bucket without any notification is watched too" {
+  answer "$get" ''
+  answer "$get.3" '{"EventBridgeConfiguration":{}}'
+  watch_bucket --yes
+  exits 0
+  jq -e '. == {EventBridgeConfiguration: {}}' "$ANSWERS/sent.s3api.put-bucket-notification-configuration.1"
+}
+
+@test "one that is watched already is left alone" {
+  answer "$get" "$(jq '.EventBridgeConfiguration = {}' <<<"$notification")"
+  watch_bucket --yes
+  exits 0
+  has 'on already, nothing to do'
+  [[ $(calls s3api.put-bucket-notification-configuration) == 0 ]]
+}
+
+@test "undoing takes that one element away" {
+  answer "$get" "$(jq '.EventBridgeConfiguration = {}' <<<"$notification")"
+  answer "$get.3" "$notification"
+  watch_bucket --undo --yes
+  exits 0
+  jq -e --argjson was "$notification" '. == $was' "$ANSWERS/sent.s3api.put-bucket-notification-configuration.1"
+}
+
+@test "nothing is put without a yes, in a dry run, or over somebody's change" {
+  answer "$get" "$notification"
+  watch_bucket <<<n
+  exits 1
+  watch_bucket --dry-run
+  exits 0
+  has 'would run: aws s3api put-bucket-notification-configuration'
+  answer "$get.5" '{}'
+  watch_bucket --yes
+  exits 1
+  has 'somebody else changed the configuration just now'
+  [[ $(calls s3api.put-bucket-notification-configuration) == 0 ]]
+}
+
+@test "what is not there after putting is told" {
+  answer "$get" "$notification"
+  watch_bucket --yes
+  exits 1
+  has 'is not what was put'
+}
+
+@test "a bucket of another region, one that is not read yet, and one that is not there" {
+  answer "$get" ''
+  answer s3api.get-bucket-location '{"LocationConstraint":"eu-central-1"}'
+  run scripts/watch-bucket.sh far --yes
+  exits 2
+  has 'far is in eu-central-1, and the module in us-east-1'
+  has 'not in existing_log_sources'
+  refusal s3api.get-bucket-location NoSuchBucket GetBucketLocation 'The specified bucket does not exist'
+  run scripts/watch-bucket.sh nowhere --yes
+  exits 2
+  has NoSuchBucket
 }

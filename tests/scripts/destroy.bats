@@ -1,0 +1,127 @@
+#!/usr/bin/env bats
+# Destroying everything, with the real AWS CLI against moto; Terraform's part is played by a stand-in that deletes what is listed.
+
+load helpers.bash
+
+setup() {
+  setup_clone
+  use_moto
+  bucket=tap-logs-$account-us-east-1
+  work=$MOTO/$account/tap-work
+  dead=$MOTO/$account/tap-dead-letters
+  moto s3api create-bucket --bucket "$bucket" >/dev/null
+  moto s3api put-bucket-tagging --bucket "$bucket" --tagging '{"TagSet":[{"Key":"edgetap","Value":"tap"}]}'
+  moto s3api put-bucket-versioning --bucket "$bucket" --versioning-configuration Status=Enabled
+  moto sqs create-queue --queue-name tap-work --tags '{"edgetap":"tap"}' >/dev/null
+  moto sqs create-queue --queue-name tap-dead-letters >/dev/null
+  moto logs create-log-group --log-group-name /aws/lambda/tap --tags '{"edgetap":"tap"}'
+  for key in one two two; do moto s3api put-object --bucket "$bucket" --key "AWSLogs/$key.gz" --body "$OUTPUTS" >/dev/null; done
+  moto s3api delete-object --bucket "$bucket" --key AWSLogs/one.gz >/dev/null
+  distribution=$(make_distribution shop '{"Enabled":false,"IncludeCookies":false,"Bucket":"","Prefix":""}')
+  export EDGETAP_SEARCH_WAIT=0
+  terraform_does <<<"$destroy_all"
+}
+
+# shellcheck disable=SC2016 # for the stand-in
+destroy_all='case $1 in
+  "destroy "*)
+    if aws logs describe-deliveries --region us-east-1 | grep -q edgetap-tap; then echo "deliveries are still there" && exit 1; fi
+    aws s3api delete-bucket --bucket "$bucket" --region us-east-1 || exit 1
+    for queue in tap-work tap-dead-letters; do aws sqs delete-queue --queue-url "$MOTO/123456789012/$queue" --endpoint-url "$MOTO" --region us-east-1; done
+    aws logs delete-log-group --log-group-name /aws/lambda/tap --region us-east-1
+    ;;
+  "state list") printf "%s\n" aws_lambda_function.bootstrap aws_s3_bucket.logs aws_s3_bucket_notification.logs aws_s3_bucket_policy.logs aws_sqs_queue.work ;;
+esac'
+
+terraform_does() {
+  export ON_TERRAFORM=$BATS_TEST_TMPDIR/on-terraform bucket
+  { printf '#!/usr/bin/env bash\n' && cat; } >"$ON_TERRAFORM"
+  chmod +x "$ON_TERRAFORM"
+}
+
+bucket_is_there() { moto s3api get-bucket-location --bucket "$bucket" >/dev/null 2>&1; }
+
+@test "nothing is left: deliveries first, then the logs, then all that Terraform made" {
+  scripts/enable.sh --distribution "$distribution" --include-cookies --yes
+  run scripts/disable.sh --destroy --yes
+  exits 0
+  has 'Nothing tagged or named tap is left'
+  has 'cookie logging is off again'
+  [[ $(<"$TERRAFORM_LOG") == 'destroy -input=false -auto-approve -var name=tap -var aws_region=us-east-1' ]]
+  run bucket_is_there
+  exits 255
+  [[ $(moto logs describe-delivery-sources | jq '.deliverySources | length') == 0 ]]
+  [[ $(moto logs describe-delivery-destinations | jq '.deliveryDestinations | length') == 0 ]]
+}
+
+@test "it shows what is undelivered, and asks for the name; TF_AUTO_APPROVE does not answer" {
+  moto sqs send-message --queue-url "$work" --message-body x >/dev/null
+  moto sqs send-message --queue-url "$dead" --message-body x >/dev/null
+  moto sqs send-message --queue-url "$dead" --message-body y >/dev/null
+  export TF_AUTO_APPROVE=true
+  run scripts/disable.sh --destroy </dev/null
+  exits 2
+  [[ $output =~ tap-work\ +1\ waiting ]] || fail_with 'the work queue'
+  [[ $output =~ tap-dead-letters\ +2\ waiting ]] || fail_with 'the dead letters'
+  run scripts/disable.sh --destroy <<<yes
+  exits 1
+  has 'Nothing was changed'
+  bucket_is_there
+  [[ ! -s $TERRAFORM_LOG ]]
+  run scripts/disable.sh --destroy <<<tap
+  exits 0
+}
+
+@test "logs that arrive late are emptied out again" {
+  export late=$BATS_TEST_TMPDIR/late
+  terraform_does <<END
+if [[ \$1 == destroy* && ! -e \$late ]]; then
+  touch "\$late"
+  aws s3api put-object --bucket "\$bucket" --key late.gz --body "\$late" --region us-east-1 >/dev/null
+fi
+$destroy_all
+END
+  run scripts/disable.sh --destroy --yes
+  exits 0
+  has 'Logs on their way arrive for hours'
+  [[ $(wc -l <"$TERRAFORM_LOG") == 2 ]]
+}
+
+@test "the logs are kept when asked for, with what protects them" {
+  terraform_does <<<"${destroy_all/aws s3api delete-bucket/true}"
+  run scripts/disable.sh --destroy --keep-logs --yes
+  exits 0
+  has "but the bucket $bucket"
+  has 'terraform -chdir=terraform import aws_s3_bucket.logs'
+  grep -q '^state rm aws_s3_bucket.logs aws_s3_bucket_policy.logs$' "$TERRAFORM_LOG"
+  [[ $(moto s3api list-object-versions --bucket "$bucket" | jq '.Versions | length') == 3 ]]
+}
+
+@test "what is left is named" {
+  terraform_does <<<"${destroy_all/aws logs delete-log-group/true}"
+  moto sqs create-queue --queue-name stray --tags '{"edgetap":"tap"}' >/dev/null
+  run scripts/disable.sh --destroy --yes
+  exits 1
+  has 'left: log group /aws/lambda/tap'
+  has 'left: arn:aws:sqs:us-east-1:123456789012:stray'
+  has_not 'Nothing tagged'
+}
+
+@test "what Terraform cannot remove is told" {
+  terraform_does <<<'exit 1'
+  run scripts/disable.sh --destroy --yes
+  exits 1
+  has 'left: what Terraform could not remove'
+}
+
+@test "a dry run shows it all and destroys nothing" {
+  scripts/enable.sh --distribution "$distribution" --yes
+  run scripts/disable.sh --destroy --dry-run
+  exits 0
+  has 'would run: aws logs delete-delivery '
+  has 'would run: aws s3api delete-objects'
+  has 'would run: terraform -chdir=terraform destroy'
+  bucket_is_there
+  [[ ! -s $TERRAFORM_LOG ]]
+  [[ $(moto logs describe-deliveries | jq '.deliveries | length') == 1 ]]
+}
