@@ -171,11 +171,11 @@ is_at_least() {
   done
 }
 
-# The module's outputs, as variables of the same names, and who the caller is. A tool that is missing comes first.
+# The module's outputs, as variables of the same names (or those given), and who the caller is. A tool that is missing comes first.
 need_module() {
   ((${#problems[@]} == 0)) || return 0
-  local outputs
-  if ! outputs=$(terraform -chdir=terraform output -json 2>"$scratch/error"); then
+  outputs=${1:-}
+  if [[ -z $outputs ]] && ! outputs=$(terraform -chdir=terraform output -json 2>"$scratch/error"); then
     problem "terraform output fails: $(why)"
   elif ! jq 'has("name")' <<<"$outputs" | is_true; then
     problem 'Terraform has made nothing yet, or keeps its state elsewhere: terraform -chdir=terraform init, and apply'

@@ -108,10 +108,19 @@ END
 }
 
 @test "what Terraform cannot remove is told" {
-  terraform_does <<<'exit 1'
+  terraform_does <<<'echo "{}" >"$OUTPUTS"; exit 1'
   run scripts/disable.sh --destroy --yes
   exits 1
   has 'left: what Terraform could not remove'
+  [[ $(wc -l <"$TERRAFORM_LOG") == 1 ]]
+
+  # Terraform deletes the outputs before all else: the second run knows them still.
+  terraform_does <<<"$destroy_all"
+  run scripts/disable.sh --destroy --yes
+  exits 0
+  has 'Nothing tagged or named tap is left'
+  run scripts/disable.sh --destroy --yes
+  exits 2
 }
 
 @test "a dry run shows it all and destroys nothing" {
