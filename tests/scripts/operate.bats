@@ -143,4 +143,3 @@ function_takes() {
   has "$old does not log timestamp(ms)"
 }
 
-s3_
