@@ -119,7 +119,7 @@ disable() {
     restore_cookies "$id" "$arn" || return
     untag_distribution "$id" || return
     gone_or change "$GLOBAL" logs delete-delivery --id "$(jq -r .id <<<"$delivery")" || return
-    say "$id: delivery removed"
+    did "$id: delivery removed"
   done < <(jq -c --arg name "$name" '.deliveries[] | select(.owner == $name)' <<<"$tap")
   remove_source "$id" "$tap"
 }
@@ -132,7 +132,7 @@ restore_cookies() {
   gone_or look "$GLOBAL" cloudfront get-distribution-config --id "$id" >"$scratch/answer" || return
   [[ $(jq .DistributionConfig.Logging.IncludeCookies "$scratch/answer") == true ]] || return 0
   set_cookie_logging "$id" false || return
-  say "$id: cookie logging is off again, as before"
+  did "$id: cookie logging is off again, as before"
 }
 
 untag_distribution() {
@@ -186,7 +186,9 @@ report() {
     if ((keep_logs)); then
       say "To use it in a later installation: terraform -chdir=terraform import aws_s3_bucket.logs $log_bucket"
     fi
-    say 'On this machine, .env and terraform/secret.auto.tfvars still hold the credentials.'
+    if [[ -e .env || -e terraform/secret.auto.tfvars ]]; then
+      say 'On this machine, .env and terraform/secret.auto.tfvars still hold the credentials.'
+    fi
   else
     say 'Logs that CloudFront has already written may still arrive for some hours.'
   fi

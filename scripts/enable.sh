@@ -202,7 +202,8 @@ enable_once() {
   elif [[ $(jq -r .owner <<<"$delivery") == "$name" ]]; then
     update_delivery "$delivery" || return
   else
-    note "$id: its delivery to our bucket is not of edgetap's making (no tag $TAG=$name): left as it is"
+    row "$id" "delivers to our bucket, but not by edgetap (no tag $TAG=$name): left as it is"
+    return
   fi
   log_cookies "$id" "$(jq -r .arn <<<"$delivery")" || return
   tag_distribution "$id" || return
@@ -237,7 +238,7 @@ update_delivery() {
 
 has_path() {
   jq --arg full "$PREFIX$SUFFIX" --arg bare "$SUFFIX" --arg strict "$allowed_fields" '
-    (.hive | not) and (.suffix | ltrimstr("/")) as $path | $path == $full or ($strict == "" and $path == $bare)' <<<"$1" | is_true
+    (.suffix // "" | ltrimstr("/")) as $path | (.hive | not) and ($path == $full or ($strict == "" and $path == $bare))' <<<"$1" | is_true
 }
 
 # What it was is written down before it is changed.
@@ -282,6 +283,7 @@ goes_elsewhere() {
       + (if .owner then ", made by the edgetap module \(.owner)" else "" end)
       + "), and CloudWatch Logs keeps one delivery to S3 for each distribution. It is left exactly as it is.\n  "
       + (if .owner then "To move it: scripts/disable.sh of that module."
+         elif $bucket == "" then "The destination is another account'"'"'s: ask its owner."
          elif .format == "w3c" then
            "To read those logs where they are: add { bucket = \"\($bucket)\", prefix = \"\($prefix)\" } to existing_log_sources,\n"
            + "  terraform -chdir=terraform apply, then scripts/watch-bucket.sh \($bucket)"

@@ -145,7 +145,7 @@ named() {
   exists "queue $dead_letter_queue_url" sqs get-queue-attributes --queue-url "$dead_letter_queue_url"
   ((keep_logs)) || exists "arn:aws:s3:::$log_bucket" s3api get-bucket-location --bucket "$log_bucket"
   listed 'log group' "$log_group_name" '.logGroups[]?.logGroupName' logs describe-log-groups --log-group-name-prefix "$log_group_name" \
-    && listed alarm "$name-*" '.MetricAlarms[]?.AlarmName' cloudwatch describe-alarms --alarm-name-prefix "$name-" \
+    && alarms \
     && listed dashboard "$name" '.DashboardEntries[]?.DashboardName' cloudwatch list-dashboards --dashboard-name-prefix "$name" \
     && exists "role $name-function" iam get-role --role-name "$name-function"
 }
@@ -161,13 +161,22 @@ exists() {
   fi
 }
 
-# listed WHAT PATTERN FILTER SERVICE OPERATION …: says those of the list whose names are of that pattern.
+# listed WHAT NAME FILTER SERVICE OPERATION …: says it, if the list has it: those are asked for by the beginning of a name.
 listed() {
-  local what=$1 pattern=$2 filter=$3 found
+  local what=$1 wanted=$2 filter=$3
   shift 3
   look "$aws_region" "$@" >"$scratch/answer" || return
-  while IFS= read -r found; do
-    # shellcheck disable=SC2053 # a pattern is meant
-    if [[ $found == $pattern ]]; then printf '%s %s\n' "$what" "$found"; fi
-  done < <(jq -r "$filter" "$scratch/answer")
+  jq -r --arg what "$what" --arg wanted "$wanted" "$filter | select(. == \$wanted) | \"\(\$what) \(.)\"" "$scratch/answer"
+}
+
+# Another module's name may begin with this one's.
+alarms() {
+  local arn
+  look "$aws_region" cloudwatch describe-alarms --alarm-name-prefix "$name-" >"$scratch/answer" || return
+  while IFS= read -r arn; do
+    look "$aws_region" cloudwatch list-tags-for-resource --resource-arn "$arn" >"$scratch/tags" || return
+    if jq --arg tag "$TAG" --arg name "$name" 'any(.Tags[]?; .Key == $tag and .Value == $name)' "$scratch/tags" | is_true; then
+      printf '%s\n' "$arn"
+    fi
+  done < <(jq -r '.MetricAlarms[]?.AlarmArn' "$scratch/answer")
 }

@@ -35,7 +35,7 @@ exec 3>&1 # where calls are shown: the output of a function that makes one is of
 
 # The comment at the top of the script is its help.
 print_help() {
-  sed -n '2,/^[^#]/ { s/^# \{0,1\}//p; }' "$0"
+  sed -n '2,$ { /^#/!q; s/^# \{0,1\}//p; }' "$0"
   exit 0
 }
 
@@ -45,6 +45,8 @@ usage_error() {
 }
 
 say() { printf '%s\n' "$*"; }
+# What was done; a dry run does nothing.
+did() { ((dry_run)) || say "$@"; }
 note() { printf 'note: %s\n' "$*" >&2; }
 error() { printf 'error: %s\n' "$*" >&2; }
 
@@ -321,6 +323,7 @@ set_cookie_logging() {
     look "$GLOBAL" cloudfront get-distribution-config --id "$id" >"$config" || return
     jq --argjson value "$value" '.DistributionConfig | .Logging.IncludeCookies = $value' "$config" >"$changed"
     differs_in_cookies_only "$config" "$changed" || return
+    ((dry_run)) && printf '# the configuration as it was read, with Logging.IncludeCookies %s:\n' "$value" >&3
     change "$GLOBAL" cloudfront update-distribution --id "$id" --if-match "$(jq -r .ETag "$config")" \
       --distribution-config "file://$changed" >/dev/null && return
     failed_with 'PreconditionFailed|InvalidIfMatchVersion' || return

@@ -110,8 +110,8 @@ install_bats() {
 
 # The scripts against moto and a scripted AWS CLI.
 operator_scripts() {
-  BATS="$target/e2e/bats/node_modules/bats/bin/bats" MOTO_SERVER="$venv/bin/moto_server" EXIT_WHEN_SKIPPED=1 \
-    timeout --kill-after=30s "$SCRIPTS_LIMIT" tests/scripts/run.sh
+  BATS="$target/e2e/bats/node_modules/bats/bin/bats" MOTO_SERVER="$venv/bin/moto_server" \
+    EDGETAP_BINARY="$target/debug/edgetap" timeout --kill-after=30s "$SCRIPTS_LIMIT" tests/scripts/run.sh
 }
 
 end_to_end() {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Destroying everything, with the real AWS CLI against moto; Terraform's part is played by a stand-in that deletes what is listed.
 
+# shellcheck disable=SC2154,SC2016 # the first are of helpers.bash
 load helpers.bash
 
 setup() {
@@ -100,10 +101,16 @@ END
 @test "what is left is named" {
   terraform_does <<<"${destroy_all/aws logs delete-log-group/true}"
   moto sqs create-queue --queue-name stray --tags '{"edgetap":"tap"}' >/dev/null
+  for module in tap tap-two; do
+    moto cloudwatch put-metric-alarm --alarm-name "$module-errors" --evaluation-periods 1 --comparison-operator GreaterThanThreshold \
+      --metric-name m --namespace n --period 60 --statistic Sum --threshold 1 --tags "Key=edgetap,Value=$module"
+  done
   run scripts/disable.sh --destroy --yes
   exits 1
   has 'left: log group /aws/lambda/tap'
   has 'left: arn:aws:sqs:us-east-1:123456789012:stray'
+  has 'alarm:tap-errors'
+  has_not tap-two
   has_not 'Nothing tagged'
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Enabling and disabling, with the real AWS CLI against moto.
 
+# shellcheck disable=SC2154 # they are of helpers.bash
 load helpers.bash
 
 setup() {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Status, verification, dead letters and other people's buckets, with the real AWS CLI against moto.
 
+# shellcheck disable=SC2154 # they are of helpers.bash
 load helpers.bash
 
 setup() {
@@ -142,4 +143,3 @@ function_takes() {
   [[ $output =~ $old\ +old.example.com\ +yes\ +2\ of\ [0-9]+\ +on\  ]] || fail_with 'the older one'
   has "$old does not log timestamp(ms)"
 }
-

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # From .env to Terraform's variables.
 
+# shellcheck disable=SC2154,SC2016,SC2001 # the first are of helpers.bash
 load helpers.bash
 
 setup() {
