@@ -7,6 +7,7 @@ use std::ops::{AddAssign, Range};
 
 use bytes::Bytes;
 
+use crate::transaction::Transaction;
 use crate::wire::Framing;
 
 /// A batch is closed after so many rows even when nearly all of them were dropped, so that an object of static assets
@@ -28,7 +29,7 @@ impl Default for Limits {
     }
 }
 
-/// What became of rows. The conservation law: `rows = sent + static + malformed + refused`.
+/// What became of rows. The conservation law: `rows = sent + static + excluded + malformed + refused`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Rows read.
@@ -37,16 +38,20 @@ pub struct Counts {
     pub sent: u64,
     /// Rows dropped as requests for static assets.
     pub static_assets: u64,
+    /// Rows dropped as requests for excluded paths.
+    pub excluded: u64,
     /// Rows that are no transactions.
     pub malformed: u64,
     /// Rows whose transactions were refused for what they are.
     pub refused: u64,
+    /// Values, not rows: those that could not be read, so that their transactions go without them.
+    pub unreadable: u64,
 }
 
 impl Counts {
     /// Whether every row is accounted for.
     pub fn balance(&self) -> bool {
-        self.rows == self.sent + self.static_assets + self.malformed + self.refused
+        self.rows == self.sent + self.static_assets + self.excluded + self.malformed + self.refused
     }
 }
 
@@ -55,8 +60,10 @@ impl AddAssign for Counts {
         self.rows += other.rows;
         self.sent += other.sent;
         self.static_assets += other.static_assets;
+        self.excluded += other.excluded;
         self.malformed += other.malformed;
         self.refused += other.refused;
+        self.unreadable += other.unreadable;
     }
 }
 
@@ -82,6 +89,8 @@ pub struct Batch {
     pub marks: Vec<Mark>,
     /// The distribution that the log's own field names.
     pub distribution: Option<String>,
+    /// Fields that the log does not have: in the first batch of an object, for all of them.
+    pub absent: Vec<&'static str>,
     /// When the first of its requests to end did so, in milliseconds since the Unix epoch.
     pub oldest_end: Option<i64>,
     framing: Framing,
@@ -110,6 +119,7 @@ impl Batch {
             body: body.into(),
             marks: marks.iter().map(|mark| Mark { row: mark.row, end: mark.end - shift }).collect(),
             distribution: self.distribution.clone(),
+            absent: Vec::new(),
             oldest_end: self.oldest_end,
             framing: self.framing,
         }
@@ -125,6 +135,7 @@ pub struct Builder {
     counts: Counts,
     first_row: u64,
     distribution: Option<String>,
+    absent: Vec<&'static str>,
     oldest_end: Option<i64>,
 }
 
@@ -139,8 +150,14 @@ impl Builder {
             counts: Counts::default(),
             first_row,
             distribution: None,
+            absent: Vec::new(),
             oldest_end: None,
         }
+    }
+
+    /// Says which fields the log does not have.
+    pub fn lacks(&mut self, absent: impl Iterator<Item = &'static str>) {
+        self.absent = absent.collect();
     }
 
     /// Says that `row` comes next. Returns the batch before it when that covers [`MAX_ROWS`].
@@ -154,6 +171,12 @@ impl Builder {
         self.counts.static_assets += 1;
     }
 
+    /// The row is a request for an excluded path.
+    pub fn push_excluded(&mut self) {
+        self.counts.rows += 1;
+        self.counts.excluded += 1;
+    }
+
     /// The row is no transaction.
     pub fn push_malformed(&mut self) {
         self.counts.rows += 1;
@@ -161,7 +184,9 @@ impl Builder {
     }
 
     /// The row is a transaction, which `encode` appends. Returns the batch before it when it did not fit in there.
-    pub fn push(&mut self, row: u64, ended: i64, distribution: Option<&[u8]>, encode: impl FnOnce(&mut String)) -> Option<Batch> {
+    pub fn push(&mut self, transaction: &Transaction<'_>, encode: impl FnOnce(&mut String)) -> Option<Batch> {
+        let Transaction { row, distribution, .. } = *transaction;
+        let ended = transaction.ended();
         let full = if self.marks.len() >= self.limits.transactions { self.finish(row) } else { None };
         let before = self.body.len();
         self.body.push_str(if self.marks.is_empty() { self.framing.open } else { self.framing.separator });
@@ -181,6 +206,7 @@ impl Builder {
         self.marks.push(Mark { row, end: self.body.len() });
         self.counts.rows += 1;
         self.counts.sent += 1;
+        self.counts.unreadable += transaction.unreadable;
         self.oldest_end = Some(self.oldest_end.map_or(ended, |oldest| oldest.min(ended)));
         if self.distribution.is_none() {
             self.distribution = distribution.map(|id| String::from_utf8_lossy(id).into_owned());
@@ -205,6 +231,7 @@ impl Builder {
             body: std::mem::replace(&mut self.body, next_body).into(),
             marks: std::mem::take(&mut self.marks),
             distribution: self.distribution.clone(),
+            absent: std::mem::take(&mut self.absent),
             oldest_end: self.oldest_end.take(),
             framing: self.framing,
         })

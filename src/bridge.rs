@@ -23,7 +23,7 @@ use url::{Host, Url};
 
 use crate::batch::Batch;
 use crate::filter::is_html;
-use crate::pipeline::Refusal;
+use crate::pipeline::{Refusal, Rules};
 use crate::retry::{Backoff, Deadline, Moment, retry_after};
 use crate::secret::SecretSource;
 use crate::token::{AuthMethod, TokenError, TokenSource, in_words};
@@ -184,6 +184,15 @@ impl Session<'_> {
 
     fn meter(&self) -> MutexGuard<'_, Meter> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rules, with the secret's key where they want it. For after [`warm_up`](Self::warm_up).
+    ///
+    /// # Errors
+    /// In words, when the secret has no key.
+    pub fn keyed(&self, rules: &Arc<Rules>) -> Result<Arc<Rules>, String> {
+        const MISSING: &str = "the secret has no redaction_key, which REDACT_COOKIES=hash needs: scripts/setup-tfvars.sh makes one";
+        rules.keyed(self.bridge.tokens.redaction_key()).ok_or_else(|| MISSING.to_owned())
     }
 
     /// Fetches the token while something else is waited for.
@@ -362,9 +371,9 @@ fn advice(status: StatusCode) -> &'static str {
 /// The same rows of the same version of an object have the same key, whoever sends them and how often.
 /// What has no entity tag, a local log, is told by the batch's own content.
 fn idempotency_key(object: &ObjectRef, batch: &Batch) -> String {
-    let version = object.etag.clone().unwrap_or_else(|| format!("{:x}", Sha256::digest(&batch.body)));
+    let version = object.etag.clone().unwrap_or_else(|| hex::encode(Sha256::digest(&batch.body)));
     let (first, last) = (batch.rows.start, batch.rows.end.saturating_sub(1));
-    format!("{:x}", Sha256::digest(format!("{}\0{}\0{version}\0{first}\0{last}", object.bucket, object.key)))
+    hex::encode(Sha256::digest(format!("{}\0{}\0{version}\0{first}\0{last}", object.bucket, object.key)))
 }
 
 /// Whether the connection was closed before an answer came.

@@ -14,8 +14,9 @@ use url::Url;
 use crate::batch::Limits;
 use crate::bridge::{Endpoints, is_loopback};
 use crate::dotenv;
-use crate::filter::StaticAssets;
+use crate::filter::{ExcludedPaths, StaticAssets};
 use crate::pipeline::Rules;
+use crate::redact::{Cookies, Key, Redaction};
 use crate::secret::Credentials;
 use crate::token::AuthMethod;
 use crate::wire::{Uap, Wire};
@@ -60,13 +61,19 @@ pub const SETTINGS: &[Setting] = &[
         Some("the built-in list"),
         "which requests are dropped: css,js,png replaces the list, +pdf,-svg edits it, none keeps all",
     ),
+    setting("EXCLUDE_PATHS", None, Some(""), "globs of paths whose requests are dropped, such as /health,/metrics/**"),
+    setting("REDACT", None, Some("on"), "credentials in URLs are masked; off sends them"),
+    setting("REDACT_COOKIES", None, Some("keep"), "cookies, where they are logged: keep, drop, or hash (names kept, each value an HMAC)"),
+    setting(
+        "REDACTION_KEY",
+        None,
+        Some(""),
+        "key of REDACT_COOKIES=hash, 16 bytes or more; with BRIDGE_SECRET_ARN it is \"redaction_key\" in that secret",
+    ),
     setting("RETRY_FOR", None, Some("3d"), "how long an object is tried before it is dead-lettered, 1m to 3d"),
     setting("LOG_LEVEL", Some("CEQUENCE_LOG_LEVEL"), Some("info"), "error, warn, info, debug or trace"),
     setting("TF_AUTO_APPROVE", None, Some("false"), "for the scripts: true applies without asking"),
 ];
-
-/// Settings of later versions: accepting them now would be a promise not kept.
-const NOT_YET: &[&str] = &["EXCLUDE_PATHS", "REDACT", "REDACT_COOKIES"];
 
 /// The path of the tenant's token endpoint.
 const TOKEN_PATH: &str = "/auth/realms/cequence/protocol/openid-connect/token";
@@ -146,15 +153,11 @@ impl Variables {
             let upper = name.to_ascii_uppercase();
             let known = SETTINGS.iter().find(|setting| upper == setting.name || Some(upper.as_str()) == setting.vendor_name);
             let Some(known) = known else {
-                let problem = if NOT_YET.contains(&upper.as_str()) {
-                    "is not supported by this version of edgetap: remove it"
-                } else if ["BRIDGE_", "BATCH_MAX_", "CEQUENCE_"].iter().any(|prefix| upper.starts_with(prefix)) {
-                    "is no setting of edgetap: correct or remove it (.env.example lists them all)"
-                } else {
-                    continue; // somebody else's variable
-                };
-                problems.push(Problem { name, what: problem.to_owned() });
-                continue;
+                if ["BRIDGE_", "BATCH_MAX_", "CEQUENCE_"].iter().any(|prefix| upper.starts_with(prefix)) {
+                    let what = "is no setting of edgetap: correct or remove it (.env.example lists them all)".to_owned();
+                    problems.push(Problem { name, what });
+                }
+                continue; // somebody else's variable, or a problem
             };
             if value.is_empty() {
                 continue; // as if it were not set
@@ -265,7 +268,56 @@ impl Reader<'_> {
             transactions: self.number("BATCH_MAX_TRANSACTIONS", 1..=250, Limits::default().transactions),
             bytes: self.number("BATCH_MAX_BYTES", 1000..=10_000_000, Limits::default().bytes),
         };
-        Rules { wire: Wire::Uap(Uap::new(static_assets.name())), static_assets, limits }
+        let excluded_paths = self.variables.get("EXCLUDE_PATHS").map(ExcludedPaths::parse).transpose().unwrap_or_else(|what| {
+            self.problem("EXCLUDE_PATHS", what);
+            None
+        });
+        Rules {
+            wire: Wire::Uap(Uap::new(static_assets.name())),
+            static_assets,
+            excluded_paths: excluded_paths.unwrap_or_default(),
+            redaction: self.redaction(),
+            limits,
+        }
+    }
+
+    fn redaction(&mut self) -> Redaction {
+        let urls = match self.variables.get("REDACT") {
+            None | Some("on") => true,
+            Some("off") => false,
+            Some(_) => {
+                self.problem("REDACT", "is neither on nor off");
+                true
+            }
+        };
+        let cookies = match self.variables.get("REDACT_COOKIES") {
+            None | Some("keep") => Cookies::Keep,
+            Some("drop") => Cookies::Drop,
+            Some("hash") => Cookies::Hash(self.redaction_key()),
+            Some(_) => {
+                self.problem("REDACT_COOKIES", "is none of keep, drop, hash");
+                Cookies::Drop
+            }
+        };
+        Redaction { urls, cookies }
+    }
+
+    /// The key, where it is not in the secret.
+    fn redaction_key(&mut self) -> Option<Key> {
+        let in_secret = self.variables.get("BRIDGE_SECRET_ARN").is_some();
+        let key = self.variables.get("REDACTION_KEY").map(Key::new);
+        match key {
+            Some(Some(key)) => Some(key),
+            Some(None) => {
+                self.problem("REDACTION_KEY", "is shorter than 16 bytes");
+                None
+            }
+            None if in_secret => None,
+            None => {
+                self.problem("REDACTION_KEY", "is not set: REDACT_COOKIES=hash needs one (openssl rand -hex 32)");
+                None
+            }
+        }
     }
 
     fn bridge(&mut self) -> Option<BridgeConfig> {
@@ -304,9 +356,7 @@ impl Reader<'_> {
                 self.problem("BRIDGE_SECRET_ARN", "is set beside BRIDGE_CLIENT_ID or BRIDGE_CLIENT_SECRET: keep one of the two ways");
                 None
             }
-            (None, [Some(client_id), Some(client_secret)]) => {
-                Some(SecretConfig::Given(Credentials { client_id, client_secret: client_secret.into(), bridge_ca: None }))
-            }
+            (None, [Some(client_id), Some(client_secret)]) => Some(SecretConfig::Given(Credentials::new(client_id, client_secret))),
             (None, [id, secret]) => {
                 for (name, value) in [("BRIDGE_CLIENT_ID", id), ("BRIDGE_CLIENT_SECRET", secret)] {
                     if value.is_none() {

@@ -2,9 +2,14 @@
 //!
 //! A request for a static asset is not. What decides is the extension of the path's last segment, but a name alone proves
 //! nothing: a method that changes things, an answer in an API's media type, or a page where an asset was asked for (web
-//! cache deception) keep the request, and so does an encoded delimiter, on which edge and origin may disagree.
+//! cache deception) keep the request, and so does an encoded delimiter, on which edge and origin may disagree. What an
+//! operator excludes by its path besides is dropped by the same caution.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::transaction::Transaction;
 
@@ -83,6 +88,62 @@ impl StaticAssets {
         lower.copy_from_slice(extension);
         lower.make_ascii_lowercase();
         std::str::from_utf8(lower).is_ok_and(|extension| self.extensions.contains(extension))
+    }
+}
+
+/// Paths of which the operator wants to see nothing: health checks, say.
+#[derive(Clone, Default)]
+pub struct ExcludedPaths {
+    globs: GlobSet,
+    patterns: Vec<String>,
+}
+
+impl fmt::Debug for ExcludedPaths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(&self.patterns).finish()
+    }
+}
+
+impl PartialEq for ExcludedPaths {
+    fn eq(&self, other: &Self) -> bool {
+        self.patterns == other.patterns
+    }
+}
+
+impl Eq for ExcludedPaths {}
+
+impl ExcludedPaths {
+    /// Reads `EXCLUDE_PATHS`: globs with commas between them, such as `/health,/metrics/**`; `*` stays within a segment.
+    ///
+    /// # Errors
+    /// In words, when one of them is no glob of a path.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let patterns: Vec<String> = text.split(',').map(str::trim).filter(|glob| !glob.is_empty()).map(str::to_owned).collect();
+        let mut globs = GlobSetBuilder::new();
+        for pattern in &patterns {
+            if !pattern.starts_with('/') {
+                return Err("has a glob that does not begin with /".to_owned());
+            }
+            let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+            globs.add(glob.map_err(|error| format!("has a glob that is none: {}", error.kind()))?);
+        }
+        let globs = globs.build().map_err(|error| format!("cannot be used: {}", error.kind()))?;
+        Ok(Self { globs, patterns })
+    }
+
+    /// Whether a request's path, decoded, is excluded. A path that servers may read in different ways never is: no viewer can
+    /// hide a request behind `/health/..%2fapi`.
+    pub fn matches(&self, transaction: &Transaction<'_>) -> bool {
+        if self.patterns.is_empty() {
+            return false;
+        }
+        let decoded: Vec<u8> = percent_encoding::percent_decode(transaction.path()).collect();
+        let is_dots = |segment: &[u8]| matches!(segment.split(|b| *b == b';').next(), Some(b"." | b".."));
+        let ambiguous = has_hidden_delimiter(transaction.path())
+            || has_hidden_delimiter(transaction.stem)
+            || decoded.contains(&b'%')
+            || decoded.split(|b| *b == b'/').any(is_dots);
+        !ambiguous && self.globs.is_match(Path::new(&*String::from_utf8_lossy(&decoded)))
     }
 }
 

@@ -71,7 +71,7 @@ impl Why {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Log(LogError::Cut(error)) => !error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<SourceError>),
-            Self::Log(LogError::NotAccessLog(_) | LogError::MissingFields(_)) => true,
+            Self::Log(LogError::NotAccessLog(_) | LogError::OtherLog(_) | LogError::MissingFields(_)) => true,
             Self::Later(_) | Self::Misconfigured(_) | Self::Deadline | Self::Reader | Self::Unbalanced => false,
         }
     }

@@ -235,7 +235,7 @@ impl Function {
     /// Delivers an object, and says what is left of it: the rest of its rows, and those that the bridge refuses.
     async fn deliver_object(&self, work: &Work, session: &Session<'_>) -> (Report, Vec<Rest>) {
         let mut report = Report::begin(work.object.clone());
-        let opened = match self.open(work, session, &mut report).await {
+        let (opened, rules) = match self.open(work, session, &mut report).await {
             Ok(Some(opened)) => opened,
             Ok(None) => return (report, Vec::new()),
             Err(why) => {
@@ -254,7 +254,7 @@ impl Function {
             let lag = batch.oldest_end.map(|ended| self.clock.now().as_millisecond().saturating_sub(ended));
             report.delivery_lags.extend(lag.and_then(|lag| u64::try_from(lag).ok()));
         };
-        let outcome = ingest_watched(&work, bytes, &self.rules, session, self.concurrency, note_lag).await;
+        let outcome = ingest_watched(&work, bytes, &rules, session, self.concurrency, note_lag).await;
         report.bytes_in = read.load(Ordering::Relaxed);
         report.meter = session.take_meter();
         report.token_requests = self.bridge.tokens().take_requests();
@@ -265,14 +265,14 @@ impl Function {
     }
 
     /// Opens the object and fetches the token side by side. `None` when there is nothing to do any more.
-    async fn open(&self, work: &Work, session: &Session<'_>, report: &mut Report) -> Result<Option<Opened>, String> {
+    async fn open(&self, work: &Work, session: &Session<'_>, report: &mut Report) -> Result<Option<(Opened, Arc<Rules>)>, String> {
         // The SDK's future is large: on the heap, so that those around it stay small.
         let both = futures_util::future::join(Box::pin(self.s3.open(&work.object)), session.warm_up());
         let Some((opened, token)) = session.deadline().bound(both).await else { return Err("the invocation's time was over".to_owned()) };
         match opened {
             Ok(opened) => {
                 token.map_err(|error| error.to_string())?;
-                Ok(Some(opened))
+                Ok(Some((opened, session.keyed(&self.rules)?)))
             }
             Err(SourceError::NotFound { object }) if work.has_begun() => {
                 report.lost = true;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!             ┌──────────── pure and synchronous: no AWS, HTTP, clock, environment ───────────┐
-//!  event ─▶ work ─▶ source ─▶ log ─▶ transaction ─▶ filter ─▶ wire ─▶ batch ─────────────────┼─▶ bridge ─▶ POST
+//!  event ─▶ work ─▶ source ─▶ log ─▶ transaction ─▶ filter ─▶ redact ─▶ wire ─▶ batch ────────┼─▶ bridge ─▶ POST
 //!             └───────────────── pipeline: an iterator of batches ───────────────────────────┘     ▲ token
 //!             └───────────────── ingest: one thread reads, up to N posts in flight ────────────────┘
 //! ```
@@ -20,6 +20,7 @@ pub mod work;
 pub mod log;
 pub mod transaction;
 pub mod filter;
+pub mod redact;
 pub mod wire;
 pub mod batch;
 pub mod pipeline;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::batch::{Batch, Builder, Counts, Limits};
-use crate::filter::StaticAssets;
-use crate::log::{LogError, LogReader};
+use crate::filter::{ExcludedPaths, StaticAssets};
+use crate::log::{Columns, LogError, LogReader};
+use crate::redact::{Cookies, Key, Redaction};
 use crate::transaction::stitch;
-use crate::wire::{Origin, Wire};
+use crate::wire::{Origin, Uap, Wire};
 use crate::work::{ObjectRef, Work};
 
 /// Of a path in a log line, so many bytes are shown.
@@ -19,18 +20,45 @@ const SHOWN_PATH: usize = 200;
 /// What is sent, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Which requests are not sent.
+    /// Which requests are not sent for the kind of their answers.
     pub static_assets: StaticAssets,
-    /// In which form the others are.
+    /// And which for their paths.
+    pub excluded_paths: ExcludedPaths,
+    /// What is masked in the others.
+    pub redaction: Redaction,
+    /// In which form they are sent.
     pub wire: Wire,
     /// In batches of which size.
     pub limits: Limits,
 }
 
+impl Default for Rules {
+    /// What holds without any setting.
+    fn default() -> Self {
+        let static_assets = StaticAssets::default();
+        Self {
+            wire: Wire::Uap(Uap::new(static_assets.name())),
+            static_assets,
+            excluded_paths: ExcludedPaths::default(),
+            redaction: Redaction::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
 impl Rules {
+    /// With the key that the secret holds, where these rules want one and have none; `None` when they go without.
+    pub fn keyed(self: &Arc<Self>, key: Option<Key>) -> Option<Arc<Self>> {
+        if self.redaction.cookies != Cookies::Hash(None) {
+            return Some(self.clone());
+        }
+        let redaction = Redaction { cookies: Cookies::Hash(Some(key?)), ..self.redaction };
+        Some(Arc::new(Self { redaction, ..(**self).clone() }))
+    }
+
     /// Tells these rules from others, in 16 hexadecimal digits.
     pub fn digest(&self) -> String {
-        let mut digest = format!("{:x}", Sha256::digest(format!("{self:?}")));
+        let mut digest = hex::encode(Sha256::digest(format!("{self:?}")));
         digest.truncate(16);
         digest
     }
@@ -46,6 +74,9 @@ pub struct Batches<R: Read> {
     rows: Range<u64>,
     builder: Builder,
     scratch: Vec<u8>,
+    masked: Vec<u8>,
+    /// Whether what the log lacks is known.
+    named: bool,
     warned: bool,
     end: Option<Result<(), LogError>>,
 }
@@ -61,6 +92,8 @@ impl<R: Read> Batches<R> {
             object: work.object.clone(),
             rows: work.rows.clone(),
             scratch: Vec::new(),
+            masked: Vec::new(),
+            named: false,
             warned: false,
             end: None,
         }
@@ -71,7 +104,7 @@ impl<R: Read> Batches<R> {
         loop {
             let more = self.log.advance();
             if !matches!(more, Ok(true)) {
-                self.end = Some(more.map(|_| ()));
+                self.end = Some(self.ended(more));
                 let next_row = self.log.next_row().max(self.rows.start);
                 return self.builder.finish(next_row);
             }
@@ -83,13 +116,15 @@ impl<R: Read> Batches<R> {
             if row < self.rows.start {
                 continue; // accepted before: only found again
             }
+            if !std::mem::replace(&mut self.named, true) {
+                self.builder.lacks(self.log.columns().into_iter().flat_map(Columns::absent));
+            }
             let long_enough = self.builder.begin_row(row);
             let full = match stitch(row, record, &mut self.scratch) {
                 Err(malformed) => {
                     self.builder.push_malformed();
-                    if !self.warned {
+                    if !std::mem::replace(&mut self.warned, true) {
                         tracing::warn!(object = %self.object, line = self.log.line(), "malformed row: {malformed} (the first of this object; the others are only counted)");
-                        self.warned = true;
                     }
                     None
                 }
@@ -98,16 +133,34 @@ impl<R: Read> Batches<R> {
                     tracing::debug!("skipping request with static extension for {}", shown(transaction.stem));
                     None
                 }
+                Ok(transaction) if self.rules.excluded_paths.matches(&transaction) => {
+                    self.builder.push_excluded();
+                    None
+                }
                 Ok(transaction) => {
                     let origin = Origin { object: &self.object, distribution: self.distribution.as_deref() };
-                    let wire = &self.rules.wire;
-                    self.builder.push(row, transaction.ended(), transaction.distribution, |body| wire.encode(&transaction, origin, body))
+                    let Rules { wire, redaction, .. } = &*self.rules;
+                    let masked = redaction.mask(transaction, &mut self.masked);
+                    self.builder.push(&masked, |body| wire.encode(&masked, origin, redaction, body))
                 }
             };
             // At most one of them: after a batch closed for its rows the next is empty.
             if let Some(batch) = long_enough.or(full) {
                 return Some(batch);
             }
+        }
+    }
+}
+
+impl<R: Read> Batches<R> {
+    /// The end of the log. Somebody else's log has nothing for us, and is no failure.
+    fn ended(&self, end: Result<bool, LogError>) -> Result<(), LogError> {
+        match end {
+            Err(error @ LogError::OtherLog(_)) if self.log.next_row() == 0 => {
+                tracing::warn!(object = %self.object, "skipped: it {error}");
+                Ok(())
+            }
+            end => end.map(|_| ()),
         }
     }
 }
@@ -156,6 +209,8 @@ pub struct Summary {
     pub refused: Vec<Refusal>,
     /// The distribution, by the log's own field, else by the object's name.
     pub distribution: Option<String>,
+    /// Fields that the log does not have, so that its transactions go without.
+    pub absent: Vec<&'static str>,
 }
 
 impl Summary {
@@ -170,6 +225,7 @@ impl Summary {
             self.bytes += batch.body.len() as u64;
         }
         self.refused.extend(refused);
+        self.absent.extend(&batch.absent);
         if self.distribution.is_none() {
             self.distribution.clone_from(&batch.distribution);
         }

@@ -4,12 +4,15 @@
 
 use std::time::{Duration, Instant};
 
+use crate::batch::Counts;
 use crate::bridge::Meter;
 use crate::pipeline::Summary;
 use crate::work::ObjectRef;
 
 /// CloudWatch takes at most so many values of one metric in one line.
 const MAX_VALUES: usize = 100;
+/// More malformed rows than one in so many are a warning.
+const MALFORMED_IN: u64 = 100;
 
 /// What became of an object in one invocation.
 #[derive(Debug)]
@@ -66,24 +69,34 @@ impl Report {
         let counts = &self.summary.counts;
         let distribution = self.summary.distribution.as_deref().or(self.object.distribution()).unwrap_or("unknown");
         let elapsed_ms = milliseconds(self.started.elapsed());
+        let absent = Some(self.summary.absent.join(", ")).filter(|absent| !absent.is_empty());
         let (latencies, more_latencies) = split(&self.meter.latencies);
         let (lags, more_lags) = split(&self.delivery_lags);
         macro_rules! line {
             ($level:ident, $($message:tt)*) => {
                 tracing::$level!(
                     target: "edgetap::metrics", function, object = %self.object, distribution,
-                    rows = counts.rows, sent = counts.sent, static = counts.static_assets, malformed = counts.malformed, refused = counts.refused,
+                    rows = counts.rows, sent = counts.sent, static = counts.static_assets, excluded = counts.excluded, malformed = counts.malformed, refused = counts.refused, unreadable = counts.unreadable,
                     batches = self.summary.batches, bytes = self.summary.bytes, elapsed_ms, bytes_in = self.bytes_in, bytes_out = self.summary.bytes, retries = self.meter.retries,
                     hand_overs = self.hand_overs, postponements = self.postponements, dead_letters = self.dead_letters,
                     retry_age = self.retry_age.map(|age| age.as_secs()), token_requests = self.token_requests,
-                    bridge_latency = ?latencies, delivery_lag = ?lags, duration = elapsed_ms, lost = u64::from(self.lost),
+                    bridge_latency = ?latencies, delivery_lag = ?lags, duration = elapsed_ms, lost = u64::from(self.lost), absent,
                     $($message)*
                 )
             };
         }
         match &self.undelivered {
-            None if counts.rows > 0 && counts.rows == counts.malformed => {
-                line!(warn, "sent no transactions for distribution {distribution}: every row is malformed");
+            None if counts.rows > 0 && counts.sent == 0 => {
+                line!(warn, "sent no transactions for distribution {distribution}: {}", all_of_them(counts));
+            }
+            None if counts.malformed > counts.rows / MALFORMED_IN => {
+                line!(
+                    warn,
+                    "successfully sent {} transactions for distribution {distribution}, but {} of {} rows are malformed",
+                    counts.sent,
+                    counts.malformed,
+                    counts.rows
+                );
             }
             None => line!(info, "successfully sent {} transactions for distribution {distribution}", counts.sent),
             Some(why) => line!(error, "sent {} transactions for distribution {distribution}, but not all: {why}", counts.sent),
@@ -95,6 +108,17 @@ impl Report {
         for (latencies, lags) in more {
             tracing::info!(target: "edgetap::metrics", function, object = %self.object, distribution, bridge_latency = ?latencies, delivery_lag = ?lags, "more values of the line before");
         }
+    }
+}
+
+/// What the rows of an object were of which none was sent.
+fn all_of_them(counts: &Counts) -> &'static str {
+    match counts.rows {
+        rows if rows == counts.malformed => "every row is malformed",
+        rows if rows == counts.static_assets => "every request is for a static asset",
+        rows if rows == counts.excluded => "every request is for an excluded path",
+        rows if rows == counts.refused => "the bridge refuses every one",
+        _ => "its rows are static, excluded, malformed or refused",
     }
 }
 

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::redact::Key;
 use crate::retry::causes;
 
 /// Who we are to the token endpoint, and whom the operator trusts to be the bridge.
@@ -20,6 +21,15 @@ pub struct Credentials {
     pub client_secret: SecretString,
     /// Certificates to trust for the bridge's host, PEM.
     pub bridge_ca: Option<String>,
+    /// What hashes cookies.
+    pub redaction_key: Option<Key>,
+}
+
+impl Credentials {
+    /// Those of an OAuth client, and nothing beside.
+    pub fn new(client_id: impl Into<String>, client_secret: impl Into<SecretString>) -> Self {
+        Self { client_id: client_id.into(), client_secret: client_secret.into(), bridge_ca: None, redaction_key: None }
+    }
 }
 
 /// Why the secret cannot be had. The text names the secret and its keys, never a value.
@@ -44,7 +54,9 @@ pub enum SecretError {
         reason: String,
     },
     /// It holds something else than it should.
-    #[error("secret {arn} {reason}: it must be {{\"client_id\": …, \"client_secret\": …}}, with \"bridge_ca\" where needed")]
+    #[error(
+        "secret {arn} {reason}: it must be {{\"client_id\": …, \"client_secret\": …}}, with \"bridge_ca\" and \"redaction_key\" where needed"
+    )]
     Malformed {
         /// Which secret.
         arn: String,
@@ -111,6 +123,10 @@ impl SecretSource {
             client_id: take("client_id").ok_or_else(|| malformed("has no client_id"))?,
             client_secret: take("client_secret").ok_or_else(|| malformed("has no client_secret"))?.into(),
             bridge_ca: take("bridge_ca"),
+            redaction_key: match take("redaction_key").map(Key::new) {
+                Some(None) => return Err(malformed("has a redaction_key that is shorter than 16 bytes")),
+                key => key.flatten(),
+            },
         })
     }
 }

@@ -4,8 +4,8 @@
 //! request is made however many tasks want it. Expiry is judged by the wall clock too: a Lambda process is frozen between
 //! invocations, and its monotonic clock may stand still meanwhile.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use oauth2::basic::{BasicClient, BasicErrorResponseType};
@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use crate::filter::is_html;
+use crate::redact::Key;
 use crate::retry::{Backoff, Deadline, Moment, causes, retry_after};
 use crate::secret::{Credentials, SecretError, SecretSource};
 use crate::trust::Trust;
@@ -105,6 +106,8 @@ pub struct TokenSource {
     backoff: Backoff,
     requests: AtomicU64,
     state: Mutex<State>,
+    /// The secret's, as it was read last.
+    redaction_key: std::sync::Mutex<Option<Key>>,
 }
 
 #[derive(Debug, Default)]
@@ -131,7 +134,17 @@ impl TokenSource {
         trust: Arc<Trust>,
         backoff: Backoff,
     ) -> Self {
-        Self { http, endpoint, method, secret, trust, backoff, requests: AtomicU64::new(0), state: Mutex::default() }
+        Self {
+            http,
+            endpoint,
+            method,
+            secret,
+            trust,
+            backoff,
+            requests: AtomicU64::new(0),
+            state: Mutex::default(),
+            redaction_key: std::sync::Mutex::default(),
+        }
     }
 
     /// How many requests were made since this was asked last.
@@ -142,6 +155,11 @@ impl TokenSource {
     /// Whom its requests trust.
     pub fn trust(&self) -> &Arc<Trust> {
         &self.trust
+    }
+
+    /// The key that the secret holds beside the credentials; known once there was a token.
+    pub fn redaction_key(&self) -> Option<Key> {
+        self.redaction_key.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The token, fetched or renewed when need be.
@@ -238,6 +256,7 @@ impl TokenSource {
         if let Some(pem) = &credentials.bridge_ca {
             self.trust.set_own(pem).map_err(|error| TokenError::Misconfigured(format!("bridge_ca in the secret {error}")))?;
         }
+        self.redaction_key.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&credentials.redaction_key);
         Ok(credentials)
     }
 

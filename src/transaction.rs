@@ -11,12 +11,14 @@
 //!
 //! CloudFront percent-encodes every value once, `%` included, so one decode gives back what was on the wire; `+` stays.
 
+use std::net::IpAddr;
+
 use thiserror::Error;
 
-use crate::log::{Field, Record};
+use crate::log::{Defect, Field, Record};
 
 /// One request and its response. The slices borrow from the record or from one reused scratch buffer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Transaction<'a> {
     /// The row it was read from.
     pub row: u64,
@@ -26,8 +28,8 @@ pub struct Transaction<'a> {
     pub started: i64,
     /// How long it took, from its receipt to the last byte queued, in milliseconds.
     pub took: Option<i64>,
-    /// The peer's address, as logged.
-    pub client_ip: &'a [u8],
+    /// The peer's address, as logged; `None` where something else is logged in its place (`x.x.x.x`, `***`).
+    pub client_ip: Option<&'a [u8]>,
     /// The peer's port.
     pub client_port: Option<u16>,
     /// `http`, `https`, `grpcs`, `ws`, `wss`.
@@ -66,6 +68,10 @@ pub struct Transaction<'a> {
     pub edge_location: Option<&'a [u8]>,
     /// The distribution, where the log has it as a field.
     pub distribution: Option<&'a [u8]>,
+    /// How many values were left out since they could not be read.
+    pub unreadable: u64,
+    /// All that was logged, in CloudFront's words.
+    pub record: Record<'a>,
 }
 
 impl<'a> Transaction<'a> {
@@ -88,12 +94,12 @@ impl<'a> Transaction<'a> {
 /// Why a row is no transaction.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Malformed {
-    /// What a transaction must have is not there or cannot be read.
+    /// What a transaction must have is not there, or is a time that cannot be read.
     #[error("{0} is missing or cannot be read")]
     Missing(&'static str),
-    /// The line was too long to be a row.
-    #[error("the line is longer than 1 MiB")]
-    TooLong,
+    /// There is no record in the row.
+    #[error("{0}")]
+    Defect(Defect),
 }
 
 /// Stitches a record into a transaction, decoding into `scratch`, which is cleared first.
@@ -101,14 +107,17 @@ pub enum Malformed {
 /// # Errors
 /// When the row lacks a method, a path, a client address or a time. Anything else that cannot be read is left out.
 pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Result<Transaction<'a>, Malformed> {
-    if record.is_cut() {
-        return Err(Malformed::TooLong);
+    if let Some(defect) = record.defect() {
+        return Err(Malformed::Defect(defect));
     }
     let required = |field: Field| record.get(field).ok_or(Malformed::Missing(field.name()));
     let ended = end_time(record).ok_or(Malformed::Missing("a time"))?;
-    let took = record.get(Field::TimeTaken).and_then(milliseconds).filter(|took| ended.checked_sub(*took).is_some());
-    let client_ip = required(Field::ClientIp)?;
-    let (method, stem) = (required(Field::Method)?, required(Field::UriStem)?);
+    let (client_ip, method, stem) = (required(Field::ClientIp)?, required(Field::Method)?, required(Field::UriStem)?);
+    let mut unreadable = Unreadable(0);
+    let client_ip = unreadable.count(Some(client_ip), |logged| is_address(logged).then_some(logged));
+    let took =
+        unreadable.count(record.get(Field::TimeTaken), |logged| milliseconds(logged).filter(|took| ended.checked_sub(*took).is_some()));
+    let ends = [Field::RangeStart, Field::RangeEnd].map(|field| unreadable.count(record.get(field), number));
 
     scratch.clear();
     let target = scratch.len();
@@ -132,14 +141,13 @@ pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Res
         Span::Logged(value) => value,
         Span::Decoded(start, end) => &scratch[start..end],
     };
-    let ends = (record.get(Field::RangeStart).and_then(number), record.get(Field::RangeEnd).and_then(number));
     Ok(Transaction {
         row,
         request_id: record.get(Field::RequestId),
         started: ended - took.unwrap_or(0),
         took,
         client_ip,
-        client_port: record.get(Field::ClientPort).and_then(number).and_then(|port| u16::try_from(port).ok()),
+        client_port: unreadable.count(record.get(Field::ClientPort), |logged| u16::try_from(number(logged)?).ok()),
         scheme: record.get(Field::Protocol),
         http_version: record.get(Field::ProtocolVersion).map(|version| version.strip_prefix(b"HTTP/").unwrap_or(version)),
         method: text(method),
@@ -152,13 +160,47 @@ pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Res
         user_agent: user_agent.map(text),
         cookie: cookie.map(text),
         x_forwarded_for: x_forwarded_for.map(text),
-        status: record.get(Field::Status).and_then(status),
+        status: unreadable.count(record.get(Field::Status), status),
         content_type: content_type.map(text),
-        content_length: record.get(Field::ContentLength).and_then(number),
-        content_range: if let (Some(start), Some(end)) = ends { Some((start, end)) } else { None },
+        content_length: unreadable.count(record.get(Field::ContentLength), number),
+        content_range: if let [Some(start), Some(end)] = ends { Some((start, end)) } else { None },
         edge_location: record.get(Field::EdgeLocation),
-        distribution: record.get(Field::DistributionId).filter(|id| id.len() <= 32 && id.iter().all(u8::is_ascii_alphanumeric)),
+        distribution: unreadable
+            .count(record.get(Field::DistributionId), |id| (id.len() <= 32 && id.iter().all(u8::is_ascii_alphanumeric)).then_some(id)),
+        unreadable: unreadable.0,
+        record,
     })
+}
+
+/// Counts values that are there and cannot be read.
+struct Unreadable(u64);
+
+impl Unreadable {
+    fn count<'a, T>(&mut self, logged: Option<&'a [u8]>, read: impl FnOnce(&'a [u8]) -> Option<T>) -> Option<T> {
+        let logged = logged?;
+        let value = read(logged);
+        self.0 += u64::from(value.is_none());
+        value
+    }
+}
+
+fn is_address(logged: &[u8]) -> bool {
+    std::str::from_utf8(logged).is_ok_and(|text| text.parse::<IpAddr>().is_ok())
+}
+
+/// A logged value as it was on the wire: decoded once, by the rules of its field.
+pub fn on_the_wire<'a>(field: Field, logged: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    scratch.clear();
+    let span = match field {
+        Field::UserAgent => decoded_user_agent(logged, scratch),
+        Field::XForwardedFor => decoded_forwarded_for(logged, scratch),
+        Field::Method | Field::UriStem | Field::UriQuery => visible(logged, scratch),
+        _ => decoded(logged, scratch),
+    };
+    match span {
+        Span::Logged(value) => value,
+        Span::Decoded(start, end) => &scratch[start..end],
+    }
 }
 
 /// A value as it was logged, or a stretch of the scratch buffer.
@@ -240,7 +282,7 @@ fn push_visible(value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn hex(high: u8, low: u8) -> Option<u8> {
+pub(crate) fn hex(high: u8, low: u8) -> Option<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     Some(digit(high)? << 4 | digit(low)?)
 }

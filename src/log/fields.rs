@@ -5,7 +5,7 @@
 /// Declares [`Field`] once, with CloudFront's own names.
 macro_rules! fields {
     ($($variant:ident $name:literal,)*) => {
-        /// A column that edgetap uses. Others are read over.
+        /// A column that edgetap knows by name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Field {
             $(#[doc = concat!("`", $name, "`")] $variant,)*
@@ -18,6 +18,11 @@ macro_rules! fields {
             /// CloudFront's name of the field.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The field of that name, in whatever case.
+            pub fn from_name(name: &[u8]) -> Option<Self> {
+                Self::ALL.iter().copied().find(|field| field.name().as_bytes().eq_ignore_ascii_case(name))
             }
         }
     };
@@ -60,6 +65,15 @@ fields! {
     Timestamp "timestamp",
     TimestampMs "timestamp(ms)",
     DistributionId "DistributionId",
+    OriginFirstByteLatency "origin-fbl",
+    OriginLastByteLatency "origin-lbl",
+    AutonomousSystem "asn",
+    Country "c-country",
+    CacheBehavior "cache-behavior-path-pattern",
+    DistributionTenantId "distribution-tenant-id",
+    ConnectionId "connection-id",
+    ViewerRequestLogData "viewer-request-log-data",
+    ViewerResponseLogData "viewer-response-log-data",
 }
 
 /// How many columns a legacy log had at any time; fields were only ever appended.
@@ -68,23 +82,47 @@ const LEGACY_WIDTHS: [usize; 8] = [12, 15, 18, 19, 23, 24, 26, 33];
 /// A column that is not in this log.
 const ABSENT: u32 = u32::MAX;
 
-/// Where each field stands, resolved once per `#Fields` line.
+/// What transactions are made of, beside what they must have.
+const OPTIONAL: [Field; 17] = [
+    Field::RequestId,
+    Field::TimeTaken,
+    Field::ClientPort,
+    Field::Protocol,
+    Field::ProtocolVersion,
+    Field::UriQuery,
+    Field::HostHeader,
+    Field::Referer,
+    Field::UserAgent,
+    Field::Cookie,
+    Field::XForwardedFor,
+    Field::Status,
+    Field::ContentType,
+    Field::ContentLength,
+    Field::RangeStart,
+    Field::RangeEnd,
+    Field::EdgeLocation,
+];
+
+/// Where each field stands: resolved once per `#Fields` line, or per set of JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {
     indices: [u32; Field::ALL.len()],
+    /// Columns of names that are not ours.
+    others: Vec<(String, usize)>,
+    width: usize,
 }
 
 impl Columns {
     /// The columns that a `#Fields` line names, in its order. Names are matched without regard to case; of two columns of
     /// one name the first counts.
     pub fn from_names<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut columns = Self { indices: [ABSENT; Field::ALL.len()] };
+        let mut columns = Self { indices: [ABSENT; Field::ALL.len()], others: Vec::new(), width: 0 };
         for (index, name) in (0..ABSENT).zip(names) {
-            let known = Field::ALL.iter().find(|field| field.name().as_bytes().eq_ignore_ascii_case(name));
-            if let Some(&field) = known
-                && columns.indices[field as usize] == ABSENT
-            {
-                columns.indices[field as usize] = index;
+            columns.width += 1;
+            match Field::from_name(name) {
+                Some(field) if columns.indices[field as usize] == ABSENT => columns.indices[field as usize] = index,
+                Some(_) => {}
+                None => columns.others.push((String::from_utf8_lossy(name).into_owned(), columns.width - 1)),
             }
         }
         columns
@@ -100,6 +138,21 @@ impl Columns {
     pub fn index(&self, field: Field) -> Option<usize> {
         let index = self.indices[field as usize];
         (index != ABSENT).then_some(index as usize)
+    }
+
+    /// How many columns there are.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The columns of names that are not ours, with their indices.
+    pub fn others(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.others.iter().map(|(name, index)| (name.as_str(), *index))
+    }
+
+    /// What transactions are made of and these columns do not have.
+    pub fn absent(&self) -> impl Iterator<Item = &'static str> {
+        OPTIONAL.into_iter().filter(|&field| self.index(field).is_none()).map(Field::name)
     }
 
     /// What a transaction must have and these columns do not: a method, a path, a client address, a time.
@@ -130,6 +183,8 @@ mod tests {
         assert_eq!(columns.index(Field::DistributionId), Some(2));
         assert_eq!(columns.index(Field::TimestampMs), Some(3));
         assert_eq!(columns.index(Field::Date), None);
+        assert_eq!(columns.others().collect::<Vec<_>>(), [("X-Edge-Something", 0)]);
+        assert_eq!(columns.width(), 5);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io::{self, BufReader, Chain, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
+use thiserror::Error;
 
 /// A line longer than this is no access log row: real rows reach 100 KB. 1 MiB.
 pub const MAX_LINE: usize = 1 << 20;
@@ -10,9 +11,19 @@ pub const MAX_LINE: usize = 1 << 20;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BUFFER: usize = 64 << 10;
 
+/// Of an object so many bytes are inflated, and no more: the largest logs have a tenth of it, and a gzip bomb must end. 64 GiB.
+pub const MAX_INFLATED: u64 = 64 << 30;
+
+/// An object inflates to more than [`MAX_INFLATED`] bytes.
+#[derive(Debug, Error)]
+#[error("it inflates to more than {} GiB", MAX_INFLATED >> 30)]
+pub struct Bomb;
+
 /// The text of an object: every member of a gzip file, or a plain file as it is. Names and content types are not asked.
 pub struct Inflate<R: Read> {
     state: State<R>,
+    /// How many bytes may still come.
+    left: u64,
 }
 
 type Sniffed<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
@@ -28,7 +39,7 @@ enum State<R: Read> {
 impl<R: Read> Inflate<R> {
     /// Nothing is read before the first `read`.
     pub fn new(source: R) -> Self {
-        Self { state: State::Unread(source) }
+        Self { state: State::Unread(source), left: MAX_INFLATED }
     }
 
     fn sniff(mut source: R) -> io::Result<State<R>> {
@@ -47,11 +58,13 @@ impl<R: Read> Read for Inflate<R> {
         {
             self.state = Self::sniff(source)?;
         }
-        match &mut self.state {
-            State::Gzip(gzip) => gzip.read(buf),
-            State::Plain(plain) => plain.read(buf),
-            State::Unread(_) | State::Broken => Err(io::Error::other("the object could not be read from its first bytes on")),
-        }
+        let read = match &mut self.state {
+            State::Gzip(gzip) => gzip.read(buf)?,
+            State::Plain(plain) => plain.read(buf)?,
+            State::Unread(_) | State::Broken => return Err(io::Error::other("the object could not be read from its first bytes on")),
+        };
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other(Bomb))?;
+        Ok(read)
     }
 }
 
@@ -126,6 +139,18 @@ mod tests {
             buf[..n].copy_from_slice(&self.0[..n]);
             self.0 = &self.0[n..];
             Ok(n)
+        }
+    }
+
+    #[test]
+    fn what_inflates_without_end_is_an_error_at_the_cap_and_not_an_end() {
+        for (left, whole) in [(10, true), (9, false)] {
+            let mut inflate = Inflate::new(&b"0123456789"[..]);
+            inflate.left = left;
+            let mut out = Vec::new();
+            let end = inflate.read_to_end(&mut out);
+            assert_eq!(end.is_ok(), whole);
+            assert!(whole || end.unwrap_err().get_ref().unwrap().is::<Bomb>());
         }
     }
 

@@ -69,22 +69,154 @@ fn every_gzip_member_is_read() {
 }
 
 #[test]
-fn what_is_no_access_log_is_refused_by_name() {
+fn what_cannot_be_read_is_refused_with_what_to_do() {
     for (text, reason) in [
-        ("{\"date\":\"2026-11-14\"}\n", "JSON"),
-        ("PAR1\u{1}", "Parquet"),
-        ("#Fields: date time x-event c-ip\n", "RTMP"),
-        ("#Fields: date time cs-method\n", "c-ip"),
-        ("2026-11-14\t20:00:00\tx\n", "no legacy log"),
-        ("#Fields: date time c-ip cs-method cs-uri-stem\n2026-11-14 20:00:00 192.0.2.1 GET /\n", "not separated by tabs"),
+        ("PAR1\u{1}", "Parquet; set the delivery's output format to w3c or json"),
+        ("[{\"date\":\"2026-11-14\"}]\n", "a JSON array"),
+        ("{\"date\":\"2026-11-14\"}\n", "has no cs-method, cs-uri-stem, c-ip"),
+        ("#Fields: date time cs-method\n", "has no cs-uri-stem, c-ip"),
+        // `plain` and `raw` have no header: whose value is whose is not known.
+        ("2026-11-14\t20:00:00\tx\n", "set the delivery's output format to w3c or json"),
+        ("GET\t/a\t192.0.2.1\t2026-11-14\t20:00:00\n", "set the delivery's output format to w3c or json"),
+        // As many columns as an old log had, and other ones.
+        ("2026-11-14\t20:00:00\t192.0.2.1\tGET\t/\t200\t-\t-\t-\t-\t-\t-\n", "no legacy log had such columns"),
+        ("2026-11-14|20:00:00|192.0.2.1|GET|/\n", "no legacy log had such columns"),
+        ("#Fields: date time c-ip cs-method cs-uri-stem\n2026-11-14 20:00:00 192.0.2.1 GET / more\n", "what separates its columns"),
         ("127.0.0.1 - - [14/Nov/2026] \"GET / HTTP/1.1\" 200 1\n", "neither a header nor a row"),
         ("\u{1f}", "neither a header nor a row"),
+        ("\u{50}\u{4b}\u{3}\u{4}zip", "neither a header nor a row"),
     ] {
         let (rows, end) = paths(LogReader::new(text.as_bytes()));
         assert_eq!(rows.len(), 0);
-        let error = end.expect_err(text).to_string();
-        assert!(error.contains(reason), "{error}");
+        let error = end.expect_err(text);
+        assert!(error.to_string().contains(reason) && !matches!(error, LogError::OtherLog(_)), "{error}");
     }
+}
+
+#[test]
+fn logs_of_others_are_known_by_name() {
+    let owner = "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be";
+    for (text, name) in [
+        ("#Version: 1.0\n#Fields: date time x-event c-ip\n".to_owned(), "RTMP"),
+        ("1731614400.123\t192.0.2.1\t0.001\t200\n".to_owned(), "real-time log"),
+        ("{\"eventTimestamp\":\"1\",\"connectionId\":\"x\",\"connectionStatus\":\"Success\"}\n".to_owned(), "connection log"),
+        ("#Fields: eventTimestamp connectionId connectionStatus\n".to_owned(), "connection log"),
+        ("{\"Records\":[{\"eventVersion\":\"1.11\"}]}".to_owned(), "CloudTrail"),
+        ("{\"awsAccountId\":\"1\",\"digestS3Bucket\":\"b\"}".to_owned(), "CloudTrail digest"),
+        ("{\"timestamp\":1,\"formatVersion\":1,\"webaclId\":\"arn\"}\n".to_owned(), "WAF"),
+        ("https 2026-11-14T20:00:00.1Z app/my-lb/50dc 192.0.2.1:1 - -1\n".to_owned(), "Application Load Balancer"),
+        ("tls 2.0 2026-11-14T20:00:00 net/my-lb/c6e 51de\n".to_owned(), "Network Load Balancer"),
+        ("version account-id interface-id srcaddr\n".to_owned(), "VPC"),
+        (format!("{owner} bucket [14/Nov/2026:20:00:00 +0000] 192.0.2.3\n"), "S3 server access"),
+    ] {
+        let (_, end) = paths(LogReader::new(text.as_bytes()));
+        let error = end.expect_err(&text);
+        assert!(matches!(error, LogError::OtherLog(_)) && error.to_string().contains(name), "{error}");
+    }
+}
+
+/// The same rows in every layout that AWS writes.
+#[test]
+fn every_delimiter_is_told_from_the_log() {
+    let names = ["date", "time", "c-ip", "cs-method", "cs-uri-stem"];
+    for (between_names, delimiter) in [
+        ("\t", "\t"),
+        (" ", "\t"),
+        (" ", " "),
+        (" ", ","),
+        (",", ","),
+        (";", ";"),
+        ("|", "|"),
+        ("||", "||"),
+        (" ", "||"),
+        (", ", ", "),
+        (" ", "~|~|~"),
+        (" ", "^"),
+    ] {
+        for (version, end) in [("#Version: 1.0\n", "\n"), ("", "\r\n")] {
+            let rows: String = (0..3).map(|n| row(n).replace('\t', delimiter) + end).collect();
+            let text = format!("{version}#Fields: {}{end}{rows}", names.join(between_names));
+            let (found, ended) = paths(LogReader::new(text.as_bytes()));
+            assert!(ended.is_ok(), "{between_names:?} {delimiter:?}: {ended:?}");
+            assert_eq!(found, ["/row/0", "/row/1", "/row/2"], "{between_names:?} {delimiter:?}");
+        }
+    }
+}
+
+/// With commas between columns a viewer's own comma would shift what follows it.
+#[test]
+fn a_row_of_another_width_is_no_record_unless_tabs_divide_it() {
+    let text = "#Fields: date,time,c-ip,cs-method,cs-uri-stem\n2026-11-14,20:00:00,192.0.2.1,GET,/a\n2026-11-14,20:00:00,192.0.2.1,GET,/b,6.6.6.6\n";
+    let mut reader = LogReader::new(text.as_bytes());
+    assert!(reader.advance().unwrap() && reader.record().1.defect().is_none());
+    assert!(reader.advance().unwrap());
+    let (_, record) = reader.record();
+    assert_eq!((record.defect(), record.get(Field::ClientIp)), (Some(Defect::Width), None));
+    assert!(!reader.advance().unwrap());
+    let text = format!("{HEADER}{}\t\n", row(0));
+    assert_eq!(paths(LogReader::new(text.as_bytes())).0, ["/row/0"]);
+}
+
+#[test]
+fn json_rows_have_their_own_keys() {
+    let text = concat!(
+        "{\"timestamp(ms)\":\"1\",\"c-ip\":\"192.0.2.1\",\"CS-Method\":\"GET\",\"cs-uri-stem\":\"/a\",\"new\":\"x\"}\r\n",
+        "\n",
+        "{\"cs-uri-stem\":\"/\\u0062\",\"sc-status\":200,\"asn\":null,\"cs-method\":\"GET\"}\n",
+        "not json\n",
+        "{\"cs-uri-stem\":\"/c\"} {\n",
+        "{\"cs-uri-stem\":{\"a\":[1,{}]},\"c-ip\":[1],\"cs-method\":true}\n",
+        "{\"cs-uri-stem\":\"/d\"}",
+    );
+    let mut reader = LogReader::new(text.as_bytes());
+    let mut found = Vec::new();
+    while reader.advance().unwrap() {
+        let (_, record) = reader.record();
+        let get = |field| record.get(field).map(|value| String::from_utf8(value.to_vec()).unwrap());
+        found.push((reader.line(), record.defect(), get(Field::UriStem), get(Field::Status), record.others().count()));
+    }
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        found,
+        [
+            (1, None, some("/a"), None, 1),
+            (3, None, some("/b"), some("200"), 0),
+            (4, Some(Defect::NotJson), None, None, 0),
+            (5, Some(Defect::NotJson), None, None, 0),
+            (6, None, None, None, 0),
+            (7, None, some("/d"), None, 0),
+        ]
+    );
+}
+
+#[test]
+fn hostile_json_ends_as_malformed_rows() {
+    let first = "{\"timestamp(ms)\":\"1\",\"c-ip\":\"192.0.2.1\",\"cs-method\":\"GET\",\"cs-uri-stem\":\"/a\"}";
+    let (deep, long) = ("[".repeat(100_000), "x".repeat(2 * MAX_LINE));
+    let many: String = (0..50_000).map(|n| format!("\"{n}\":\"\",")).collect();
+    let text = format!("{first}\n{{\"a\":{deep}\n{{\"a\":\"{long}\"}}\n{{{many}\"c-ip\":\"::1\"}}\n{first}\n");
+    let mut reader = LogReader::new(text.as_bytes());
+    let mut found = Vec::new();
+    while reader.advance().unwrap() {
+        let (_, record) = reader.record();
+        found.push((record.defect(), record.get(Field::UriStem).is_some()));
+    }
+    assert_eq!(found, [(None, true), (Some(Defect::NotJson), false), (Some(Defect::TooLong), false), (None, false), (None, true)]);
+}
+
+#[test]
+fn a_row_of_a_million_columns_is_a_row() {
+    let text = format!("{HEADER}{}{}\n{}\n", row(0), "\t".repeat(1_000_000), row(1));
+    assert_eq!(paths(LogReader::new(text.as_bytes())).0, ["/row/0", "/row/1"]);
+}
+
+/// What follows a member and is no member is not an end.
+#[test]
+fn garbage_after_a_gzip_member_is_an_error_after_its_rows() {
+    let bytes = [gzip(&format!("{HEADER}{}\n", row(0))), b"garbage".to_vec()].concat();
+    let (paths, end) = paths(LogReader::new(&bytes[..]));
+    assert_eq!(paths, ["/row/0"]);
+    assert!(matches!(end, Err(LogError::Cut(_))));
 }
 
 #[test]
@@ -111,8 +243,8 @@ fn an_empty_log_has_no_rows() {
 fn an_endless_line_is_one_row_marked_as_cut_and_the_next_is_whole() {
     let text = format!("{HEADER}2026-11-14\t20:00:00\t192.0.2.1\tGET\t/{}\n{}\n", "a".repeat(3 * MAX_LINE), row(1));
     let mut reader = LogReader::new(text.as_bytes());
-    assert!(reader.advance().unwrap() && reader.record().1.is_cut());
-    assert!(reader.advance().unwrap() && !reader.record().1.is_cut());
+    assert!(reader.advance().unwrap() && reader.record().1.defect() == Some(Defect::TooLong));
+    assert!(reader.advance().unwrap() && reader.record().1.defect().is_none());
     assert_eq!(reader.record().1.get(Field::UriStem), Some(&b"/row/1"[..]));
     assert!(!reader.advance().unwrap());
 }
@@ -135,18 +267,22 @@ fn a_read_error_ends_the_log_with_an_error_after_the_whole_rows() {
 #[test]
 fn every_proper_prefix_of_a_gzip_file_is_an_error_after_its_whole_rows() {
     let rows: Vec<String> = (0..60).map(row).collect();
-    let text = format!("{HEADER}{}\n", rows.join("\n"));
-    let whole = gzip(&text);
-    for cut in 1..whole.len() {
-        let mut inflated = Vec::new();
-        // What a decoder can make of the prefix; that it fails at the end is the point.
-        assert!(cut < 2 || flate2::read::MultiGzDecoder::new(&whole[..cut]).read_to_end(&mut inflated).is_err());
-        let whole_rows = memchr::memchr_iter(b'\n', &inflated).count().saturating_sub(2);
-        let (paths, end) = paths(LogReader::new(&whole[..cut]));
-        assert!(end.is_err(), "cut at {cut} of {}", whole.len());
-        assert_eq!(paths.len(), whole_rows, "cut at {cut} of {}", whole.len());
+    let json: Vec<String> = (0..60)
+        .map(|n| format!("{{\"timestamp(ms)\":\"{n}\",\"c-ip\":\"::1\",\"cs-method\":\"GET\",\"cs-uri-stem\":\"/row/{n}\"}}"))
+        .collect();
+    for (text, headers) in [(format!("{HEADER}{}\n", rows.join("\n")), 2), (json.join("\n") + "\n", 0)] {
+        let whole = gzip(&text);
+        for cut in 1..whole.len() {
+            let mut inflated = Vec::new();
+            // What a decoder can make of the prefix; that it fails at the end is the point.
+            assert!(cut < 2 || flate2::read::MultiGzDecoder::new(&whole[..cut]).read_to_end(&mut inflated).is_err());
+            let whole_rows = memchr::memchr_iter(b'\n', &inflated).count().saturating_sub(headers);
+            let (paths, end) = paths(LogReader::new(&whole[..cut]));
+            assert!(end.is_err(), "cut at {cut} of {}", whole.len());
+            assert_eq!(paths.len(), whole_rows, "cut at {cut} of {}", whole.len());
+        }
+        assert_eq!(paths(LogReader::new(&whole[..])).0.len(), 60);
     }
-    assert_eq!(paths(LogReader::new(&whole[..])).0.len(), 60);
 }
 
 proptest! {

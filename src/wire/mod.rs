@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
+use crate::redact::Redaction;
 use crate::transaction::Transaction;
 use crate::work::ObjectRef;
 
@@ -50,11 +51,11 @@ impl Wire {
         }
     }
 
-    /// Appends one transaction to a body.
-    pub fn encode(&self, transaction: &Transaction<'_>, origin: Origin<'_>, out: &mut String) {
+    /// Appends one transaction, already masked, to a body. What stands beside it in the log is masked here.
+    pub fn encode(&self, transaction: &Transaction<'_>, origin: Origin<'_>, redaction: &Redaction, out: &mut String) {
         match self {
             Self::Uap(uap) => uap.encode(transaction, origin, out),
-            Self::Ndjson => ndjson::encode(transaction, origin, out),
+            Self::Ndjson => ndjson::encode(transaction, origin, redaction, out),
         }
     }
 }
@@ -75,7 +76,7 @@ fn push_json_string(bytes: &[u8], out: &mut String) {
             b'\\' => out.push_str("\\\\"),
             _ => {
                 out.push_str("\\u00");
-                push_hex(&[byte], out);
+                out.push_str(&hex::encode([byte]));
             }
         }
     }
@@ -87,14 +88,6 @@ fn push_number(number: impl itoa::Integer, out: &mut String) {
     out.push_str(itoa::Buffer::new().format(number));
 }
 
-fn push_hex(bytes: &[u8], out: &mut String) {
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            out.extend(char::from_digit(u32::from(digit), 16));
-        }
-    }
-}
-
 /// `x-edge-request-id`, else (identical rows exist) the SHA-256 of bucket, key and row, each after the other with a NUL
 /// between them, in hexadecimal.
 fn transaction_id<'a>(transaction: &Transaction<'a>, origin: Origin<'_>) -> Cow<'a, str> {
@@ -102,10 +95,7 @@ fn transaction_id<'a>(transaction: &Transaction<'a>, origin: Origin<'_>) -> Cow<
         return String::from_utf8_lossy(id);
     }
     let ObjectRef { bucket, key, .. } = origin.object;
-    let digest = Sha256::digest(format!("{bucket}\0{key}\0{}", transaction.row));
-    let mut id = String::with_capacity(2 * digest.len());
-    push_hex(&digest, &mut id);
-    Cow::Owned(id)
+    Cow::Owned(hex::encode(Sha256::digest(format!("{bucket}\0{key}\0{}", transaction.row))))
 }
 
 #[cfg(test)]

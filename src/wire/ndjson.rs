@@ -1,22 +1,49 @@
 //! Our own transaction, one JSON object a line: for people, `jq` and tests. Its JSON Schema is `docs/transaction.schema.json`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
 use super::{Framing, Origin, transaction_id};
+use crate::log::Field;
+use crate::redact::Redaction;
 use crate::transaction::Transaction;
 
 pub(super) const FRAMING: Framing = Framing { open: "", separator: "\n", close: "\n" };
 
-pub(super) fn encode(transaction: &Transaction<'_>, origin: Origin<'_>, out: &mut String) {
+/// Fields that HTTP has no words for.
+const BESIDE: [Field; 20] = [
+    Field::ResultType,
+    Field::ResponseResultType,
+    Field::DetailedResultType,
+    Field::ScBytes,
+    Field::CsBytes,
+    Field::TimeToFirstByte,
+    Field::OriginFirstByteLatency,
+    Field::OriginLastByteLatency,
+    Field::SslProtocol,
+    Field::SslCipher,
+    Field::FleStatus,
+    Field::FleEncryptedFields,
+    Field::DistributionDomain,
+    Field::DistributionTenantId,
+    Field::ConnectionId,
+    Field::AutonomousSystem,
+    Field::Country,
+    Field::CacheBehavior,
+    Field::ViewerRequestLogData,
+    Field::ViewerResponseLogData,
+];
+
+pub(super) fn encode(transaction: &Transaction<'_>, origin: Origin<'_>, redaction: &Redaction, out: &mut String) {
     let line = Line {
         id: transaction_id(transaction, origin),
         started: Timestamp::from_millisecond(transaction.started).map_or_else(|_| Cow::Borrowed(""), |time| format!("{time:.3}").into()),
         took_ms: transaction.took,
-        client: Client { ip: text(transaction.client_ip), port: transaction.client_port },
+        client: Client { ip: transaction.client_ip.map(text), port: transaction.client_port },
         request: Request {
             method: text(transaction.method),
             scheme: transaction.scheme.map(text),
@@ -44,10 +71,28 @@ pub(super) fn encode(transaction: &Transaction<'_>, origin: Origin<'_>, out: &mu
             edge_location: transaction.edge_location.map(text),
             object: origin.object.to_string(),
             row: transaction.row,
+            logged: logged(transaction, redaction),
         },
+        fields: others(transaction, redaction),
     };
     // Strings and numbers only: there is nothing in a `Line` that JSON cannot say.
     out.push_str(&serde_json::to_string(&line).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")));
+}
+
+/// What the rest of a line has no place for, under CloudFront's names.
+fn logged(transaction: &Transaction<'_>, redaction: &Redaction) -> BTreeMap<&'static str, String> {
+    let values = BESIDE.iter().filter_map(|&field| Some((field.name(), transaction.record.get(field)?)));
+    values.map(|(name, value)| (name, masked(value, redaction))).collect()
+}
+
+/// What CloudFront logs under names that are not ours.
+fn others<'a>(transaction: &Transaction<'a>, redaction: &Redaction) -> BTreeMap<&'a str, String> {
+    transaction.record.others().map(|(name, value)| (name, masked(value, redaction))).collect()
+}
+
+fn masked(logged: &[u8], redaction: &Redaction) -> String {
+    let value: Cow<'_, [u8]> = percent_encoding::percent_decode(logged).into();
+    text(redaction.mask_value(&value, &mut Vec::new())).into_owned()
 }
 
 fn text(bytes: &[u8]) -> Cow<'_, str> {
@@ -64,12 +109,14 @@ struct Line<'a> {
     request: Request<'a>,
     response: Response<'a>,
     cloudfront: CloudFront<'a>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    fields: BTreeMap<&'a str, String>,
 }
 
 #[skip_serializing_none]
 #[derive(Serialize)]
 struct Client<'a> {
-    ip: Cow<'a, str>,
+    ip: Option<Cow<'a, str>>,
     port: Option<u16>,
 }
 
@@ -119,4 +166,6 @@ struct CloudFront<'a> {
     edge_location: Option<Cow<'a, str>>,
     object: String,
     row: u64,
+    #[serde(flatten)]
+    logged: BTreeMap<&'static str, String>,
 }

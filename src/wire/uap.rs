@@ -11,6 +11,9 @@ use crate::transaction::Transaction;
 
 pub(super) const FRAMING: Framing = Framing { open: "{\"data\":[", separator: ",", close: "]}" };
 
+/// The format wants an address where none is known.
+const UNKNOWN_IP: &[u8] = b"0.0.0.0";
+
 /// The encoding, and what it says beside the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uap {
@@ -54,7 +57,7 @@ impl Uap {
         push_member(",\"http-version\":", transaction.http_version, out);
         push_member(",\"host\":", transaction.host, out);
         out.push_str(",\"connection\":{\"connection-ip\":");
-        push_json_string(transaction.client_ip, out);
+        push_json_string(transaction.client_ip.unwrap_or(UNKNOWN_IP), out);
         if let Some(port) = transaction.client_port {
             out.push_str(",\"connection-port\":");
             push_number(port, out);

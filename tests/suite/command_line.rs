@@ -74,7 +74,7 @@ fn replay_writes_our_lines_and_a_summary() {
     assert_eq!(lines.len(), 12);
     assert!(lines.iter().all(|line| line["cloudfront"]["distribution"] == "E27FO14I29XXXX" && line["request"]["path"].is_string()));
     assert!(stderr(&output).contains("1 objects, 17 rows"), "{}", stderr(&output));
-    assert!(stderr(&output).contains("12 written, 4 static, 1 malformed, 0 refused"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("12 written, 4 static, 0 excluded, 1 malformed, 0 refused"), "{}", stderr(&output));
     assert!(!stderr(&output).contains('\u{1b}'), "no colours where no terminal is");
 }
 

@@ -97,8 +97,11 @@ fn what_is_refused() {
         ("BRIDGE_EDGE_ENDPOINT", "http://localhost.example.com", "in the clear"),
         ("BRIDGE_SECRET_ARN", "arn:aws:secretsmanager:x", "one of the two ways"),
         ("BRIDGE_EDGE_ENPOINT", "https://a.example.com", "no setting"),
-        ("REDACT", "on", "not supported by this version"),
-        ("redact_cookies", "drop", "not supported by this version"),
+        ("REDACT", "yes", "neither on nor off"),
+        ("redact_cookies", "mask", "none of keep, drop, hash"),
+        ("REDACT_COOKIES", "hash", "REDACTION_KEY is not set"),
+        ("EXCLUDE_PATHS", "health", "does not begin with /"),
+        ("EXCLUDE_PATHS", "/a[", "is none: unclosed character class"),
         ("cequence_client_id", "another", "set twice"),
     ] {
         let problems = read(&[(name, value)]).unwrap_err().to_string();

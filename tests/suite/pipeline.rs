@@ -9,7 +9,6 @@ use edgetap::filter::StaticAssets;
 use edgetap::local_bridge::decode;
 use edgetap::log::LogError;
 use edgetap::pipeline::{Batches, Rules, Summary};
-use edgetap::wire::{Uap, Wire};
 use edgetap::work::{ObjectRef, Work};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -61,7 +60,7 @@ fn fixtures_give_what_is_expected_of_them() {
         let Summary { counts, distribution, .. } = summary(&batches);
         assert!(counts.balance(), "{name}: {counts:?}");
         assert_eq!(
-            json!({"rows": counts.rows, "sent": counts.sent, "static": counts.static_assets, "malformed": counts.malformed, "refused": 0}),
+            json!({"rows": counts.rows, "sent": counts.sent, "static": counts.static_assets, "excluded": counts.excluded, "malformed": counts.malformed, "refused": 0}),
             expected["counts"],
             "{name}"
         );
@@ -125,7 +124,7 @@ fn what_is_dropped_as_a_static_asset() {
 fn the_list_of_extensions_is_replaced_edited_or_emptied() {
     let dropped = |setting: &str, path: &str| {
         let static_assets = StaticAssets::parse(setting).unwrap();
-        let rules = Arc::new(Rules { wire: Wire::Uap(Uap::new(static_assets.name())), static_assets, limits: Limits::default() });
+        let rules = Arc::new(Rules { static_assets, ..Rules::default() });
         let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n1\t192.0.2.1\tGET\t{path}\n");
         summary(&batches(&work("x"), text.into_bytes(), &rules).0).counts.static_assets == 1
     };

@@ -108,7 +108,7 @@ async fn a_dropped_static_asset_is_one_debug_line_with_its_path() {
 }
 
 #[tokio::test]
-async fn an_object_is_one_info_line_with_its_counts() {
+async fn an_object_is_one_line_with_its_counts() {
     let lines = Lines::default();
     let subscriber = telemetry::json(Level::INFO, lines.clone());
     let run = async {
@@ -124,14 +124,15 @@ async fn an_object_is_one_info_line_with_its_counts() {
     let _current = tracing::subscriber::set_default(subscriber);
     run.instrument(info_span!(target: "lambda_runtime::layers::trace", "Lambda runtime invoke", requestId = "request-1")).await;
     let lines = lines.json();
-    let [warning, info] = &lines[..] else { panic!("{lines:#?}") };
+    let [warning, line] = &lines[..] else { panic!("{lines:#?}") };
     assert!(warning["level"] == "WARN" && warning["message"].as_str().unwrap().starts_with("malformed row: c-ip"), "{warning}");
-    assert_eq!(info["message"], "successfully sent 12 transactions for distribution E27FO14I29XXXX");
-    assert_eq!((&info["level"], &info["requestId"]), (&Value::from("INFO"), &Value::from("request-1")));
-    assert_eq!(info["object"], "s3://logs/E27FO14I29XXXX.2026-11-14-20.d740d76b.gz");
-    let count = |name: &str| info[name].as_u64().unwrap_or_else(|| panic!("{name}: {info}"));
-    assert_eq!(count("rows"), count("sent") + count("static") + count("malformed") + count("refused"));
+    let message = "successfully sent 12 transactions for distribution E27FO14I29XXXX, but 1 of 17 rows are malformed";
+    assert_eq!(line["message"], message);
+    assert_eq!((&line["level"], &line["requestId"]), (&Value::from("WARN"), &Value::from("request-1")));
+    assert_eq!(line["object"], "s3://logs/E27FO14I29XXXX.2026-11-14-20.d740d76b.gz");
+    let count = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("{name}: {line}"));
+    assert_eq!(count("rows"), count("sent") + count("static") + count("excluded") + count("malformed") + count("refused"));
     assert_eq!((count("rows"), count("static"), count("malformed"), count("batches")), (17, 4, 1, 1));
-    assert!(count("bytes") > 1000 && info["elapsed_ms"].is_u64());
-    info["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(count("bytes") > 1000 && line["elapsed_ms"].is_u64());
+    line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
 }

@@ -228,11 +228,7 @@ async fn the_operators_certificates_count_for_the_bridges_host_only() {
         method: AuthMethod::Post,
         bridge_ca: Some(certificates.own_pem),
     };
-    let credentials = edgetap::secret::Credentials {
-        client_id: options.client_id.clone(),
-        client_secret: options.client_secret.clone().into(),
-        bridge_ca: None,
-    };
+    let credentials = edgetap::secret::Credentials::new(options.client_id.clone(), options.client_secret.clone());
     let client = edgetap::bridge::Bridge::new(endpoints, SecretSource::Variables(credentials), crate::support::BACKOFF).unwrap();
     let error = client.tokens().token(Deadline::after(SOON)).await.unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
@@ -244,9 +240,8 @@ async fn certificates_of_the_secret_are_believed_too() {
     let options = Options { tls: Some(certificates.server.clone()), ..Options::default() };
     let bridge = start(&options).await;
     let credentials = edgetap::secret::Credentials {
-        client_id: options.client_id.clone(),
-        client_secret: options.client_secret.clone().into(),
         bridge_ca: Some(certificates.own_pem),
+        ..edgetap::secret::Credentials::new(options.client_id.clone(), options.client_secret.clone())
     };
     let client = client_with(&bridge, SecretSource::Variables(credentials), AuthMethod::Post, None);
     client.tokens().token(Deadline::after(SOON)).await.unwrap();

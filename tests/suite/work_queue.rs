@@ -169,7 +169,7 @@ async fn objects_that_cannot_be_read_are_dead_lettered_after_what_was_good() {
     assert_eq!(world.drain(PLENTY, 3).await, 3);
     assert_eq!(arrivals(&world), once_each(0..1000));
     let letters: Vec<_> = letters(&world).into_iter().map(|letter| (letter.object.key, letter.rows, letter.reason)).collect();
-    let expected = [("cut.gz", 1000, "to its end"), ("other", 0, "JSON"), ("few-fields", 0, "c-ip")];
+    let expected = [("cut.gz", 1000, "to its end"), ("other", 0, "cs-method"), ("few-fields", 0, "c-ip")];
     for ((key, rows, reason), (wanted, from, words)) in letters.iter().zip(expected) {
         assert!(key == wanted && *rows == [(from, None)] && reason.contains(words), "{letters:?}");
     }

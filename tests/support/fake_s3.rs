@@ -120,7 +120,7 @@ fn answer(state: &State, request: &Request<Incoming>) -> io::Result<Response<Any
         _ => {}
     }
     let Some(object) = state.objects.lock().unwrap().get(&key).cloned() else { return status_only(404) };
-    let etag = format!("\"{:x}\"", Sha256::digest(&object));
+    let etag = format!("\"{}\"", hex::encode(Sha256::digest(&object)));
     if if_match.is_some_and(|wanted| wanted != etag) {
         return status_only(412);
     }

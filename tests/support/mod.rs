@@ -18,7 +18,6 @@ use aws_sdk_s3::config::{Credentials as AwsCredentials, SharedCredentialsProvide
 use base64::Engine as _;
 use edgetap::batch::Limits;
 use edgetap::bridge::{Bridge, Endpoints};
-use edgetap::filter::StaticAssets;
 use edgetap::invocation::Context;
 use edgetap::invocation::Function;
 use edgetap::local_bridge::{LocalBridge, Options, Transaction};
@@ -27,7 +26,6 @@ use edgetap::retry::{Backoff, Deadline};
 use edgetap::secret::{Credentials, SecretSource};
 use edgetap::source::S3;
 use edgetap::token::AuthMethod;
-use edgetap::wire::{Uap, Wire};
 use edgetap::work_queue::WorkQueue;
 use flate2::{Compression, write::GzEncoder};
 use jiff::SignedDuration;
@@ -59,14 +57,12 @@ pub fn fixtures() -> PathBuf {
 }
 
 pub fn rules(limits: Limits) -> Arc<Rules> {
-    let static_assets = StaticAssets::default();
-    Arc::new(Rules { wire: Wire::Uap(Uap::new(static_assets.name())), static_assets, limits })
+    Arc::new(Rules { limits, ..Rules::default() })
 }
 
 /// A client of `bridge`, with `method` and whatever certificates.
 pub fn client(bridge: &LocalBridge, options: &Options, method: AuthMethod, bridge_ca: Option<String>) -> Bridge {
-    let credentials =
-        Credentials { client_id: options.client_id.clone(), client_secret: options.client_secret.clone().into(), bridge_ca: None };
+    let credentials = Credentials::new(options.client_id.clone(), options.client_secret.clone());
     client_with(bridge, SecretSource::Variables(credentials), method, bridge_ca)
 }
 

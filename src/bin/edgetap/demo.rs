@@ -4,14 +4,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use edgetap::bridge::{Bridge, Endpoints};
-use edgetap::filter::StaticAssets;
 use edgetap::ingest::{Outcome, ingest};
 use edgetap::local_bridge::{LocalBridge, Options};
 use edgetap::pipeline::Rules;
 use edgetap::retry::{Backoff, Deadline};
 use edgetap::secret::{Credentials, SecretSource};
 use edgetap::token::AuthMethod;
-use edgetap::wire::{Uap, Wire};
 use edgetap::work::{ObjectRef, Work};
 
 use crate::{Failure, show};
@@ -33,17 +31,14 @@ const SHOWN: usize = 4;
 
 pub async fn run() -> Result<(), Failure> {
     let options = Options::default();
-    let credentials =
-        Credentials { client_id: options.client_id.clone(), client_secret: options.client_secret.clone().into(), bridge_ca: None };
+    let credentials = Credentials::new(options.client_id.clone(), options.client_secret.clone());
     let local = LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options).await?;
     let endpoints =
         Endpoints { edge: local.edge_url().parse()?, token: local.token_url().parse()?, method: AuthMethod::default(), bridge_ca: None };
     let bridge = Bridge::new(endpoints, SecretSource::Variables(credentials), Backoff::default())?;
     println!("CloudFront access logs → edgetap → {} (an embedded bridge, with OAuth 2.0 client credentials)\n", local.edge_url());
 
-    let static_assets = StaticAssets::default();
-    let rules =
-        Arc::new(Rules { wire: Wire::Uap(Uap::new(static_assets.name())), static_assets, limits: edgetap::batch::Limits::default() });
+    let rules = Arc::new(Rules::default());
     let session = bridge.session(Deadline::NEVER);
     let mut counts = Vec::new();
     for (name, bytes) in SAMPLES {

@@ -89,15 +89,16 @@ pub async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
         }
     }
     progress.finish_and_clear();
-    let Counts { rows, sent, static_assets, malformed, refused } = total.counts;
+    let Counts { rows, sent, static_assets, excluded, malformed, refused, .. } = total.counts;
     let verb = if args.post { "delivered" } else { "written" };
     eprintln!(
-        "{} objects, {} rows in {:.1} s: {} {verb}, {} static, {} malformed, {} refused; {} batches, {}",
+        "{} objects, {} rows in {:.1} s: {} {verb}, {} static, {} excluded, {} malformed, {} refused; {} batches, {}",
         HumanCount(objects),
         HumanCount(rows),
         started.elapsed().as_secs_f64(),
         HumanCount(sent),
         HumanCount(static_assets),
+        HumanCount(excluded),
         HumanCount(malformed),
         HumanCount(refused),
         HumanCount(total.batches),
@@ -207,7 +208,15 @@ async fn replay(
         }
         Sink::Bridge { rules, bridge, concurrency } => {
             let session = bridge.session(Deadline::NEVER);
-            Ok(match ingest_watched(&work, bytes, rules, &session, *concurrency, |summary, _| watch(summary)).await {
+            let keyed = match session.warm_up().await {
+                Ok(()) => session.keyed(rules),
+                Err(error) => Err(error.to_string()),
+            };
+            let rules = match keyed {
+                Ok(rules) => rules,
+                Err(why) => return Ok((Summary::default(), Some(format!("{}: not delivered: {why}", work.object)))),
+            };
+            Ok(match ingest_watched(&work, bytes, &rules, &session, *concurrency, |summary, _| watch(summary)).await {
                 Outcome::Complete(summary) => {
                     let problem = (!summary.refused.is_empty())
                         .then(|| format!("{}: the bridge refuses {} rows", work.object, summary.refused.len()));

@@ -1,0 +1,161 @@
+//! *Layout*: how the rows of a log are written, told from the first of its lines.
+//!
+//! Standard logging (v2) writes `w3c` with any delimiter of up to five characters, and `json`; legacy logs are separated by
+//! tabs. In `#Fields` the names stand apart by spaces, by tabs or by that delimiter, so the first row is looked at too.
+
+use super::{Columns, LogError};
+
+/// How rows are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Columns separated by tabs: legacy logs, and `w3c` as edgetap enables it.
+    Tabs,
+    /// Columns separated by something else.
+    Delimited(Vec<u8>),
+    /// One JSON object a line.
+    Json,
+}
+
+const FIELDS: &[u8] = b"#Fields:";
+
+/// What separates values in a row and in no value: a viewer's own are percent-encoded, the comma and the semicolon aside.
+const DELIMITERS: &[u8] = b" ,;|^~#$!*@<>\"'`{}[]\\";
+
+impl Layout {
+    /// The layout of a log that begins with `head`.
+    ///
+    /// # Errors
+    /// When it is the beginning of something else than an access log.
+    pub fn of(head: &[u8]) -> Result<Self, LogError> {
+        let start = head.trim_ascii_start();
+        if let Some(other) = other_log(start) {
+            return Err(LogError::OtherLog(other));
+        }
+        let refusal = match start {
+            [b'{', ..] => return Ok(Self::Json),
+            [b'[', ..] => "it is a JSON array; JSON logs have one object a line",
+            [b'P', b'A', b'R', b'1', ..] => "it is Parquet; set the delivery's output format to w3c or json",
+            _ => return Self::of_lines(start),
+        };
+        Err(LogError::NotAccessLog(refusal))
+    }
+
+    fn of_lines(text: &[u8]) -> Result<Self, LogError> {
+        let lines = || text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+        let header = lines().take_while(|line| line.starts_with(b"#")).find_map(field_names);
+        let Some(row) = lines().find(|line| !line.starts_with(b"#")) else {
+            return Ok(header.and_then(between_names).map_or(Self::Tabs, |between| Self::Delimited(between.to_vec())));
+        };
+        let Some(names) = header else {
+            return if is_legacy_row(row) { Ok(Self::Tabs) } else { Err(LogError::NotAccessLog(without_header(row))) };
+        };
+        if let Some(between) = between_names(names) {
+            return Ok(Self::Delimited(between.to_vec()));
+        }
+        let width = names.split(u8::is_ascii_whitespace).filter(|name| !name.is_empty()).count();
+        if width < 2 || row.contains(&b'\t') {
+            return Ok(Self::Tabs);
+        }
+        delimiter(row, width).map(Self::Delimited).ok_or(LogError::NotAccessLog("it cannot be told what separates its columns"))
+    }
+}
+
+/// The names of a `#Fields` line.
+pub fn field_names(line: &[u8]) -> Option<&[u8]> {
+    let is_fields = line.get(..FIELDS.len()).is_some_and(|start| start.eq_ignore_ascii_case(FIELDS));
+    is_fields.then(|| line[FIELDS.len()..].trim_ascii())
+}
+
+/// What stands between the first two names, when it is more than blanks.
+fn between_names(names: &[u8]) -> Option<&[u8]> {
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"()-_".contains(byte);
+    let start = names.iter().position(|byte| !is_of_name(byte))?;
+    let between = &names[start..];
+    let between = &between[..between.iter().position(is_of_name)?];
+    (!between.iter().all(u8::is_ascii_whitespace)).then_some(between)
+}
+
+/// What divides a row into so many columns: the longest that does.
+fn delimiter(row: &[u8], width: usize) -> Option<Vec<u8>> {
+    const MAX_DELIMITER: usize = 5;
+    (1..=MAX_DELIMITER).rev().find_map(|len| {
+        let mut candidates: Vec<&[u8]> = row.windows(len).filter(|window| window.iter().all(|byte| DELIMITERS.contains(byte))).collect();
+        candidates.sort_unstable();
+        candidates.dedup();
+        candidates.into_iter().find(|candidate| split(row, candidate).count() == width).map(<[u8]>::to_vec)
+    })
+}
+
+/// The columns of a line.
+pub fn split<'a>(line: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let line = rest?;
+        let at = memchr::memmem::find(line, delimiter);
+        rest = at.map(|at| &line[at + delimiter.len()..]);
+        Some(&line[..at.unwrap_or(line.len())])
+    })
+}
+
+/// Whether a row is one of a legacy log: as many columns as those had at some time, and in the first ones what they had.
+fn is_legacy_row(row: &[u8]) -> bool {
+    let cells: Vec<&[u8]> = split(row, b"\t").collect();
+    let [date, time, _, bytes, _, method, _, stem, status, ..] = &cells[..] else { return false };
+    let shaped = |cell: &[u8], pattern: &[u8]| {
+        cell.len() == pattern.len()
+            && cell.iter().zip(pattern).all(|(byte, like)| if *like == b'0' { byte.is_ascii_digit() } else { byte == like })
+    };
+    Columns::from_legacy_width(cells.len()).is_some()
+        && shaped(date, b"0000-00-00")
+        && shaped(time, b"00:00:00")
+        && (*bytes == b"-" || bytes.iter().all(u8::is_ascii_digit))
+        && method.iter().all(u8::is_ascii_graphic)
+        && !stem.iter().all(u8::is_ascii_digit)
+        && (*status == b"-" || shaped(status, b"000"))
+}
+
+fn without_header(row: &[u8]) -> &'static str {
+    if row.contains(&b'\t') || row.iter().all(u8::is_ascii_graphic) && row.contains(&b'|') {
+        "it has no #Fields line and no legacy log had such columns (an output format of plain or raw?); set the delivery's output format to w3c or json"
+    } else {
+        "its first line is neither a header nor a row; if it comes from CloudFront, set the delivery's output format to w3c or json"
+    }
+}
+
+/// Logs of others that may lie below the same prefix, by what they begin with.
+fn other_log(start: &[u8]) -> Option<&'static str> {
+    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let has = |part: &str| memchr::memmem::find(line, part.as_bytes()).is_some();
+    let first_word = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    let is_hex = |word: &[u8]| word.iter().all(u8::is_ascii_hexdigit);
+    if line.starts_with(b"{") {
+        return [
+            ("\"connectionStatus\"", "a CloudFront connection log"),
+            ("\"digestS3Bucket\"", "a CloudTrail digest"),
+            ("\"webaclId\"", "an AWS WAF log"),
+            ("\"query_timestamp\"", "a Route 53 query log"),
+        ]
+        .into_iter()
+        .find_map(|(key, name)| has(key).then_some(name))
+        .or_else(|| (line.starts_with(b"{\"Records\":[") && has("\"eventVersion\"")).then_some("a CloudTrail log"));
+    }
+    match first_word {
+        b"http" | b"https" | b"h2" | b"grpcs" | b"ws" | b"wss" if has(" app/") => Some("an Application Load Balancer log"),
+        b"tls" if has(" net/") => Some("a Network Load Balancer log"),
+        b"version" if has("account-id interface-id") => Some("a VPC flow log"),
+        [seconds @ .., b'.', _, _, _] if seconds.len() == 10 && seconds.iter().all(u8::is_ascii_digit) => {
+            Some("a CloudFront real-time log")
+        }
+        owner if owner.len() == 64 && is_hex(owner) && has(" [") => Some("an S3 server access log"),
+        _ => None,
+    }
+}
+
+/// The log of another service, by the names of its fields.
+pub fn other_fields<'a>(mut names: impl Iterator<Item = &'a [u8]>) -> Option<&'static str> {
+    names.find_map(|name| match () {
+        () if name.eq_ignore_ascii_case(b"x-event") => Some("the log of an RTMP distribution"),
+        () if name.eq_ignore_ascii_case(b"connectionStatus") => Some("a CloudFront connection log"),
+        () => None,
+    })
+}
