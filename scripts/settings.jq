@@ -16,13 +16,14 @@ def settings: [
   ["BATCH_MAX_TRANSACTIONS", null, {from: 1, to: 250}],
   ["BATCH_MAX_BYTES", null, {from: 1000, to: 10000000}],
   ["STATIC_EXTENSIONS", null, "extensions"],
+  ["EXCLUDE_PATHS", null, "paths"],
+  ["REDACT", null, ["on", "off"]],
+  ["REDACT_COOKIES", null, ["keep", "drop", "hash"]],
+  ["REDACTION_KEY", null, "key"],
   ["RETRY_FOR", null, "time"],
   ["LOG_LEVEL", "CEQUENCE_LOG_LEVEL", "level"],
   ["TF_AUTO_APPROVE", null]
 ] | map({name: .[0], vendor: .[1], check: .[2]});
-
-# Settings of later versions: accepting them now would be a promise not kept.
-def not_yet: ["EXCLUDE_PATHS", "REDACT", "REDACT_COOKIES"];
 
 def is_one_of(words): . as $word | any(words[]; . == $word);
 
@@ -34,9 +35,7 @@ def read_settings:
       ($set.key | ascii_upcase) as $upper
       | (settings | map(select(.name == $upper or .vendor == $upper)) | first.name) as $name
       | if $name == null then
-          if $upper | is_one_of(not_yet) then
-            .problems += ["\($set.key) is not supported by this version of edgetap: remove it"]
-          elif $upper | test("^(BRIDGE|BATCH_MAX|CEQUENCE)_") then
+          if $upper | test("^(BRIDGE|BATCH_MAX|CEQUENCE)_") then
             .problems += ["\($set.key) is no setting of edgetap: correct or remove it (.env.example lists them all)"]
           else . end
         elif $set.value == "" then .
@@ -73,6 +72,10 @@ def extensions_problem:
       "has an extension that is not 1 to 16 letters and digits"
     else empty end;
 
+# Whether the rest is a glob the function checks itself.
+def paths_problem:
+  split(",") | map(trimmed | select(. != "")) | select(all(startswith("/")) | not) | "has a glob that does not begin with /";
+
 # The function knows more spellings, such as 1h 30m: those it checks itself.
 def time_problem:
   (capture("^\\s*(?<number>[0-9]{1,9})\\s*(?<unit>[smhd])\\s*$") // null) as $time
@@ -88,9 +91,12 @@ def value_problem(check):
   if check == null then empty
   elif check == "url" then url_problem
   elif check == "extensions" then extensions_problem
+  elif check == "paths" then paths_problem
+  elif check == "key" then select(utf8bytelength < 16) | "is shorter than 16 bytes"
   elif check == "time" then time_problem
   elif check == "level" then select(level | is_one_of(levels) | not) | "is none of \(levels | join(", "))"
-  elif check | type == "array" then select(is_one_of(check) | not) | "is neither \(check | join(" nor "))"
+  elif check | type == "array" then select(is_one_of(check) | not)
+    | if check | length == 2 then "is neither \(check | join(" nor "))" else "is none of \(check | join(", "))" end
   else
     (trimmed | if test("^\\+?[0-9]{1,12}$") then tonumber else -1 end) as $number
     | select($number < check.from or $number > check.to) | "is not a number from \(check.from) to \(check.to)"
@@ -131,15 +137,17 @@ def public_variables($secret_version; $architecture):
   | def each_set(names; as_hcl):
       names | . as $name | select($is[$name] != null) | line($name | ascii_downcase; $is[$name] | as_hcl);
     each_set("BRIDGE_AUTH_ENDPOINT", "BRIDGE_EDGE_ENDPOINT"; trimmed | hcl),
-    each_set("BRIDGE_AUTH_METHOD", "STATIC_EXTENSIONS", "RETRY_FOR"; hcl),
+    each_set("BRIDGE_AUTH_METHOD", "STATIC_EXTENSIONS", "EXCLUDE_PATHS", "REDACT", "REDACT_COOKIES", "RETRY_FOR"; hcl),
     each_set("BRIDGE_CONCURRENCY", "BATCH_MAX_TRANSACTIONS", "BATCH_MAX_BYTES"; trimmed | tonumber),
     each_set("LOG_LEVEL"; level | hcl),
     ($architecture | select(. != "") | line("architecture"; hcl)),
     line("secret_version"; $secret_version);
 
-def secret_variables($ca):
+# `key` hashes cookies where .env has none of its own.
+def secret_variables($ca; $key):
   .settings
   | [ "  client_id     = \(.BRIDGE_CLIENT_ID | hcl)",
       "  client_secret = \(.BRIDGE_CLIENT_SECRET | hcl)",
-      (select(.BRIDGE_CA_FILE) | "  bridge_ca     = \($ca | hcl)") ]
+      (select(.BRIDGE_CA_FILE) | "  bridge_ca     = \($ca | hcl)"),
+      (select(.REDACT_COOKIES == "hash") | "  redaction_key = \(.REDACTION_KEY // $key | hcl)") ]
   | line("bridge_credentials"; "{\n\(join("\n"))\n}");

@@ -73,12 +73,12 @@ check() {
   if git rev-parse --git-dir >/dev/null 2>&1; then problem "git does not ignore $SECRET: add it to .gitignore first"; fi
 }
 
-# settings FILTER: asks scripts/settings.jq. Values go from file to file; none is ever on a command line.
+# settings [OPTION …] FILTER: asks scripts/settings.jq. Values go from file to file; none is ever on a command line.
 settings() {
   local ca=(--argjson ca null)
   [[ -z ${ca_file:-} ]] || ca=(--rawfile ca "$ca_file")
   jq -rRs -L scripts "${ca[@]}" --argjson secret_version "$(secret_version)" --arg architecture "$(architecture)" \
-    'include "settings"; read_settings | '"$1" "$env_file"
+    "${@:1:$#-1}" 'include "settings"; read_settings | '"${!#}" "$env_file"
 }
 
 # Terraform cannot see that a secret changed, since it keeps none: the time of the last change stands for it.
@@ -104,7 +104,16 @@ public_variables() {
 
 secret_variables() {
   echo '# Written by scripts/setup-tfvars.sh from .env. Secret: not for version control.'
-  is_overridden bridge_credentials || settings 'secret_variables($ca)'
+  is_overridden bridge_credentials && return
+  redaction_key >"$scratch/key"
+  settings --rawfile key "$scratch/key" 'secret_variables($ca; $key)'
+}
+
+# What hashes cookies: made once, and kept, so that a session keeps its hash.
+redaction_key() {
+  local kept=''
+  [[ ! -f $SECRET ]] || kept=$(sed -n 's/^ *redaction_key = "\([0-9a-f]*\)"$/\1/p' "$SECRET")
+  if [[ -n $kept ]]; then printf '%s' "$kept"; else od -A n -N 32 -t x1 /dev/urandom | tr -d ' \n'; fi
 }
 
 # Whole or not at all. The temporary name is one that Terraform does not read and git ignores.

@@ -3,6 +3,7 @@
 //! The batches of an object tile its rows in order: what was dropped belongs to the batch around it, so that a row number
 //! is all one needs to know how far an object was delivered.
 
+use std::fmt;
 use std::ops::{AddAssign, Range};
 
 use bytes::Bytes;
@@ -77,7 +78,7 @@ pub struct Mark {
 }
 
 /// One request body and the rows it covers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Batch {
     /// The rows it covers, dropped ones included.
     pub rows: Range<u64>,
@@ -94,6 +95,14 @@ pub struct Batch {
     /// When the first of its requests to end did so, in milliseconds since the Unix epoch.
     pub oldest_end: Option<i64>,
     framing: Framing,
+}
+
+impl fmt::Debug for Batch {
+    /// Without the body: it is log content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.body.len();
+        f.debug_struct("Batch").field("rows", &self.rows).field("counts", &self.counts).field("bytes", &bytes).finish_non_exhaustive()
+    }
 }
 
 impl Batch {

@@ -71,12 +71,30 @@ impl StaticAssets {
 
     /// Whether a request is for a static asset, so that it is not sent.
     pub fn matches(&self, transaction: &Transaction<'_>) -> bool {
-        matches!(transaction.method, b"GET" | b"HEAD")
-            && self.has_extension(transaction.path())
-            && ![transaction.path(), transaction.stem].map(last_segment).iter().any(|segment| has_hidden_delimiter(segment))
-            && !transaction.content_type.is_some_and(|content_type| {
-                is_api(essence(content_type)) || is_html(content_type) && transaction.status.is_none_or(|status| status.starts_with(b"2"))
-            })
+        self.judge(transaction).is_ok()
+    }
+
+    /// As [`matches`](Self::matches), and when it is for none, why not.
+    ///
+    /// # Errors
+    /// What keeps the request.
+    pub fn judge(&self, transaction: &Transaction<'_>) -> Result<(), &'static str> {
+        if !matches!(transaction.method, b"GET" | b"HEAD") {
+            return Err("its method is neither GET nor HEAD");
+        }
+        if !self.has_extension(transaction.path()) {
+            return Err("its path ends in no extension of a static asset");
+        }
+        if [transaction.path(), transaction.stem].map(last_segment).iter().any(|segment| has_hidden_delimiter(segment)) {
+            return Err("the last segment of its path holds an encoded delimiter");
+        }
+        match transaction.content_type {
+            Some(content_type) if is_api(essence(content_type)) => Err("its answer has an API's media type"),
+            Some(content_type) if is_html(content_type) && transaction.status.is_none_or(|status| status.starts_with(b"2")) => {
+                Err("its answer is a page")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn has_extension(&self, path: &[u8]) -> bool {

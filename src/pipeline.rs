@@ -140,7 +140,7 @@ impl<R: Read> Batches<R> {
                 Ok(transaction) => {
                     let origin = Origin { object: &self.object, distribution: self.distribution.as_deref() };
                     let Rules { wire, redaction, .. } = &*self.rules;
-                    let masked = redaction.mask(transaction, &mut self.masked);
+                    let masked = redaction.mask(&transaction, &mut self.masked);
                     self.builder.push(&masked, |body| wire.encode(&masked, origin, redaction, body))
                 }
             };

@@ -93,10 +93,10 @@ impl Default for Redaction {
 
 impl Redaction {
     /// The transaction with its credentials masked, in `scratch` where something had to be.
-    pub fn mask<'a>(&self, transaction: Transaction<'a>, scratch: &'a mut Vec<u8>) -> Transaction<'a> {
+    pub fn mask<'a>(&self, transaction: &Transaction<'a>, scratch: &'a mut Vec<u8>) -> Transaction<'a> {
         scratch.clear();
         let mut path_len = transaction.path_len;
-        let target = if self.urls { mask_target(&transaction, &mut path_len, scratch) } else { None };
+        let target = if self.urls { mask_target(transaction, &mut path_len, scratch) } else { None };
         let referer = transaction.referer.filter(|_| self.urls).and_then(|referer| mask_url(referer, Part::Path, scratch));
         let cookie = transaction.cookie.and_then(|cookie| match &self.cookies {
             Cookies::Hash(Some(key)) => Some(hash_cookies(cookie, key, scratch)),
@@ -110,7 +110,7 @@ impl Redaction {
             path_len,
             referer: referer.map(masked).or(transaction.referer),
             cookie: cookie.map(masked).or(transaction.cookie.filter(|_| keeps_cookies)),
-            ..transaction
+            ..*transaction
         }
     }
 
@@ -353,13 +353,11 @@ mod tests {
 
     fn masked(text: &str, part: Part) -> String {
         let mut out = Vec::new();
-        match mask_url(text.as_bytes(), part, &mut out) {
-            Some(range) => String::from_utf8(out[range].to_vec()).unwrap(),
-            None => {
-                assert!(out.is_empty());
-                text.to_owned()
-            }
-        }
+        let Some(range) = mask_url(text.as_bytes(), part, &mut out) else {
+            assert!(out.is_empty());
+            return text.to_owned();
+        };
+        String::from_utf8(out[range].to_vec()).unwrap()
     }
 
     #[test]

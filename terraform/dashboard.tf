@@ -4,8 +4,8 @@ locals {
   # In rows of three; a line for each metric and statistic of each source.
   graphs = concat(
     [for graph in [
-      { title = "Rows: what became of them", metrics = ["rows", "sent", "static"], statistics = ["Sum"] },
-      { title = "Rows not delivered", metrics = ["malformed", "refused", "lost"], statistics = ["Sum"] },
+      { title = "Rows: what became of them", metrics = ["rows", "sent", "static", "excluded"], statistics = ["Sum"] },
+      { title = "Rows not delivered", metrics = ["malformed", "refused", "lost", "unreadable"], statistics = ["Sum"] },
       { title = "Work not finished at once", metrics = ["retries", "hand_overs", "postponements", "dead_letters"], statistics = ["Sum"] },
       { title = "Delivery lag: request to bridge", metrics = ["delivery_lag"], statistics = ["p50", "p95", "Maximum"] },
       { title = "Bridge latency", metrics = ["bridge_latency"], statistics = ["p50", "p95", "p99"] },

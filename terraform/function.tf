@@ -11,6 +11,9 @@ locals {
     BATCH_MAX_TRANSACTIONS = var.batch_max_transactions
     BATCH_MAX_BYTES        = var.batch_max_bytes
     STATIC_EXTENSIONS      = var.static_extensions
+    EXCLUDE_PATHS          = var.exclude_paths
+    REDACT                 = var.redact
+    REDACT_COOKIES         = var.redact_cookies
     RETRY_FOR              = var.retry_for
     LOG_LEVEL              = var.log_level
   }

@@ -57,11 +57,12 @@ variable "bridge_edge_endpoint" {
 }
 
 variable "bridge_credentials" {
-  description = "The OAuth client, and a PEM of certificates to trust for the bridge's host. Goes to Secrets Manager only: into no state, plan or environment. Required whenever secret_version changes."
+  description = "The OAuth client, and where needed a PEM of certificates to trust for the bridge's host and the key that hashes cookies. Goes to Secrets Manager only: into no state, plan or environment. Required whenever secret_version changes."
   type = object({
     client_id     = string
     client_secret = string
     bridge_ca     = optional(string)
+    redaction_key = optional(string)
   })
   default   = null
   ephemeral = true
@@ -123,6 +124,34 @@ variable "static_extensions" {
   description = "STATIC_EXTENSIONS: which requests are dropped as static assets."
   type        = string
   default     = null
+}
+
+variable "exclude_paths" {
+  description = "EXCLUDE_PATHS: globs of paths whose requests are dropped."
+  type        = string
+  default     = null
+}
+
+variable "redact" {
+  description = "REDACT: on masks credentials in URLs, off sends them."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.redact == null || contains(["on", "off"], coalesce(var.redact, "-"))
+    error_message = "redact: on or off."
+  }
+}
+
+variable "redact_cookies" {
+  description = "REDACT_COOKIES: keep, drop or hash; hash needs bridge_credentials.redaction_key."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.redact_cookies == null || contains(["keep", "drop", "hash"], coalesce(var.redact_cookies, "-"))
+    error_message = "redact_cookies: keep, drop or hash."
+  }
 }
 
 variable "retry_for" {

@@ -127,7 +127,7 @@ fn terraform_passes_every_setting_on() {
     let function = std::fs::read_to_string(root().join("terraform/function.tf")).unwrap();
     let block = function.split_once("settings = {").unwrap().1.split_once('}').unwrap().0;
     let passed: BTreeSet<_> = block.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name.trim().to_owned()).collect();
-    let elsewhere = ["BRIDGE_CLIENT_ID", "BRIDGE_CLIENT_SECRET", "BRIDGE_CA_FILE", "TF_AUTO_APPROVE"];
+    let elsewhere = ["BRIDGE_CLIENT_ID", "BRIDGE_CLIENT_SECRET", "BRIDGE_CA_FILE", "REDACTION_KEY", "TF_AUTO_APPROVE"];
     let settings = SETTINGS.iter().map(|setting| setting.name).filter(|name| !elsewhere.contains(name));
     assert_eq!(passed, settings.map(str::to_owned).collect());
 }
@@ -146,5 +146,18 @@ fn record_fields_are_fields_that_are_read() {
     let read = Field::ALL.iter().filter(|field| transaction.contains(&format!("Field::{field:?}")));
     for field in read.filter(|field| **field != Field::Timestamp) {
         assert!(asked.contains(&field.name()), "{} is read, but not asked for", field.name());
+    }
+}
+
+/// What holds log content has no `Debug`, so that no panic, error or log line can show it.
+#[test]
+fn what_holds_log_content_cannot_be_shown() {
+    for (file, name) in
+        [("transaction.rs", "pub struct Transaction<"), ("log/mod.rs", "pub struct Record<"), ("batch.rs", "pub struct Batch {")]
+    {
+        let source = std::fs::read_to_string(root().join("src").join(file)).unwrap();
+        let before = source.split_once(name).unwrap().0;
+        let attributes = before.lines().rev().take_while(|line| line.starts_with("#[") || line.starts_with("///"));
+        assert!(attributes.filter(|line| line.starts_with("#[derive")).all(|line| !line.contains("Debug")), "{file}");
     }
 }

@@ -34,6 +34,9 @@ run "every_setting_reaches_the_function" {
     batch_max_transactions = 100
     batch_max_bytes        = 50000
     static_extensions      = "+pdf"
+    exclude_paths          = "/health"
+    redact                 = "off"
+    redact_cookies         = "drop"
     retry_for              = "12h"
     log_level              = "debug"
   }
@@ -48,6 +51,9 @@ run "every_setting_reaches_the_function" {
       BATCH_MAX_TRANSACTIONS = "100"
       BATCH_MAX_BYTES        = "50000"
       STATIC_EXTENSIONS      = "+pdf"
+      EXCLUDE_PATHS          = "/health"
+      REDACT                 = "off"
+      REDACT_COOKIES         = "drop"
       RETRY_FOR              = "12h"
       LOG_LEVEL              = "debug"
     })

@@ -104,6 +104,44 @@ fn what_cannot_be_read_to_its_end_is_exit_1_after_all_that_can_be() {
 }
 
 #[test]
+fn explain_shows_each_field_where_it_goes_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log:2"); // a name may end as a line does
+    let row = |method: &str, stem: &str, query: &str| format!("1700000000000\t192.0.2.7\t{method}\t{stem}\t{query}\tx%20\u{1b}[31m\n");
+    let header = "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem cs-uri-query x-new\n";
+    let text = [
+        header,
+        &row("GET", "/a.js", "-"),
+        "\n",
+        &row("POST", "/a.js", "sig=canary&a=1"),
+        &row("GET", "/health", "-"),
+        &row("-", "/", "-"),
+    ];
+    std::fs::write(&path, text.concat()).unwrap();
+    let explain = |line: &str| edgetap(&["explain", &format!("{}{line}", path.display())], &[("EXCLUDE_PATHS", "/health")], b"");
+    for (line, expected) in [
+        ("", &["line 2: row 0", "a request for a static asset", "Not in this log: x-edge-request-id"][..]),
+        (
+            ":4",
+            &["row 1", "request.uri-query-fragment", "sig=REDACTED&a=1", "x-new", "its method is neither GET nor HEAD", "\"x-new\": \"x "],
+        ),
+        (":5", &["a request for an excluded path"]),
+        (":6", &["cs-method is missing"]),
+    ] {
+        let output = explain(line);
+        assert!(output.status.success(), "{}", stderr(&output));
+        for words in expected {
+            assert!(stdout(&output).contains(words), "{words}: {}", stdout(&output));
+        }
+        assert!(!stdout(&output).contains("canary") && !stdout(&output).contains('\u{1b}'));
+    }
+    for (line, words) in [(":1", "line 1 is no row"), (":3", "line 3 is no row"), (":99", "line 99 is no row"), (":x", "log:2:x")] {
+        let output = explain(line);
+        assert!(output.status.code() == Some(1) && stderr(&output).contains(words), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn usage_and_configuration_are_exit_2() {
     for (args, variables, words) in [
         (vec!["replay"], vec![], "PATH"),

@@ -5,6 +5,7 @@
 mod bridge;
 mod check;
 mod demo;
+mod explain;
 mod replay;
 mod show;
 
@@ -36,6 +37,8 @@ enum Verb {
     Demo,
     /// Run logs through the pipeline: a dry run to stdout, or to the configured bridge with --post.
     Replay(replay::Args),
+    /// Show what becomes of one row of a log: each field, what it is decoded to, where it goes, and why it is sent or not.
+    Explain(explain::Args),
     /// Check the configuration: token, TLS and certificates of the bridge; with --send a transaction, too.
     Check(check::Args),
     /// Run the embedded bridge by itself, to try things without a tenant.
@@ -93,6 +96,7 @@ async fn run(verb: Verb, env_file: Option<PathBuf>) -> Result<(), Failure> {
     match verb {
         Verb::Demo => demo::run().await,
         Verb::Replay(args) => replay::run(args, &variables).await,
+        Verb::Explain(args) => explain::run(&args, &variables),
         Verb::Check(args) => check::run(&args, &variables).await,
         Verb::Bridge(args) => bridge::run(args).await,
     }

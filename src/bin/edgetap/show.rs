@@ -18,8 +18,12 @@ pub fn transaction(transaction: &Transaction) -> String {
         request.connection.connection_ip,
         String::from_utf8_lossy(&user_agent),
     );
-    // Nothing in a log may drive the terminal.
-    line.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).take(160).collect()
+    printable(&line).chars().take(160).collect()
+}
+
+/// Text of a log, with nothing in it that would drive the terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// A table of counts, a row for each name.
