@@ -8,6 +8,9 @@ use flate2::bufread::MultiGzDecoder;
 pub const MAX_LINE: usize = 1 << 20;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// The first read brings so many bytes, where there are so many: `csv` passes over a byte order mark (three bytes) only when
+/// it comes whole, and takes one that comes alone for the end.
+const FIRST_READ: usize = 4;
 const BUFFER: usize = 64 << 10;
 
 /// The text of an object: every member of a gzip file, or a plain file as it is. Names and content types are not asked.
@@ -38,20 +41,33 @@ impl<R: Read> Inflate<R> {
         let whole = BufReader::with_capacity(BUFFER, Cursor::new(magic).chain(source));
         Ok(if gzip { State::Gzip(Box::new(MultiGzDecoder::new(whole))) } else { State::Plain(whole) })
     }
-}
 
-impl<R: Read> Read for Inflate<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if matches!(self.state, State::Unread(_))
-            && let State::Unread(source) = std::mem::replace(&mut self.state, State::Broken)
-        {
-            self.state = Self::sniff(source)?;
-        }
+    fn read_on(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match &mut self.state {
             State::Gzip(gzip) => gzip.read(buf),
             State::Plain(plain) => plain.read(buf),
             State::Unread(_) | State::Broken => Err(io::Error::other("the object could not be read from its first bytes on")),
         }
+    }
+}
+
+impl<R: Read> Read for Inflate<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut at_least = 1;
+        if matches!(self.state, State::Unread(_))
+            && let State::Unread(source) = std::mem::replace(&mut self.state, State::Broken)
+        {
+            self.state = Self::sniff(source)?;
+            at_least = FIRST_READ;
+        }
+        let mut read = 0;
+        while read < at_least.min(buf.len()) {
+            match self.read_on(&mut buf[read..])? {
+                0 => break,
+                more => read += more,
+            }
+        }
+        Ok(read)
     }
 }
 
