@@ -143,7 +143,9 @@ const MAX_RETRY_AFTER: Duration = Duration::from_mins(15);
 /// neither.
 pub fn retry_after(value: &str) -> Option<Duration> {
     let value = value.trim();
-    if let Ok(seconds) = value.parse() {
+    if let Ok(seconds) = value.parse()
+        && !value.starts_with('+')
+    {
         return Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
     }
     let date = httpdate::parse_http_date(value).ok()?;
@@ -189,7 +191,7 @@ mod tests {
         assert_eq!(retry_after("31536000"), Some(Duration::from_mins(15)));
         assert!(retry_after(&in_a_minute).is_some_and(|wait| (58..=60).contains(&wait.as_secs())));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        for nonsense in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
+        for nonsense in ["", "soon", "-1", "+7", "1.5", "99999999999999999999999"] {
             assert_eq!(retry_after(nonsense), None, "{nonsense}");
         }
     }

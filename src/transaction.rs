@@ -318,11 +318,10 @@ fn date_time(date: &[u8], time: &[u8]) -> Option<i64> {
 fn milliseconds(seconds: &[u8]) -> Option<i64> {
     let dot = memchr::memchr(b'.', seconds).unwrap_or(seconds.len());
     let (whole, decimals) = (&seconds[..dot], seconds.get(dot + 1..).unwrap_or_default());
-    let mut thousandths = 0;
-    for index in 0..3 {
-        thousandths =
-            thousandths * 10 + i64::from(decimals.get(index).map_or(Some(0), |digit| digit.checked_sub(b'0').filter(|d| *d < 10))?);
+    if !decimals.iter().all(u8::is_ascii_digit) {
+        return None;
     }
+    let thousandths = (0..3).fold(0, |sum, index| sum * 10 + decimals.get(index).map_or(0, |digit| i64::from(digit - b'0')));
     i64::try_from(number(whole)?).ok()?.checked_mul(1000)?.checked_add(thousandths)
 }
 
@@ -410,6 +409,7 @@ mod tests {
             ("0.5", Some(500)),
             ("-", None),
             ("1.x", None),
+            ("1.234x", None),
             (".5", None),
         ] {
             assert_eq!(milliseconds(logged.as_bytes()), expected, "{logged}");

@@ -127,6 +127,10 @@ impl Continuation {
         if self.edgetap == 0 || self.edgetap > CONTINUATION_VERSION {
             return Err(EventError::ContinuationVersion(self.edgetap));
         }
+        let is_sound = !self.rows.is_empty() && self.rows.iter().all(|(start, end)| end.is_none_or(|end| *start <= end));
+        if !is_sound {
+            return Err(EventError::Continuation); // else it would be done with nothing done
+        }
         let ContinuedObject { bucket, key, etag } = self.object;
         let object = ObjectRef { bucket, key, etag };
         let works = self.rows.into_iter().map(|(start, end)| Work {

@@ -244,7 +244,7 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
         match text.read(&mut head[before..]) {
             Ok(read) => {
                 head.truncate(before + read);
-                if read == 0 || has_row(&head) || head.len() >= HEAD {
+                if read == 0 || has_row(without_mark(&head)) || head.len() >= HEAD {
                     break read == 0;
                 }
             }
@@ -256,6 +256,7 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
             }
         }
     };
+    head.drain(..head.len() - without_mark(&head).len());
     // Half of a first row tells nothing, and is none.
     let seen = if whole || head.len() >= HEAD { &head[..] } else { &head[..memchr::memrchr(b'\n', &head).map_or(0, |at| at + 1)] };
     let layout = match failed {
@@ -278,6 +279,11 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
         Layout::Delimited(delimiter) => Rows::Delimited(Lines::new(text), delimiter),
         Layout::Json => Rows::Json(Lines::new(text), json::Keys::default()),
     })
+}
+
+/// What stands behind a byte order mark. `csv` would pass over it too, but only when it comes whole.
+fn without_mark(head: &[u8]) -> &[u8] {
+    head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head)
 }
 
 /// Whether a whole row is there.

@@ -55,6 +55,19 @@ fn blank_lines_directives_and_carriage_returns_are_no_rows() {
 }
 
 #[test]
+fn a_byte_order_mark_is_passed_over_however_the_bytes_come() {
+    let text = format!("\u{feff}{HEADER}{}\n", row(0));
+    let alone = [gzip("\u{feff}"), gzip(&text[3..])].concat();
+    for bytes in [text.clone().into_bytes(), gzip(&text), alone] {
+        for step in [1, 2, 3, 1000] {
+            let (paths, end) = paths(LogReader::new(Chunks(bytes.clone(), vec![step], 0)));
+            assert_eq!(paths, ["/row/0"], "chunks of {step}");
+            end.unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_header_in_the_middle_sets_the_columns_anew() {
     let text = format!("{HEADER}{}\n#Fields:\tcs-uri-stem\tcs-method\tc-ip\ttimestamp(ms)\n/row/1\tGET\t::1\t1\n", row(0));
     assert_eq!(paths(LogReader::new(text.as_bytes())).0, ["/row/0", "/row/1"]);

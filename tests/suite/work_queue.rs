@@ -293,6 +293,19 @@ async fn continuations_of_every_version_are_read_and_those_to_come_are_kept() {
     assert_eq!(world.poll(PLENTY).await, Some(false), "it waits for the version that reads it");
 }
 
+/// Else its message would be done, and nothing delivered.
+#[tokio::test]
+async fn a_continuation_that_asks_for_nothing_is_not_done() {
+    let world = quiet(Options::default()).await;
+    let sound: Value = serde_json::from_str(include_str!("../fixtures/continuations/version-1.json")).unwrap();
+    for rows in [json!([]), json!([[5, 3]]), json!([[0, 3], [9, 8]])] {
+        let mut message = sound.clone();
+        message["rows"] = rows.clone();
+        world.sqs.send(message.to_string());
+        assert_eq!(world.poll(PLENTY).await, Some(false), "{rows}");
+    }
+}
+
 /// The line of an object is its metrics: names, units, namespace and dimension are those of the dashboard and the alarms.
 #[tokio::test]
 async fn the_line_of_an_object_is_its_metrics_at_every_level() {
