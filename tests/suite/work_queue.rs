@@ -264,6 +264,27 @@ async fn s3_trouble_is_postponed_and_passes() {
     assert_eq!(arrivals(&world), once_each(0..45));
 }
 
+/// A batch that a broken read cut short would have a key of its own, and so would all that follow it.
+#[tokio::test]
+async fn a_read_that_breaks_off_moves_no_batch() {
+    let world = quiet(Options::default()).await;
+    let text = log(45);
+    let rows_25 = text.find("/row/25").unwrap();
+    world.s3.put("log", text);
+    world.s3.fail(0, Fault::Cut(rows_25));
+    for get in 1..=10 {
+        world.s3.fail(get, Fault::HangUp); // each of 5 attempts is tried twice
+    }
+    world.notify("log");
+    assert_eq!(world.poll(PLENTY).await, Some(true), "handed over");
+    let [rest] = &world.sqs.work()[..] else { panic!() };
+    assert_eq!(serde_json::from_str::<Continuation>(&rest.body).unwrap().rows, [(20, None)], "25 rows were read");
+    assert_eq!(world.drain(PLENTY, 1).await, 1);
+    assert_eq!(arrivals(&world), once_each(0..45));
+    let sizes: Vec<_> = world.bridge.received().iter().map(|batch| batch.transactions.len()).collect();
+    assert_eq!(sizes, [10, 10, 10, 10, 5]);
+}
+
 #[tokio::test]
 async fn the_same_object_notified_twice_has_the_same_ids_and_keys() {
     let world = quiet(Options::default()).await;
