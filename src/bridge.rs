@@ -33,6 +33,9 @@ use crate::work::ObjectRef;
 /// Refused transactions of one object that are isolated by bisecting; more of them mean that something else is wrong.
 pub const MAX_ISOLATED: usize = 10;
 
+/// In an invocation so long is waited for a batch to be accepted: a message that rests costs less than a function that waits.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const POST_TIMEOUT: Duration = Duration::from_secs(30);
 /// A frozen process finds its pooled connections dead when it thaws; few live long enough to be met then.
@@ -200,7 +203,7 @@ impl Session<'_> {
     /// # Errors
     /// As [`TokenSource::token`].
     pub async fn warm_up(&self) -> Result<(), TokenError> {
-        self.bridge.tokens.token(self.deadline).await.map(|_| ())
+        self.bridge.tokens.token(self.deadline.within(PATIENCE)).await.map(|_| ())
     }
 
     /// Delivers a batch of an object, in parts where it must be. `isolated` counts the object's refused transactions.
@@ -243,16 +246,17 @@ impl Session<'_> {
     async fn post_until_settled(&self, object: &ObjectRef, batch: &Batch) -> Answer {
         let bridge = self.bridge;
         let key = idempotency_key(object, batch);
+        let patience = self.deadline.within(PATIENCE);
         let (mut failed, mut renewed, mut reconnected) = (0, false, false);
         loop {
-            if !bridge.gate.wait(self.deadline).await {
+            if !bridge.gate.wait(patience).await {
                 return Answer::MayPass {
-                    why: "the bridge asked to wait for longer than there is time".to_owned(),
+                    why: "the bridge asks to wait for longer than an invocation does".to_owned(),
                     after: None,
                     holds_all: false,
                 };
             }
-            let token = match bridge.tokens.token(self.deadline).await {
+            let token = match bridge.tokens.token(patience).await {
                 Ok(token) => token,
                 Err(TokenError::Later { reason, after }) => return Answer::MayPass { why: reason, after, holds_all: false },
                 Err(error @ TokenError::Misconfigured(_)) => return Answer::Misconfigured(error.to_string()),
@@ -286,12 +290,12 @@ impl Session<'_> {
                         bridge.gate.hold(wait.or(after).unwrap_or_default());
                     }
                     let Some(wait) = wait else { return answer };
-                    if wait > LONG_WAIT && wait < self.deadline.time_left() {
+                    if wait > LONG_WAIT && wait < patience.time_left() {
                         tracing::warn!(seconds = wait.as_secs(), "waiting as the bridge asks: {why}");
                     }
                     tracing::debug!(failed, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "posting again: {why}");
                     self.meter().retries += 1;
-                    if !holds_all && !self.deadline.sleep(wait).await {
+                    if !holds_all && !patience.sleep(wait).await {
                         return answer;
                     }
                     continue;

@@ -70,11 +70,15 @@ impl Why {
     /// Whether it is the object's own fault, so that trying again cannot help.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Log(LogError::Cut(error)) => !error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<SourceError>),
-            Self::Log(LogError::NotAccessLog(_) | LogError::OtherLog(_) | LogError::MissingFields(_)) => true,
+            Self::Log(error) => !is_broken_read(error),
             Self::Later(_) | Self::Misconfigured(_) | Self::Deadline | Self::Reader | Self::Unbalanced => false,
         }
     }
+}
+
+/// Whether the bytes could not be had, rather than being wrong.
+fn is_broken_read(error: &LogError) -> bool {
+    matches!(error, LogError::Cut(error) if error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<SourceError>))
 }
 
 /// Delivers the rows of `work`, whose object's bytes are `bytes`, with at most `concurrency` posts in flight.
@@ -98,11 +102,14 @@ pub async fn ingest_watched(
     mut watch: impl FnMut(&Summary, &Batch),
 ) -> Outcome {
     let mut summary = Summary::default();
-    let batches = Batches::new(work, bytes, rules.clone());
+    let mut batches = Batches::new(work, bytes, rules.clone());
     let (sender, mut receiver) = mpsc::channel(1);
     let (subscriber, span) = (tracing::dispatcher::get_default(Clone::clone), tracing::Span::current());
     let read = move || {
-        for batch in batches {
+        while let Some(batch) = batches.next() {
+            if batches.pending_error().is_some_and(is_broken_read) {
+                continue; // a broken read ends no batch: else batches would begin elsewhere later, under other keys
+            }
             if sender.blocking_send(batch).is_err() {
                 return; // nobody wants the rest in this invocation
             }

@@ -142,7 +142,7 @@ impl Function {
         if let Err(error) = self.work_queue.hold(receipt, context.deadline.time_left().saturating_add(RESERVE)).await {
             tracing::warn!("the message's visibility could not be set, so that it may come again early: {error}");
         }
-        let mut done = true;
+        let (mut progress, mut delivered) = (false, Vec::with_capacity(works.len()));
         for mut work in works {
             let (since, hops) = begun(&work, receipt, self.clock.now(), self.retry_for);
             (work.since, work.hops) = (Some(since), hops);
@@ -151,7 +151,7 @@ impl Function {
                 tracing::error!(object = %work.object, receives = receipt.receives, "the message came again without having been postponed: something ends the function early (memory, time-out?)");
             }
             // A message that was never tried is tried once, however old.
-            let (mut report, rests) = if situation.age >= self.retry_for && receipt.receives > 1 {
+            let (report, rests) = if situation.age >= self.retry_for && receipt.receives > 1 {
                 let why = "it was tried for long enough".to_owned();
                 let mut report = Report::begin(work.object.clone());
                 report.undelivered = Some(why.clone());
@@ -159,7 +159,14 @@ impl Function {
             } else {
                 self.deliver_object(&work, session).await
             };
-            for rest in rests {
+            progress |= report.summary.counts.rows > 0;
+            delivered.push((report, rests));
+        }
+        // Only now: what was delivered of one object would come again with the rest of another that has no message of its own.
+        let mut done = true;
+        for (mut report, rests) in delivered {
+            for mut rest in rests {
+                rest.progress |= progress;
                 // What follows a rest that has no message yet comes again with it.
                 done = done && self.settle(rest, receipt, context, &mut report).await;
             }
@@ -245,7 +252,7 @@ impl Function {
             }
         };
         let mut work = Work { object: opened.object, ..work.clone() };
-        if work.rows.start > 0 && opened.replaced {
+        if work.rows != ALL_ROWS && opened.replaced {
             tracing::warn!(object = %work.object, "the object was replaced since part of it was delivered: starting over");
             work.rows = ALL_ROWS;
         }

@@ -99,6 +99,11 @@ impl<R: Read> Batches<R> {
         }
     }
 
+    /// What ended the log early, while only the last, partial batch was taken.
+    pub fn pending_error(&self) -> Option<&LogError> {
+        self.end.as_ref()?.as_ref().err()
+    }
+
     /// Reads rows until one completes a batch; `None` at the end, which `end` then tells.
     fn read_batch(&mut self) -> Option<Batch> {
         loop {

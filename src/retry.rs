@@ -75,6 +75,12 @@ impl Deadline {
         Self(Instant::now().checked_add(time_left))
     }
 
+    /// The earlier of this deadline and one that much from now; never, when this never comes.
+    #[must_use]
+    pub fn within(&self, time: Duration) -> Self {
+        Self(self.0.map(|at| Instant::now().checked_add(time).map_or(at, |other| at.min(other))))
+    }
+
     /// The time left; zero when it has passed, `Duration::MAX` when there is no deadline.
     pub fn time_left(&self) -> Duration {
         self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
@@ -203,5 +209,8 @@ mod tests {
         assert!(!past.sleep(Duration::ZERO).await);
         assert_eq!(past.bound(std::future::pending::<()>()).await, None);
         assert!(!Deadline::NEVER.has_passed());
+        assert_eq!(Deadline::NEVER.within(Duration::ZERO), Deadline::NEVER);
+        assert!(Deadline::after(Duration::from_mins(1)).within(Duration::from_secs(1)).time_left() <= Duration::from_secs(1));
+        assert!(past.within(Duration::from_mins(1)).has_passed());
     }
 }

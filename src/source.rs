@@ -235,8 +235,10 @@ fn refusal(object: &ObjectRef, error: &SdkError<GetObjectError>) -> GetError {
         412 => GetError::Changed,
         404 => GetError::Final(SourceError::NotFound { object }),
         403 => GetError::Final(SourceError::Forbidden { object, reason: code.to_owned() }),
+        // What S3 says of the key is a 400.
+        400 if code.starts_with("KMS.") => GetError::Final(SourceError::Forbidden { object, reason: code.to_owned() }),
         // The SDK has tried a few times already; a busy S3 may need longer.
-        500.. => GetError::Broken(format!("S3 answers {status} ({code})")),
+        429 | 500.. => GetError::Broken(format!("S3 answers {status} ({code})")),
         400.. => GetError::Final(SourceError::Unavailable { object, reason: format!("S3 answers {status} ({code})") }),
         _ => GetError::Broken(causes(error)),
     }

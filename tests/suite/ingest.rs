@@ -92,6 +92,9 @@ async fn an_object_that_cannot_be_opened_fails_by_name() {
     world.s3.fail(1, Fault::NoRange);
     let no_range = handle(&world, s3_event(&["no-range"])).await.unwrap_err();
     assert!(no_range.contains("Content-Range"), "{no_range}");
+    world.s3.fail(2, Fault::Refusal(400, "KMS.DisabledException"));
+    let no_key = handle(&world, s3_event(&["no-range"])).await.unwrap_err();
+    assert!(no_key.contains("KMS.DisabledException") && no_key.contains("kms:Decrypt"), "{no_key}");
     assert_eq!(world.bridge.tally().posts, 0);
 }
 

@@ -253,6 +253,69 @@ async fn an_object_that_was_replaced_is_read_again_from_its_beginning() {
     assert_eq!(arrivals(&world), once_each((0..10).chain(100..130)));
 }
 
+/// Refused rows from the first on: that nothing is left before them does not make them the whole object.
+#[tokio::test]
+async fn a_dead_letter_of_first_rows_whose_object_was_replaced_is_read_from_its_beginning() {
+    let world = quiet(at_edge(|number, body| {
+        let bad = decode(body).unwrap().iter().any(|t| t.transaction_id == "id-0");
+        // Once it has accepted something a bridge is believed that it refuses something.
+        if bad && number < 100 { Reaction::status(413) } else { Reaction::Normal }
+    }))
+    .await;
+    world.s3.put("log", log(20));
+    world.notify("log");
+    assert_eq!(world.drain(PLENTY, 1).await, 1);
+    let [letter] = &letters(&world)[..] else { panic!() };
+    assert_eq!(letter.rows, [(0, Some(1))]);
+    world.s3.put("log", crate::support::HEADER.to_owned() + &(100..130).map(row).collect::<String>());
+    world.sqs.redrive();
+    world.drain(PLENTY, 2).await;
+    assert_eq!(arrivals(&world), once_each((1..20).chain(100..130)));
+}
+
+/// What was delivered of a message does not come again with what was not.
+#[tokio::test]
+async fn of_several_objects_in_a_message_only_those_not_delivered_come_again() {
+    for keys in [["good", "bad"], ["bad", "good"]] {
+        let down = Arc::new(AtomicBool::new(true));
+        let is_down = down.clone();
+        let world = quiet(at_edge(move |_, body| {
+            let bad = decode(body).unwrap().iter().any(|t| t.transaction_id == "id-100");
+            if bad && is_down.load(Ordering::Relaxed) { Reaction::status(404) } else { Reaction::Normal }
+        }))
+        .await;
+        world.s3.put("good", log(25));
+        world.s3.put("bad", crate::support::HEADER.to_owned() + &(100..130).map(row).collect::<String>());
+        world.sqs.send(crate::support::s3_event(&keys).to_string());
+        assert_eq!(world.poll(PLENTY).await, Some(true), "what is left has a message of its own");
+        let [rest] = &world.sqs.work()[..] else { panic!() };
+        let rest: Continuation = serde_json::from_str(&rest.body).unwrap();
+        assert_eq!((rest.object.key.as_str(), &rest.rows[..], rest.hops), ("bad", &[(0, None)][..], 1));
+        world.sqs.wait_for_next();
+        assert_eq!(world.poll(PLENTY).await, Some(false), "alone it makes no progress");
+        down.store(false, Ordering::Relaxed);
+        world.drain(PLENTY, 1).await;
+        assert_eq!(arrivals(&world), once_each((0..25).chain(100..130)));
+    }
+}
+
+/// A message that rests costs less than a function that waits.
+#[tokio::test]
+async fn a_bridge_that_asks_for_long_waits_is_not_waited_for_in_an_invocation() {
+    for endpoint in [Endpoint::Edge, Endpoint::Token] {
+        let answer = Reaction::Answer { status: 503, headers: vec![("retry-after", "120".to_owned())], body: String::new() };
+        let react = move |arrival: edgetap::local_bridge::Arrival<'_>| {
+            if arrival.endpoint == endpoint { answer.clone() } else { Reaction::Normal }
+        };
+        let world = quiet(Options { react: Arc::new(react), ..Options::default() }).await;
+        world.s3.put("log", log(45));
+        world.notify("log");
+        let polled = tokio::time::timeout(Duration::from_mins(1), world.poll(Duration::from_mins(14))).await;
+        assert_eq!(polled.expect("it waits as long as it is asked"), Some(false));
+        assert!(world.sqs.wait_for_next().unwrap() <= SignedDuration::from_mins(1), "postponed");
+    }
+}
+
 #[tokio::test]
 async fn s3_trouble_is_postponed_and_passes() {
     let world = quiet(Options::default()).await;
@@ -262,6 +325,27 @@ async fn s3_trouble_is_postponed_and_passes() {
     assert_eq!(world.poll(PLENTY).await, Some(false), "a missing permission may be given");
     world.drain(PLENTY, 1).await;
     assert_eq!(arrivals(&world), once_each(0..45));
+}
+
+/// A batch that a broken read cut short would have a key of its own, and so would all that follow it.
+#[tokio::test]
+async fn a_read_that_breaks_off_moves_no_batch() {
+    let world = quiet(Options::default()).await;
+    let text = log(45);
+    let rows_25 = text.find("/row/25").unwrap();
+    world.s3.put("log", text);
+    world.s3.fail(0, Fault::Cut(rows_25));
+    for get in 1..=10 {
+        world.s3.fail(get, Fault::HangUp); // each of 5 attempts is tried twice
+    }
+    world.notify("log");
+    assert_eq!(world.poll(PLENTY).await, Some(true), "handed over");
+    let [rest] = &world.sqs.work()[..] else { panic!() };
+    assert_eq!(serde_json::from_str::<Continuation>(&rest.body).unwrap().rows, [(20, None)], "25 rows were read");
+    assert_eq!(world.drain(PLENTY, 1).await, 1);
+    assert_eq!(arrivals(&world), once_each(0..45));
+    let sizes: Vec<_> = world.bridge.received().iter().map(|batch| batch.transactions.len()).collect();
+    assert_eq!(sizes, [10, 10, 10, 10, 5]);
 }
 
 #[tokio::test]

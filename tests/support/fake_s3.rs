@@ -23,12 +23,18 @@ type AnyBody = UnsyncBoxBody<Bytes, io::Error>;
 pub enum Fault {
     /// This status.
     Status(u16),
+    /// This status, with a code in words.
+    Refusal(u16, &'static str),
     /// The connection is closed without an answer.
     HangUp,
     /// The connection breaks after so many of the bytes promised.
     Cut(usize),
     /// The answer's `Content-Range` is missing.
     NoRange,
+    /// After so many of the bytes promised nothing comes for so long.
+    Stall(usize, Duration),
+    /// The bytes come so many at a time, a millisecond each.
+    Drip(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +97,10 @@ impl FakeS3 {
         self.state.gets.lock().unwrap().clone()
     }
 
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -116,6 +126,10 @@ fn answer(state: &State, request: &Request<Incoming>) -> io::Result<Response<Any
     let fault = fault.or_else(|| state.react.lock().unwrap().as_ref().and_then(|react| react()));
     match fault {
         Some(Fault::Status(status)) => return status_only(status),
+        Some(Fault::Refusal(status, code)) => {
+            let body = http_body_util::Full::from(format!("<Error><Code>{code}</Code><Message>no</Message></Error>"));
+            return Response::builder().status(status).body(body.map_err(|never| match never {}).boxed_unsync()).map_err(io::Error::other);
+        }
         Some(Fault::HangUp) => return Err(io::Error::other("told to hang up")),
         _ => {}
     }
@@ -139,11 +153,19 @@ fn answer(state: &State, request: &Request<Incoming>) -> io::Result<Response<Any
         Some(Fault::Cut(after)) => {
             vec![Ok(Frame::data(bytes.slice(..after.min(bytes.len() - 1)))), Err(io::ErrorKind::ConnectionReset.into())]
         }
+        Some(Fault::Stall(after, _)) => {
+            let mut first = bytes;
+            let rest = first.split_off(after.min(first.len() - 1));
+            vec![Ok(Frame::data(first)), Ok(Frame::data(rest))]
+        }
+        Some(Fault::Drip(step)) => bytes.chunks(step).map(|drop| Ok(Frame::data(bytes.slice_ref(drop)))).collect(),
         _ => vec![Ok(Frame::data(bytes))],
     };
+    let stall = if let Some(Fault::Stall(_, time)) = fault { time } else { Duration::ZERO };
     // Frames that come one by one, so that those before a break are sent.
-    let frames = stream::iter(frames).then(|frame| async {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    let frames = stream::iter(frames.into_iter().enumerate()).then(move |(index, frame)| async move {
+        let pause = if index > 0 { stall } else { Duration::ZERO };
+        tokio::time::sleep(pause + Duration::from_millis(1)).await;
         frame
     });
     answer.body(BodyExt::boxed_unsync(StreamBody::new(frames))).map_err(io::Error::other)
