@@ -110,7 +110,7 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
     'BRIDGE_AUTH_ENDPOINT holds credentials' 'LOG_LEVEL is none of' 'BATCH_MAX_BYTES is not a number from 1000' \
     'BRIDGE_CONCURRENCY is not a number' 'BRIDGE_CA_FILE names a file that cannot be read' 'BRIDGE_NONSENSE is no setting' \
     'REDACT is neither on nor off' 'REDACT_COOKIES is none of keep, drop, hash' 'REDACTION_KEY is shorter' 'EXCLUDE_PATHS has a glob' 'RETRY_FOR is not a time' 'STATIC_EXTENSIONS mixes' 'BRIDGE_AUTH_METHOD is neither' \
-    'BRIDGE_SECRET_ARN is for a function' 'line 15 has a double quote that is not closed'; do
+    'BRIDGE_SECRET_ARN is for a function' 'line 18 has a double quote that is not closed'; do
     has "$what"
   done
   has_not '=canary'
