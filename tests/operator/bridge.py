@@ -1,5 +1,6 @@
 """`edgetap bridge`: the embedded bridge with its OAuth server, as the platform."""
 
+import atexit
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ class Bridge:
     def __init__(self, program, secret):
         command = [program, "bridge", "--listen", "127.0.0.1:0", "--client-id", "id", "--client-secret", secret, "--delay", "1s"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        atexit.register(self.process.kill)
         self.lines, self.settings = [], {}
         for line in self.process.stdout:
             if setting := re.fullmatch(r"(BRIDGE_\w+)=(.*)", line.rstrip("\n")):

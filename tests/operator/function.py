@@ -49,6 +49,7 @@ class Function:
         self.stopping = True
         self.process.kill()
         self.process.wait()
+        self.answers.put(("stopped", None))  # for an invocation that nobody answers any more
         self.api.shutdown()
         for thread in self.threads:
             thread.join()

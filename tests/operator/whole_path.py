@@ -12,6 +12,7 @@ import gzip
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -24,14 +25,15 @@ from cloud import ACCOUNT, FUNCTION, OPERATOR, REGION, Cloud
 from function import Function
 from machine import REPOSITORY, Machine, holds_no_canary, keep_aws_warm
 
-BUCKET, QUEUE, DEAD_LETTERS = f"edgetap-logs-{ACCOUNT}-{REGION}", "edgetap-work", "edgetap-dead-letters"
+BUCKET, DEAD_LETTERS = f"edgetap-logs-{ACCOUNT}-{REGION}", "edgetap-dead-letters"
 FIRST, SECOND = "first-CANARY-${x}\"'%{y};#z", "second-CANARY"
 LOG = REPOSITORY / "tests/fixtures/logs/E27FO14I29XXXX.2026-11-14-20.d740d76b.gz"
-SETTINGS, SECRET = "terraform/edgetap.auto.tfvars", "terraform/secret.auto.tfvars"
+SECRET = "terraform/secret.auto.tfvars"
 UNEXERCISED = Path(__file__).parent / "unexercised.txt"
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # so that no process is left behind
     zip_file, edgetap = (Path(argument).resolve() for argument in sys.argv[1:])
     cloud = Cloud()
     with tempfile.TemporaryDirectory() as folder:
