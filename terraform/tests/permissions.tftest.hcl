@@ -173,3 +173,12 @@ run "only_log_delivery_of_this_account_writes_logs" {
     error_message = "the bucket is not public"
   }
 }
+
+run "nothing_is_deleted_unasked_and_nothing_is_left" {
+  command = plan
+
+  assert {
+    condition     = !aws_s3_bucket.logs.force_destroy && aws_secretsmanager_secret.bridge.recovery_window_in_days == 0
+    error_message = "terraform destroy refuses while there are logs; the secret's name is free at once"
+  }
+}

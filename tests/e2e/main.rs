@@ -1,4 +1,4 @@
-//! End to end with real parts: the release `bootstrap`, moto's server as S3, SQS and Secrets Manager, `oidc-provider` as the
+//! End to end with real parts: the `bootstrap` of the zip, moto's server as S3, SQS and Secrets Manager, `oidc-provider` as the
 //! OAuth server, the embedded bridge, and a decoder in Python. Run by `./scripts/test.sh`, which installs the peers.
 //!
 //! Every process logs at level trace, and what it logged is searched for secrets when its test ends ([`tap::Tap`]).
@@ -355,7 +355,7 @@ fn the_decoder_refuses_what_does_not_fit_the_wire_format() {
 #[test]
 fn replayed_lines_fit_their_schema() {
     let logs: Vec<_> = fixtures().into_iter().map(|(key, ..)| repository().join("tests/fixtures/logs").join(key)).collect();
-    let replay = Command::new(bootstrap().with_file_name("edgetap")).arg("replay").args(logs).env_clear().output().unwrap();
+    let replay = Command::new(env!("CARGO_BIN_EXE_edgetap")).arg("replay").args(logs).env_clear().output().unwrap();
     assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
     let files = ["tests/e2e/validate.py", "docs/transaction.schema.json"].map(|file| repository().join(file));
     let mut validator = Process::start(Command::new(python_program("python")).args(files).stdin(Stdio::piped()));

@@ -51,9 +51,9 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The release build of the Lambda function.
+/// The Lambda function, out of the zip that `scripts/build-lambda.sh` made.
 pub(crate) fn bootstrap() -> PathBuf {
-    installed("E2E_BOOTSTRAP", "target/release/bootstrap")
+    installed("E2E_BOOTSTRAP", "target/e2e/function/bootstrap")
 }
 
 /// A program of the Python environment.

@@ -1,4 +1,4 @@
-//! The tap under test: the release `bootstrap` between the peers and an embedded bridge, and what it said.
+//! The tap under test: the built `bootstrap` between the peers and an embedded bridge, and what it said.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

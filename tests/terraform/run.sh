@@ -4,7 +4,7 @@
 # Usage: tests/terraform/run.sh [--help]
 #
 # Needed: jq; terraform, which may have to download its AWS provider; and checkov, on the PATH or named by CHECKOV. Where one of the
-# last two is missing, its checks are skipped, and that is said last. The module applied for real, against moto: tests/terraform/lifecycle.py.
+# last two is missing, its checks are skipped, and that is said last. The module applied for real, against moto: tests/operator.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -34,7 +34,7 @@ module=$copy/terraform
 
 if command -v terraform >/dev/null; then
   terraform fmt -no-color -check -diff -recursive "$module"
-  terraform fmt -no-color -check -diff tests/terraform
+  terraform fmt -no-color -check -diff tests/operator
   terraform -chdir="$module" init -no-color -backend=false -input=false -lockfile=readonly
   terraform -chdir="$module" validate -no-color
   terraform -chdir="$module" test -no-color

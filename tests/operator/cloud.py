@@ -1,0 +1,92 @@
+"""moto as the account, with a note of every call: who makes it, and what it asks for."""
+
+import io
+import logging
+import threading
+from urllib.parse import urlsplit
+
+import boto3
+import calls
+from moto.awslambda.models import LambdaBackend
+from moto.cloudfront import models as cloudfront
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+REGION, ACCOUNT = "us-east-1", "123456789012"  # moto's account
+# Who calls is told by the access key.
+OPERATOR, FUNCTION, TEST = "operator", "function", "test"
+
+LISTINGS = {
+    "buckets": ("s3", "list_buckets", "Buckets"),
+    "queues": ("sqs", "list_queues", "QueueUrls"),
+    "functions": ("lambda", "list_functions", "Functions"),
+    "mappings": ("lambda", "list_event_source_mappings", "EventSourceMappings"),
+    "secrets": ("secretsmanager", "list_secrets", "SecretList"),
+    "roles": ("iam", "list_roles", "Roles"),
+    "policies": ("iam", "list_policies", "Policies"),
+    "log groups": ("logs", "describe_log_groups", "logGroups"),
+    "delivery sources": ("logs", "describe_delivery_sources", "deliverySources"),
+    "delivery destinations": ("logs", "describe_delivery_destinations", "deliveryDestinations"),
+    "deliveries": ("logs", "describe_deliveries", "deliveries"),
+    "alarms": ("cloudwatch", "describe_alarms", "MetricAlarms"),
+    "dashboards": ("cloudwatch", "list_dashboards", "DashboardEntries"),
+    "rules": ("events", "list_rules", "Rules"),
+    "topics": ("sns", "list_topics", "Topics"),
+    "subscriptions": ("sns", "list_subscriptions", "Subscriptions"),
+}
+
+
+class Cloud:
+    """moto on a free port of loopback. Its own clients are the test's."""
+
+    def __init__(self):
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        # moto would run a function in Docker as soon as its queue has a message; here function.py runs it.
+        LambdaBackend.send_sqs_batch = lambda *_: False
+        # AWS's ids of distributions begin with E: by that they are known in the names of logs.
+        cloudfront.random_id = lambda uppercase=True, draw=cloudfront.random_id: ("E" if uppercase else "") + draw(uppercase)
+        self.calls = []
+        self.moto = DomainDispatcherApplication(create_backend_app)
+        self.server = make_server("127.0.0.1", 0, self.note, threaded=True)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
+
+    def note(self, environ, start_response):
+        headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
+        headers["content-type"] = environ.get("CONTENT_TYPE", "")
+        body = b""
+        if headers["content-type"].startswith(("application/x-amz-json", "application/x-www-form-urlencoded")):
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            environ["wsgi.input"] = io.BytesIO(body)
+        uri = urlsplit(environ["REQUEST_URI"])
+        if call := calls.read(environ["REQUEST_METHOD"], f"{uri.path}?{uri.query}", headers, body):
+            self.calls.append(call)
+        try:
+            return self.moto(environ, start_response)
+        except NotImplementedError:  # AWS has more than moto
+            start_response("501 Not Implemented", [("Content-Length", "0")])
+            return []
+
+    def environment(self, key):
+        """What points an AWS client at moto, as that caller."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": "awsSecretCANARY",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def client(self, service, key=TEST):
+        return boto3.client(service, REGION, endpoint_url=self.endpoint, aws_access_key_id=key, aws_secret_access_key="-")
+
+    def calls_of(self, key):
+        return [call for call in self.calls if call.key == key]
+
+    def everything(self):
+        """All that the account holds, by kind."""
+        return {kind: getattr(self.client(service), call)().get(key) or [] for kind, (service, call, key) in LISTINGS.items()}
+
+    def stop(self):
+        self.server.shutdown()

@@ -1,0 +1,178 @@
+"""What AWS Lambda does around the function: it polls the queue, invokes the program from the zip, and keeps what that prints.
+
+All of it is done with the role of the function, as on AWS.
+"""
+
+import json
+import queue
+import subprocess
+import threading
+import time
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from cloud import FUNCTION, REGION
+
+INVOCATION = "/2018-06-01/runtime/invocation/"
+# So much longer than its time an invocation is waited for.
+GRACE = 30
+
+
+class Function:
+    """Runs as the account says, until it is stopped; use it in a `with`."""
+
+    def __init__(self, cloud, name, zip_file, folder):
+        self.configuration = cloud.client("lambda").get_function_configuration(FunctionName=name)
+        (self.mapping,) = cloud.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+        assert self.mapping["FunctionArn"] == self.configuration["FunctionArn"] and self.mapping["State"] == "Enabled", self.mapping
+        assert self.mapping["BatchSize"] == 1 and self.mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"], self.mapping
+        self.time_left = self.configuration["Timeout"]
+        self.sqs, self.logs = cloud.client("sqs", FUNCTION), cloud.client("logs", FUNCTION)
+        self.queue = cloud.client("sqs").get_queue_url(QueueName=self.mapping["EventSourceArn"].rpartition(":")[2])["QueueUrl"]
+        self.stream = {"logGroupName": f"/aws/lambda/{name}", "logStreamName": "2026/11/14/[$LATEST]0123456789abcdef"}
+        self.logs.create_log_stream(**self.stream)
+        self.lines, self.invocations, self.failure, self.stopping = [], 0, None, False
+        self.events, self.answers = queue.Queue(), queue.Queue()
+        self.api = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
+        self.api.daemon_threads = True
+        command, files = [self.unpack(zip_file, folder)], {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        self.process = subprocess.Popen(command, cwd=folder, env=self.environment(cloud), **files, text=True)
+        works = (self.api.serve_forever, self.read_lines, self.poll)
+        self.threads = [threading.Thread(target=self.guarded, args=(work,), daemon=True) for work in works]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping = True
+        self.process.kill()
+        self.process.wait()
+        self.answers.put(("stopped", None))  # for an invocation that nobody answers any more
+        self.api.shutdown()
+        for thread in self.threads:
+            thread.join()
+
+    def unpack(self, zip_file, folder):
+        with zipfile.ZipFile(zip_file) as archive:
+            archive.extract("bootstrap", folder)
+        (folder / "bootstrap").chmod(0o755)
+        return folder / "bootstrap"
+
+    def environment(self, cloud):
+        """The function's own, and what Lambda sets; nothing of this machine's."""
+        return (
+            self.configuration["Environment"]["Variables"]
+            | cloud.environment(FUNCTION)
+            | {
+                "AWS_EXECUTION_ENV": "AWS_Lambda_provided.al2023",
+                "AWS_LAMBDA_FUNCTION_NAME": self.configuration["FunctionName"],
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.configuration["MemorySize"]),
+                "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+                "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+                "AWS_LAMBDA_LOG_GROUP_NAME": self.stream["logGroupName"],
+                "AWS_LAMBDA_LOG_STREAM_NAME": self.stream["logStreamName"],
+                "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.api.server_port}",
+                "AWS_SESSION_TOKEN": "token",
+                "LAMBDA_TASK_ROOT": "/var/task",
+                "TZ": ":UTC",
+                "_HANDLER": self.configuration["Handler"],
+            }
+        )
+
+    # --- The Runtime API ---
+
+    def handler(self):
+        function = self
+
+        class RuntimeApi(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                assert self.path == INVOCATION + "next", self.path
+                identity, event = function.events.get()
+                deadline = int((time.time() + function.time_left) * 1000)
+                self.answer(200, event, {"Lambda-Runtime-Aws-Request-Id": identity, "Lambda-Runtime-Deadline-Ms": str(deadline),
+                                         "Lambda-Runtime-Invoked-Function-Arn": function.configuration["FunctionArn"]})  # fmt: skip
+
+            def do_POST(self):
+                said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                function.answers.put((self.path.removeprefix(INVOCATION), said))
+                self.answer(202, {"status": "OK"}, {})
+
+            def answer(self, status, content, headers):
+                body = json.dumps(content).encode()
+                self.send_response(status)
+                for name, value in (headers | {"Content-Type": "application/json", "Content-Length": str(len(body))}).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        return RuntimeApi
+
+    def invoke(self, event):
+        self.invocations += 1
+        identity = f"{self.invocations:08x}-0000-4000-8000-000000000000"
+        self.events.put((identity, event))
+        what, said = self.answers.get(timeout=self.time_left + GRACE)
+        assert what == f"{identity}/response", (what, said)
+        return said
+
+    # --- The event source mapping ---
+
+    def poll(self):
+        while not self.stopping:
+            asked = {"QueueUrl": self.queue, "MaxNumberOfMessages": 1, "WaitTimeSeconds": 1, "MessageSystemAttributeNames": ["All"]}
+            for message in self.sqs.receive_message(**asked).get("Messages", []):
+                answer = self.invoke({"Records": [self.record(message)]})
+                assert list(answer) == ["batchItemFailures"], answer
+                if message["MessageId"] not in [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]:
+                    self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+
+    def record(self, message):
+        return {
+            "messageId": message["MessageId"],
+            "receiptHandle": message["ReceiptHandle"],
+            "body": message["Body"],
+            "attributes": message["Attributes"],
+            "messageAttributes": {},
+            "md5OfBody": message["MD5OfBody"],
+            "eventSource": "aws:sqs",
+            "eventSourceARN": self.mapping["EventSourceArn"],
+            "awsRegion": REGION,
+        }
+
+    # --- What is seen of it ---
+
+    def read_lines(self):
+        for line in self.process.stdout:
+            line = line.rstrip("\n")
+            self.lines.append(line)
+            # Lambda's own time is at hand only in the log; it is now.
+            self.logs.put_log_events(**self.stream, logEvents=[{"timestamp": int(time.time() * 1000), "message": line}])
+        assert self.stopping, "it ended by itself"
+
+    def guarded(self, work):
+        try:
+            work()
+        except BaseException as failure:  # told by the one who waits
+            self.failure = self.failure or failure
+
+    def wait_for(self, what, seen, patience=240):
+        """Waits until something is seen of the function's work."""
+        started = time.monotonic()
+        while not (found := seen()):
+            if self.failure:
+                raise self.failure
+            assert time.monotonic() - started < patience, "\n".join([f"{what}: not seen in {patience} s", *self.lines])
+            time.sleep(0.1)
+        return found
+
+    def report(self, key):
+        """The function's last line about that object, which is its metrics."""
+        lines = [json.loads(line) for line in self.lines]
+        return next((line for line in reversed(lines) if line.get("object", "").endswith(key) and "_aws" in line), None)
