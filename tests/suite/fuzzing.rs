@@ -1,0 +1,25 @@
+//! The fuzz targets on their committed corpus. `fuzz/README.md` tells how to look for more.
+
+#[path = "../../fuzz/src/lib.rs"]
+mod targets;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+#[test]
+fn the_committed_corpus_holds() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let folders: BTreeSet<_> =
+        std::fs::read_dir(&corpus).unwrap().map(|folder| folder.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(folders, targets::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect());
+    for (name, check) in targets::TARGETS {
+        let mut inputs = 0;
+        for input in std::fs::read_dir(corpus.join(name)).unwrap() {
+            let path = input.unwrap().path();
+            println!("{}", path.display()); // shown when it fails
+            check(&std::fs::read(&path).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs > 5, "{name} has {inputs} inputs");
+    }
+}
