@@ -230,6 +230,8 @@ async fn a_deadline_shorter_than_the_object_costs_hops() {
 
 #[tokio::test]
 async fn an_object_that_is_gone_is_done_when_it_was_never_begun_and_lost_when_it_was() {
+    let lines = Lines::default();
+    let _current = tracing::subscriber::set_default(telemetry::json(tracing::Level::INFO, lines.clone()));
     let world = quiet(at_edge(|number, _| if number == 2 { Reaction::status(404) } else { Reaction::Normal })).await;
     world.notify("expired");
     assert_eq!(world.drain(PLENTY, 1).await, 1);
@@ -239,6 +241,9 @@ async fn an_object_that_is_gone_is_done_when_it_was_never_begun_and_lost_when_it
     world.s3.remove("log");
     assert_eq!(world.drain(PLENTY, 1).await, 1);
     assert_eq!(world.ids().len(), 10);
+    let lost: Vec<Value> = lines.json().into_iter().filter(|line| line["lost"] == 1).collect();
+    let [lost] = &lost[..] else { panic!("{lost:?}") };
+    assert!(lost["level"] == "ERROR" && lost["message"].as_str().unwrap().contains("from row 10 to its end"), "{lost}");
 }
 
 #[tokio::test]
