@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/runtime_api.rs"]
+mod runtime_api;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -12,6 +14,7 @@ mod corpus;
 mod events;
 mod ingest;
 mod pipeline;
+mod process;
 mod secrecy;
 mod token;
 mod work_queue;

@@ -4,6 +4,7 @@
 
 pub mod fake_s3;
 pub mod fake_sqs;
+pub mod road;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
