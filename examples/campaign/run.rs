@@ -15,7 +15,6 @@ use edgetap::local_bridge::{EDGE_PATH, LocalBridge, Options, TOKEN_PATH};
 use edgetap::retry::Deadline;
 use edgetap::secret::{Credentials, SecretSource};
 use edgetap::source::S3;
-use edgetap::telemetry;
 use edgetap::token::AuthMethod;
 use edgetap::work::{Continuation, RowRanges};
 use edgetap::work_queue::WorkQueue;
@@ -61,8 +60,7 @@ pub struct Run {
 /// The run of a seed; with a real process when `bootstrap` says where it is.
 pub async fn run(seed: u64, bootstrap: Option<&Path>) -> Run {
     let mut dice = StdRng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
-    let lines = Lines::default();
-    let _current = tracing::subscriber::set_default(telemetry::json(tracing::Level::INFO, lines.clone()));
+    let (lines, _listening) = Lines::listen(tracing::Level::INFO);
     let mut scene = Scene::new(seed, bootstrap, lines, &mut dice).await;
     scene.put_logs(&mut dice);
 
