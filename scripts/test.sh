@@ -189,7 +189,7 @@ step 'installing Python tools' install_python_tools
 step 'shell scripts' check_scripts
 step 'clippy' lint
 step 'tests' cargo test --locked
-step 'fault campaign' cargo run --locked --example campaign -- --runs 40
+step 'fault campaign' cargo run --locked --example campaign -- --runs 40 --jobs 8
 step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 # Unoptimised: it runs for seconds, and is built in one minute.
 if cargo install --locked --debug --root "$tools" --version "$CARGO_DENY" cargo-deny; then

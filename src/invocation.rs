@@ -283,7 +283,9 @@ impl Function {
             }
             Err(SourceError::NotFound { object }) if work.has_begun() => {
                 report.lost = true;
-                report.undelivered = Some(format!("lost: {object} was deleted before all of it was delivered"));
+                let (first, end) = open_end(work);
+                let end = end.map_or_else(|| "its end".to_owned(), |end| format!("before row {end}"));
+                report.undelivered = Some(format!("lost: {object} was deleted before it was delivered from row {first} to {end}"));
                 Ok(None)
             }
             Err(SourceError::NotFound { object }) => {

@@ -167,7 +167,7 @@ impl TokenSource {
     /// # Errors
     /// When there is none, in time or at all.
     pub async fn token(&self, deadline: Deadline) -> Result<Arc<Token>, TokenError> {
-        let late = || TokenError::Later { reason: "the invocation's time is over".to_owned(), after: None };
+        let late = || TokenError::Later { reason: format!("{} gives none in time", self.endpoint), after: None };
         deadline.bound(self.token_unbounded(deadline)).await.ok_or_else(late)?
     }
 

@@ -1,13 +1,14 @@
-//! One row's fields: which column is which, and how each is decoded, against the words of `docs/semantics.md`.
+//! One row's fields: which column is which, and how each is decoded, against the words of `docs/input.md`.
 
 use std::io::Cursor;
+use std::net::IpAddr;
+use std::sync::Arc;
 
-use edgetap::batch::Limits;
 use edgetap::filter::StaticAssets;
 use edgetap::local_bridge::{Transaction, decode};
 use edgetap::log::Field;
-use edgetap::pipeline::Batches;
-use edgetap::wire::{Uap, Wire};
+use edgetap::pipeline::{Batches, Rules};
+use edgetap::redact::Redaction;
 use edgetap::work::{ObjectRef, Work};
 
 /// Two bytes say in which order the columns stand; then a row, up to its newline.
@@ -21,7 +22,8 @@ pub fn fields(data: &[u8]) {
     }
 
     let work = Work::all(ObjectRef { bucket: "fuzz".to_owned(), key: "log".to_owned(), etag: None });
-    let rules = super::rules(Wire::Uap(Uap::new("none")), StaticAssets::parse("none").unwrap(), Limits::default());
+    let (static_assets, redaction) = (StaticAssets::parse("none").unwrap(), Redaction { urls: false, ..Redaction::default() });
+    let rules = Arc::new(Rules { static_assets, redaction, ..Rules::default() });
     let batches: Vec<_> = Batches::new(&work, Cursor::new(row.log()), rules).collect::<Result<_, _>>().unwrap();
     let [batch] = &batches[..] else { panic!("{} batches of a row", batches.len()) };
     match row.wanted() {
@@ -76,6 +78,7 @@ impl<'a> Row<'a> {
         let target = (self.get(Field::UriStem)?, self.get(Field::UriQuery));
         let (method, ended) = (self.get(Field::Method)?, self.ended()?);
         let client_ip = self.text(Field::ClientIp)?;
+        let client_ip = if client_ip.parse::<IpAddr>().is_ok() { client_ip } else { "0.0.0.0".to_owned() };
         let took = self.get(Field::TimeTaken).and_then(milliseconds);
         let started = took.and_then(|took| ended.checked_sub(took)).unwrap_or(ended);
         Some(Wanted { row: self, target, method, started, client_ip })

@@ -37,5 +37,5 @@ pub const TARGETS: [(&str, Check); 6] = [
 ];
 
 fn rules(wire: Wire, static_assets: StaticAssets, limits: Limits) -> Arc<Rules> {
-    Arc::new(Rules { static_assets, wire, limits })
+    Arc::new(Rules { static_assets, wire, limits, ..Rules::default() })
 }

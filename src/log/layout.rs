@@ -27,7 +27,8 @@ impl Layout {
     /// # Errors
     /// When it is the beginning of something else than an access log.
     pub fn of(head: &[u8]) -> Result<Self, LogError> {
-        let start = head.trim_ascii_start();
+        let blank = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let start = &head[blank..];
         if let Some(other) = other_log(start) {
             return Err(LogError::OtherLog(other));
         }
@@ -41,7 +42,8 @@ impl Layout {
     }
 
     fn of_lines(text: &[u8]) -> Result<Self, LogError> {
-        let lines = || text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+        let bare = |line| <[u8]>::strip_suffix(line, b"\r").unwrap_or(line);
+        let lines = || text.split(|byte| *byte == b'\n').map(bare).filter(|line| !line.is_empty());
         let header = lines().take_while(|line| line.starts_with(b"#")).find_map(field_names);
         let Some(row) = lines().find(|line| !line.starts_with(b"#")) else {
             return Ok(header.and_then(between_names).map_or(Self::Tabs, |between| Self::Delimited(between.to_vec())));

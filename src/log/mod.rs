@@ -138,7 +138,7 @@ impl<R: Read> LogReader<R> {
                 return Ok(false);
             }
             let first = self.row.get(0).unwrap_or_default();
-            if self.row.len() == 1 && first.trim_ascii().is_empty() && self.defect.is_none() {
+            if self.row.len() == 1 && matches!(first, b"" | b"\r") && self.defect.is_none() {
                 continue; // a blank line is no row
             }
             if first.starts_with(b"#") && !matches!(self.rows, Rows::Json(..)) {
@@ -179,7 +179,7 @@ impl<R: Read> LogReader<R> {
                 let Some(line) = lines.next().map_err(LogError::Cut)? else { return Ok(false) };
                 if line.len() > MAX_LINE {
                     *defect = Some(Defect::TooLong);
-                } else if line.starts_with(b"#") || line.trim_ascii().is_empty() {
+                } else if line.starts_with(b"#") || line.is_empty() {
                     row.push_field(line);
                 } else {
                     layout::split(line, delimiter).for_each(|cell| row.push_field(cell));
@@ -194,7 +194,7 @@ impl<R: Read> LogReader<R> {
                 let Some(line) = lines.next().map_err(LogError::Cut)? else { return Ok(false) };
                 if line.len() > MAX_LINE {
                     *defect = Some(Defect::TooLong);
-                } else if line.trim_ascii().is_empty() {
+                } else if line.is_empty() {
                     row.push_field(b"");
                 } else {
                     match keys.read(line, row) {
@@ -289,7 +289,7 @@ fn without_mark(head: &[u8]) -> &[u8] {
 /// Whether a whole row is there.
 fn has_row(head: &[u8]) -> bool {
     head.split_inclusive(|byte| *byte == b'\n')
-        .any(|line| line.ends_with(b"\n") && !line.starts_with(b"#") && !line.trim_ascii().is_empty())
+        .any(|line| line.ends_with(b"\n") && !line.starts_with(b"#") && !matches!(line, b"\n" | b"\r\n"))
 }
 
 /// Whether records of such columns can become transactions.

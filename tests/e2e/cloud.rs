@@ -1,10 +1,11 @@
 //! Buckets, queues and secrets at moto, through the SDK's own clients.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{NotificationConfiguration, QueueConfiguration};
-use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
@@ -62,6 +63,8 @@ pub(crate) struct Queue {
 pub(crate) struct Message {
     pub(crate) id: String,
     pub(crate) body: String,
+    pub(crate) attributes: BTreeMap<String, String>,
+    receipt: String,
 }
 
 impl Queue {
@@ -73,19 +76,76 @@ impl Queue {
         Self { sqs, url, arn }
     }
 
+    /// A work queue, and the queue for its dead letters.
+    pub(crate) async fn create_with_dead_letters(peers: &Peers, name: &str) -> (Self, Self) {
+        let (work, dead_letters) = (Self::create(peers, name).await, Self::create(peers, &format!("{name}-dead-letters")).await);
+        let policy = json!({ "deadLetterTargetArn": dead_letters.arn, "maxReceiveCount": 400 }).to_string();
+        work.sqs.set_queue_attributes().queue_url(&work.url).attributes(QueueAttributeName::RedrivePolicy, policy).send().await.unwrap();
+        (work, dead_letters)
+    }
+
+    pub(crate) async fn send(&self, body: &Value) {
+        self.sqs.send_message().queue_url(&self.url).message_body(body.to_string()).send().await.unwrap();
+    }
+
     /// Takes one message off the queue.
     pub(crate) async fn receive(&self) -> Message {
+        let message = self.borrow().await;
+        self.delete(&message).await;
+        message
+    }
+
+    /// Receives one message, which is hidden for half an hour then.
+    pub(crate) async fn borrow(&self) -> Message {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
-            let received =
-                self.sqs.receive_message().queue_url(&self.url).max_number_of_messages(1).wait_time_seconds(1).send().await.unwrap();
-            if let Some(message) = received.messages.unwrap_or_default().pop() {
-                self.sqs.delete_message().queue_url(&self.url).receipt_handle(message.receipt_handle.unwrap()).send().await.unwrap();
-                return Message { id: message.message_id.unwrap(), body: message.body.unwrap() };
+            let receive = self.sqs.receive_message().queue_url(&self.url).max_number_of_messages(1).wait_time_seconds(1);
+            let receive = receive.visibility_timeout(1800).message_system_attribute_names(MessageSystemAttributeName::All);
+            if let Some(message) = receive.send().await.unwrap().messages.unwrap_or_default().pop() {
+                let attributes = message.attributes.unwrap_or_default();
+                return Message {
+                    id: message.message_id.unwrap(),
+                    body: message.body.unwrap(),
+                    attributes: attributes.into_iter().map(|(name, value)| (name.as_str().to_owned(), value)).collect(),
+                    receipt: message.receipt_handle.unwrap(),
+                };
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("no message came");
+    }
+
+    pub(crate) async fn delete(&self, message: &Message) {
+        self.sqs.delete_message().queue_url(&self.url).receipt_handle(&message.receipt).send().await.unwrap();
+    }
+
+    /// As if the time had passed for which the message is hidden.
+    pub(crate) async fn reveal(&self, message: &Message) {
+        let change = self.sqs.change_message_visibility().queue_url(&self.url).receipt_handle(&message.receipt).visibility_timeout(0);
+        change.send().await.unwrap();
+    }
+
+    /// How many messages are visible, and how many are hidden.
+    pub(crate) async fn depth(&self) -> (u32, u32) {
+        let names = [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible];
+        let asked = self.sqs.get_queue_attributes().queue_url(&self.url).set_attribute_names(Some(names.to_vec())).send().await.unwrap();
+        let attributes = asked.attributes.unwrap();
+        let [visible, hidden] = names.map(|name| attributes[&name].parse().unwrap());
+        (visible, hidden)
+    }
+
+    /// The event that the event source mapping makes of a message.
+    pub(crate) fn event(&self, message: &Message) -> Value {
+        json!({ "Records": [{
+            "messageId": message.id,
+            "receiptHandle": message.receipt,
+            "body": message.body,
+            "attributes": message.attributes,
+            "messageAttributes": {},
+            "eventSource": "aws:sqs",
+            "eventSourceARN": self.arn,
+            "awsRegion": REGION
+        }]})
     }
 }
 

@@ -6,7 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cloud;
+#[allow(dead_code)]
+#[path = "../support/fake_s3.rs"]
+mod fake_s3;
+mod memory;
 mod peers;
+mod queue;
 #[path = "../support/runtime_api.rs"]
 mod runtime_api;
 mod tap;

@@ -25,7 +25,10 @@ pub(crate) struct Tap {
     pub(crate) peers: Arc<Peers>,
     pub(crate) bridge: LocalBridge,
     pub(crate) api: RuntimeApi,
+    variables: Variables,
     process: Process,
+    /// What was written by processes before this one.
+    before: Vec<String>,
     /// Every access token that the bridge was shown.
     tokens: Arc<Mutex<BTreeSet<String>>>,
     /// What it answered.
@@ -66,7 +69,14 @@ impl Tap {
         ]);
         change(&mut variables);
         let process = Process::bootstrap(&bootstrap(), &api.address(), &variables);
-        Self { peers, bridge, api, process, tokens, answers: Mutex::default(), stopped: false }
+        Self { peers, bridge, api, variables, process, before: Vec::new(), tokens, answers: Mutex::default(), stopped: false }
+    }
+
+    /// Kills the process (SIGKILL), as Lambda does, and starts another.
+    pub(crate) fn kill_and_restart(&mut self) {
+        let output = self.process.stop();
+        self.before.extend(output.stdout.into_iter().chain(output.stderr));
+        self.process = Process::bootstrap(&bootstrap(), &self.api.address(), &self.variables);
     }
 
     /// Invokes it. AWS keeps what it answers, so that is searched for secrets too.
@@ -109,7 +119,7 @@ impl Tap {
         let basic = |id: &str| STANDARD.encode(format!("{}:{}", form_encoded(id), form_encoded(&secret())));
         let canaries = [SECRET_CANARY, WRONG_SECRET, AWS_SECRET_CANARY, COOKIE_CANARY].map(str::to_owned).into_iter();
         let canaries: Vec<String> = canaries.chain([POST_CLIENT, BASIC_CLIENT].map(basic)).chain(tokens.iter().cloned()).collect();
-        for told in output.stdout.iter().chain(&output.stderr).chain(self.answers.lock().unwrap().iter()) {
+        for told in self.before.iter().chain(&output.stdout).chain(&output.stderr).chain(self.answers.lock().unwrap().iter()) {
             for canary in &canaries {
                 assert!(!told.contains(canary.as_str()), "{canary} was told: {told}");
             }

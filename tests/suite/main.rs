@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/runtime_api.rs"]
+mod runtime_api;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -14,6 +16,7 @@ mod fuzzing;
 mod input;
 mod ingest;
 mod pipeline;
+mod process;
 mod secrecy;
 mod token;
 mod work_queue;

@@ -6,7 +6,6 @@ use edgetap::batch::Limits;
 use edgetap::invocation::Context;
 use edgetap::local_bridge::{Endpoint, Options, Reaction};
 use edgetap::retry::Deadline;
-use edgetap::telemetry;
 use serde_json::Value;
 use tracing::{Instrument as _, Level, info_span};
 
@@ -31,8 +30,7 @@ fn log_with_canaries() -> String {
 
 /// Every way an invocation can go, at every level: what was logged, and what was answered.
 async fn everything_said(level: Level) -> (String, Vec<String>) {
-    let lines = Lines::default();
-    let subscriber = telemetry::json(level, lines.clone());
+    let (lines, _listening) = Lines::listen(level);
     let mut said = Vec::new();
     let reactions: [fn(Endpoint, u64) -> Reaction; 7] = [
         |_, _| Reaction::Normal,
@@ -82,7 +80,6 @@ async fn everything_said(level: Level) -> (String, Vec<String>) {
             }
         }
     };
-    let _current = tracing::subscriber::set_default(subscriber);
     run.instrument(info_span!(target: "lambda_runtime::layers::trace", "Lambda runtime invoke", requestId = "request-1")).await;
     (lines.text(), said)
 }
@@ -109,8 +106,7 @@ async fn a_dropped_static_asset_is_one_debug_line_with_its_path() {
 
 #[tokio::test]
 async fn an_object_is_one_line_with_its_counts() {
-    let lines = Lines::default();
-    let subscriber = telemetry::json(Level::INFO, lines.clone());
+    let (lines, _listening) = Lines::listen(Level::INFO);
     let run = async {
         let world = world(Options::default(), Limits::default()).await;
         let name = "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz";
@@ -121,7 +117,6 @@ async fn an_object_is_one_line_with_its_counts() {
             .await
             .unwrap();
     };
-    let _current = tracing::subscriber::set_default(subscriber);
     run.instrument(info_span!(target: "lambda_runtime::layers::trace", "Lambda runtime invoke", requestId = "request-1")).await;
     let lines = lines.json();
     let [warning, line] = &lines[..] else { panic!("{lines:#?}") };

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use edgetap::batch::Limits;
 use edgetap::local_bridge::{Endpoint, Options, Reaction, decode};
-use edgetap::telemetry;
 use edgetap::work::Continuation;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -230,6 +229,7 @@ async fn a_deadline_shorter_than_the_object_costs_hops() {
 
 #[tokio::test]
 async fn an_object_that_is_gone_is_done_when_it_was_never_begun_and_lost_when_it_was() {
+    let (lines, _listening) = Lines::listen(tracing::Level::INFO);
     let world = quiet(at_edge(|number, _| if number == 2 { Reaction::status(404) } else { Reaction::Normal })).await;
     world.notify("expired");
     assert_eq!(world.drain(PLENTY, 1).await, 1);
@@ -239,6 +239,9 @@ async fn an_object_that_is_gone_is_done_when_it_was_never_begun_and_lost_when_it
     world.s3.remove("log");
     assert_eq!(world.drain(PLENTY, 1).await, 1);
     assert_eq!(world.ids().len(), 10);
+    let lost: Vec<Value> = lines.json().into_iter().filter(|line| line["lost"] == 1).collect();
+    let [lost] = &lost[..] else { panic!("{lost:?}") };
+    assert!(lost["level"] == "ERROR" && lost["message"].as_str().unwrap().contains("from row 10 to its end"), "{lost}");
 }
 
 #[tokio::test]
@@ -394,8 +397,7 @@ async fn a_continuation_that_asks_for_nothing_is_not_done() {
 #[tokio::test]
 async fn the_line_of_an_object_is_its_metrics_at_every_level() {
     let known: Value = serde_json::from_str(include_str!("../../terraform/metrics.json")).unwrap();
-    let lines = Lines::default();
-    let _current = tracing::subscriber::set_default(telemetry::json(tracing::Level::ERROR, lines.clone()));
+    let (lines, _listening) = Lines::listen(tracing::Level::ERROR);
     let world = quiet(at_edge(|number, body| {
         let refused = decode(body).unwrap().iter().any(|t| t.transaction_id == "id-1015");
         if number == 2 {

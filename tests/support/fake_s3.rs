@@ -46,7 +46,8 @@ pub struct Get {
 
 #[derive(Default)]
 struct State {
-    objects: Mutex<BTreeMap<String, Bytes>>,
+    /// With their entity tags.
+    objects: Mutex<BTreeMap<String, (Bytes, String)>>,
     /// By the number of the GET, from 0.
     faults: Mutex<BTreeMap<usize, Fault>>,
     gets: Mutex<Vec<Get>>,
@@ -77,7 +78,9 @@ impl FakeS3 {
 
     /// Puts an object into the one bucket there is.
     pub fn put(&self, key: &str, bytes: impl Into<Bytes>) {
-        self.state.objects.lock().unwrap().insert(key.to_owned(), bytes.into());
+        let bytes = bytes.into();
+        let etag = format!("\"{}\"", hex::encode(Sha256::digest(&bytes)));
+        self.state.objects.lock().unwrap().insert(key.to_owned(), (bytes, etag));
     }
 
     pub fn remove(&self, key: &str) {
@@ -133,8 +136,7 @@ fn answer(state: &State, request: &Request<Incoming>) -> io::Result<Response<Any
         Some(Fault::HangUp) => return Err(io::Error::other("told to hang up")),
         _ => {}
     }
-    let Some(object) = state.objects.lock().unwrap().get(&key).cloned() else { return status_only(404) };
-    let etag = format!("\"{}\"", hex::encode(Sha256::digest(&object)));
+    let Some((object, etag)) = state.objects.lock().unwrap().get(&key).cloned() else { return status_only(404) };
     if if_match.is_some_and(|wanted| wanted != etag) {
         return status_only(412);
     }

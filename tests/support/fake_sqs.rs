@@ -31,8 +31,8 @@ pub struct Queued {
     pub receives: u32,
 }
 
-/// Decides whether a request of that action, the how-manieth, fails.
-pub type Fails = Arc<dyn Fn(&str, u64) -> bool + Send + Sync>;
+/// Decides whether a request of that action, the how-manieth, fails; and if so, whether it does what it was asked all the same.
+pub type Fails = Arc<dyn Fn(&str, u64) -> Option<bool> + Send + Sync>;
 
 struct State {
     now: Timestamp,
@@ -59,11 +59,15 @@ impl FakeSqs {
             dead_letters: Vec::new(),
             sent: 0,
             requests: BTreeMap::new(),
-            fails: Arc::new(|_, _| false),
+            fails: Arc::new(|_, _| None),
         }));
         let shared = state.clone();
         let server = serve(listener, None, move |request| answer(shared.clone(), request));
         Self { address, state, server }
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.address
     }
 
     pub fn endpoint(&self) -> String {
@@ -77,6 +81,10 @@ impl FakeSqs {
     }
 
     pub fn fail(&self, fails: impl Fn(&str, u64) -> bool + Send + Sync + 'static) {
+        self.misbehave(move |action, number| fails(action, number).then_some(false));
+    }
+
+    pub fn misbehave(&self, fails: impl Fn(&str, u64) -> Option<bool> + Send + Sync + 'static) {
         self.lock().fails = Arc::new(fails);
     }
 
@@ -87,15 +95,25 @@ impl FakeSqs {
 
     /// Receives the next message that is visible, and hides it for so long.
     pub fn receive(&self, visibility: Duration) -> Option<Value> {
+        self.receive_any(visibility, |_| 0)
+    }
+
+    /// The same, out of order: `pick` chooses among so many.
+    pub fn receive_any(&self, visibility: Duration, pick: impl FnOnce(usize) -> usize) -> Option<Value> {
         let mut state = self.lock();
         let now = state.now;
-        let message = state.work.values_mut().filter(|message| message.visible_from <= now).min_by_key(|message| message.visible_from)?;
-        message.receives += 1;
-        message.visible_from = now + SignedDuration::try_from(visibility).unwrap();
-        Some(json!({
-            "messageId": message.id, "receiptHandle": message.id, "body": message.body, "eventSource": "aws:sqs", "eventSourceARN": WORK,
-            "attributes": {"ApproximateReceiveCount": message.receives.to_string(), "SentTimestamp": message.sent.as_millisecond().to_string()},
-        }))
+        let mut visible: Vec<_> = state.work.values().filter(|message| message.visible_from <= now).collect();
+        if visible.is_empty() {
+            return None;
+        }
+        visible.sort_by_key(|message| message.visible_from);
+        let id = visible[pick(visible.len())].id.clone();
+        state.receive(&id, visibility)
+    }
+
+    /// Receives a message that somebody else has.
+    pub fn receive_again(&self, id: &str, visibility: Duration) -> Option<Value> {
+        self.lock().receive(id, visibility)
     }
 
     pub fn delete(&self, id: &str) {
@@ -117,6 +135,11 @@ impl FakeSqs {
 
     pub fn dead_letters(&self) -> Vec<Queued> {
         self.lock().dead_letters.clone()
+    }
+
+    /// How many messages were ever sent; each id ends with its number.
+    pub fn sent(&self) -> u64 {
+        self.lock().sent
     }
 
     pub fn requests(&self, action: &str) -> u64 {
@@ -146,6 +169,17 @@ impl State {
     fn queued(&mut self, body: String, trace: Option<String>) -> Queued {
         self.sent += 1;
         Queued { id: format!("message-{:06}", self.sent), body, trace, sent: self.now, visible_from: self.now, receives: 0 }
+    }
+
+    fn receive(&mut self, id: &str, visibility: Duration) -> Option<Value> {
+        let now = self.now;
+        let message = self.work.get_mut(id)?;
+        message.receives += 1;
+        message.visible_from = now + SignedDuration::try_from(visibility).unwrap();
+        Some(json!({
+            "messageId": message.id, "receiptHandle": message.id, "body": message.body, "eventSource": "aws:sqs", "eventSourceARN": WORK,
+            "attributes": {"ApproximateReceiveCount": message.receives.to_string(), "SentTimestamp": message.sent.as_millisecond().to_string()},
+        }))
     }
 
     fn enqueue(&mut self, body: String, trace: Option<String>) {
@@ -199,7 +233,15 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> io::Res
     let count = state.requests.entry(action.clone()).or_default();
     *count += 1;
     let count = *count;
-    let handled = if (state.fails.clone())(&action, count) { Err("InternalError") } else { state.handle(&action, &body) };
+    let handled = match (state.fails.clone())(&action, count) {
+        None => state.handle(&action, &body),
+        Some(done) => {
+            if done {
+                _ = state.handle(&action, &body);
+            }
+            Err("InternalError")
+        }
+    };
     let (status, body) = match handled {
         Ok(answer) => (200, answer),
         Err("InternalError") => (500, json!({"__type": "com.amazonaws.sqs#InternalError"})),

@@ -4,12 +4,13 @@
 
 pub mod fake_s3;
 pub mod fake_sqs;
+pub mod road;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -25,12 +26,18 @@ use edgetap::pipeline::Rules;
 use edgetap::retry::{Backoff, Deadline};
 use edgetap::secret::{Credentials, SecretSource};
 use edgetap::source::S3;
+use edgetap::telemetry;
 use edgetap::token::AuthMethod;
 use edgetap::work_queue::WorkQueue;
 use flate2::{Compression, write::GzEncoder};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use tracing::Level;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 /// Quick, so that tests need no patience.
 pub const BACKOFF: Backoff = Backoff { base: Duration::from_millis(2), cap: Duration::from_millis(20), attempts: 5 };
@@ -198,6 +205,16 @@ pub fn neutral(transaction: &Transaction) -> Value {
 pub struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
+    /// Keeps what this thread logs, from that level on, until the guard is dropped.
+    pub fn listen(level: Level) -> (Self, DefaultGuard) {
+        // Without a subscriber for all threads, a line that another thread comes by first is switched off for this one too.
+        static ALL_THREADS: Once = Once::new();
+        ALL_THREADS.call_once(|| tracing::subscriber::set_global_default(Registry::default().with(LevelFilter::OFF)).unwrap());
+        let lines = Self::default();
+        let guard = tracing::subscriber::set_default(telemetry::json(level, lines.clone()));
+        (lines, guard)
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }

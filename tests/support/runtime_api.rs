@@ -27,6 +27,9 @@ use tokio::task::AbortHandle;
 const INVOCATION: &str = "/2018-06-01/runtime/invocation/";
 const INIT_ERROR: &str = "/2018-06-01/runtime/init/error";
 
+/// The trace header of every invocation.
+pub(crate) const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
+
 /// So much longer than its deadline an invocation is waited for: a process must be started, and some deadlines are past.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -158,7 +161,7 @@ async fn next(state: &State) -> io::Result<Response<Full<Bytes>>> {
         .header("Lambda-Runtime-Aws-Request-Id", id)
         .header("Lambda-Runtime-Deadline-Ms", deadline_ms)
         .header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:edgetap")
-        .header("Lambda-Runtime-Trace-Id", "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0")
+        .header("Lambda-Runtime-Trace-Id", TRACE)
         .body(event.to_string().into())
         .map_err(io::Error::other)
 }
@@ -247,6 +250,25 @@ impl Process {
             std::thread::sleep(Duration::from_millis(20));
         };
         (status, self.stop())
+    }
+
+    /// Its id, while it runs.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal by name, as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        // The shell's own: not every system has the program.
+        let sent = Command::new("sh").args(["-c", &format!("kill -s {name} {}", self.id())]).status().unwrap();
+        assert!(sent.success(), "kill -s {name}: {sent}");
+    }
+
+    /// The most memory that it has ever held, in bytes: what Lambda counts.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
     /// How it ended; `None` while it runs.

@@ -1,0 +1,163 @@
+//! A fault campaign: the real function against fake S3, SQS, token endpoint and bridge that misbehave at random, from a seed.
+//!
+//! `cargo run --release --example campaign -- --runs 1000 --seed 1`
+//!
+//! A run puts a few logs into S3, notifies the work queue of them (of some twice), and polls until the queue is empty, while
+//! everything goes wrong that can. Then all is mended, and the dead letters are brought back. In every tenth run the function
+//! is the real `bootstrap`, which is killed; in the others it runs in this process, with waits of milliseconds. What must hold
+//! stands in `check.rs`. Faults cease after a while, so that every run ends. The last line is the tally; exit status 1 on a
+//! violation.
+//!
+//! A seed settles what may go wrong, but not when: sockets are real.
+
+#![recursion_limit = "256"] // the layout of one future, from a run down to the SDK
+#![allow(clippy::unwrap_used)]
+
+mod check;
+mod faults;
+mod logs;
+mod run;
+#[path = "../../tests/support/runtime_api.rs"]
+mod runtime_api;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+
+#[derive(Parser)]
+#[command(about = "A fault campaign against the real function")]
+struct Args {
+    /// How many runs.
+    #[arg(long, default_value_t = 100)]
+    runs: u64,
+    /// The seed of the first run; each run after it has the next.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Runs at the same time.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
+    /// Of so many runs one is against the real process; 0 is none.
+    #[arg(long, default_value_t = 10)]
+    process_every: u64,
+    /// The real process [default: `bootstrap` of the same build]
+    #[arg(long)]
+    bootstrap: Option<PathBuf>,
+    /// Show what the function logged in a run with a violation.
+    #[arg(long)]
+    lines: bool,
+}
+
+#[derive(Default)]
+struct Tally {
+    runs: u64,
+    processes: u64,
+    invocations: usize,
+    killed: usize,
+    accepted: usize,
+    repeated: usize,
+    hand_overs: usize,
+    dead_letters: usize,
+    brought_back: usize,
+    violations: usize,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let bootstrap = match bootstrap(&args) {
+        Ok(bootstrap) => bootstrap,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+    };
+    let progress = ProgressBar::new(args.runs); // seen at a terminal only
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} runs, {msg}{per_sec}, {eta} left") {
+        progress.set_style(style);
+    }
+    let (tally, next) = (Mutex::new(Tally::default()), AtomicU64::new(0));
+    let job = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= args.runs {
+                // Reading threads of killed invocations may still wait, and would miss it loudly.
+                return std::mem::forget(runtime);
+            }
+            let seed = args.seed.saturating_add(number);
+            let process = bootstrap.as_deref().filter(|_| seed.is_multiple_of(args.process_every));
+            let run = runtime.block_on(Box::pin(run::run(seed, process)));
+            progress.suspend(|| show(seed, &run, args.lines));
+            let mut tally = tally.lock().unwrap();
+            tally.count(&run);
+            progress.set_message(format!("{} violations, ", tally.violations));
+            progress.inc(1);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs {
+            scope.spawn(job);
+        }
+    });
+    progress.finish_and_clear();
+    let tally = tally.into_inner().unwrap();
+    println!("{tally}");
+    ExitCode::from(u8::from(tally.violations > 0))
+}
+
+/// Where the real process is, when it is wanted. That it is not there must not look like a campaign without violations.
+fn bootstrap(args: &Args) -> Result<Option<PathBuf>, String> {
+    if args.process_every == 0 {
+        return Ok(None);
+    }
+    let own = || Some(std::env::current_exe().ok()?.parent()?.parent()?.join("bootstrap"));
+    match args.bootstrap.clone().or_else(own).filter(|path| path.is_file()) {
+        Some(path) => Ok(Some(path)),
+        None => {
+            Err("there is no bootstrap: build it (cargo build --bins), name it (--bootstrap), or go without (--process-every 0)".to_owned())
+        }
+    }
+}
+
+fn show(seed: u64, run: &run::Run, lines: bool) {
+    for violation in &run.violations {
+        println!("seed {seed}: {violation}");
+    }
+    if lines && !run.violations.is_empty() {
+        println!("{}", run.evidence.said.join("\n"));
+    }
+}
+
+impl Tally {
+    fn count(&mut self, run: &run::Run) {
+        let evidence = &run.evidence;
+        let accepted = evidence.invocations.iter().flat_map(|one| &one.accepted);
+        let keys: std::collections::BTreeSet<_> = accepted.clone().map(|batch| &batch.key).collect();
+        self.runs += 1;
+        self.processes += u64::from(run.is_process);
+        self.invocations += evidence.invocations.len();
+        self.killed += run.killed;
+        self.accepted += accepted.clone().map(|batch| batch.ids.len()).sum::<usize>();
+        self.repeated += accepted.count() - keys.len();
+        self.hand_overs += evidence.invocations.iter().flat_map(|one| &one.sent).filter(|rest| rest.hops > 0).count();
+        self.dead_letters += evidence.letters.len();
+        self.brought_back += run.brought_back;
+        self.violations += run.violations.len();
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { runs, processes, invocations, killed, accepted, repeated, hand_overs, dead_letters, brought_back, violations } = self;
+        write!(
+            f,
+            "{runs} runs ({processes} of the real process), {invocations} invocations, {killed} killed, {accepted} transactions accepted, \
+             {repeated} batches repeated, {hand_overs} hand-overs, {dead_letters} dead letters, {brought_back} brought back, {violations} violations"
+        )
+    }
+}

@@ -1,0 +1,493 @@
+//! One run: logs in S3, messages in the work queue, and functions that poll it until it is empty.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use edgetap::batch::Limits;
+use edgetap::bridge::{Bridge, Endpoints};
+use edgetap::invocation::{Context, Function, RESERVE};
+use edgetap::local_bridge::{EDGE_PATH, LocalBridge, Options, TOKEN_PATH};
+use edgetap::retry::Deadline;
+use edgetap::secret::{Credentials, SecretSource};
+use edgetap::source::S3;
+use edgetap::token::AuthMethod;
+use edgetap::work::{Continuation, RowRanges};
+use edgetap::work_queue::WorkQueue;
+use jiff::SignedDuration;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
+
+use crate::check::{Accepted, Evidence, Invocation, Message, check};
+use crate::faults::Weather;
+use crate::logs::Log;
+use crate::runtime_api::{Outcome, Process, RuntimeApi};
+use crate::support::fake_s3::FakeS3;
+use crate::support::fake_sqs::{FakeSqs, Queued};
+use crate::support::road::Road;
+use crate::support::{BACKOFF, Lines, rules, s3_event, sdk_config, start};
+
+/// Invocations after which faults cease.
+const FAULTY_INVOCATIONS: usize = 25;
+/// Invocations after which a run that has not ended loops.
+const MAX_INVOCATIONS: usize = 300;
+/// How long a message is hidden by who receives it.
+const VISIBILITY: Duration = Duration::from_mins(30);
+/// For the function the campaign is quick to lose patience with S3.
+const S3_PATIENCE: Duration = Duration::from_millis(250);
+
+const CLIENT_ID: &str = "campaign";
+const CLIENT_SECRET: &str = "canary-secret-campaign";
+const AWS_SECRET: &str = "canary-aws-secret-campaign";
+
+/// What a run adds to the tally.
+#[derive(Default)]
+pub struct Run {
+    pub evidence: Evidence,
+    pub killed: usize,
+    pub is_process: bool,
+    pub brought_back: usize,
+    /// What the function said, for people.
+    pub said: Vec<String>,
+    pub violations: Vec<String>,
+}
+
+/// The run of a seed; with a real process when `bootstrap` says where it is.
+pub async fn run(seed: u64, bootstrap: Option<&Path>) -> Run {
+    let mut dice = StdRng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
+    let (lines, _listening) = Lines::listen(tracing::Level::INFO);
+    let mut scene = Scene::new(seed, bootstrap, lines, &mut dice).await;
+    scene.put_logs(&mut dice);
+
+    for _ in 0..FAULTY_INVOCATIONS {
+        if !scene.invoke_in_bad_weather(&mut dice).await {
+            break;
+        }
+    }
+    scene.weather.clear_up();
+    scene.open_roads().await;
+    if scene.actors.iter().any(|actor| matches!(actor, Actor::Process(_))) {
+        // Its clock is not the queue's: what never passes would never end.
+        scene.weather.relent();
+    }
+    scene.drain().await;
+    let evidence = &mut scene.run.evidence;
+    evidence.before_redrive = evidence.invocations.len();
+    evidence.letters = letters(&scene.sqs.dead_letters());
+    scene.run.said.extend(scene.sqs.dead_letters().into_iter().map(|letter| letter.body));
+
+    // All is mended, and the dead letters are brought back.
+    scene.weather.relent();
+    scene.mend_logs();
+    scene.run.brought_back += scene.sqs.dead_letters().len();
+    scene.sqs.redrive();
+    scene.drain().await;
+    scene.run.evidence.letters_left = letters(&scene.sqs.dead_letters());
+    scene.finish()
+}
+
+/// Everything around the function, and the functions.
+struct Scene {
+    s3: FakeS3,
+    sqs: FakeSqs,
+    bridge: LocalBridge,
+    weather: Arc<Weather>,
+    /// To S3, SQS, the bridge and the token endpoint.
+    roads: [Road; 4],
+    actors: [Actor; 2],
+    lines: Lines,
+    current: Vec<usize>,
+    run: Run,
+}
+
+/// Who takes invocations.
+enum Actor {
+    Inside(Box<Function>),
+    Process(Box<Instance>),
+}
+
+/// An instance of the real `bootstrap`, started when it is wanted.
+struct Instance {
+    bootstrap: PathBuf,
+    variables: Vec<(&'static str, String)>,
+    running: Option<(RuntimeApi, Process)>,
+    said: Vec<String>,
+    answers: Vec<String>,
+}
+
+/// How an invocation ended.
+enum Ending {
+    Answered { done: bool },
+    Killed,
+    Failed(String),
+}
+
+impl Scene {
+    async fn new(seed: u64, bootstrap: Option<&Path>, lines: Lines, dice: &mut StdRng) -> Self {
+        let refused = (0..dice.random_range(0..4)).map(|_| format!("log-0-{}", dice.random_range(0..80))).collect();
+        let weather = Arc::new(Weather::new(seed, refused));
+        let of_bridge = weather.clone();
+        let options = Options {
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: CLIENT_SECRET.to_owned(),
+            // Some expire while they are used.
+            token_lifetime: Duration::from_secs([1, 2, 1800][dice.random_range(0..3)]),
+            react: Arc::new(move |arrival| of_bridge.react(arrival)),
+            ..Options::default()
+        };
+        let (s3, sqs, bridge) = (FakeS3::start().await, FakeSqs::start().await, start(&options).await);
+        let of_s3 = weather.clone();
+        s3.react(move || of_s3.s3());
+        let of_sqs = weather.clone();
+        sqs.misbehave(move |action, _| of_sqs.queue(action));
+        let road = |to| {
+            let weather = weather.clone();
+            Road::start(to, move || weather.road())
+        };
+        let roads = [road(s3.address()).await, road(sqs.address()).await, road(bridge.address()).await, road(bridge.address()).await];
+        let limits = Limits { transactions: dice.random_range(1..30), bytes: dice.random_range(1000..20_000) };
+        let concurrency = dice.random_range(1..6);
+        let actor = || match bootstrap {
+            None => Actor::Inside(Box::new(function(&roads, &sqs, limits, concurrency))),
+            Some(bootstrap) => Actor::Process(Box::new(Instance {
+                bootstrap: bootstrap.to_owned(),
+                variables: variables(&roads, limits, concurrency),
+                running: None,
+                said: Vec::new(),
+                answers: Vec::new(),
+            })),
+        };
+        let actors = [actor(), actor()];
+        let evidence = Evidence { in_flight: limits.transactions * concurrency, ..Evidence::default() };
+        let run = Run { evidence, is_process: bootstrap.is_some(), ..Run::default() };
+        Self { s3, sqs, bridge, weather, roads, actors, lines, current: Vec::new(), run }
+    }
+
+    fn put_logs(&mut self, dice: &mut StdRng) {
+        for number in 0..dice.random_range(1..4) {
+            let log = Log::random(number, dice);
+            self.s3.put(&log.key, log.versions[0].bytes.clone());
+            for _ in 0..dice.random_range(1..3) {
+                self.sqs.send(s3_event(&[&log.key]).to_string());
+            }
+            self.run.evidence.logs.push(log);
+            self.current.push(0);
+        }
+        if dice.random_bool(0.2) {
+            let keys: Vec<&str> = self.run.evidence.logs.iter().map(|log| &*log.key).collect();
+            self.sqs.send(s3_event(&keys).to_string());
+        }
+    }
+
+    /// What was cut or corrupt is put there whole.
+    fn mend_logs(&mut self) {
+        for (log, current) in self.run.evidence.logs.iter().zip(&mut self.current).filter(|(log, _)| !log.is_whole()) {
+            *current = log.versions.len() - 1;
+            self.s3.put(&log.key, log.versions[*current].bytes.clone());
+        }
+    }
+
+    async fn open_roads(&self) {
+        for road in &self.roads {
+            road.open().await;
+        }
+    }
+
+    /// One invocation, or two at once, while anything may happen. `false` when the queue is empty.
+    async fn invoke_in_bad_weather(&mut self, dice: &mut StdRng) -> bool {
+        if dice.random_bool(0.03) {
+            self.run.brought_back += self.sqs.dead_letters().len();
+            self.sqs.redrive();
+        }
+        if dice.random_bool(0.05) {
+            self.bridge.revoke_tokens();
+        }
+        if self.sqs.wait_for_next().is_none() {
+            return false;
+        }
+        for road in &self.roads {
+            if road.is_open() && self.weather.closes_road() {
+                road.close();
+            } else if dice.random_bool(0.5) {
+                road.open().await;
+            }
+        }
+        let first = self.sqs.receive_any(VISIBILITY, |visible| dice.random_range(0..visible));
+        let Some(first) = first else { return true };
+        // SQS may deliver a message to two at once; and two messages may name the same object.
+        let second = if dice.random_bool(0.15) {
+            let same = self.sqs.receive_again(text(&first, "messageId"), VISIBILITY);
+            if dice.random_bool(0.5) { same } else { self.sqs.receive_any(VISIBILITY, |_| 0).or(same) }
+        } else {
+            None
+        };
+        let most = if dice.random_bool(0.1) { 1500 } else { 400 };
+        let mut fates = || {
+            let time_left = Duration::from_millis(dice.random_range(1..most));
+            (time_left, dice.random_bool(0.15).then(|| Duration::from_millis(dice.random_range(1..150))))
+        };
+        let (one, other) = (fates(), fates());
+        self.invoke(first, one, second.map(|second| (second, other))).await;
+        true
+    }
+
+    /// Invokes, in good weather, until the queue is empty.
+    async fn drain(&mut self) {
+        for _ in 0..MAX_INVOCATIONS {
+            if self.sqs.wait_for_next().is_none() {
+                return;
+            }
+            if let Some(message) = self.sqs.receive_any(VISIBILITY, |_| 0) {
+                self.invoke(message, (Duration::from_secs(20), None), None).await;
+            }
+        }
+        self.run.evidence.violations.push(format!("it loops: {:?}", self.sqs.work()));
+    }
+
+    async fn invoke(&mut self, first: Value, fate: (Duration, Option<Duration>), second: Option<(Value, (Duration, Option<Duration>))>) {
+        let before = self.marks();
+        let ids: Vec<String> = [Some(&first), second.as_ref().map(|(record, _)| record)]
+            .into_iter()
+            .flatten()
+            .map(|record| text(record, "messageId").to_owned())
+            .collect();
+        let records: Vec<Value> = [Some(first.clone()), second.as_ref().map(|(record, _)| record.clone())].into_iter().flatten().collect();
+        let [one, other] = &mut self.actors;
+        let endings = match second {
+            None => vec![Box::pin(one.invoke(first, fate)).await],
+            Some((record, its_fate)) => {
+                let both = futures_util::future::join(Box::pin(one.invoke(first, fate)), Box::pin(other.invoke(record, its_fate))).await;
+                vec![both.0, both.1]
+            }
+        };
+        self.settle().await;
+        let mut was_killed = false;
+        for (id, ending) in ids.iter().zip(endings) {
+            match ending {
+                Ending::Answered { done: true } => self.sqs.delete(id),
+                Ending::Answered { done: false } => {}
+                Ending::Killed => was_killed = true,
+                Ending::Failed(how) => self.run.evidence.violations.push(how),
+            }
+        }
+        self.run.killed += usize::from(was_killed);
+        let left: BTreeSet<String> = self.sqs.work().into_iter().map(|message| message.id).collect();
+        let messages: Vec<Message> = records.iter().zip(&ids).flat_map(|(record, id)| messages(record, !left.contains(id))).collect();
+        let after = self.marks();
+        let sent = self
+            .sqs
+            .work()
+            .into_iter()
+            .chain(self.sqs.dead_letters())
+            .filter(|message| number_of(message) > before.sent)
+            .collect::<Vec<_>>();
+        let received = self.bridge.received();
+        self.run.evidence.invocations.push(Invocation {
+            // That a process has ended what it began cannot be seen from here.
+            stands_alone: records.len() == 1 && !self.run.is_process,
+            messages,
+            current: self.current.clone(),
+            was_killed,
+            queue_is_sound: after.queue_trouble == before.queue_trouble && self.roads[1].is_open(),
+            lost_answers: after.lost_answers - before.lost_answers,
+            accepted: received[before.received..]
+                .iter()
+                .map(|batch| Accepted {
+                    key: batch.key.clone(),
+                    body: batch.body.to_vec(),
+                    ids: batch.transactions.iter().map(|transaction| transaction.transaction_id.clone()).collect(),
+                })
+                .collect(),
+            sent: letters(&sent),
+            lines: (!self.run.is_process)
+                .then(|| self.lines.text()[before.lines..].lines().map(|line| serde_json::from_str(line).unwrap()).collect()),
+        });
+    }
+
+    /// Lets what is on its way arrive: everything runs on this one thread.
+    async fn settle(&self) {
+        while !self.roads[2].is_quiet() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for _ in 0..if self.run.is_process { 10 } else { 4 } {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn marks(&self) -> Marks {
+        Marks {
+            received: self.bridge.received().len(),
+            lines: self.lines.text().len(),
+            sent: self.sqs.sent(),
+            lost_answers: self.weather.lost_answers() + self.roads[2].disturbances(),
+            queue_trouble: self.weather.queue_failures() + self.roads[1].disturbances(),
+        }
+    }
+
+    fn finish(mut self) -> Run {
+        let evidence = &mut self.run.evidence;
+        evidence.secrets.extend([CLIENT_SECRET, AWS_SECRET].map(str::to_owned));
+        evidence.secrets.extend(self.roads.iter().flat_map(Road::bearers));
+        self.run.said.extend(self.lines.text().lines().map(str::to_owned));
+        for actor in self.actors {
+            if let Actor::Process(mut instance) = actor {
+                instance.end();
+                self.run.said.extend(instance.said.into_iter().chain(instance.answers));
+            }
+        }
+        self.run.evidence.said = std::mem::take(&mut self.run.said);
+        self.run.violations = check(&self.run.evidence);
+        self.run
+    }
+}
+
+/// How far things have come.
+struct Marks {
+    received: usize,
+    lines: usize,
+    sent: u64,
+    lost_answers: usize,
+    queue_trouble: usize,
+}
+
+impl Actor {
+    /// Invokes with a record, for so long, and perhaps kills it after so long.
+    async fn invoke(&mut self, record: Value, (time_left, killed_after): (Duration, Option<Duration>)) -> Ending {
+        let event = json!({ "Records": [record] });
+        match self {
+            Self::Inside(function) => {
+                let trace = Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned());
+                let context = Context { deadline: Deadline::after(time_left), trace, function: "edgetap".to_owned() };
+                let handled = tokio::time::timeout(killed_after.unwrap_or(Duration::from_mins(2)), function.handle(event, &context));
+                match (handled.await, killed_after) {
+                    (Ok(Ok(answer)), _) => ending(&answer),
+                    (Ok(Err(error)), _) => Ending::Failed(format!("the invocation failed: {error}")),
+                    (Err(_), Some(_)) => Ending::Killed,
+                    (Err(_), None) => Ending::Failed("the invocation does not end".to_owned()),
+                }
+            }
+            Self::Process(instance) => instance.invoke(event, RESERVE + time_left, killed_after).await,
+        }
+    }
+}
+
+impl Instance {
+    async fn invoke(&mut self, event: Value, time_left: Duration, killed_after: Option<Duration>) -> Ending {
+        if self.running.is_none() {
+            let api = RuntimeApi::start().await;
+            let variables = self.variables.iter().map(|(name, value)| (*name, value));
+            let process = Process::bootstrap(&self.bootstrap, &api.address(), variables);
+            self.running = Some((api, process));
+        }
+        let (api, _) = self.running.as_ref().unwrap();
+        let time_left = i64::try_from(time_left.as_millis()).unwrap();
+        let invoked = tokio::time::timeout(killed_after.unwrap_or(Duration::from_mins(2)), api.invoke(event, time_left)).await;
+        match (invoked, killed_after) {
+            (Ok(Outcome::Response(answer)), _) => {
+                self.answers.push(answer.to_string());
+                ending(&answer)
+            }
+            (Err(_), Some(_)) => {
+                self.end();
+                Ending::Killed
+            }
+            (outcome, _) => {
+                self.end();
+                Ending::Failed(format!("the process failed: {outcome:?}"))
+            }
+        }
+    }
+
+    /// Kills the process (SIGKILL), and keeps what it has said.
+    fn end(&mut self) {
+        if let Some((_, mut process)) = self.running.take() {
+            let output = process.stop();
+            self.said.extend(output.stdout.into_iter().chain(output.stderr));
+        }
+    }
+}
+
+fn ending(answer: &Value) -> Ending {
+    match answer["batchItemFailures"].as_array() {
+        Some(failures) => Ending::Answered { done: failures.is_empty() },
+        None => Ending::Failed(format!("no partial batch response: {answer}")),
+    }
+}
+
+fn url(road: &Road, path: &str) -> String {
+    format!("http://{}{path}", road.address())
+}
+
+fn impatient(endpoint: &str) -> SdkConfig {
+    sdk_config(endpoint)
+        .into_builder()
+        .timeout_config(TimeoutConfig::builder().connect_timeout(S3_PATIENCE).read_timeout(S3_PATIENCE).build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(S3_PATIENCE).build())
+        .build()
+}
+
+fn function([s3, sqs, edge, token]: &[Road; 4], queue: &FakeSqs, limits: Limits, concurrency: usize) -> Function {
+    let endpoints = Endpoints {
+        edge: url(edge, EDGE_PATH).parse().unwrap(),
+        token: url(token, TOKEN_PATH).parse().unwrap(),
+        method: AuthMethod::Post,
+        bridge_ca: None,
+    };
+    let credentials = Credentials::new(CLIENT_ID, CLIENT_SECRET);
+    Function {
+        s3: S3::new(&impatient(&url(s3, "")), BACKOFF),
+        rules: rules(limits),
+        bridge: Bridge::new(endpoints, SecretSource::Variables(credentials), BACKOFF).unwrap(),
+        concurrency,
+        work_queue: WorkQueue::new(&impatient(&url(sqs, ""))),
+        retry_for: SignedDuration::from_hours(3), // so that what never passes ends in a few invocations
+        clock: queue.clock(),
+    }
+}
+
+/// The same for a process.
+fn variables([s3, sqs, edge, token]: &[Road; 4], limits: Limits, concurrency: usize) -> Vec<(&'static str, String)> {
+    vec![
+        ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", AWS_SECRET.to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ENDPOINT_URL_S3", url(s3, "")),
+        ("AWS_ENDPOINT_URL_SQS", url(sqs, "")),
+        ("AWS_MAX_ATTEMPTS", "1".to_owned()), // its pauses are longer than these runs
+        ("BRIDGE_CLIENT_ID", CLIENT_ID.to_owned()),
+        ("BRIDGE_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
+        ("BRIDGE_AUTH_ENDPOINT", url(token, TOKEN_PATH)),
+        ("BRIDGE_EDGE_ENDPOINT", url(edge, EDGE_PATH)),
+        ("BRIDGE_CONCURRENCY", concurrency.to_string()),
+        ("BATCH_MAX_TRANSACTIONS", limits.transactions.to_string()),
+        ("BATCH_MAX_BYTES", limits.bytes.to_string()),
+    ]
+}
+
+/// What a record asks for, an object each.
+fn messages(record: &Value, done: bool) -> Vec<Message> {
+    let body: Value = serde_json::from_str(text(record, "body")).unwrap();
+    if let Ok(rest) = serde_json::from_value::<Continuation>(body.clone()) {
+        return vec![Message { key: rest.object.key, etag: rest.object.etag, rows: rest.rows, hops: rest.hops, done }];
+    }
+    let keys = body["Records"].as_array().unwrap().iter().map(|record| text(&record["s3"]["object"], "key").to_owned());
+    keys.map(|key| Message { key, etag: None, rows: RowRanges::from([(0, None)]), hops: 0, done }).collect()
+}
+
+/// The continuations among messages; S3's own notifications are none.
+fn letters(messages: &[Queued]) -> Vec<Continuation> {
+    messages.iter().filter_map(|message| serde_json::from_str(&message.body).ok()).collect()
+}
+
+fn number_of(message: &Queued) -> u64 {
+    message.id.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_else(|| panic!("no {name} in {value}"))
+}

@@ -1,0 +1,89 @@
+//! The real `bootstrap`, frozen between two invocations, as Lambda does.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use edgetap::local_bridge::{EDGE_PATH, Endpoint, LocalBridge, Options, Reaction, TOKEN_PATH};
+use serde_json::{Value, json};
+
+use crate::runtime_api::{Outcome, Process, RuntimeApi};
+use crate::support::fake_s3::FakeS3;
+use crate::support::fake_sqs::FakeSqs;
+use crate::support::road::{Manner, Road};
+use crate::support::{log, s3_event, start};
+
+/// Renewed at half of it, which an invocation does not take.
+const LIFETIME: Duration = Duration::from_secs(6);
+
+#[tokio::test]
+async fn a_frozen_and_thawed_process_loses_nothing_and_asks_for_one_token() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = asked.clone();
+    let react = move |arrival: edgetap::local_bridge::Arrival<'_>| {
+        count.fetch_add(u64::from(arrival.endpoint == Endpoint::Token), Ordering::Relaxed);
+        Reaction::Normal
+    };
+    let options = Options { token_lifetime: LIFETIME, react: Arc::new(react), ..Options::default() };
+    let (s3, sqs, bridge) = (FakeS3::start().await, FakeSqs::start().await, start(&options).await);
+    let road = |to| Road::start(to, || Manner::Smooth);
+    let roads = [road(s3.address()).await, road(sqs.address()).await, road(bridge.address()).await, road(bridge.address()).await];
+    let api = RuntimeApi::start().await;
+    let mut process = Process::bootstrap(Path::new(env!("CARGO_BIN_EXE_bootstrap")), &api.address(), variables(&roads, &options));
+    for (key, rows) in [("before", 60), ("after", 90)] {
+        s3.put(key, log(rows));
+        sqs.send(s3_event(&[key]).to_string());
+    }
+    deliver(&api, &sqs).await;
+    assert_eq!((ids(&bridge), asked.load(Ordering::Relaxed)), (60, 1));
+    assert!(roads.iter().all(|road| road.open_connections() > 0), "kept alive");
+
+    process.signal("STOP");
+    // While it is frozen its connections die, and the token expires: not a moment before it is wanted.
+    for road in &roads {
+        road.close();
+        road.open().await;
+    }
+    tokio::time::sleep(LIFETIME).await;
+    process.signal("CONT");
+
+    deliver(&api, &sqs).await;
+    assert_eq!((ids(&bridge), asked.load(Ordering::Relaxed)), (150, 2), "one new token");
+    assert_eq!(bridge.tally().repeated, 0);
+    assert_eq!(sqs.requests("SendMessage"), 0);
+    let output = process.stop();
+    assert_eq!(output.stderr, [""; 0]);
+    let lines: Vec<Value> = output.stdout.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["level"] == "INFO") && lines.len() == 2, "no failure that is none: {lines:#?}");
+    assert!(lines.iter().all(|line| line["token_requests"] == 1), "{lines:#?}");
+}
+
+/// The next message, which must be done in one invocation.
+async fn deliver(api: &RuntimeApi, sqs: &FakeSqs) {
+    let record = sqs.receive(Duration::from_mins(30)).unwrap();
+    let id = record["messageId"].as_str().unwrap().to_owned();
+    let answer = api.invoke(json!({ "Records": [record] }), 60_000).await;
+    assert_eq!(answer, Outcome::Response(json!({ "batchItemFailures": [] })));
+    sqs.delete(&id);
+}
+
+fn ids(bridge: &LocalBridge) -> usize {
+    bridge.received().iter().map(|batch| batch.transactions.len()).sum()
+}
+
+fn variables([s3, sqs, edge, token]: &[Road; 4], options: &Options) -> Vec<(&'static str, String)> {
+    let url = |road: &Road, path: &str| format!("http://{}{path}", road.address());
+    vec![
+        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ENDPOINT_URL_S3", url(s3, "")),
+        ("AWS_ENDPOINT_URL_SQS", url(sqs, "")),
+        ("BRIDGE_CLIENT_ID", options.client_id.clone()),
+        ("BRIDGE_CLIENT_SECRET", options.client_secret.clone()),
+        ("BRIDGE_AUTH_ENDPOINT", url(token, TOKEN_PATH)),
+        ("BRIDGE_EDGE_ENDPOINT", url(edge, EDGE_PATH)),
+        ("BATCH_MAX_TRANSACTIONS", "10".to_owned()),
+    ]
+}
