@@ -127,11 +127,9 @@ fn nothing_is_lost(evidence: &Evidence, violations: &mut Vec<String>) {
 fn batches_are_what_they_say(evidence: &Evidence, violations: &mut Vec<String>) {
     let mut bodies: BTreeMap<&str, &[u8]> = BTreeMap::new();
     let mut ranges: BTreeSet<(&str, usize, u64, u64)> = BTreeSet::new();
-    for batch in evidence.invocations.iter().flat_map(|one| &one.accepted) {
-        match bodies.insert(&batch.key, &batch.body) {
-            Some(body) if body != batch.body => violations.push(format!("two bodies under the key {}", batch.key)),
-            Some(_) => continue,
-            None => {}
+    for (invocation, batch) in evidence.invocations.iter().flat_map(|one| one.accepted.iter().map(move |batch| (one, batch))) {
+        if bodies.insert(&batch.key, &batch.body).is_some_and(|body| body != batch.body) {
+            violations.push(format!("two bodies under the key {}", batch.key));
         }
         let Some((log, version, rows)) = identify(&evidence.logs, batch) else {
             violations.push(format!("a key that no rows of an object give: {} for {:?}", batch.key, batch.ids));
@@ -140,7 +138,10 @@ fn batches_are_what_they_say(evidence: &Evidence, violations: &mut Vec<String>) 
         if log.kept(rows.clone()).map(|row| log.id(row)).collect::<Vec<_>>() != batch.ids {
             violations.push(format!("{} batch {rows:?} holds {:?}", log.key, batch.ids));
         }
-        if !log.versions[version].uneven {
+        // Neighbours that were refused in two batches are brought back in one.
+        let mut asked = invocation.messages.iter().filter(|message| message.key == log.key).flat_map(|message| &message.rows);
+        let was_refused = asked.any(|(start, end)| *start <= rows.start && end.is_some_and(|end| rows.end <= end));
+        if !log.versions[version].uneven && !was_refused {
             ranges.insert((&log.key, version, rows.start, rows.end));
         }
     }
@@ -343,6 +344,22 @@ mod tests {
             }),
             ""
         );
+    }
+
+    /// Rows 19 and 20 were refused once, each in a batch of its own, and are brought back together.
+    #[test]
+    fn refused_rows_that_are_brought_back_have_batches_of_their_own() {
+        let back = |evidence: &mut Evidence, end| {
+            let rows = vec![(19, end)];
+            evidence.invocations.push(Invocation {
+                messages: vec![Message { key: "log-0".to_owned(), etag: None, rows, hops: 0, done: true }],
+                current: vec![0],
+                accepted: vec![batch(&evidence.logs[0], 19..21)],
+                ..Invocation::default()
+            });
+        };
+        assert_eq!(found(|evidence| back(evidence, Some(21))), "");
+        finds("batches 10..20 and 19..21 cross", |evidence| back(evidence, None));
     }
 
     #[test]
