@@ -11,6 +11,7 @@ use std::path::Path;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use crate::log::{Field, Record};
 use crate::transaction::Transaction;
 
 /// Extensions that at least three of six well-known lists of static assets agree on, and image, video and module formats
@@ -95,6 +96,19 @@ impl StaticAssets {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether that can be said of a record as it was logged, since nothing in it that matters is encoded: most static assets
+    /// need not be decoded to be dropped.
+    pub fn matches_as_logged(&self, record: Record<'_>) -> bool {
+        let Some(stem) = record.get(Field::UriStem) else { return false };
+        matches!(record.get(Field::Method), Some(b"GET" | b"HEAD"))
+            && stem.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'\\'))
+            && self.has_extension(stem)
+            && !record.get(Field::ContentType).is_some_and(|content_type| {
+                let essence = essence(content_type);
+                memchr::memchr(b'%', essence).is_some() || is_api(essence) || is_html(essence)
+            })
     }
 
     fn has_extension(&self, path: &[u8]) -> bool {

@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::batch::{Batch, Builder, Counts, Limits};
 use crate::filter::{ExcludedPaths, StaticAssets};
-use crate::log::{Columns, LogError, LogReader};
+use crate::log::{Columns, Field, LogError, LogReader};
 use crate::redact::{Cookies, Key, Redaction};
-use crate::transaction::stitch;
+use crate::transaction::{stitch, suffices};
 use crate::wire::{Origin, Uap, Wire};
 use crate::work::{ObjectRef, Work};
 
@@ -113,7 +113,7 @@ impl<R: Read> Batches<R> {
                 let next_row = self.log.next_row().max(self.rows.start);
                 return self.builder.finish(next_row);
             }
-            let (row, record) = self.log.record();
+            let (row, _) = self.log.record();
             if row >= self.rows.end {
                 self.end = Some(Ok(()));
                 return self.builder.finish(row);
@@ -125,33 +125,43 @@ impl<R: Read> Batches<R> {
                 self.builder.lacks(self.log.columns().into_iter().flat_map(Columns::absent));
             }
             let long_enough = self.builder.begin_row(row);
-            let full = match stitch(row, record, &mut self.scratch) {
-                Err(malformed) => {
-                    self.builder.push_malformed();
-                    if !std::mem::replace(&mut self.warned, true) {
-                        tracing::warn!(object = %self.object, line = self.log.line(), "malformed row: {malformed} (the first of this object; the others are only counted)");
-                    }
-                    None
-                }
-                Ok(transaction) if self.rules.static_assets.matches(&transaction) => {
-                    self.builder.push_static();
-                    tracing::debug!("skipping request with static extension for {}", shown(transaction.stem));
-                    None
-                }
-                Ok(transaction) if self.rules.excluded_paths.matches(&transaction) => {
-                    self.builder.push_excluded();
-                    None
-                }
-                Ok(transaction) => {
-                    let origin = Origin { object: &self.object, distribution: self.distribution.as_deref() };
-                    let Rules { wire, redaction, .. } = &*self.rules;
-                    let masked = redaction.mask(&transaction, &mut self.masked);
-                    self.builder.push(&masked, |body| wire.encode(&masked, origin, redaction, body))
-                }
-            };
             // At most one of them: after a batch closed for its rows the next is empty.
-            if let Some(batch) = long_enough.or(full) {
+            if let Some(batch) = long_enough.or(self.take_row()) {
                 return Some(batch);
+            }
+        }
+    }
+
+    /// Decides on the row last read, and encodes it when it is to be sent. Returns the batch before it when it did not fit in there.
+    fn take_row(&mut self) -> Option<Batch> {
+        let (row, record) = self.log.record();
+        let Rules { static_assets, excluded_paths, redaction, wire, .. } = &*self.rules;
+        if static_assets.matches_as_logged(record) && suffices(record).is_ok() {
+            self.builder.push_static();
+            say_static(record.get(Field::UriStem).unwrap_or_default());
+            return None;
+        }
+        match stitch(row, record, &mut self.scratch) {
+            Err(malformed) => {
+                self.builder.push_malformed();
+                if !std::mem::replace(&mut self.warned, true) {
+                    tracing::warn!(object = %self.object, line = self.log.line(), "malformed row: {malformed} (the first of this object; the others are only counted)");
+                }
+                None
+            }
+            Ok(transaction) if static_assets.matches(&transaction) => {
+                self.builder.push_static();
+                say_static(transaction.stem);
+                None
+            }
+            Ok(transaction) if excluded_paths.matches(&transaction) => {
+                self.builder.push_excluded();
+                None
+            }
+            Ok(transaction) => {
+                let origin = Origin { object: &self.object, distribution: self.distribution.as_deref() };
+                let masked = redaction.mask(&transaction, &mut self.masked);
+                self.builder.push(&masked, |body| wire.encode(&masked, origin, redaction, body))
             }
         }
     }
@@ -184,6 +194,10 @@ impl<R: Read> Iterator for Batches<R> {
             _ => None,
         }
     }
+}
+
+fn say_static(stem: &[u8]) {
+    tracing::debug!("skipping request with static extension for {}", shown(stem));
 }
 
 /// The stem as it was logged, cut, and with nothing in it that a terminal would obey.

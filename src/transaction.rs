@@ -107,12 +107,7 @@ pub enum Malformed {
 /// # Errors
 /// When the row lacks a method, a path, a client address or a time. Anything else that cannot be read is left out.
 pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Result<Transaction<'a>, Malformed> {
-    if let Some(defect) = record.defect() {
-        return Err(Malformed::Defect(defect));
-    }
-    let required = |field: Field| record.get(field).ok_or(Malformed::Missing(field.name()));
-    let ended = end_time(record).ok_or(Malformed::Missing("a time"))?;
-    let (client_ip, method, stem) = (required(Field::ClientIp)?, required(Field::Method)?, required(Field::UriStem)?);
+    let (ended, [client_ip, method, stem]) = required(record)?;
     let mut unreadable = Unreadable(0);
     let client_ip = unreadable.count(Some(client_ip), |logged| is_address(logged).then_some(logged));
     let took =
@@ -170,6 +165,24 @@ pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Res
         unreadable: unreadable.0,
         record,
     })
+}
+
+/// Whether a record has what a transaction must have.
+///
+/// # Errors
+/// As [`stitch`].
+pub fn suffices(record: Record<'_>) -> Result<(), Malformed> {
+    required(record).map(|_| ())
+}
+
+/// When the request ended, and its client address, method and path, as they were logged.
+fn required(record: Record<'_>) -> Result<(i64, [&[u8]; 3]), Malformed> {
+    if let Some(defect) = record.defect() {
+        return Err(Malformed::Defect(defect));
+    }
+    let get = |field: Field| record.get(field).ok_or(Malformed::Missing(field.name()));
+    let ended = end_time(record).ok_or(Malformed::Missing("a time"))?;
+    Ok((ended, [get(Field::ClientIp)?, get(Field::Method)?, get(Field::UriStem)?]))
 }
 
 /// Counts values that are there and cannot be read.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use edgetap::batch::{Batch, Counts, Limits, MAX_ROWS};
 use edgetap::filter::StaticAssets;
 use edgetap::local_bridge::decode;
-use edgetap::log::LogError;
+use edgetap::log::{LogError, LogReader};
 use edgetap::pipeline::{Batches, Rules, Summary};
+use edgetap::transaction::stitch;
 use edgetap::work::{ObjectRef, Work};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -117,6 +118,29 @@ fn what_is_dropped_as_a_static_asset() {
             counts.rows == 1 && (counts.static_assets == 1) == dropped && (counts.sent == 1) != dropped,
             "{method} {path} {content_type} {status}: {counts:?}"
         );
+    }
+}
+
+proptest! {
+    /// The quick decision on what was logged is the slow one on what was decoded, or none.
+    #[test]
+    fn what_is_static_as_it_was_logged_is_static(
+        method in prop::sample::select(vec!["GET", "HEAD", "POST", "get", "-"]),
+        path in prop::collection::vec(prop::sample::select(vec!["/", "a", ".js", ".css", ".JPG", ".json", ";", "%2e", "%25", "2f", "\\", "..", "\u{e9}", "?", "-"]), 0..8),
+        content_type in prop::sample::select(vec!["-", "text/css", "text/css;%20charset=x", "application/json", "application/%6ason", "text/html", "text/html;q", "image/svg%2bxml"]),
+        status in prop::sample::select(vec!["200", "304", "404", "-"]),
+    ) {
+        let path: String = path.concat();
+        let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-content-type sc-status\n1\t::1\t{method}\t{path}\t{content_type}\t{status}\n");
+        let mut log = LogReader::new(text.as_bytes());
+        prop_assert!(log.advance().unwrap());
+        let (row, record) = log.record();
+        let (static_assets, mut scratch) = (StaticAssets::default(), Vec::new());
+        let quick = static_assets.matches_as_logged(record);
+        let slow = stitch(row, record, &mut scratch).is_ok_and(|transaction| static_assets.matches(&transaction));
+        prop_assert!(!quick || slow, "{}", text);
+        let is_plain = !path.contains(['%', '\\', '\u{e9}']) && ["-", "text/css", "text/css;%20charset=x", "application/json"].contains(&content_type);
+        prop_assert!(quick == slow || !is_plain, "the quick way is taken: {}", text);
     }
 }
 
