@@ -66,18 +66,30 @@ async fn objects_put_into_s3_arrive_as_the_expected_transactions_one_by_one() {
         let counts = &expected["counts"];
         let sent = &counts["sent"];
         let distribution = expected["distribution"].as_str().unwrap_or("unknown");
-        if counts["malformed"] == counts["rows"] {
-            assert_eq!((&line["level"], line["message"].as_str().unwrap().contains("every row is malformed")), (&json!("WARN"), true));
-        } else {
-            assert_eq!(line["message"], format!("successfully sent {sent} transactions for distribution {distribution}"));
-            assert_eq!(line["level"], "INFO");
-        }
+        let (level, message) = match [&counts["sent"], &counts["malformed"], &counts["rows"]].map(|count| count.as_u64().unwrap()) {
+            [0, malformed, rows] if malformed == rows => {
+                ("WARN", format!("sent no transactions for distribution {distribution}: every row is malformed"))
+            }
+            [0, ..] => ("WARN", format!("sent no transactions for distribution {distribution}: every request is for a static asset")),
+            [_, 0, _] => ("INFO", format!("successfully sent {sent} transactions for distribution {distribution}")),
+            [_, malformed, rows] => (
+                "WARN",
+                format!(
+                    "successfully sent {sent} transactions for distribution {distribution}, but {malformed} of {rows} rows are malformed"
+                ),
+            ),
+        };
+        assert_eq!((&line["level"], &line["message"]), (&json!(level), &json!(message)));
         assert_eq!(line["object"], format!("s3://fixtures/{key}"));
-        for name in ["rows", "sent", "static", "malformed", "refused"] {
+        for name in ["rows", "sent", "static", "excluded", "malformed", "refused"] {
             assert_eq!(line[name], counts[name], "{name}: {line}");
         }
         let number = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("{name}: {line}"));
-        assert_eq!(number("rows"), number("sent") + number("static") + number("malformed") + number("refused"), "{line}");
+        assert_eq!(
+            number("rows"),
+            number("sent") + number("static") + number("excluded") + number("malformed") + number("refused"),
+            "{line}"
+        );
         assert_eq!(number("batches"), received.len() as u64, "{line}");
         assert_eq!(number("bytes"), received.iter().map(|batch| batch.body.len() as u64).sum::<u64>(), "{line}");
         assert!(u128::from(number("elapsed_ms")) < PATIENCE.as_millis(), "{line}");

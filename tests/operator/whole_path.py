@@ -76,7 +76,7 @@ def whole_path(cloud, bridge, folder, environment, zip_file):
     first.terraform("plan", "-out=planned")
     first.terraform("show", "-json", "planned")
     first.terraform("apply", "planned")
-    assert bridge_secret(cloud) == {"client_id": "id", "client_secret": FIRST, "bridge_ca": None}
+    assert bridge_secret(cloud) == {"client_id": "id", "client_secret": FIRST, "bridge_ca": None, "redaction_key": None}
     holds_no_canary(json.dumps(cloud.client("lambda").get_function_configuration(FunctionName="edgetap")["Environment"]))
     every_taggable_resource_is_tagged(first)
     role = json.loads(json.dumps(cloud.client("iam").get_role_policy(RoleName="edgetap-function", PolicyName="edgetap")["PolicyDocument"]))
@@ -208,7 +208,7 @@ def deliver(cloud, bridge, function, distributions, first):
     put(cloud, "aws-programmatic-access-test-object", b"not under the prefix: no notification")
     whole = put(cloud, log_key(distributions.fresh, "whole"), LOG.read_bytes())
     report = function.wait_for("the log's line", lambda: function.report(whole))
-    assert {name: report[name] for name in told["counts"]} == told["counts"] and report["level"] == "INFO", report
+    assert {name: report[name] for name in told["counts"]} == told["counts"] and report["level"] == "WARN", report  # one of 17 rows is malformed
     function.wait_for("its transactions", lambda: len(bridge.transactions()) >= len(wanted))
     assert [shown[: len(line)] for shown, line in zip(bridge.transactions(), wanted, strict=True)] == wanted, bridge.transactions()
 
