@@ -128,9 +128,12 @@ impl Columns {
         columns
     }
 
-    /// The columns of a legacy log without a header, by their number.
+    /// The columns of a legacy log without a header, by the number of those in its first row. Fields were only ever appended, so
+    /// that later rows may have more.
     pub fn from_legacy_width(width: usize) -> Option<Self> {
-        LEGACY_WIDTHS.contains(&width).then(|| Self::from_names(Field::ALL[..width].iter().map(|field| field.name().as_bytes())))
+        let [.., most] = LEGACY_WIDTHS;
+        let names = Field::ALL[..most].iter().map(|field| field.name().as_bytes());
+        LEGACY_WIDTHS.contains(&width).then(|| Self { width, ..Self::from_names(names) })
     }
 
     /// The index of a field's column.
@@ -152,7 +155,7 @@ impl Columns {
 
     /// What transactions are made of and these columns do not have.
     pub fn absent(&self) -> impl Iterator<Item = &'static str> {
-        OPTIONAL.into_iter().filter(|&field| self.index(field).is_none()).map(Field::name)
+        OPTIONAL.into_iter().filter(|&field| self.index(field).is_none_or(|index| index >= self.width)).map(Field::name)
     }
 
     /// What a transaction must have and these columns do not: a method, a path, a client address, a time.
@@ -190,8 +193,9 @@ mod tests {
     #[test]
     fn a_legacy_width_is_a_prefix_of_the_33_columns() {
         assert_eq!(Columns::from_legacy_width(33).unwrap().index(Field::RangeEnd), Some(32));
-        assert_eq!(Columns::from_legacy_width(24).unwrap().index(Field::ProtocolVersion), Some(23));
-        assert_eq!(Columns::from_legacy_width(24).unwrap().index(Field::FleStatus), None);
+        let columns = Columns::from_legacy_width(24).unwrap();
+        assert_eq!(columns.index(Field::ProtocolVersion), Some(23));
+        assert_eq!(columns.absent().collect::<Vec<_>>(), ["c-port", "sc-content-type", "sc-content-len", "sc-range-start", "sc-range-end"]);
         assert_eq!(Columns::from_legacy_width(17), None);
     }
 

@@ -178,3 +178,83 @@ fn a_row_has_the_time_that_its_owner_says() {
     // 2023-02-16T14:11:45Z, less 0.026 s.
     assert_eq!(transaction.timestamp, "1676556704.974");
 }
+
+/// Another parser's test says what its rows hold. The first has 23 columns, the second 33, and there is no header.
+#[test]
+fn rows_hold_what_another_parser_reads_in_them() {
+    let Some(corpus) = corpus() else { return };
+    let folder = corpus.join("logstash-plugins__logstash-patterns-core/extracted");
+    let expected: Vec<Value> = serde_json::from_slice(&std::fs::read(folder.join("aws_spec_cloudfront.expected.json")).unwrap()).unwrap();
+    let found = read_file(&folder.join("aws_spec_cloudfront.log"));
+    assert_eq!(found.len(), expected.len());
+    for (transaction, expected) in found.iter().zip(&expected) {
+        let (request, response) = (&transaction.request, &transaction.response);
+        for (name, found) in [
+            ("clientip", Some(request.connection.connection_ip.clone())),
+            ("source_port", request.connection.connection_port.map(|port| port.to_string())),
+            ("cs_method", Some(request.http_method.clone())),
+            ("cs_uri_stem", Some(request.uri_query_fragment.clone())),
+            ("x_host_header", request.host.clone()),
+            ("cs_protocol", request.http_scheme.clone()),
+            ("http_version", request.http_version.clone()),
+            ("referrer", text(transaction.request_header("Referer"))),
+            ("cookies", text(transaction.request_header("Cookie"))),
+            ("sc_status", response.status_code.clone()),
+            ("sc_content_type", text(transaction.response_header("Content-Type"))),
+            ("sc_content_len", text(transaction.response_header("Content-Length"))),
+            ("x_edge_location", transaction.txn_meta_data.source_info.instance_id.clone()),
+        ] {
+            let expected = match &expected[name] {
+                Value::Null => None,
+                Value::String(text) if text == "-" => None,
+                Value::String(text) => Some(text.clone()),
+                number => Some(number.to_string()),
+            };
+            assert_eq!(found, expected, "{name}");
+        }
+        assert!(text(transaction.request_header("User-Agent")).unwrap().contains("AppleWebKit/537.36 (KHTML, like Gecko)"));
+    }
+}
+
+/// What the corpus's own notes say of the other sources: file, transactions, and of each transaction a header and what it holds.
+#[test]
+fn rows_hold_what_the_notes_of_the_corpus_say() {
+    let Some(corpus) = corpus() else { return };
+    let dpetzold = "dpetzold__aws-log-parser/test/data";
+    let opensearch = "aws-solutions__centralized-logging-with-opensearch";
+    for (file, count, header, holds) in [
+        (
+            "aws-samples__amazon-cloudfront-log-analysis/lab1-serveless-cloudfront-log-analysis/sample-logs/raw-logs/sample-cloudfront-access-logs.gz".to_owned(),
+            66,
+            "User-Agent",
+            "",
+        ),
+        ("coralogix__coralogix-aws-shipper/tests/fixtures/cloudfront.gz".to_owned(), 4, "User-Agent", "(KHTML, like Gecko) Chrome/119.0.0.0"),
+        (format!("{dpetzold}/cloudfront_entry.csv"), 1, "Cookie", "zip=98101"),
+        (format!("{dpetzold}/cloudfront_entry2.csv"), 1, "Referer", "www.unknownsingers.com"),
+        (format!("{dpetzold}/cloudfront_entry_broken_cookie.csv"), 1, "Cookie", "zip 98101"),
+        (format!("{dpetzold}/cloudfront_entry_cookie_with_encoding.csv"), 1, "Cookie", "this zip=98101"),
+        (format!("{opensearch}/extracted/test_s3_object_replication_record.log"), 1, "User-Agent", "(iPad; CPU iPad OS 12_4_8 like Mac OS X)"),
+    ] {
+        let found = read_file(&corpus.join(&file));
+        assert_eq!(found.len(), count, "{file}");
+        for transaction in &found {
+            let value = text(transaction.request_header(header)).unwrap_or_default();
+            // Encoded twice or once, nothing of the encoding is left, and a plus is a plus.
+            assert!(value.contains(holds) && !value.contains("%20"), "{file}: {value}");
+        }
+        if file.starts_with("coralogix") {
+            assert!(found.iter().all(|transaction| transaction.response.status_code.as_deref() == Some("502")));
+        }
+        if file.contains("replication") {
+            // 618754.3893625687 is no length; a duration has as many decimals as it likes.
+            assert_eq!(found[0].response_header("Content-Length"), None);
+            assert_eq!(found[0].timestamp, "1688434142.253");
+        }
+    }
+    let grafana = read_file(&corpus.join("grafana__lambda-promtail/testdata/cloudfront.log.gz"));
+    assert!(grafana.iter().any(|transaction| transaction.request.http_version.as_deref() == Some("1.0")));
+    assert!(
+        grafana.iter().all(|transaction| { text(transaction.request_header("X-Forwarded-For")).is_none_or(|chain| !chain.contains('\\')) })
+    );
+}
