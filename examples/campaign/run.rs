@@ -311,7 +311,8 @@ impl Scene {
 
     /// Lets what is on its way arrive: everything runs on this one thread.
     async fn settle(&self) {
-        while !self.roads[2].is_quiet() {
+        // What was given up on may still come to the queue and the bridge.
+        while !self.roads[1].is_quiet() || !self.roads[2].is_quiet() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         for _ in 0..if self.run.is_process { 10 } else { 4 } {
