@@ -74,7 +74,8 @@ fn between_names(names: &[u8]) -> Option<&[u8]> {
     let start = names.iter().position(|byte| !is_of_name(byte))?;
     let between = &names[start..];
     let between = &between[..between.iter().position(is_of_name)?];
-    (!between.iter().all(u8::is_ascii_whitespace)).then_some(between)
+    let is_delimiter = between.iter().all(|byte| DELIMITERS.contains(byte) || byte.is_ascii_whitespace());
+    (is_delimiter && !between.iter().all(u8::is_ascii_whitespace)).then_some(between)
 }
 
 /// What divides a row into so many columns: the longest that does.

@@ -175,40 +175,12 @@ impl<R: Read> LogReader<R> {
                 return Ok(more);
             }
             Rows::Delimited(lines, delimiter) => {
-                row.clear();
                 let Some(line) = lines.next().map_err(LogError::Cut)? else { return Ok(false) };
-                if line.len() > MAX_LINE {
-                    *defect = Some(Defect::TooLong);
-                } else if line.starts_with(b"#") || line.is_empty() {
-                    row.push_field(line);
-                } else {
-                    layout::split(line, delimiter).for_each(|cell| row.push_field(cell));
-                    if columns.as_ref().is_some_and(|columns| columns.width() != row.len()) {
-                        row.clear(); // whose value is whose cannot be told
-                        *defect = Some(Defect::Width);
-                    }
-                }
+                *defect = split_columns(line, delimiter, columns.as_ref(), row);
             }
             Rows::Json(lines, keys) => {
-                row.clear();
                 let Some(line) = lines.next().map_err(LogError::Cut)? else { return Ok(false) };
-                if line.len() > MAX_LINE {
-                    *defect = Some(Defect::TooLong);
-                } else if line.is_empty() {
-                    row.push_field(b"");
-                } else {
-                    match keys.read(line, row) {
-                        Ok(false) => {}
-                        Ok(true) => {
-                            let named = Columns::from_names(keys.iter());
-                            if columns.is_none() {
-                                suffice(&named, keys.iter())?;
-                            }
-                            *columns = Some(named);
-                        }
-                        Err(_) => *defect = Some(Defect::NotJson),
-                    }
-                }
+                *defect = split_members(line, keys, columns, row)?;
             }
         }
         *number += 1;
@@ -332,6 +304,50 @@ impl<R: Read> Lines<R> {
         let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
         Ok(Some(line.strip_suffix(b"\r").unwrap_or(line)))
     }
+}
+
+/// The cells of a line with a delimiter of its own.
+fn split_columns(line: &[u8], delimiter: &[u8], columns: Option<&Columns>, row: &mut ByteRecord) -> Option<Defect> {
+    row.clear();
+    if line.len() > MAX_LINE {
+        return Some(Defect::TooLong);
+    }
+    if line.starts_with(b"#") || line.is_empty() {
+        row.push_field(line);
+        return None;
+    }
+    layout::split(line, delimiter).for_each(|cell| row.push_field(cell));
+    if columns.is_none_or(|columns| columns.width() == row.len()) {
+        return None;
+    }
+    row.clear(); // whose value is whose cannot be told
+    Some(Defect::Width)
+}
+
+/// The values of a line in JSON; where its keys are others than before, so are the columns.
+fn split_members(
+    line: &[u8],
+    keys: &mut json::Keys,
+    columns: &mut Option<Columns>,
+    row: &mut ByteRecord,
+) -> Result<Option<Defect>, LogError> {
+    row.clear();
+    if line.len() > MAX_LINE {
+        return Ok(Some(Defect::TooLong));
+    }
+    if line.is_empty() {
+        row.push_field(line);
+        return Ok(None);
+    }
+    let Ok(changed) = keys.read(line, row) else { return Ok(Some(Defect::NotJson)) };
+    if changed {
+        let named = Columns::from_names(keys.iter());
+        if columns.is_none() {
+            suffice(&named, keys.iter())?;
+        }
+        *columns = Some(named);
+    }
+    Ok(None)
 }
 
 fn cut(error: csv::Error) -> LogError {

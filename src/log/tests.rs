@@ -132,6 +132,8 @@ fn logs_of_others_are_known_by_name() {
 #[test]
 fn every_delimiter_is_told_from_the_log() {
     let names = ["date", "time", "c-ip", "cs-method", "cs-uri-stem"];
+    let (found, _) = paths(LogReader::new(&b"#Fields: x.of.tomorrow c-ip cs-method cs-uri-stem timestamp\nx\t::1\tGET\t/a\t1\n"[..]));
+    assert_eq!(found, ["/a"], "a name may hold what divides nothing");
     for (between_names, delimiter) in [
         ("\t", "\t"),
         (" ", "\t"),
