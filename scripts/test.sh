@@ -88,10 +88,16 @@ check_scripts() {
   "$venv/bin/shfmt" --indent 2 --case-indent --binary-next-line --diff "${scripts[@]}"
 }
 
+check_format() {
+  cargo fmt --check
+  cargo fmt --check --manifest-path benches/Cargo.toml
+}
+
 lint() {
   cargo clippy --locked --all-targets -- --deny warnings
   # `--all-targets` leaves out what `cargo test` leaves out.
   cargo clippy --locked --test e2e -- --deny warnings
+  CARGO_TARGET_DIR=$target cargo clippy --locked --manifest-path benches/Cargo.toml --all-targets -- --deny warnings
 }
 
 check_dependencies() {
@@ -123,7 +129,7 @@ target="$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"targe
 venv="$target/e2e/venv"
 tools="$target/e2e/tools"
 
-step 'formatting' cargo fmt --check
+step 'formatting' check_format
 step 'installing Python tools' install_python_tools
 step 'shell scripts' check_scripts
 step 'clippy' lint

@@ -1,9 +1,6 @@
-//! The pipeline's stages by themselves, and the whole of it, in bytes of inflated log a second: `cargo bench`.
+//! The pipeline's stages by themselves, and the whole of it, in bytes of inflated log a second: `cargo bench --manifest-path benches/Cargo.toml`.
 
 #![allow(clippy::unwrap_used)]
-
-#[path = "support/logs.rs"]
-mod logs;
 
 use std::hint::black_box;
 use std::io::{Read as _, Write as _};
@@ -15,6 +12,7 @@ use edgetap::pipeline::{Batches, Rules};
 use edgetap::transaction::stitch;
 use edgetap::wire::Origin;
 use edgetap::work::{ObjectRef, Work};
+use edgetap_benches::logs;
 use flate2::{Compression, bufread::MultiGzDecoder, write::GzEncoder};
 
 const ROWS: usize = 20_000;

@@ -179,14 +179,19 @@ struct Request {
 /// A call of an API.
 fn call(rng: &mut StdRng) -> Request {
     const JSON: &str = "application/json;%20charset=utf-8";
+    const CLIENT: &str = "client=web-8.41.2&locale=de-DE&currency=EUR";
     let number = skewed(2_000_000, rng);
     let none = || Cow::Borrowed("-");
     let page = rng.random_range(1..40);
     let (method, stem, query): (_, Cow<'static, str>, _) = match rng.random_range(0..20) {
         0..=2 => ("GET", format!("/api/v1/orders/{number}").into(), none()),
-        3 | 4 => ("GET", "/api/v1/orders".into(), format!("page={page}&limit=50&sort=-created_at").into()),
-        5 | 6 => ("GET", format!("/api/v2/products/SKU-{:07}/reviews", number % 90_000).into(), format!("page={page}&locale=de-DE").into()),
-        7 | 8 => ("GET", "/api/v2/search".into(), format!("q={}&offset={}", words(rng), page * 24).into()),
+        3 | 4 => ("GET", "/api/v1/orders".into(), format!("page={page}&limit=50&sort=-created_at&{CLIENT}").into()),
+        5 | 6 => ("GET", format!("/api/v2/products/SKU-{:07}/reviews", number % 90_000).into(), format!("page={page}&{CLIENT}").into()),
+        7 | 8 => (
+            "GET",
+            "/api/v2/search".into(),
+            format!("q={}&offset={}&limit=24&facets=brand,size,color,price&{CLIENT}", words(rng), page * 24).into(),
+        ),
         9 => ("POST", "/graphql".into(), none()),
         10 => ("POST", "/api/v1/cart/items".into(), none()),
         11 => ("PUT", format!("/api/v1/cart/items/{}", number % 400_000).into(), none()),
@@ -194,10 +199,10 @@ fn call(rng: &mut StdRng) -> Request {
         13 => ("GET", format!("/api/v1/users/{}/profile", uuid(rng)).into(), none()),
         14 => ("PATCH", format!("/api/v1/users/{}/preferences", uuid(rng)).into(), none()),
         15 => ("POST", "/auth/realms/shop/login".into(), none()),
-        16 => ("GET", format!("/api/v1/sessions/{}", uuid(rng)).into(), "expand=devices,location".into()),
+        16 => ("GET", format!("/api/v1/sessions/{}", uuid(rng)).into(), format!("expand=devices,location&{CLIENT}").into()),
         17 => ("OPTIONS", "/api/v1/orders".into(), none()),
         18 => ("POST", format!("/api/v1/payments/{}/confirm", uuid(rng)).into(), format!("attempt={}", page % 4).into()),
-        _ => ("GET", "/api/v1/recommendations".into(), format!("user={number}&context=home&size=12").into()),
+        _ => ("GET", "/api/v1/recommendations".into(), format!("user={number}&context=home&size=12&{CLIENT}").into()),
     };
     let status =
         *["200", "200", "200", "200", "200", "200", "201", "204", "304", "401", "403", "404", "429", "500"].choose(rng).unwrap_or(&"200");
@@ -238,7 +243,13 @@ fn asset(rng: &mut StdRng) -> Asset {
         ("woff2", "font/woff2"),
         ("ico", "image/x-icon"),
     ];
-    const FOLDERS: [&str; 5] = ["/assets/build", "/static/media", "/images/products/large", "/fonts", "/_next/static/chunks"];
+    const FOLDERS: [&str; 5] = [
+        "/assets/build/2026-11-12",
+        "/static/media/common",
+        "/media/catalog/products/large/1200x1200",
+        "/assets/fonts/inter",
+        "/_next/static/chunks/pages/product",
+    ];
     let (extension, content_type) = *KINDS.choose(rng).unwrap_or(&KINDS[0]);
     let folder = FOLDERS.choose(rng).unwrap_or(&FOLDERS[0]);
     let path = format!("{folder}/{}.{:012x}.{extension}", WORDS.choose(rng).unwrap_or(&"main"), rng.random::<u64>() >> 16);
@@ -284,12 +295,20 @@ fn user_agent(rng: &mut StdRng) -> String {
 }
 
 fn referer(rng: &mut StdRng) -> Cow<'static, str> {
+    let [one, two] = [0, 1].map(|_| *WORDS.choose(rng).unwrap_or(&"main"));
+    let product = skewed(90_000, rng);
     match rng.random_range(0..10) {
         0 => "-".into(),
-        1..=4 => "https://shop.example.com/".into(),
-        5 | 6 => format!("https://shop.example.com/c/{}", WORDS.choose(rng).unwrap_or(&"main")).into(),
-        7 | 8 => format!("https://shop.example.com/p/SKU-{:07}", skewed(90_000, rng)).into(),
-        _ => "https://www.google.com/".into(),
+        1 | 2 => "https://shop.example.com/".into(),
+        3..=5 => format!("https://shop.example.com/de-de/category/{one}/{two}?sort=popularity&page={}&view=grid", 1 + product % 9).into(),
+        6 | 7 => {
+            format!("https://shop.example.com/de-de/category/{one}/product/SKU-{product:07}?variant={}&color={two}", product % 12).into()
+        }
+        _ => format!(
+            "https://www.example.org/landing/{one}?utm_source=newsletter&utm_medium=email&utm_campaign={two}_2026&utm_content=teaser-{}",
+            product % 8
+        )
+        .into(),
     }
 }
 

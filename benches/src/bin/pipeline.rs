@@ -4,15 +4,13 @@
 //! `pipeline FILE [REPEAT] [--ndjson] [--print]`: the file so many times over, as members of one stream. `--ndjson` encodes our own lines,
 //! unmasked; `--print` shows what was encoded instead of counting it.
 
-#[path = "../benches/support/repeat.rs"]
-mod repeat;
-
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::wire::Wire;
 use edgetap::work::{ObjectRef, Work};
+use edgetap_benches::repeat;
 
 fn main() -> anyhow::Result<()> {
     let has = |flag: &str| std::env::args().any(|argument| argument == flag);

@@ -2,11 +2,9 @@
 //!
 //! `inflate FILE [REPEAT]`: the file so many times over, as members of one stream.
 
-#[path = "../benches/support/repeat.rs"]
-mod repeat;
-
 use std::io::{BufReader, Read as _};
 
+use edgetap_benches::repeat;
 use flate2::bufread::MultiGzDecoder;
 
 fn main() -> anyhow::Result<()> {

@@ -1,17 +1,13 @@
 //! Makes an access log and its JSON twin, the same from the same seed.
 //!
-//! `cargo run --release --example generate -- --mb 100 target/bench/100` writes `target/bench/100.log.gz` (legacy, 33 columns) and
-//! `target/bench/100.json.gz` (v2), and prints rows and inflated bytes of both.
-
-#[path = "../benches/support/logs.rs"]
-mod logs;
+//! `generate --mb 100 target/bench/logs/100` writes `100.log.gz` there (legacy, 33 columns) and `100.json.gz` (v2), and prints rows and inflated bytes of both.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use clap::Parser;
+use edgetap_benches::logs::{self, Cells, FIELDS};
 use flate2::{Compression, write::GzEncoder};
-use logs::{Cells, FIELDS};
 
 #[derive(Parser)]
 #[command(about = "Access logs from a seed")]
