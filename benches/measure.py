@@ -109,6 +109,8 @@ def comparison():
         "Node.js stream": ["node", bench / "node/stream.mjs", path],
         "cloudfront-log-parser (npm)": ["node", bench / "node/parser.mjs", path],
     }
+    if not peers["cloudfront-logs (crate)"][0].exists():
+        del peers["cloudfront-logs (crate)"]  # the report says so
     pipeline = [programs / "pipeline", path, "--ndjson", "--print"]
     digests = {"edgetap": digest(of_edgetap(line) for line in run(pipeline, subprocess.PIPE)["said"].splitlines())}
     with tempfile.TemporaryDirectory(dir=bench) as folder:
@@ -145,7 +147,7 @@ def poll_after(binary, variables):
         server.settimeout(30)
         address = f"127.0.0.1:{server.getsockname()[1]}"
         started = time.perf_counter()
-        process = subprocess.Popen([binary], env={"AWS_LAMBDA_RUNTIME_API": address, **variables}, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([binary], env={"AWS_LAMBDA_RUNTIME_API": address, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             connection, _ = server.accept()
             with connection:
@@ -245,7 +247,7 @@ def first_line(*command):
     if not shutil.which(command[0]):
         return None
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    return (ended.stdout or ended.stderr).splitlines()[0].strip()
+    return (ended.stdout or ended.stderr).splitlines()[0].strip().rstrip(".")
 
 
 def machine():

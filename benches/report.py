@@ -112,8 +112,9 @@ def compared():
         version = results["versions"].get(name) or ("this commit" if name in ("edgetap", "inflate") else "–")
         rows.append([name, version, spread(in_units), f"{median(figures):.2f} s", same, NOTES[name]])
         bars.append((name, median(in_units), min(in_units), max(in_units)))
-    if "GoAccess" not in part["cpu"]:
-        rows.append(["GoAccess", "not installed", "not measured", "–", "–", NOTES["GoAccess"]])
+    for name in NOTES:
+        if name not in part["cpu"]:
+            rows.append([name, results["versions"].get(name) or "not installed", "**not measured: it was not there**", "–", "–", NOTES[name]])
     figure, axes = plt.subplots(figsize=(7, 0.36 * len(bars) + 0.8))
     names, middles, lows, highs = zip(*bars)
     errors = [[middle - low for middle, low in zip(middles, lows)], [high - middle for middle, high in zip(middles, highs)]]
@@ -196,7 +197,7 @@ def main():
         f"{load['before'][0]:.1f}, after it {load['after'][0]:.1f}. "
         + ("**The machine had other work at the same time**: only ratios of one round mean anything, absolute times nothing. "
            if max(load["before"][0], load["after"][0]) > machine["cores"] else "")
-        + f"Every program ran {results['rounds']} times, the programs taking turns; ratios are taken round by round, of CPU (user + system).",
+        + f"Rounds: {results['rounds']}, in each of which every program runs once; ratios are taken round by round, of CPU (user + system).",
         "The unit is **one inflating**: `flate2` with zlib-rs and a buffer of 64 KiB, to nowhere, as a program of its own (`benches/src/bin/inflate.rs`). "
         "Logs are made from a seed (`benches/src/bin/generate.rs`): 45 % API calls and 55 % static assets, 33 columns, and a v2 JSON twin of the same "
         "requests. edgetap's programs are built with the profile `lambda`, as the function is.",
