@@ -105,10 +105,16 @@ check_scripts() {
   "$venv/bin/shfmt" --indent 2 --case-indent --binary-next-line --diff "${scripts[@]}"
 }
 
+check_format() {
+  cargo fmt --check
+  cargo fmt --check --manifest-path benches/Cargo.toml
+}
+
 lint() {
   cargo clippy --locked --all-targets -- --deny warnings
   # `--all-targets` leaves out what `cargo test` leaves out.
   cargo clippy --locked --test e2e -- --deny warnings
+  CARGO_TARGET_DIR=$target cargo clippy --locked --manifest-path benches/Cargo.toml --all-targets -- --deny warnings
 }
 
 check_format() {

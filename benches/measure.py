@@ -1,0 +1,303 @@
+"""Runs what scripts/bench.sh built, the programs taking turns, and writes what it measured to standard output, as JSON.
+
+CPU is user + system time of a process and of what it waited for, in seconds. Peaks are of resident memory, in bytes.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+QUICK = os.environ.get("BENCH_QUICK") == "1"
+STARTS = 5 if QUICK else 50
+IN_FLIGHT, BATCH, LATENCY = 8, 250, 0.1
+# Name, log, how many times over.
+MEMORY = [("1 MB", "1", 1), ("10 MB", "1", 10)] if QUICK else [
+    ("1 MB", "1", 1), ("100 MB", "100", 1), ("350 MB", "350", 1), ("1 GB", "100", 10), ("4 GB", "100", 40)
+]
+PEERS = Path(__file__).parent / "peers"
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--target", type=Path, required=True)
+parser.add_argument("--rounds", type=int, required=True)
+parser.add_argument("--compare", required=True)
+args = parser.parse_args()
+bench = args.target / "bench"
+programs = args.target / "lambda"
+
+
+def log(name, kind="log"):
+    return str(bench / f"logs/{name}.{kind}.gz")
+
+
+def say(text):
+    print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
+
+
+def run(command, stdout=subprocess.DEVNULL):
+    """CPU and wall time of one run, and what it wrote, where that is asked for."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    said = process.stdout.read() if stdout == subprocess.PIPE else b""
+    complaint = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{command} fails: {complaint.decode(errors='replace')[-2000:]}")
+    return {"cpu": usage.ru_utime + usage.ru_stime, "wall": time.perf_counter() - started, "said": said}
+
+
+def in_turns(commands, rounds):
+    """Each command once a round: what disturbs the machine disturbs all of them."""
+    figures = {name: [] for name in commands}
+    for number in range(rounds):
+        for name, command in commands.items():
+            figures[name].append(run(command)["cpu"])
+        say(f"round {number + 1} of {rounds}")
+    return figures
+
+
+def own():
+    """The pipeline against the unit, by size and format."""
+    sizes = ["1"] if QUICK else ["1", "100", "350"]
+    commands = {}
+    for size in sizes:
+        commands[f"inflate {size}"] = [programs / "inflate", log(size)]
+        commands[f"pipeline {size}"] = [programs / "pipeline", log(size)]
+    json_size = sizes[min(1, len(sizes) - 1)]
+    commands[f"inflate json {json_size}"] = [programs / "inflate", log(json_size, "json")]
+    commands[f"pipeline json {json_size}"] = [programs / "pipeline", log(json_size, "json")]
+    return {"json_size": json_size, "cpu": in_turns(commands, args.rounds)}
+
+
+def digest(lines):
+    """Of transactions, whatever their order: id, method, target, status."""
+    rows = sorted(lines)
+    return {"transactions": len(rows), "sha256": hashlib.sha256("\n".join(rows).encode()).hexdigest()}
+
+
+def of_edgetap(line):
+    transaction = json.loads(line)
+    request = transaction["request"]
+    target = request["path"] + ("?" + request["query"] if "query" in request else "")
+    return "\t".join((transaction["id"], request["method"], target, transaction["response"]["status"]))
+
+
+def of_peer(line):
+    transaction = json.loads(line)
+    return "\t".join(transaction[name] for name in ("id", "method", "target", "status"))
+
+
+def comparison():
+    """The other programs on the same log: their transactions first, then their CPU."""
+    path = log(args.compare)
+    venv = str(bench / "venv/bin/python")
+    peers = {
+        "cloudfront-logs (crate)": [bench / "crate/release/peer-cloudfront-logs", path],
+        "DuckDB": [venv, PEERS / "duckdb_peer.py", path],
+        "ClickHouse (chdb)": [venv, PEERS / "chdb_peer.py", path],
+        "Node.js stream": ["node", bench / "node/stream.mjs", path],
+        "cloudfront-log-parser (npm)": ["node", bench / "node/parser.mjs", path],
+    }
+    if not peers["cloudfront-logs (crate)"][0].exists():
+        del peers["cloudfront-logs (crate)"]  # the report says so
+    pipeline = [programs / "pipeline", path, "--ndjson", "--print"]
+    digests = {"edgetap": digest(of_edgetap(line) for line in run(pipeline, subprocess.PIPE)["said"].splitlines())}
+    with tempfile.TemporaryDirectory(dir=bench) as folder:
+        for name, command in peers.items():
+            out = Path(folder) / "out.json"
+            run([*command, out])
+            with out.open(encoding="utf-8") as lines:
+                digests[name] = digest(of_peer(line) for line in lines)
+            out.unlink()
+            say(f"{name}: {digests[name]['transactions']} transactions")
+        commands = {"inflate": [programs / "inflate", path], "edgetap": [programs / "pipeline", path]}
+        commands |= {name: [*command, Path(folder) / "out.json"] for name, command in peers.items()}
+        commands["gzip -dc"] = ["gzip", "-dc", path]
+        if shutil.which("goaccess"):
+            goaccess = f"gzip -dc '{path}' | goaccess --no-global-config --log-format=CLOUDFRONT -o '{folder}/goaccess.json' -"
+            commands["GoAccess"] = ["sh", "-c", goaccess]
+        cpu = in_turns(commands, args.rounds)
+    return {"size": args.compare, "digests": digests, "cpu": cpu}
+
+
+def memory():
+    """Peaks of the pipeline, by the inflated size of one object."""
+    peaks = {}
+    for name, part, times in MEMORY:
+        said = json.loads(run([programs / "pipeline", log(part), str(times)], subprocess.PIPE)["said"])
+        peaks[name] = said["peak_kib"] and said["peak_kib"] * 1024
+        say(f"peak at {name}: {peaks[name]}")
+    return peaks
+
+
+def poll_after(binary, variables):
+    """Milliseconds from a function's start to its first poll of the Runtime API."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        started = time.perf_counter()
+        process = subprocess.Popen([binary], env={"AWS_LAMBDA_RUNTIME_API": address, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            connection, _ = server.accept()
+            with connection:
+                request = connection.recv(4096)
+            took = time.perf_counter() - started
+        finally:
+            process.kill()
+            process.wait()
+    if b"/runtime/invocation/next" not in request:
+        sys.exit(f"{binary} asks for something else first: {request[:80]}")
+    return took * 1000
+
+
+def start():
+    variables = {
+        "AWS_LAMBDA_FUNCTION_NAME": "bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256", "AWS_LAMBDA_FUNCTION_VERSION": "1",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "bench", "AWS_LAMBDA_LOG_STREAM_NAME": "bench", "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "BRIDGE_CLIENT_ID": "bench", "BRIDGE_CLIENT_SECRET": "bench",
+        "BRIDGE_AUTH_ENDPOINT": "https://auth.example.com", "BRIDGE_EDGE_ENDPOINT": "https://bridge.example.com",
+    }
+    figures = {"bootstrap": [], "bare": []}
+    for _ in range(STARTS):
+        figures["bootstrap"].append(poll_after(programs / "bootstrap", variables))
+        figures["bare"].append(poll_after(programs / "bare_function", variables))
+    return figures
+
+
+def resident_peak(pid):
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
+
+
+def slow_bridge():
+    """Transactions a second to a bridge that takes its time, against what the latency allows."""
+    size = "1" if QUICK else "100"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    edgetap = args.target / "release/edgetap"
+    secret = "bench-only"
+    command = [edgetap, "bridge", "--listen", f"127.0.0.1:{port}", "--client-secret", secret, "--delay", f"{LATENCY * 1000:.0f}ms"]
+    bridge = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    variables = {
+        "BRIDGE_CLIENT_ID": "demo", "BRIDGE_CLIENT_SECRET": secret, "BRIDGE_EDGE_ENDPOINT": f"http://127.0.0.1:{port}",
+        "BRIDGE_AUTH_ENDPOINT": f"http://127.0.0.1:{port}", "BRIDGE_CONCURRENCY": str(IN_FLIGHT),
+        "BATCH_MAX_TRANSACTIONS": str(BATCH), "BATCH_MAX_BYTES": "10000000",
+    }
+    rates, peak = [], 0
+    try:
+        for _ in range(50):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.1)
+        for _ in range(min(args.rounds, 3)):
+            started = time.perf_counter()
+            replay = subprocess.Popen([edgetap, "replay", "--post", log(size)], env=variables, cwd=bench, stderr=subprocess.PIPE)
+            ended = 0
+            while not ended:
+                peak = max(peak, resident_peak(replay.pid))
+                ended, status, usage = os.wait4(replay.pid, os.WNOHANG)
+                time.sleep(0 if ended else 0.02)
+            took = time.perf_counter() - started
+            replay.returncode = os.waitstatus_to_exitcode(status)
+            said = replay.stderr.read().decode()
+            found = re.search(r"([\d,]+) delivered", said)
+            if replay.returncode or not found:
+                sys.exit(f"replay --post fails: {said[-500:]}")
+            delivered = int(found[1].replace(",", ""))
+            # The last round of posts is seldom full: it takes its time nevertheless.
+            share = delivered / took / (IN_FLIGHT * BATCH / LATENCY)
+            rates.append({"delivered": delivered, "seconds": took, "cpu": usage.ru_utime + usage.ru_stime, "share": share})
+    finally:
+        bridge.kill()
+        bridge.wait()
+    said = json.loads(run([programs / "pipeline", log(size)], subprocess.PIPE)["said"])
+    return {"size": size, "runs": rates, "peak": peak, "bytes_out": said["bytes"]}
+
+
+def instructions():
+    """Instructions a row, on 20,000 rows."""
+    if not shutil.which("valgrind"):
+        return None
+    counts = {}
+    for program in ("inflate", "pipeline"):
+        with tempfile.TemporaryDirectory(dir=bench) as folder:
+            command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", programs / program, log("rows")]
+            ended = subprocess.run(command, capture_output=True, text=True, check=True)
+        counts[program] = int(re.search(r"Collected : (\d+)", ended.stderr)[1]) / 20_000
+    return counts
+
+
+def first_line(*command):
+    if not shutil.which(command[0]):
+        return None
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (ended.stdout or ended.stderr).splitlines()[0].strip().rstrip(".")
+
+
+def machine():
+    model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    return {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "commit": first_line("git", "describe", "--always", "--dirty"),
+        "cpu": model[1] if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def versions():
+    from importlib.metadata import version
+
+    lock = (PEERS / "cloudfront-logs/Cargo.lock").read_text(encoding="utf-8")
+    package = json.loads((PEERS / "package.json").read_text(encoding="utf-8"))
+    return {
+        "rustc": first_line("rustc", "--version"),
+        "Python": platform.python_version(),
+        "DuckDB": version("duckdb"),
+        "ClickHouse (chdb)": version("chdb"),
+        "Node.js stream": first_line("node", "--version"),
+        "cloudfront-log-parser (npm)": package["dependencies"]["cloudfront-log-parser"],
+        "cloudfront-logs (crate)": re.search(r'name = "cloudfront-logs"\nversion = "(.*)"', lock)[1],
+        "GoAccess": first_line("goaccess", "--version"),
+        "gzip -dc": first_line("gzip", "--version"),
+        "valgrind": first_line("valgrind", "--version"),
+    }
+
+
+def logs():
+    names = ["1", "rows"] if QUICK else ["1", "100", "350", "rows"]
+    told = {name: json.loads((bench / f"logs/{name}.json").read_text(encoding="utf-8")) for name in names}
+    for name, figures in told.items():
+        figures["log_gz"], figures["json_gz"] = (Path(log(name, kind)).stat().st_size for kind in ("log", "json"))
+    return told
+
+
+def main():
+    load_before = os.getloadavg()
+    results = {"machine": machine(), "versions": versions(), "logs": logs(), "rounds": args.rounds, "quick": QUICK}
+    for section in (own, comparison, memory, start, slow_bridge, instructions):
+        say(section.__name__)
+        results[section.__name__] = section()
+        (bench / "partial.json").write_text(json.dumps(results), encoding="utf-8")
+    results["zip"] = (args.target / "lambda/bootstrap.zip").stat().st_size
+    results["load"] = {"before": load_before, "after": os.getloadavg()}
+    json.dump(results, sys.stdout, indent=1)
+
+
+main()

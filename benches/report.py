@@ -1,0 +1,250 @@
+"""Writes the report on what benches/measure.py measured: `report.py RESULTS REPORT`; its plots go beside it."""
+
+import json
+import sys
+from pathlib import Path
+from statistics import median
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402 - after the choice of what draws
+
+results = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+report = Path(sys.argv[2])
+plots = report.parent / report.stem
+# The same figures give the same files.
+plt.rcParams.update({"svg.hashsalt": "edgetap", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+
+
+def ratios(figures, units):
+    """Round by round: what disturbs a round disturbs both."""
+    return [figure / unit for figure, unit in zip(figures, units)]
+
+
+def spread(figures, form="{:.2f}"):
+    return f"{form.format(median(figures))} ({form.format(min(figures))}–{form.format(max(figures))})"
+
+
+def table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def mb(size):
+    return "–" if size is None else f"{size / 1e6:.1f} MB"
+
+
+def verdict(reached, must, aim):
+    return "aim reached" if reached <= aim else "reached" if reached <= must else "**missed**"
+
+
+def save(figure, name):
+    plots.mkdir(parents=True, exist_ok=True)
+    figure.savefig(plots / name, metadata={"Date": None}, bbox_inches="tight")
+    plt.close(figure)
+
+
+def targets():
+    cpu = results["own"]["cpu"]
+    size = largest_size()
+    pipeline = median(ratios(cpu[f"pipeline {size}"], cpu[f"inflate {size}"]))
+    peaks = [peak for peak in results["memory"].values() if peak is not None]
+    start = results["start"]
+    times = median(start["bootstrap"]) / median(start["bare"])
+    share = median(run["share"] for run in results["slow_bridge"]["runs"])
+    zip_size = results["zip"]
+    rows = [
+        [f"CPU of the pipeline, log of {size} MB", "≤ 2.2 inflatings", "≤ 1.8", f"{pipeline:.2f}", verdict(pipeline, 2.2, 1.8)],
+        ["peak memory of the pipeline, any size", "≤ 40 MB", "≤ 24 MB", mb(max(peaks)), verdict(max(peaks), 40e6, 24e6)] if peaks else
+        ["peak memory of the pipeline, any size", "≤ 40 MB", "≤ 24 MB", "not told by this system", "–"],
+        ["bridge of 100 ms, 8 in flight, 250 a batch", "≥ 95 %", "", f"{share:.1%}", "reached" if share >= 0.95 else "**missed**"],
+        ["start, against a bare function", "≤ 2 ×", "≤ 1.3 ×", f"{times:.2f} ×", verdict(times, 2, 1.3)],
+        ["Lambda zip", "≤ 6 MB", "≤ 4.5 MB", f"{zip_size / 1e6:.2f} MB", verdict(zip_size, 6e6, 4.5e6)],
+    ]
+    return table(["what", "must reach", "aim", "measured", ""], rows)
+
+
+def largest_size():
+    return max((name.split()[1] for name in results["own"]["cpu"] if name.startswith("pipeline ") and "json" not in name), key=int)
+
+
+def own():
+    cpu, told = results["own"]["cpu"], results["logs"]
+    rows = []
+    for name in cpu:
+        if not name.startswith("pipeline "):
+            continue
+        kind = name.removeprefix("pipeline ")
+        size = kind.removeprefix("json ")
+        inflated = told[size]["json" if kind != size else "log"]
+        units = cpu[f"inflate {kind}"]
+        rows.append([
+            ("v2 JSON, twin of " if kind != size else "legacy, ") + f"{size} MB", f"{told[size]['rows']:,}", f"{inflated / 1e6:.0f} MB",
+            f"{told[size]['json_gz' if kind != size else 'log_gz'] / 1e6:.1f} MB", f"{median(units) * 1000:.0f} ms",
+            f"{median(cpu[name]) * 1000:.0f} ms", spread(ratios(cpu[name], units)),
+            f"{inflated / 1e6 / median(cpu[name]):.0f} MB/s",
+        ])
+    return table(["log", "rows", "inflated", "gzip", "one inflating", "pipeline", "in inflatings: median (lowest–highest)", "inflated bytes a CPU second"], rows)
+
+
+NOTES = {
+    "cloudfront-logs (crate)": "rows by the crate; inflating, filter and JSON around it as one would write them",
+    "DuckDB": "one thread; `read_csv`, SQL, JSON lines",
+    "ClickHouse (chdb)": "one thread; `TSVRaw`, SQL, JSON lines",
+    "Node.js stream": "`createGunzip`, `readline`, `split`, JSON lines",
+    "cloudfront-log-parser (npm)": "decodes `%2520` twice; the space in the target is put back for the comparison",
+    "GoAccess": "**other output**: statistics of all rows, no transactions",
+    "gzip -dc": "**other output**: the inflated text",
+    "edgetap": "the bridge's request bodies, credentials masked: more than the others write",
+    "inflate": "the unit: to nowhere",
+}
+
+
+def compared():
+    part = results["comparison"]
+    units, expected = part["cpu"]["inflate"], part["digests"]["edgetap"]
+    rows, bars = [], []
+    for name in sorted(part["cpu"], key=lambda name: median(part["cpu"][name])):
+        figures, told = part["cpu"][name], part["digests"].get(name)
+        same = "–" if told is None else "yes" if told == expected else f"**no** ({told['transactions']:,})"
+        in_units = ratios(figures, units)
+        version = results["versions"].get(name) or ("this commit" if name in ("edgetap", "inflate") else "–")
+        rows.append([name, version, spread(in_units), f"{median(figures):.2f} s", same, NOTES[name]])
+        bars.append((name, median(in_units), min(in_units), max(in_units)))
+    for name in NOTES:
+        if name not in part["cpu"]:
+            rows.append([name, results["versions"].get(name) or "not installed", "**not measured: it was not there**", "–", "–", NOTES[name]])
+    figure, axes = plt.subplots(figsize=(7, 0.36 * len(bars) + 0.8))
+    names, middles, lows, highs = zip(*bars)
+    errors = [[middle - low for middle, low in zip(middles, lows)], [high - middle for middle, high in zip(middles, highs)]]
+    axes.barh(names, middles, xerr=errors, color=["#c8553d" if name == "edgetap" else "#7d8ca3" for name in names], error_kw={"lw": 0.8})
+    axes.invert_yaxis()
+    axes.set_xlabel("CPU in inflatings: median, lowest, highest")
+    save(figure, "comparison.svg")
+    head = ["program", "version", "CPU in inflatings: median (lowest–highest)", "CPU", "same transactions", ""]
+    return table(head, rows), expected
+
+
+def memory():
+    peaks = {name: peak for name, peak in results["memory"].items() if peak is not None}
+    if peaks:
+        figure, axes = plt.subplots(figsize=(7, 2.2))
+        axes.plot(list(peaks), [peak / 1e6 for peak in peaks.values()], marker="o", color="#c8553d")
+        axes.axhline(40, color="#7d8ca3", lw=0.8, ls="--")
+        axes.annotate("40 MB", (0, 40), textcoords="offset points", xytext=(0, 3), color="#7d8ca3")
+        axes.set_ylim(0, max(44, *(peak / 1e6 for peak in peaks.values())) * 1.05)
+        axes.set_xlabel("inflated size of one object")
+        axes.set_ylabel("peak memory, MB")
+        save(figure, "memory.svg")
+    return table(["inflated", *results["memory"]], [["peak resident memory", *(mb(peak) for peak in results["memory"].values())]])
+
+
+# US dollars in us-east-1, without free tiers.
+GB_SECOND, INVOCATION = 0.0000166667, 0.20e-6  # https://aws.amazon.com/lambda/pricing/, x86_64
+S3_GET, S3_GB_MONTH = 0.0004 / 1000, 0.023  # https://aws.amazon.com/s3/pricing/
+SQS_REQUEST = 0.40e-6  # https://aws.amazon.com/sqs/pricing/
+LOGS_GB, METRIC_MONTH, VENDED_GB = 0.50, 0.30, 0.25  # https://aws.amazon.com/cloudwatch/pricing/
+
+VCPU_MB, NETWORK = 1769, 625e6 / 8
+TLS_BYTES = 1e9  # a second of one vCPU: an assumption
+IN_FLIGHT, BATCH, LATENCY = 4, 250, 0.1
+ROWS_AN_OBJECT = 10_000
+
+
+def sizing():
+    """What a million requests cost, as the arithmetic of docs/scaling.md has it."""
+    slow, told = results["slow_bridge"], results["logs"]
+    log = told[slow["size"]]
+    a_million = 1e6 / log["rows"]
+    posted = slow["runs"][0]["delivered"] * a_million
+    gzip, inflated = log["log_gz"] * a_million, log["log"] * a_million
+    out = results["slow_bridge"]["bytes_out"] * a_million
+    cpu = median(run["cpu"] for run in slow["runs"]) * a_million + (gzip + out) / TLS_BYTES
+    network, bridge = (gzip + out) / NETWORK, posted / BATCH / IN_FLIGHT * LATENCY
+    objects = 1e6 / ROWS_AN_OBJECT
+    rows = []
+    for memory in (128, 256, 512, 1024, 1769):
+        busy = cpu / min(memory / VCPU_MB, 1)
+        seconds = max(busy, network, bridge)
+        cost = seconds * memory / 1024 * GB_SECOND + objects * INVOCATION
+        what = {busy: "CPU", network: "network", bridge: "bridge"}[seconds]
+        rows.append([f"{memory} MB", f"{memory / VCPU_MB:.0%}", f"{busy:.0f} s", f"{seconds:.0f} s", what, f"${cost:.5f}",
+                     f"${cost / (inflated / 1e9):.5f}", f"${cost / (gzip / 1e9):.5f}", f"{1e6 / seconds:,.0f}"])
+    head = ["memory", "of a vCPU", "CPU time ÷ share", "duration", "bound by", "a million requests", "a GB inflated", "a GB of gzip", "requests a second, one environment"]
+    parts = [
+        ["S3: GetObject", "one an object", f"${objects * S3_GET:.5f}"],
+        ["S3: storage", f"{gzip / 1e6:.0f} MB for 30 days", f"${gzip / 1e9 * S3_GB_MONTH:.5f}"],
+        ["SQS", "three calls an object: sent, received, deleted", f"${objects * 3 * SQS_REQUEST:.5f}"],
+        ["CloudWatch: log lines", "about 2 KB an object, Lambda's own lines included", f"${objects * 2e-6 * LOGS_GB:.5f}"],
+        ["CloudWatch: vended logs", f"{inflated / 1e9:.2f} GB, where AWS charges for v2 delivery to S3; legacy logs cost nothing", f"${inflated / 1e9 * VENDED_GB:.3f}"],
+        ["CloudWatch: metrics", "20 names of one dimension, whatever the traffic", f"${20 * METRIC_MONTH:.2f} a month"],
+    ]
+    facts = (f"A million requests are {inflated / 1e6:,.0f} MB of log, {gzip / 1e6:,.0f} MB of gzip, {posted:,.0f} transactions and {out / 1e6:,.0f} MB posted; they took "
+             f"{cpu:.1f} s of CPU in `edgetap replay --post` (TLS reckoned at {TLS_BYTES / 1e9:.0f} GB a second). Objects have {ROWS_AN_OBJECT:,} rows.")
+    return facts, table(head, rows), table(["the bill's other parts", "of what", "a million requests"], parts)
+
+
+def main():
+    machine, load = results["machine"], results["load"]
+    comparison, expected = compared()
+    slow, start, counts = results["slow_bridge"], results["start"], results["instructions"]
+    texts = [
+        "# Benchmarks",
+        f"Written by `scripts/bench.sh` on {machine['date']} at commit `{machine['commit']}`; not edited by hand."
+        + (" **A quick run, which proves nothing but that the harness works.**" if results["quick"] else ""),
+        f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}. Load average before the run "
+        f"{load['before'][0]:.1f}, after it {load['after'][0]:.1f}. "
+        + ("**The machine had other work at the same time**: only ratios of one round mean anything, absolute times nothing. "
+           if max(load["before"][0], load["after"][0]) > machine["cores"] else "")
+        + f"Rounds: {results['rounds']}, in each of which every program runs once; ratios are taken round by round, of CPU (user + system).",
+        "The unit is **one inflating**: `flate2` with zlib-rs and a buffer of 64 KiB, to nowhere, as a program of its own (`benches/src/bin/inflate.rs`). "
+        "Logs are made from a seed (`benches/src/bin/generate.rs`): 45 % API calls and 55 % static assets, 33 columns, and a v2 JSON twin of the same "
+        "requests. edgetap's programs are built with the profile `lambda`, as the function is.",
+        "## Against the targets",
+        targets(),
+        "## The pipeline",
+        "`benches/src/bin/pipeline.rs`: gzip in, the bridge's request bodies out and away, default settings, one thread, no network. The JSON twin is "
+        "measured in inflatings of itself, which is a larger text.",
+        own(),
+        "" if counts is None else "Callgrind counts, on a legacy log of 20,000 rows, " + f"**{counts['pipeline']:,.0f} instructions a row** in the pipeline and "
+        f"{counts['inflate']:,.0f} in one inflating: {counts['pipeline'] / counts['inflate']:.2f} × (starts included; "
+        "`valgrind --tool=callgrind target/lambda/pipeline target/bench/logs/rows.log.gz`).",
+        "No valgrind here: instructions a row are not counted." if counts is None else "",
+        "## Side by side",
+        f"The legacy log of {results['comparison']['size']} MB. *Same transactions*: id, method, target and status of every transaction, sorted, have the same "
+        f"SHA-256 as edgetap's ({expected['transactions']:,} of them, `{expected['sha256'][:16]}…`). The others write those and the other values of a transaction as JSON lines to a file, "
+        "with a simplified filter: a GET or HEAD whose path ends in a listed extension is dropped. The logs are made so that this "
+        "drops the same rows as edgetap's whole rules, and hold no credential, so that masking changes no target.",
+        comparison,
+        f"![CPU in inflatings]({plots.name}/comparison.svg)",
+        "## Memory",
+        "Resident at most at any time (`VmHWM`), the pipeline alone; objects beyond 350 MB are members of one gzip stream. "
+        f"With everything around it, `edgetap replay --post` to a slow bridge (below) had {mb(slow['peak'])} at most.",
+        memory(),
+        f"![Peak memory]({plots.name}/memory.svg)",
+        "## Start",
+        "From the start of the process to its first poll of the Runtime API, on loopback, "
+        f"{len(start['bootstrap'])} times each in turns; median (lowest–highest):",
+        table(["function", "milliseconds"], [["`bootstrap`", spread(start["bootstrap"], "{:.1f}")], ["bare `lambda_runtime` (`benches/src/bin/bare_function.rs`)", spread(start["bare"], "{:.1f}")]]),
+        "## A slow bridge",
+        "`edgetap replay --post` to `edgetap bridge --delay 100ms` (profile `release`), 8 posts in flight of 250 transactions: of the 20,000 transactions a second "
+        "that the latency allows. The whole life of the process counts: start, token, and a last round of posts that is not full.",
+        table(["run", "transactions", "seconds", "share"], [[n, f"{run['delivered']:,}", f"{run['seconds']:.2f}", f"{run['share']:.1%}"] for n, run in enumerate(slow["runs"], 1)]),
+        "## Sizing",
+        "Reckoned, not measured in AWS: one vCPU of Lambda is taken for one core of this machine, memory buys a share of it (1,769 MB: one), an environment has "
+        "625 Mbit/s, the bridge answers in 100 ms, 4 posts are in flight. What takes longest decides, since all three overlap. Prices: us-east-1, on demand, without free tiers, "
+        "as AWS's pages listed them when this was written ([Lambda](https://aws.amazon.com/lambda/pricing/), [S3](https://aws.amazon.com/s3/pricing/), "
+        "[SQS](https://aws.amazon.com/sqs/pricing/), [CloudWatch](https://aws.amazon.com/cloudwatch/pricing/)): look before you rely on them.",
+        *sizing(),
+        "[scaling.md](scaling.md) goes on from here.",
+        "## Not measured",
+        "1,000 small objects through the handler against a minimal client; Lambda itself.",
+        "## Versions",
+        table(["program", "version"], [[name, version or "not installed"] for name, version in results["versions"].items()]),
+    ]
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text("\n\n".join(text for text in texts if text) + "\n", encoding="utf-8")
+
+
+main()

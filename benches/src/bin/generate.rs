@@ -1,0 +1,81 @@
+//! Makes an access log and its JSON twin, the same from the same seed.
+//!
+//! `generate --mb 100 target/bench/logs/100` writes `100.log.gz` there (legacy, 33 columns) and `100.json.gz` (v2), and prints rows and inflated bytes of both.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+
+use clap::Parser;
+use edgetap_benches::logs::{self, Cells, FIELDS};
+use flate2::{Compression, write::GzEncoder};
+
+#[derive(Parser)]
+#[command(about = "Access logs from a seed")]
+struct Args {
+    /// Where to, without `.log.gz` and `.json.gz`.
+    out: String,
+    /// Inflated size of the legacy log, in millions of bytes.
+    #[arg(long, default_value_t = 1)]
+    mb: u64,
+    /// Rows, instead of a size.
+    #[arg(long)]
+    rows: Option<u64>,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let Args { out, mb, rows: wanted, seed } = Args::parse();
+    let (mut log, mut json) = (Gzip::create(&format!("{out}.log.gz"))?, Gzip::create(&format!("{out}.json.gz"))?);
+    logs::write_header(&mut log)?;
+    let mut rows = logs::Rows::new(seed);
+    let mut count = 0;
+    while wanted.map_or(log.bytes < mb * 1_000_000, |wanted| count < wanted) {
+        let cells = rows.next();
+        logs::write_row(&cells, &mut log)?;
+        write_json(&cells, &mut json)?;
+        count += 1;
+    }
+    println!("{{\"rows\": {count}, \"log\": {}, \"json\": {}}}", log.finish()?, json.finish()?);
+    Ok(())
+}
+
+/// The same row of a v2 log in JSON.
+fn write_json(cells: &Cells, out: &mut impl Write) -> io::Result<()> {
+    for (index, (field, cell)) in FIELDS.iter().zip(cells).enumerate() {
+        out.write_all(if index == 0 { b"{\"" } else { b",\"" })?;
+        out.write_all(field.as_bytes())?;
+        out.write_all(b"\":")?;
+        serde_json::to_writer(&mut *out, cell)?;
+    }
+    out.write_all(b"}\n")
+}
+
+/// Deflates what is written, and counts it.
+struct Gzip {
+    encoder: GzEncoder<BufWriter<File>>,
+    bytes: u64,
+}
+
+impl Gzip {
+    fn create(path: &str) -> io::Result<Self> {
+        Ok(Self { encoder: GzEncoder::new(BufWriter::new(File::create(path)?), Compression::default()), bytes: 0 })
+    }
+
+    fn finish(self) -> io::Result<u64> {
+        self.encoder.finish()?.flush()?;
+        Ok(self.bytes)
+    }
+}
+
+impl Write for Gzip {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.encoder.write(buffer)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.encoder.flush()
+    }
+}

@@ -1,0 +1,48 @@
+//! The pipeline as it stands in the function, without the network: a gzip file in, request bodies out and away, on one thread, with the
+//! settings' defaults.
+//!
+//! `pipeline FILE [REPEAT] [--ndjson] [--print]`: the file so many times over, as members of one stream. `--ndjson` encodes our own lines,
+//! unmasked; `--print` shows what was encoded instead of counting it.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use edgetap::pipeline::{Batches, Rules, Summary};
+use edgetap::wire::Wire;
+use edgetap::work::{ObjectRef, Work};
+use edgetap_benches::repeat;
+
+fn main() -> anyhow::Result<()> {
+    let has = |flag: &str| std::env::args().any(|argument| argument == flag);
+    let mut rules = Rules::default();
+    if has("--ndjson") {
+        rules.wire = Wire::Ndjson;
+        rules.redaction.urls = false;
+    }
+    let object = ObjectRef { bucket: "logs".to_owned(), key: "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz".to_owned(), etag: None };
+    let mut summary = Summary::default();
+    let mut out = io::stdout().lock();
+    for batch in Batches::new(&Work::all(object), repeat::from_arguments()?, Arc::new(rules)) {
+        let batch = batch?;
+        summary.settle(&batch, Vec::new());
+        if has("--print") {
+            out.write_all(&batch.body)?;
+        }
+    }
+    if !has("--print") {
+        let Summary { counts, batches, bytes, .. } = summary;
+        let peak = peak_kib().map_or("null".to_owned(), |peak| peak.to_string());
+        println!(
+            "{{\"rows\": {}, \"sent\": {}, \"batches\": {batches}, \"bytes\": {bytes}, \"peak_kib\": {peak}}}",
+            counts.rows, counts.sent
+        );
+    }
+    Ok(())
+}
+
+/// The most memory that was resident at any time, where the system tells it.
+fn peak_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}

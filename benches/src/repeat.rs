@@ -1,0 +1,37 @@
+//! A file so many times over, as one stream: gzip allows any number of members.
+
+use std::fs::File;
+use std::io::{self, Read, Seek as _};
+
+use anyhow::Context as _;
+
+/// The arguments `FILE [REPEAT]`.
+///
+/// # Errors
+/// When there is no such file, or REPEAT is no number.
+pub fn from_arguments() -> anyhow::Result<Repeat> {
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let path = arguments.next().context("FILE is missing")?;
+    let times = arguments.next().map_or(Ok(1), |times| times.parse()).context("REPEAT is no number")?;
+    Ok(Repeat { file: File::open(&path).with_context(|| path.clone())?, left: times })
+}
+
+/// A file, read so many times more.
+pub struct Repeat {
+    file: File,
+    left: u64,
+}
+
+impl Read for Repeat {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.left > 0 {
+            let read = self.file.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            self.left -= 1;
+            self.file.rewind()?;
+        }
+        Ok(0)
+    }
+}
