@@ -185,7 +185,7 @@ def resident_peak(pid):
 
 def slow_bridge():
     """Transactions a second to a bridge that takes its time, against what the latency allows."""
-    size = "1" if QUICK else "100"
+    size = "1" if QUICK else "350"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     edgetap = args.target / "release/edgetap"

@@ -229,7 +229,7 @@ def main():
         table(["function", "milliseconds"], [["`bootstrap`", spread(start["bootstrap"], "{:.1f}")], ["bare `lambda_runtime` (`benches/src/bin/bare_function.rs`)", spread(start["bare"], "{:.1f}")]]),
         "## A slow bridge",
         "`edgetap replay --post` to `edgetap bridge --delay 100ms` (profile `release`), 8 posts in flight of 250 transactions: of the 20,000 transactions a second "
-        "that the latency allows. The whole life of the process counts: start, token, and a last round of posts that is not full.",
+        "that the latency allows. The whole life of the process counts: start, token, and a last round of posts that is not full; and the bridge decodes and checks what it gets on the same cores, which lengthens its answers.",
         table(["run", "transactions", "seconds", "share"], [[n, f"{run['delivered']:,}", f"{run['seconds']:.2f}", f"{run['share']:.1%}"] for n, run in enumerate(slow["runs"], 1)]),
         "## Sizing",
         "Reckoned, not measured in AWS: one vCPU of Lambda is taken for one core of this machine, memory buys a share of it (1,769 MB: one), an environment has "

@@ -186,7 +186,9 @@ fn last_segment(path: &[u8]) -> &[u8] {
 /// A backslash, or an encoded character that ends or divides a path for some servers and not for others.
 fn has_hidden_delimiter(segment: &[u8]) -> bool {
     const ENCODED: [&[u8]; 8] = [b"%2f", b"%5c", b"%3b", b"%3f", b"%23", b"%00", b"%0a", b"%0d"];
-    segment.contains(&b'\\') || segment.windows(3).any(|escape| ENCODED.iter().any(|encoded| escape.eq_ignore_ascii_case(encoded)))
+    let is_encoded =
+        |at: usize| segment.get(at..at + 3).is_some_and(|escape| ENCODED.iter().any(|encoded| escape.eq_ignore_ascii_case(encoded)));
+    segment.contains(&b'\\') || memchr::memchr_iter(b'%', segment).any(is_encoded)
 }
 
 /// The media type without its parameters.

@@ -229,8 +229,22 @@ fn decoded<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
         return Span::Logged(value);
     }
     let start = scratch.len();
-    scratch.extend(percent_encoding::percent_decode(value));
+    push_decoded(value, scratch);
     Span::Decoded(start, scratch.len())
+}
+
+/// What stands between escapes is copied at once: most of a value does.
+fn push_decoded(mut value: &[u8], out: &mut Vec<u8>) {
+    while let Some(at) = memchr::memchr(b'%', value) {
+        out.extend_from_slice(&value[..at]);
+        let escape = match value[at + 1..] {
+            [high, low, ..] => hex(high, low),
+            _ => None,
+        };
+        out.push(escape.unwrap_or(b'%'));
+        value = &value[at + if escape.is_some() { 3 } else { 1 }..];
+    }
+    out.extend_from_slice(value);
 }
 
 /// Until January 2020 user agents were encoded twice (`%2520` for a space). A user agent that has such an escape after one
@@ -239,12 +253,12 @@ fn decoded_user_agent<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
     let once = decoded(value, scratch);
     let Span::Decoded(start, end) = once else { return once };
     let text = &scratch[start..end];
-    let twice_encoded = text.windows(3).any(|escape| matches!(escape, b"%20" | b"%22" | b"%5C" | b"%5c"));
-    if !twice_encoded || text.contains(&b' ') {
+    let is_encoded = |at: usize| matches!(text[at..], [_, b'2', b'0' | b'2', ..] | [_, b'5', b'C' | b'c', ..]);
+    if memchr::memchr(b' ', text).is_some() || !memchr::memchr_iter(b'%', text).any(is_encoded) {
         return once;
     }
     let text = text.to_vec();
-    scratch.extend(percent_encoding::percent_decode(&text));
+    push_decoded(&text, scratch);
     Span::Decoded(end, scratch.len())
 }
 
@@ -280,7 +294,11 @@ fn visible<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
 
 fn push_visible(value: &[u8], out: &mut Vec<u8>) {
     let mut rest = value;
-    while let Some((&byte, after)) = rest.split_first() {
+    loop {
+        let plain = rest.iter().position(|byte| !byte.is_ascii_graphic() || *byte == b'%').unwrap_or(rest.len());
+        out.extend_from_slice(&rest[..plain]);
+        rest = &rest[plain..];
+        let Some((&byte, after)) = rest.split_first() else { return };
         let escape = match after {
             [high, low, ..] if byte == b'%' => hex(*high, *low),
             _ => None,
@@ -288,7 +306,7 @@ fn push_visible(value: &[u8], out: &mut Vec<u8>) {
         match escape {
             Some(decoded) if decoded.is_ascii_graphic() => out.push(decoded),
             Some(_) => out.extend_from_slice(&rest[..3]),
-            None if byte.is_ascii_graphic() => out.push(byte),
+            None if byte == b'%' => out.push(byte),
             None => out.extend_from_slice(percent_encoding::percent_encode_byte(byte).as_bytes()),
         }
         rest = &rest[if escape.is_some() { 3 } else { 1 }..];
@@ -296,7 +314,12 @@ fn push_visible(value: &[u8], out: &mut Vec<u8>) {
 }
 
 pub(crate) fn hex(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
     Some(digit(high)? << 4 | digit(low)?)
 }
 

@@ -88,9 +88,12 @@ impl Rows {
         let assets = (0..ASSETS).map(|_| asset(&mut rng)).collect();
         Self { rng, clients, assets, row: 0 }
     }
+}
 
-    /// The next row.
-    pub fn next(&mut self) -> Cells {
+impl Iterator for Rows {
+    type Item = Cells;
+
+    fn next(&mut self) -> Option<Cells> {
         let Self { rng, clients, assets, row } = self;
         let client = popular(clients, rng);
         let is_api = rng.random_bool(0.45);
@@ -106,7 +109,7 @@ impl Rows {
         };
         let referer = if client.is_app { "-".into() } else { referer(rng) };
         let forwarded = if rng.random_bool(0.03) { forwarded_for(rng).into() } else { "-".into() };
-        [
+        Some([
             format!("2026-11-{:02}", 14 + second / 86_400).into(),
             format!("{:02}:{:02}:{:02}", (20 + second / 3600) % 24, second / 60 % 60, second % 60).into(),
             client.edge.into(),
@@ -140,7 +143,7 @@ impl Rows {
             if status == "304" { "-".into() } else { length.to_string().into() },
             "-".into(),
             "-".into(),
-        ]
+        ])
     }
 }
 

@@ -62,25 +62,22 @@ impl Wire {
 
 /// Appends a JSON string with quotes (RFC 8259). Bytes that are not UTF-8 become U+FFFD.
 fn push_json_string(bytes: &[u8], out: &mut String) {
-    let text = String::from_utf8_lossy(bytes);
+    let text = std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
+    let mut rest = &*text;
     out.push('"');
-    let mut plain = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if byte >= b' ' && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.push_str(&text[plain..at]);
-        plain = at + 1;
-        match byte {
+    while let Some(at) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        out.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
             b'"' => out.push_str("\\\""),
             b'\\' => out.push_str("\\\\"),
-            _ => {
+            byte => {
                 out.push_str("\\u00");
                 out.push_str(&hex::encode([byte]));
             }
         }
+        rest = &rest[at + 1..];
     }
-    out.push_str(&text[plain..]);
+    out.push_str(rest);
     out.push('"');
 }
 

@@ -28,10 +28,11 @@ fn main() -> anyhow::Result<()> {
     let Args { out, mb, rows: wanted, seed } = Args::parse();
     let (mut log, mut json) = (Gzip::create(&format!("{out}.log.gz"))?, Gzip::create(&format!("{out}.json.gz"))?);
     logs::write_header(&mut log)?;
-    let mut rows = logs::Rows::new(seed);
     let mut count = 0;
-    while wanted.map_or(log.bytes < mb * 1_000_000, |wanted| count < wanted) {
-        let cells = rows.next();
+    for cells in logs::Rows::new(seed) {
+        if wanted.map_or(log.bytes >= mb * 1_000_000, |wanted| count >= wanted) {
+            break;
+        }
         logs::write_row(&cells, &mut log)?;
         write_json(&cells, &mut json)?;
         count += 1;
