@@ -105,11 +105,6 @@ check_scripts() {
   "$venv/bin/shfmt" --indent 2 --case-indent --binary-next-line --diff "${scripts[@]}"
 }
 
-check_format() {
-  cargo fmt --check
-  cargo fmt --check --manifest-path benches/Cargo.toml
-}
-
 lint() {
   cargo clippy --locked --all-targets -- --deny warnings
   # `--all-targets` leaves out what `cargo test` leaves out.
@@ -119,6 +114,7 @@ lint() {
 
 check_format() {
   cargo fmt --check
+  cargo fmt --check --manifest-path benches/Cargo.toml
   cargo fmt --check --manifest-path fuzz/Cargo.toml
 }
 
