@@ -18,8 +18,10 @@ pub enum Layout {
 
 const FIELDS: &[u8] = b"#Fields:";
 
-/// What separates values in a row and in no value: a viewer's own are percent-encoded, the comma and the semicolon aside.
-const DELIMITERS: &[u8] = b" ,;|^~#$!*@<>\"'`{}[]\\";
+/// What may separate values.
+const DELIMITERS: &[u8] = b" |^~#<>\"'`{}[]\\,;!$*@";
+/// What stands in no value: CloudFront encodes it there (Developer Guide, "Standard log file format").
+const ENCODED: &[u8] = b" |^~#<>\"'`{}[]\\";
 
 impl Layout {
     /// The layout of a log that begins with `head`.
@@ -78,14 +80,18 @@ fn between_names(names: &[u8]) -> Option<&[u8]> {
     (is_delimiter && !between.iter().all(u8::is_ascii_whitespace)).then_some(between)
 }
 
-/// What divides a row into so many columns: the longest that does.
+/// What divides a row into so many columns: it holds the first character that no value can hold, else the first that divides at
+/// all. Further on a viewer could write what divides the row too.
 fn delimiter(row: &[u8], width: usize) -> Option<Vec<u8>> {
     const MAX_DELIMITER: usize = 5;
+    let first = |of: &[u8]| row.iter().position(|byte| of.contains(byte));
+    let at = first(ENCODED).or_else(|| first(DELIMITERS))?;
     (1..=MAX_DELIMITER).rev().find_map(|len| {
-        let mut candidates: Vec<&[u8]> = row.windows(len).filter(|window| window.iter().all(|byte| DELIMITERS.contains(byte))).collect();
-        candidates.sort_unstable();
-        candidates.dedup();
-        candidates.into_iter().find(|candidate| split(row, candidate).count() == width).map(<[u8]>::to_vec)
+        let around = at.saturating_sub(len - 1)..=at;
+        let mut candidates = around.filter_map(|start| row.get(start..start + len));
+        let found =
+            candidates.find(|candidate| candidate.iter().all(|byte| DELIMITERS.contains(byte)) && split(row, candidate).count() == width);
+        found.map(<[u8]>::to_vec)
     })
 }
 
@@ -131,16 +137,8 @@ fn other_log(start: &[u8]) -> Option<&'static str> {
     let has = |part: &str| memchr::memmem::find(line, part.as_bytes()).is_some();
     let first_word = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     let is_hex = |word: &[u8]| word.iter().all(u8::is_ascii_hexdigit);
-    if line.starts_with(b"{") {
-        return [
-            ("\"connectionStatus\"", "a CloudFront connection log"),
-            ("\"digestS3Bucket\"", "a CloudTrail digest"),
-            ("\"webaclId\"", "an AWS WAF log"),
-            ("\"query_timestamp\"", "a Route 53 query log"),
-        ]
-        .into_iter()
-        .find_map(|(key, name)| has(key).then_some(name))
-        .or_else(|| (line.starts_with(b"{\"Records\":[") && has("\"eventVersion\"")).then_some("a CloudTrail log"));
+    if line.starts_with(b"{\"Records\":[") {
+        return Some("a CloudTrail log");
     }
     match first_word {
         b"http" | b"https" | b"h2" | b"grpcs" | b"ws" | b"wss" if has(" app/") => Some("an Application Load Balancer log"),
@@ -154,11 +152,14 @@ fn other_log(start: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The log of another service, by the names of its fields.
+/// The log of another service, by the names of its fields. Only names are asked: a value may be whatever a viewer writes.
 pub fn other_fields<'a>(mut names: impl Iterator<Item = &'a [u8]>) -> Option<&'static str> {
-    names.find_map(|name| match () {
-        () if name.eq_ignore_ascii_case(b"x-event") => Some("the log of an RTMP distribution"),
-        () if name.eq_ignore_ascii_case(b"connectionStatus") => Some("a CloudFront connection log"),
-        () => None,
-    })
+    const KNOWN: [(&[u8], &str); 5] = [
+        (b"x-event", "the log of an RTMP distribution"),
+        (b"connectionStatus", "a CloudFront connection log"),
+        (b"digestS3Bucket", "a CloudTrail digest"),
+        (b"webaclId", "an AWS WAF log"),
+        (b"query_timestamp", "a Route 53 query log"),
+    ];
+    names.find_map(|name| KNOWN.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, log)| *log))
 }

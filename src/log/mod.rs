@@ -266,13 +266,11 @@ fn has_row(head: &[u8]) -> bool {
 
 /// Whether records of such columns can become transactions.
 fn suffice<'a>(columns: &Columns, names: impl Iterator<Item = &'a [u8]>) -> Result<(), LogError> {
-    if let Some(other) = layout::other_fields(names) {
-        return Err(LogError::OtherLog(other));
+    let missing = columns.missing();
+    if missing.is_empty() {
+        return Ok(());
     }
-    match columns.missing() {
-        missing if missing.is_empty() => Ok(()),
-        missing => Err(LogError::MissingFields(missing.join(", "))),
-    }
+    Err(layout::other_fields(names).map_or_else(|| LogError::MissingFields(missing.join(", ")), LogError::OtherLog))
 }
 
 /// Fails once, where there is something to fail with.

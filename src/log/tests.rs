@@ -158,6 +158,30 @@ fn every_delimiter_is_told_from_the_log() {
     }
 }
 
+/// Nor can a viewer make a log look like somebody else's, or like one that is divided otherwise.
+#[test]
+fn what_a_viewer_writes_does_not_tell_what_a_log_is() {
+    let json = |agent: &str| {
+        format!(
+            "{{\"cs(User-Agent)\":\"{agent}\",\"timestamp(ms)\":\"1\",\"c-ip\":\"::1\",\"cs-method\":\"GET\",\"cs-uri-stem\":\"/a\"}}\n"
+        )
+    };
+    for agent in ["connectionStatus", "webaclId", "digestS3Bucket", "query_timestamp", "eventVersion", "Records"] {
+        assert_eq!(paths(LogReader::new(json(agent).as_bytes())).0, ["/a"], "{agent}");
+    }
+    let divided = |delimiter: &str, agent: &str| {
+        let row = |agent: &str| ["1700000000", "::1", "GET", "/a", agent].join(delimiter) + "\n";
+        format!("#Fields: timestamp c-ip cs-method cs-uri-stem cs(User-Agent)\n{}{}", row(agent), row("x"))
+    };
+    for (delimiter, agent) in [("|", "a;;b;;c;;d;;e"), ("|", "a,b,c,d,e"), (";", "a,,b,,c,,d,,e"), (" ", "a@b@c@d@e")] {
+        let text = divided(delimiter, agent);
+        assert_eq!(paths(LogReader::new(text.as_bytes())).0, ["/a", "/a"], "{text}");
+    }
+    // Where it cannot be told, all of it is refused, and nothing is read shifted.
+    let (rows, end) = paths(LogReader::new(divided(",", "a;;b;;c;;d;;e,").as_bytes()));
+    assert!(rows.is_empty() && matches!(end, Err(LogError::NotAccessLog(_))), "{rows:?}");
+}
+
 /// With commas between columns a viewer's own comma would shift what follows it.
 #[test]
 fn a_row_of_another_width_is_no_record_unless_tabs_divide_it() {
