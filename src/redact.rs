@@ -117,7 +117,7 @@ impl Redaction {
     /// Any other decoded value: what stands in it like a credential in a URL is masked.
     pub fn mask_value<'a>(&self, value: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
         scratch.clear();
-        match mask_url(value, Part::Path, scratch).filter(|_| self.urls) {
+        match mask_url(value, Part::Query, scratch).filter(|_| self.urls) {
             Some(range) => &scratch[range],
             None => value,
         }
@@ -149,7 +149,8 @@ fn mask_target(transaction: &Transaction<'_>, path_len: &mut usize, out: &mut Ve
     Some(start..out.len())
 }
 
-/// In which part of a URL a text begins. A path has parameters too (`;name=value`), and a query follows its `?`.
+/// In which part of a URL a text begins. A path has parameters too (`;name=value`), which a `/` ends; a query follows its `?`, a
+/// fragment its `#`, and there only `&` and `#` end a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Path,
@@ -213,7 +214,7 @@ impl Finder<'_> {
                         return Some(value);
                     }
                 }
-                b'?' if character.depth == 0 => {
+                b'?' | b'#' if character.depth == 0 => {
                     self.part = Part::Query;
                     self.name = Name::default();
                 }
@@ -386,6 +387,7 @@ mod tests {
             ),
             ("Policy=p&Signature=a~b_&Key-Pair-Id=K&Expires=1", "Policy=REDACTED&Signature=REDACTED&Key-Pair-Id=REDACTED&Expires=1"),
             ("sig=a=b==&x", "sig=REDACTED&x"),
+            ("sig=a/b+c;d?e==&x", "sig=REDACTED&x"),
             ("access_token=a;b c&x=1", "access_token=REDACTED&x=1"),
             ("password=&pwd", "password=&pwd"),
             ("passwords=1&mypassword=2&password2=3&design=4", "passwords=1&mypassword=2&password2=3&design=4"),
@@ -427,6 +429,7 @@ mod tests {
             ("/verify/eyJhbGciOiJub25lIn0.eyJhIjoxfQ.c2ln/now", "/verify/eyJhbGciOiJub25lIn0.eyJhIjoxfQ.REDACTED/now"),
             ("/old?pwd=x&b", "/old?pwd=REDACTED&b"),
             ("https://u:p@h/?a=b#access_token=t", "https://REDACTED@h/?a=b#access_token=REDACTED"),
+            ("https://h/p#access_token=a/b;c?d&e=f", "https://h/p#access_token=REDACTED&e=f"),
             ("/@me/a@b", "/@me/a@b"),
             ("//user@host/x", "//REDACTED@host/x"),
             ("/reset/password/form", "/reset/password/form"),

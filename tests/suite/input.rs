@@ -442,12 +442,15 @@ proptest! {
     ) {
         prop_assume!(!NO_URLS.contains(&field));
         let name = if upper { name.to_uppercase() } else { name.to_owned() };
-        let parameter = format!("{name}={CANARY}");
+        // In a path a slash ends a parameter; everywhere else it may stand in a value.
+        let parameter = format!("{name}={}{CANARY}", if field == "cs-uri-stem" && depth == 0 { "" } else { "a/b;c+" });
         let nested = (0..depth).fold(parameter, |inner, _| format!("next={}", percent_encoding::utf8_percent_encode(&inner, percent_encoding::NON_ALPHANUMERIC)));
         let value = match field {
             "cs-uri-stem" => format!("/a;{nested}"),
             "cs-uri-query" => format!("a=1&{nested}&b=2"),
             "cs(Cookie)" => format!("sid={CANARY}; theme=dark"),
+            "cs(Referer)" => format!("https://h/p{}{nested}&b=2", if upper { "#" } else { "?" }),
+            "x-of-tomorrow" => format!("{nested}&b=2"),
             _ => format!("https://h/p?{nested}&b=2"),
         };
         let text = if json {
