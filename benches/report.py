@@ -234,8 +234,8 @@ def main():
         "## Sizing",
         "Reckoned, not measured in AWS: one vCPU of Lambda is taken for one core of this machine, memory buys a share of it (1,769 MB: one), an environment has "
         "625 Mbit/s, the bridge answers in 100 ms, 4 posts are in flight. What takes longest decides, since all three overlap. Prices: us-east-1, on demand, without free tiers, "
-        "as AWS's pages listed them when this was written ([Lambda](https://aws.amazon.com/lambda/pricing/), [S3](https://aws.amazon.com/s3/pricing/), "
-        "[SQS](https://aws.amazon.com/sqs/pricing/), [CloudWatch](https://aws.amazon.com/cloudwatch/pricing/)): look before you rely on them.",
+        "not looked up for this run ([Lambda](https://aws.amazon.com/lambda/pricing/), [S3](https://aws.amazon.com/s3/pricing/), "
+        "[SQS](https://aws.amazon.com/sqs/pricing/), [CloudWatch](https://aws.amazon.com/cloudwatch/pricing/)): look there before you rely on them.",
         *sizing(),
         "[scaling.md](scaling.md) goes on from here.",
         "## Not measured",
