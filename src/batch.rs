@@ -139,7 +139,7 @@ impl Batch {
 pub struct Builder {
     limits: Limits,
     framing: Framing,
-    body: String,
+    body: Vec<u8>,
     marks: Vec<Mark>,
     counts: Counts,
     first_row: u64,
@@ -154,7 +154,7 @@ impl Builder {
         Self {
             limits,
             framing,
-            body: String::new(),
+            body: Vec::new(),
             marks: Vec::new(),
             counts: Counts::default(),
             first_row,
@@ -193,12 +193,13 @@ impl Builder {
     }
 
     /// The row is a transaction, which `encode` appends. Returns the batch before it when it did not fit in there.
-    pub fn push(&mut self, transaction: &Transaction<'_>, encode: impl FnOnce(&mut String)) -> Option<Batch> {
+    pub fn push(&mut self, transaction: &Transaction<'_>, encode: impl FnOnce(&mut Vec<u8>)) -> Option<Batch> {
         let Transaction { row, distribution, .. } = *transaction;
         let ended = transaction.ended();
         let full = if self.marks.len() >= self.limits.transactions { self.finish(row) } else { None };
         let before = self.body.len();
-        self.body.push_str(if self.marks.is_empty() { self.framing.open } else { self.framing.separator });
+        let before_it = if self.marks.is_empty() { self.framing.open } else { self.framing.separator };
+        self.body.extend_from_slice(before_it.as_bytes());
         let start = self.body.len();
         encode(&mut self.body);
         let too_large = self.body.len() + self.framing.close.len() > self.limits.bytes;
@@ -206,8 +207,8 @@ impl Builder {
             let transaction = self.body.split_off(start);
             self.body.truncate(before);
             let full = self.finish(row);
-            self.body.push_str(self.framing.open);
-            self.body.push_str(&transaction);
+            self.body.extend_from_slice(self.framing.open.as_bytes());
+            self.body.extend_from_slice(&transaction);
             full
         } else {
             full
@@ -231,14 +232,16 @@ impl Builder {
             return None;
         }
         if !self.marks.is_empty() {
-            self.body.push_str(self.framing.close);
+            self.body.extend_from_slice(self.framing.close.as_bytes());
         }
-        let next_body = String::with_capacity(self.body.len());
+        // The next will be about as large.
+        let next_body = Vec::with_capacity(self.body.len() + self.body.len() / 16);
+        let next_marks = Vec::with_capacity(self.marks.len());
         Some(Batch {
             rows,
             counts: std::mem::take(&mut self.counts),
             body: std::mem::replace(&mut self.body, next_body).into(),
-            marks: std::mem::take(&mut self.marks),
+            marks: std::mem::replace(&mut self.marks, next_marks),
             distribution: self.distribution.clone(),
             absent: std::mem::take(&mut self.absent),
             oldest_end: self.oldest_end.take(),

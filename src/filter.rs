@@ -12,6 +12,7 @@ use std::path::Path;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::log::{Field, Record};
+use crate::octets::every;
 use crate::transaction::Transaction;
 
 /// Extensions that at least three of six well-known lists of static assets agree on, and image, video and module formats
@@ -22,16 +23,40 @@ const DEFAULT_EXTENSIONS: &str = "css,js,map,mjs,png,jpg,jpeg,gif,svg,svgz,webp,
 /// No listed extension is longer.
 const MAX_EXTENSION: usize = 16;
 
+/// Letters and digits in lower case, compared as one number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Extension(u128);
+
+impl Extension {
+    /// `None` where it is empty, too long, or holds anything else.
+    fn new(text: &[u8]) -> Option<Self> {
+        let mut bytes = [b' '; MAX_EXTENSION];
+        bytes.get_mut(..text.len())?.copy_from_slice(text);
+        bytes.make_ascii_lowercase();
+        (!text.is_empty() && text.iter().all(u8::is_ascii_alphanumeric)).then(|| Self(u128::from_be_bytes(bytes)))
+    }
+}
+
+impl fmt::Debug for Extension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0.to_be_bytes();
+        fmt::Debug::fmt(&String::from_utf8_lossy(bytes.trim_ascii_end()), f)
+    }
+}
+
 /// Which requests are for static assets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticAssets {
-    extensions: BTreeSet<String>,
+    extensions: BTreeSet<Extension>,
     name: &'static str,
 }
 
 impl Default for StaticAssets {
     fn default() -> Self {
-        Self { extensions: DEFAULT_EXTENSIONS.split(',').map(str::to_owned).collect(), name: "static-assets" }
+        Self {
+            extensions: DEFAULT_EXTENSIONS.split(',').filter_map(|text| Extension::new(text.as_bytes())).collect(),
+            name: "static-assets",
+        }
     }
 }
 
@@ -51,11 +76,9 @@ impl StaticAssets {
         }
         let mut extensions = if edits == 0 { BTreeSet::new() } else { Self::default().extensions };
         for word in words {
-            let extension = word.trim_start_matches(['+', '-']).trim_start_matches('.').to_ascii_lowercase();
-            let valid = (1..=MAX_EXTENSION).contains(&extension.len()) && extension.bytes().all(|b| b.is_ascii_alphanumeric());
-            if !valid {
-                return Err(format!("has an extension that is not 1 to {MAX_EXTENSION} letters and digits"));
-            }
+            let extension = word.trim_start_matches(['+', '-']).trim_start_matches('.');
+            let extension = Extension::new(extension.as_bytes())
+                .ok_or_else(|| format!("has an extension that is not 1 to {MAX_EXTENSION} letters and digits"))?;
             if word.starts_with('-') {
                 extensions.remove(&extension)
             } else {
@@ -103,8 +126,9 @@ impl StaticAssets {
     pub fn matches_as_logged(&self, record: Record<'_>) -> bool {
         let Some(stem) = record.get(Field::UriStem) else { return false };
         matches!(record.get(Field::Method), Some(b"GET" | b"HEAD"))
-            && stem.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'\\'))
             && self.has_extension(stem)
+            && every(stem, |byte| byte.is_ascii_graphic())
+            && memchr::memchr2(b'%', b'\\', stem).is_none()
             && !record.get(Field::ContentType).is_some_and(|content_type| {
                 let essence = essence(content_type);
                 memchr::memchr(b'%', essence).is_some() || is_api(essence) || is_html(essence)
@@ -112,14 +136,9 @@ impl StaticAssets {
     }
 
     fn has_extension(&self, path: &[u8]) -> bool {
-        let name = last_segment(path).split(|b| *b == b';').next().unwrap_or_default();
+        let name = before(b';', last_segment(path));
         let Some(dot) = memchr::memrchr(b'.', name) else { return false };
-        let extension = &name[dot + 1..];
-        let mut lower = [0; MAX_EXTENSION];
-        let Some(lower) = lower.get_mut(..extension.len()) else { return false };
-        lower.copy_from_slice(extension);
-        lower.make_ascii_lowercase();
-        std::str::from_utf8(lower).is_ok_and(|extension| self.extensions.contains(extension))
+        Extension::new(&name[dot + 1..]).is_some_and(|extension| self.extensions.contains(&extension))
     }
 }
 
@@ -180,7 +199,12 @@ impl ExcludedPaths {
 }
 
 fn last_segment(path: &[u8]) -> &[u8] {
-    path.rsplit(|b| *b == b'/').next().unwrap_or_default()
+    memchr::memrchr(b'/', path).map_or(path, |slash| &path[slash + 1..])
+}
+
+/// What stands before the first such byte, or all.
+fn before(byte: u8, text: &[u8]) -> &[u8] {
+    memchr::memchr(byte, text).map_or(text, |at| &text[..at])
 }
 
 /// A backslash, or an encoded character that ends or divides a path for some servers and not for others.
@@ -193,7 +217,7 @@ fn has_hidden_delimiter(segment: &[u8]) -> bool {
 
 /// The media type without its parameters.
 fn essence(content_type: &[u8]) -> &[u8] {
-    content_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii()
+    before(b';', content_type).trim_ascii()
 }
 
 /// Whether a media type is one that APIs answer in.

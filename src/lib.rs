@@ -18,6 +18,7 @@
 pub mod work;
 
 pub mod log;
+pub(crate) mod octets;
 pub mod transaction;
 pub mod filter;
 pub mod redact;

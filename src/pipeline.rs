@@ -113,7 +113,7 @@ impl<R: Read> Batches<R> {
                 let next_row = self.log.next_row().max(self.rows.start);
                 return self.builder.finish(next_row);
             }
-            let (row, _) = self.log.record();
+            let row = self.log.number();
             if row >= self.rows.end {
                 self.end = Some(Ok(()));
                 return self.builder.finish(row);
@@ -134,18 +134,20 @@ impl<R: Read> Batches<R> {
 
     /// Decides on the row last read, and encodes it when it is to be sent. Returns the batch before it when it did not fit in there.
     fn take_row(&mut self) -> Option<Batch> {
-        let (row, record) = self.log.record();
         let Rules { static_assets, excluded_paths, redaction, wire, .. } = &*self.rules;
-        if static_assets.matches_as_logged(record) && suffices(record).is_ok() {
+        let glance = self.log.glance();
+        if static_assets.matches_as_logged(glance) && suffices(glance).is_ok() {
             self.builder.push_static();
-            say_static(record.get(Field::UriStem).unwrap_or_default());
+            say_static(glance.get(Field::UriStem).unwrap_or_default());
             return None;
         }
+        let line = self.log.line();
+        let (row, record) = self.log.record();
         match stitch(row, record, &mut self.scratch) {
             Err(malformed) => {
                 self.builder.push_malformed();
                 if !std::mem::replace(&mut self.warned, true) {
-                    tracing::warn!(object = %self.object, line = self.log.line(), "malformed row: {malformed} (the first of this object; the others are only counted)");
+                    tracing::warn!(object = %self.object, line, "malformed row: {malformed} (the first of this object; the others are only counted)");
                 }
                 None
             }

@@ -12,7 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::transaction::{Transaction, hex};
+use crate::octets::hex;
+use crate::transaction::Transaction;
 
 /// What stands in the place of a credential.
 pub const MASK: &[u8] = b"REDACTED";
@@ -126,6 +127,9 @@ impl Redaction {
 
 /// The target with its path and its query masked, each by itself: a `?` may stand inside a path.
 fn mask_target(transaction: &Transaction<'_>, path_len: &mut usize, out: &mut Vec<u8>) -> Option<Range<usize>> {
+    if is_plain(transaction.target) {
+        return None;
+    }
     let start = out.len();
     let path = mask_url(transaction.path(), Part::Path, out);
     let masked = path.is_some();
@@ -179,14 +183,15 @@ fn mask_url(text: &[u8], part: Part, out: &mut Vec<u8>) -> Option<Range<usize>> 
 
 /// Whether a text has nothing that hides a credential, and no credential's name: so is most of what is logged.
 fn is_plain(text: &[u8]) -> bool {
-    let name_before = |at: usize| {
-        let begin =
-            text[..at].iter().rposition(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))).map_or(0, |at| at + 1);
-        &text[begin..at]
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let is_credential = |at: usize| {
+        let longest = &text[at.saturating_sub(MAX_NAME)..at];
+        let name = &longest[longest.iter().rposition(|byte| !is_of_name(byte)).map_or(0, |before| before + 1)..];
+        CREDENTIALS.iter().any(|credential| credential.eq_ignore_ascii_case(name))
     };
     memchr::memchr3(b'%', b'@', b']', text).is_none()
-        && !memchr::memchr_iter(b'=', text).any(|at| CREDENTIALS.iter().any(|name| name.eq_ignore_ascii_case(name_before(at))))
-        && memchr::memmem::find(text, JWT_START).is_none()
+        && !memchr::memchr2_iter(b'=', JWT_START[2], text)
+            .any(|at| if text[at] == b'=' { is_credential(at) } else { text[..=at].ends_with(JWT_START) })
 }
 
 /// Finds what is to be masked. Percent-encoding is looked through, so that a URL inside a URL hides nothing.

@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use thiserror::Error;
 
 use crate::log::{Defect, Field, Record};
+use crate::octets::{every, hex};
 
 /// One request and its response. The slices borrow from the record or from one reused scratch buffer.
 #[derive(Clone, Copy)]
@@ -257,8 +258,12 @@ fn decoded_user_agent<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
     if memchr::memchr(b' ', text).is_some() || !memchr::memchr_iter(b'%', text).any(is_encoded) {
         return once;
     }
-    let text = text.to_vec();
-    push_decoded(&text, scratch);
+    let mut at = start;
+    while let Some((&first, rest)) = scratch[at..end].split_first() {
+        let escape = if let (b'%', [high, low, ..]) = (first, rest) { hex(*high, *low) } else { None };
+        at += if escape.is_some() { 3 } else { 1 };
+        scratch.push(escape.unwrap_or(first));
+    }
     Span::Decoded(end, scratch.len())
 }
 
@@ -284,7 +289,7 @@ fn decoded_forwarded_for<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a>
 
 /// A value decoded once, where bytes that must not stand raw in a request line stay (or become) percent-encoded.
 fn visible<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
-    if value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'%') {
+    if is_visible(value) {
         return Span::Logged(value);
     }
     let start = scratch.len();
@@ -292,7 +297,16 @@ fn visible<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
     Span::Decoded(start, scratch.len())
 }
 
+/// Whether it can stand in a request line as it was logged.
+#[expect(clippy::needless_bitwise_bool, reason = "for `every`")]
+fn is_visible(value: &[u8]) -> bool {
+    every(value, |byte| byte.is_ascii_graphic() & (byte != b'%'))
+}
+
 fn push_visible(value: &[u8], out: &mut Vec<u8>) {
+    if is_visible(value) {
+        return out.extend_from_slice(value);
+    }
     let mut rest = value;
     loop {
         let plain = rest.iter().position(|byte| !byte.is_ascii_graphic() || *byte == b'%').unwrap_or(rest.len());
@@ -313,16 +327,6 @@ fn push_visible(value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-pub(crate) fn hex(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    Some(digit(high)? << 4 | digit(low)?)
-}
-
 /// When the server finished responding, in milliseconds since the Unix epoch.
 fn end_time(record: Record<'_>) -> Option<i64> {
     let epoch = |field, unit: i64| record.get(field).and_then(number).and_then(|n| i64::try_from(n).ok()?.checked_mul(unit));
@@ -333,11 +337,15 @@ fn end_time(record: Record<'_>) -> Option<i64> {
 
 /// `YYYY-MM-DD` and `HH:MM:SS`, UTC, in milliseconds since the Unix epoch.
 fn date_time(date: &[u8], time: &[u8]) -> Option<i64> {
-    let digits = |text: &[u8]| number(text).and_then(|n| i64::try_from(n).ok());
-    let [y @ .., b'-', m1, m2, b'-', d1, d2] = date else { return None };
-    let [h1, h2, b':', min1, min2, b':', s1, s2] = time else { return None };
-    let (year, month, day) = (digits(y).filter(|_| y.len() == 4)?, digits(&[*m1, *m2])?, digits(&[*d1, *d2])?);
-    let (hour, minute, second) = (digits(&[*h1, *h2])?, digits(&[*min1, *min2])?, digits(&[*s1, *s2])?);
+    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date else { return None };
+    let &[h1, h2, b':', min1, min2, b':', s1, s2] = time else { return None };
+    let digits = [y1, y2, y3, y4, m1, m2, d1, d2, h1, h2, min1, min2, s1, s2];
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let two = |tens: u8, ones: u8| i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
+    let (year, month, day) = (two(y1, y2) * 100 + two(y3, y4), two(m1, m2), two(d1, d2));
+    let (hour, minute, second) = (two(h1, h2), two(min1, min2), two(s1, s2));
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let days_in_month = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let month_length = *days_in_month.get(usize::try_from(month).ok()?.checked_sub(1)?)?;

@@ -51,7 +51,7 @@ fn stages(criterion: &mut Criterion) {
         });
     });
     group.bench_function("encode uap", |bench| {
-        let (mut scratch, mut masked, mut body) = (Vec::new(), Vec::new(), String::new());
+        let (mut scratch, mut masked, mut body) = (Vec::new(), Vec::new(), Vec::new());
         let origin = Origin { object: &object, distribution: object.distribution() };
         bench.iter(|| {
             let mut reader = LogReader::new(&text[..]);

@@ -7,15 +7,17 @@ mod fields;
 mod inflate;
 mod json;
 mod layout;
+mod lines;
 
 pub use fields::{Columns, Field};
 pub use inflate::{MAX_INFLATED, MAX_LINE};
 
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::io::{self, Chain, Cursor, Read};
 
 use csv::{ByteRecord, ReaderBuilder, Terminator};
 use inflate::{CapLines, Inflate};
 use layout::Layout;
+use lines::{Ends, Lines};
 use thiserror::Error;
 
 /// Why a log cannot be read, or not further. The text never holds log content.
@@ -57,14 +59,14 @@ const BUFFER: usize = 64 << 10;
 pub struct LogReader<R: Read> {
     rows: Rows<R>,
     row: ByteRecord,
+    /// Of a row whose columns tabs divide and that were not told apart yet: where the first of them end.
+    ends: Option<Ends>,
     defect: Option<Defect>,
     columns: Option<Columns>,
     /// Whether a row must show yet that the columns are separated by tabs.
     unproven: bool,
     /// The number of the next record.
     next: u64,
-    /// The line of the record last read.
-    line: u64,
     ended: bool,
 }
 
@@ -74,9 +76,34 @@ type Text<R> = Chain<Chain<Cursor<Vec<u8>>, Failed>, CapLines<Inflate<R>>>;
 enum Rows<R: Read> {
     /// Nothing was read yet.
     Unread(Option<R>),
-    Tabs(csv::Reader<Text<R>>),
+    /// `csv` reads the lines that are handed to it, and no others.
+    Tabs(Box<csv::Reader<Lines<Text<R>>>>),
     Delimited(Lines<Text<R>>, Vec<u8>),
     Json(Lines<Text<R>>, json::Keys),
+}
+
+impl<R: Read> Rows<R> {
+    fn lines(&self) -> Option<&Lines<Text<R>>> {
+        match self {
+            Self::Unread(_) => None,
+            Self::Tabs(csv) => Some(csv.get_ref()),
+            Self::Delimited(lines, _) | Self::Json(lines, _) => Some(lines),
+        }
+    }
+
+    /// The line at hand.
+    fn line(&self) -> &[u8] {
+        self.lines().map(Lines::line).unwrap_or_default()
+    }
+
+    /// Goes to the next line; `false` is the end.
+    fn next_line(&mut self) -> io::Result<bool> {
+        match self {
+            Self::Unread(_) => Ok(false),
+            Self::Tabs(csv) => csv.get_mut().advance(),
+            Self::Delimited(lines, _) | Self::Json(lines, _) => lines.advance(),
+        }
+    }
 }
 
 impl<R: Read> LogReader<R> {
@@ -85,11 +112,11 @@ impl<R: Read> LogReader<R> {
         Self {
             rows: Rows::Unread(Some(source)),
             row: ByteRecord::new(),
+            ends: None,
             defect: None,
             columns: None,
             unproven: false,
             next: 0,
-            line: 0,
             ended: false,
         }
     }
@@ -102,14 +129,31 @@ impl<R: Read> LogReader<R> {
         if self.ended {
             return Ok(false);
         }
-        let more = self.read_record();
+        let more = self.read_row();
         self.ended = !matches!(more, Ok(true));
         more
     }
 
-    /// The record last read, and its number: the index of its line among those that are not empty and not headers.
-    pub fn record(&self) -> (u64, Record<'_>) {
-        (self.next.saturating_sub(1), Record { columns: self.columns.as_ref(), row: &self.row, defect: self.defect })
+    /// The number of the record last read: the index of its line among those that are not empty and not headers.
+    pub fn number(&self) -> u64 {
+        self.next.saturating_sub(1)
+    }
+
+    /// The record last read, before its columns are told apart where tabs divide them: to be asked for a few fields.
+    pub fn glance(&self) -> Record<'_> {
+        let cells = self.ends.as_ref().map_or(Cells::Row(&self.row), |ends| Cells::Line(self.rows.line(), ends));
+        Record { columns: self.columns.as_ref(), cells, defect: self.defect }
+    }
+
+    /// The record last read, and its number.
+    pub fn record(&mut self) -> (u64, Record<'_>) {
+        if let Rows::Tabs(csv) = &mut self.rows
+            && self.ends.take().is_some()
+            && !matches!(csv.read_byte_record(&mut self.row), Ok(true))
+        {
+            self.defect = Some(Defect::Width); // never so for a line that is there
+        }
+        (self.number(), self.glance())
     }
 
     /// The number that the next record will have: how many there were so far.
@@ -119,7 +163,7 @@ impl<R: Read> LogReader<R> {
 
     /// The line on which the record last read stands, counted from 1.
     pub fn line(&self) -> u64 {
-        self.line
+        self.rows.lines().map_or(0, Lines::number)
     }
 
     /// The columns of the record last read.
@@ -127,71 +171,55 @@ impl<R: Read> LogReader<R> {
         self.columns.as_ref()
     }
 
-    fn read_record(&mut self) -> Result<bool, LogError> {
+    fn read_row(&mut self) -> Result<bool, LogError> {
         if let Rows::Unread(source) = &mut self.rows {
             let Some(source) = source.take() else { return Ok(false) };
             self.rows = open(source)?;
         }
-        loop {
-            self.defect = None;
-            if !self.read_line()? {
-                return Ok(false);
+        while self.rows.next_line().map_err(LogError::Cut)? {
+            match self.rows.line() {
+                b"" => {} // no row
+                [b'#', ..] if !matches!(self.rows, Rows::Json(..)) => self.read_header()?,
+                _ => {
+                    self.read_line()?;
+                    self.next += 1;
+                    return Ok(true);
+                }
             }
-            let first = self.row.get(0).unwrap_or_default();
-            if self.row.len() == 1 && matches!(first, b"" | b"\r") && self.defect.is_none() {
-                continue; // a blank line is no row
-            }
-            if first.starts_with(b"#") && !matches!(self.rows, Rows::Json(..)) {
-                self.read_header()?;
-                continue;
-            }
-            if self.columns.is_none() && !matches!(self.rows, Rows::Json(..)) {
-                // The layout was told from that row.
-                let columns = Columns::from_legacy_width(self.row.len());
-                self.columns = Some(columns.ok_or(LogError::NotAccessLog("it has rows before its #Fields line"))?);
-            }
-            if self.unproven && self.row.len() == 1 {
-                return Err(LogError::NotAccessLog("its columns are not separated by tabs"));
-            }
-            self.unproven = false;
-            self.next += 1;
-            return Ok(true);
         }
+        Ok(false)
     }
 
-    /// Reads the next line into the row: its cells, or the whole of it where it is blank or a header.
-    fn read_line(&mut self) -> Result<bool, LogError> {
-        let Self { rows, row, defect, columns, line: number, .. } = self;
+    /// Reads the line at hand into the row. Where tabs divide its columns that waits until they are asked for.
+    fn read_line(&mut self) -> Result<(), LogError> {
+        let Self { rows, row, ends, defect, columns, unproven, .. } = self;
+        row.clear();
+        let line = rows.line();
+        *defect = (line.len() > MAX_LINE).then_some(Defect::TooLong);
         match rows {
-            Rows::Unread(_) => return Ok(false),
-            Rows::Tabs(csv) => {
-                let before = csv.position().line();
-                let more = csv.read_byte_record(row).map_err(cut)?;
-                // The reader stands behind the newline, where there was one.
-                *number = before.max(csv.position().line().saturating_sub(1));
-                if row.as_slice().len() + row.len().saturating_sub(1) > MAX_LINE {
-                    *defect = Some(Defect::TooLong);
+            Rows::Unread(_) => {}
+            Rows::Tabs(_) => {
+                let tabs = || memchr::memchr_iter(b'\t', line).count();
+                if columns.is_none() {
+                    // The layout was told from that row.
+                    *columns =
+                        Some(Columns::from_legacy_width(tabs() + 1).ok_or(LogError::NotAccessLog("it has rows before its #Fields line"))?);
                 }
-                return Ok(more);
+                if std::mem::take(unproven) && tabs() == 0 {
+                    return Err(LogError::NotAccessLog("its columns are not separated by tabs"));
+                }
+                *ends = defect.is_none().then(|| Ends::of(line));
             }
-            Rows::Delimited(lines, delimiter) => {
-                let Some(line) = lines.next().map_err(LogError::Cut)? else { return Ok(false) };
-                *defect = split_columns(line, delimiter, columns.as_ref(), row);
-            }
-            Rows::Json(lines, keys) => {
-                let Some(line) = lines.next().map_err(LogError::Cut)? else { return Ok(false) };
-                *defect = split_members(line, keys, columns, row)?;
-            }
+            _ if defect.is_some() => {}
+            Rows::Delimited(lines, delimiter) => *defect = split_columns(lines.line(), delimiter, columns.as_ref(), row),
+            Rows::Json(lines, keys) => *defect = split_members(lines.line(), keys, columns, row)?,
         }
-        *number += 1;
-        Ok(true)
+        Ok(())
     }
 
     /// `#Fields: …` sets the columns anew; other directives say nothing that matters.
     fn read_header(&mut self) -> Result<(), LogError> {
-        // Names may be separated by tabs, and are cells then.
-        let line = self.row.iter().collect::<Vec<_>>().join(&b' ');
-        let Some(names) = layout::field_names(&line) else { return Ok(()) };
+        let Some(names) = layout::field_names(self.rows.line()) else { return Ok(()) };
         let spaced = match &self.rows {
             Rows::Delimited(_, delimiter) => layout::split(names, delimiter).collect::<Vec<_>>().join(&b' '),
             _ => names.to_vec(),
@@ -235,21 +263,20 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
         Some(error) if seen.is_empty() => return Err(LogError::Cut(error)),
         _ => Layout::of(seen)?,
     };
-    let text = Cursor::new(head).chain(Failed(failed)).chain(text);
+    let lines = Lines::new(Cursor::new(head).chain(Failed(failed)).chain(text));
     Ok(match layout {
-        Layout::Tabs => Rows::Tabs(
+        Layout::Tabs => Rows::Tabs(Box::new(
             ReaderBuilder::new()
                 .delimiter(b'\t')
                 .quoting(false)
                 .flexible(true)
                 .has_headers(false)
-                // A bare `\r` would start a row otherwise; the one before a newline is stripped by `Record::get`.
+                // A bare `\r` would start a row otherwise.
                 .terminator(Terminator::Any(b'\n'))
-                .buffer_capacity(BUFFER)
-                .from_reader(text),
-        ),
-        Layout::Delimited(delimiter) => Rows::Delimited(Lines::new(text), delimiter),
-        Layout::Json => Rows::Json(Lines::new(text), json::Keys::default()),
+                .from_reader(lines),
+        )),
+        Layout::Delimited(delimiter) => Rows::Delimited(lines, delimiter),
+        Layout::Json => Rows::Json(lines, json::Keys::default()),
     })
 }
 
@@ -282,38 +309,8 @@ impl Read for Failed {
     }
 }
 
-/// Lines, one at a time, in one reused buffer.
-struct Lines<R> {
-    reader: BufReader<R>,
-    line: Vec<u8>,
-}
-
-impl<R: Read> Lines<R> {
-    fn new(text: R) -> Self {
-        Self { reader: BufReader::with_capacity(BUFFER, text), line: Vec::new() }
-    }
-
-    /// The next line, without what ends it; of the last one nothing may end it.
-    fn next(&mut self) -> io::Result<Option<&[u8]>> {
-        self.line.clear();
-        if self.reader.read_until(b'\n', &mut self.line)? == 0 {
-            return Ok(None);
-        }
-        let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
-        Ok(Some(line.strip_suffix(b"\r").unwrap_or(line)))
-    }
-}
-
 /// The cells of a line with a delimiter of its own.
 fn split_columns(line: &[u8], delimiter: &[u8], columns: Option<&Columns>, row: &mut ByteRecord) -> Option<Defect> {
-    row.clear();
-    if line.len() > MAX_LINE {
-        return Some(Defect::TooLong);
-    }
-    if line.starts_with(b"#") || line.is_empty() {
-        row.push_field(line);
-        return None;
-    }
     layout::split(line, delimiter).for_each(|cell| row.push_field(cell));
     if columns.is_none_or(|columns| columns.width() == row.len()) {
         return None;
@@ -329,14 +326,6 @@ fn split_members(
     columns: &mut Option<Columns>,
     row: &mut ByteRecord,
 ) -> Result<Option<Defect>, LogError> {
-    row.clear();
-    if line.len() > MAX_LINE {
-        return Ok(Some(Defect::TooLong));
-    }
-    if line.is_empty() {
-        row.push_field(line);
-        return Ok(None);
-    }
     let Ok(changed) = keys.read(line, row) else { return Ok(Some(Defect::NotJson)) };
     if changed {
         let named = Columns::from_names(keys.iter());
@@ -348,20 +337,18 @@ fn split_members(
     Ok(None)
 }
 
-fn cut(error: csv::Error) -> LogError {
-    LogError::Cut(match error.into_kind() {
-        csv::ErrorKind::Io(error) => error,
-        // Reading bytes with `flexible` knows no other error; its text could quote a row.
-        _ => io::Error::new(io::ErrorKind::InvalidData, "malformed text"),
-    })
-}
-
 /// One row of a log, in CloudFront's words and encoding.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
     columns: Option<&'a Columns>,
-    row: &'a ByteRecord,
+    cells: Cells<'a>,
     defect: Option<Defect>,
+}
+
+#[derive(Clone, Copy)]
+enum Cells<'a> {
+    Row(&'a ByteRecord),
+    Line(&'a [u8], &'a Ends),
 }
 
 impl<'a> Record<'a> {
@@ -387,10 +374,16 @@ impl<'a> Record<'a> {
 
     #[inline]
     fn cell(&self, index: usize) -> Option<&'a [u8]> {
-        let value = self.row.get(index)?;
-        let value = if index + 1 == self.row.len() { value.strip_suffix(b"\r").unwrap_or(value) } else { value };
-        (!matches!(value, b"" | b"-")).then_some(value)
+        let value = match self.cells {
+            Cells::Row(row) => row.get(index)?,
+            Cells::Line(line, ends) => ends.column(line, index)?,
+        };
+        is_value(value).then_some(value)
     }
+}
+
+fn is_value(cell: &[u8]) -> bool {
+    !matches!(cell, b"" | b"-")
 }
 
 #[cfg(test)]

@@ -210,9 +210,10 @@ fn json_rows_have_their_own_keys() {
     let mut reader = LogReader::new(text.as_bytes());
     let mut found = Vec::new();
     while reader.advance().unwrap() {
+        let line = reader.line();
         let (_, record) = reader.record();
         let get = |field| record.get(field).map(|value| String::from_utf8(value.to_vec()).unwrap());
-        found.push((reader.line(), record.defect(), get(Field::UriStem), get(Field::Status), record.others().count()));
+        found.push((line, record.defect(), get(Field::UriStem), get(Field::Status), record.others().count()));
     }
     let some = |text: &str| Some(text.to_owned());
     assert_eq!(
@@ -325,6 +326,23 @@ fn every_proper_prefix_of_a_gzip_file_is_an_error_after_its_whole_rows() {
 }
 
 proptest! {
+    /// `csv` and the glance know the same columns.
+    #[test]
+    fn a_glance_shows_what_the_record_holds(
+        cells in prop::collection::vec("(|-|[a-z]{1,3}|[a-z/\r\u{8}\u{e9}]{1,40})", 5..45),
+        names in Just(Field::ALL.to_vec()).prop_shuffle(),
+        return_: bool,
+    ) {
+        let names: Vec<&str> = names.iter().map(|field| field.name()).collect();
+        let row = cells.join("\t");
+        let text = format!("#Fields: {}\n{row}{}\n", names.join(" "), if return_ { "\r" } else { "" });
+        let mut reader = LogReader::new(text.as_bytes());
+        prop_assert!(reader.advance().unwrap());
+        let values = |record: Record<'_>| Field::ALL.iter().map(|field| record.get(*field).map(<[u8]>::to_vec)).collect::<Vec<_>>();
+        let glance = values(reader.glance());
+        prop_assert_eq!(glance, values(reader.record().1));
+    }
+
     #[test]
     fn any_chunking_gives_the_same_records(sizes in prop::collection::vec(1usize..5000, 1..8), rows in 0u64..200, zip: bool) {
         let text = format!("{HEADER}{}", (0..rows).map(|n| row(n) + "\n").collect::<String>());

@@ -5,10 +5,9 @@ mod uap;
 
 pub use uap::Uap;
 
-use std::borrow::Cow;
-
 use sha2::{Digest, Sha256};
 
+use crate::octets::every;
 use crate::redact::Redaction;
 use crate::transaction::Transaction;
 use crate::work::ObjectRef;
@@ -52,7 +51,7 @@ impl Wire {
     }
 
     /// Appends one transaction, already masked, to a body. What stands beside it in the log is masked here.
-    pub fn encode(&self, transaction: &Transaction<'_>, origin: Origin<'_>, redaction: &Redaction, out: &mut String) {
+    pub fn encode(&self, transaction: &Transaction<'_>, origin: Origin<'_>, redaction: &Redaction, out: &mut Vec<u8>) {
         match self {
             Self::Uap(uap) => uap.encode(transaction, origin, out),
             Self::Ndjson => ndjson::encode(transaction, origin, redaction, out),
@@ -61,38 +60,64 @@ impl Wire {
 }
 
 /// Appends a JSON string with quotes (RFC 8259). Bytes that are not UTF-8 become U+FFFD.
-fn push_json_string(bytes: &[u8], out: &mut String) {
-    let text = std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
-    let mut rest = &*text;
-    out.push('"');
-    while let Some(at) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
-        out.push_str(&rest[..at]);
-        match rest.as_bytes()[at] {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
+fn push_json_string(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    if every(bytes, |byte| (byte < 0x7f) & !is_escaped(byte)) {
+        out.extend_from_slice(bytes);
+    } else {
+        for chunk in bytes.utf8_chunks() {
+            push_escaped(chunk.valid().as_bytes(), out);
+            if !chunk.invalid().is_empty() {
+                out.extend_from_slice("\u{fffd}".as_bytes());
+            }
+        }
+    }
+    out.push(b'"');
+}
+
+fn push_escaped(mut rest: &[u8], out: &mut Vec<u8>) {
+    while let Some(at) = rest.iter().position(|byte| is_escaped(*byte)) {
+        out.extend_from_slice(&rest[..at]);
+        match rest[at] {
+            byte @ (b'"' | b'\\') => out.extend([b'\\', byte]),
             byte => {
-                out.push_str("\\u00");
-                out.push_str(&hex::encode([byte]));
+                out.extend_from_slice(b"\\u00");
+                out.extend(hex_digits(byte));
             }
         }
         rest = &rest[at + 1..];
     }
-    out.push_str(rest);
-    out.push('"');
+    out.extend_from_slice(rest);
 }
 
-fn push_number(number: impl itoa::Integer, out: &mut String) {
-    out.push_str(itoa::Buffer::new().format(number));
+#[expect(clippy::needless_bitwise_bool, reason = "for `every`")]
+fn is_escaped(byte: u8) -> bool {
+    (byte < b' ') | (byte == b'"') | (byte == b'\\')
+}
+
+fn push_number(number: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// `x-edge-request-id`, else (identical rows exist) the SHA-256 of bucket, key and row, each after the other with a NUL
 /// between them, in hexadecimal.
-fn transaction_id<'a>(transaction: &Transaction<'a>, origin: Origin<'_>) -> Cow<'a, str> {
+fn transaction_id<'a>(transaction: &Transaction<'a>, origin: Origin<'_>, digits: &'a mut [u8; 64]) -> &'a [u8] {
     if let Some(id) = transaction.request_id {
-        return String::from_utf8_lossy(id);
+        return id;
     }
     let ObjectRef { bucket, key, .. } = origin.object;
-    Cow::Owned(hex::encode(Sha256::digest(format!("{bucket}\0{key}\0{}", transaction.row))))
+    let mut digest = Sha256::new();
+    for part in [bucket, "\0", key, "\0", itoa::Buffer::new().format(transaction.row)] {
+        digest.update(part);
+    }
+    for (digits, byte) in digits.chunks_exact_mut(2).zip(digest.finalize()) {
+        digits.copy_from_slice(&hex_digits(byte));
+    }
+    digits
+}
+
+fn hex_digits(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)])
 }
 
 #[cfg(test)]
@@ -102,10 +127,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn json_strings_are_read_back_by_another_reader(text in any::<String>()) {
-            let mut out = String::new();
-            push_json_string(text.as_bytes(), &mut out);
-            prop_assert_eq!(serde_json::from_str::<String>(&out).ok(), Some(text));
+        fn json_strings_are_read_back_by_another_reader(text in any::<String>(), end in prop::collection::vec(any::<u8>(), 0..9)) {
+            let bytes = [text.as_bytes(), &end].concat();
+            let mut out = Vec::new();
+            push_json_string(&bytes, &mut out);
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).ok(), Some(String::from_utf8_lossy(&bytes).into_owned()));
         }
     }
 }

@@ -38,9 +38,11 @@ const BESIDE: [Field; 20] = [
     Field::ViewerResponseLogData,
 ];
 
-pub(super) fn encode(transaction: &Transaction<'_>, origin: Origin<'_>, redaction: &Redaction, out: &mut String) {
+pub(super) fn encode(transaction: &Transaction<'_>, origin: Origin<'_>, redaction: &Redaction, out: &mut Vec<u8>) {
+    let mut digits = [0; 64];
+    let id = transaction_id(transaction, origin, &mut digits);
     let line = Line {
-        id: transaction_id(transaction, origin),
+        id: text(id),
         started: Timestamp::from_millisecond(transaction.started).map_or_else(|_| Cow::Borrowed(""), |time| format!("{time:.3}").into()),
         took_ms: transaction.took,
         client: Client { ip: transaction.client_ip.map(text), port: transaction.client_port },
@@ -76,7 +78,8 @@ pub(super) fn encode(transaction: &Transaction<'_>, origin: Origin<'_>, redactio
         fields: others(transaction, redaction),
     };
     // Strings and numbers only: there is nothing in a `Line` that JSON cannot say.
-    out.push_str(&serde_json::to_string(&line).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")));
+    let line = serde_json::to_vec(&line).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}").into_bytes());
+    out.extend_from_slice(&line);
 }
 
 /// What the rest of a line has no place for, under CloudFront's names.

@@ -3,14 +3,17 @@
 //! The table of its members stands in `docs/wire-format.md`, with what is published, what was observed, and what to
 //! confirm with the tenant.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use std::io::{Cursor, Write as _};
+
+use base64_simd::STANDARD;
 
 use super::{Framing, Origin, push_json_string, push_number, transaction_id};
 use crate::transaction::Transaction;
 
 pub(super) const FRAMING: Framing = Framing { open: "{\"data\":[", separator: ",", close: "]}" };
 
+/// Of a 64-bit number.
+const MAX_DIGITS: usize = 20;
 /// The format wants an address where none is known.
 const UNKNOWN_IP: &[u8] = b"0.0.0.0";
 
@@ -29,115 +32,116 @@ impl Uap {
         Self { server_ip: "0.0.0.0".to_owned(), filter_name: filter_name.into() }
     }
 
-    pub(super) fn encode(&self, transaction: &Transaction<'_>, origin: Origin<'_>, out: &mut String) {
-        out.push_str("{\"timestamp\":\"");
+    pub(super) fn encode(&self, transaction: &Transaction<'_>, origin: Origin<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"timestamp\":\"");
         push_seconds(transaction.started, out);
-        out.push_str("\",\"version\":\"1.0\",\"transaction-id\":");
-        push_json_string(transaction_id(transaction, origin).as_bytes(), out);
-        out.push_str(",\"request\":{");
+        out.extend_from_slice(b"\",\"version\":\"1.0\",\"transaction-id\":");
+        push_json_string(transaction_id(transaction, origin, &mut [0; 64]), out);
+        out.extend_from_slice(b",\"request\":{");
         self.encode_request(transaction, out);
-        out.push_str("},\"response\":{");
+        out.extend_from_slice(b"},\"response\":{");
         encode_response(transaction, out);
-        out.push_str("},\"txn-meta-data\":{\"source_info\":{\"type\":\"cloudfront\",\"version\":\"");
-        out.push_str(env!("CARGO_PKG_VERSION"));
-        out.push('"');
+        out.extend_from_slice(b"},\"txn-meta-data\":{\"source_info\":{\"type\":\"cloudfront\",\"version\":\"");
+        out.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
+        out.push(b'"');
         push_member(",\"pool_id\":", transaction.distribution.or(origin.distribution.map(str::as_bytes)), out);
         push_member(",\"instance_id\":", transaction.edge_location, out);
-        out.push_str("},\"filter_info\":{\"filter_name\":");
+        out.extend_from_slice(b"},\"filter_info\":{\"filter_name\":");
         push_json_string(self.filter_name.as_bytes(), out);
-        out.push_str("}}}");
+        out.extend_from_slice(b"}}}");
     }
 
-    fn encode_request(&self, transaction: &Transaction<'_>, out: &mut String) {
-        out.push_str("\"http-method\":");
+    fn encode_request(&self, transaction: &Transaction<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\"http-method\":");
         push_json_string(transaction.method, out);
-        out.push_str(",\"uri-query-fragment\":");
+        out.extend_from_slice(b",\"uri-query-fragment\":");
         push_json_string(transaction.target, out);
         push_member(",\"http-scheme\":", transaction.scheme, out);
         push_member(",\"http-version\":", transaction.http_version, out);
         push_member(",\"host\":", transaction.host, out);
-        out.push_str(",\"connection\":{\"connection-ip\":");
+        out.extend_from_slice(b",\"connection\":{\"connection-ip\":");
         push_json_string(transaction.client_ip.unwrap_or(UNKNOWN_IP), out);
         if let Some(port) = transaction.client_port {
-            out.push_str(",\"connection-port\":");
+            out.extend_from_slice(b",\"connection-port\":");
             push_number(port, out);
         }
-        out.push_str(",\"server-ip\":");
+        out.extend_from_slice(b",\"server-ip\":");
         push_json_string(self.server_ip.as_bytes(), out);
-        out.push_str(",\"server-port\":");
-        out.push_str(if matches!(transaction.scheme, Some(b"http" | b"ws")) { "80" } else { "443" });
-        out.push_str("},\"headers\":[");
+        out.extend_from_slice(b",\"server-port\":");
+        out.extend_from_slice(if matches!(transaction.scheme, Some(b"http" | b"ws")) { b"80" } else { b"443" });
+        out.extend_from_slice(b"},\"headers\":[");
         let mut headers = Headers { out, first: true };
         headers.push("Host", transaction.host_header);
         headers.push("User-Agent", transaction.user_agent);
         headers.push("Referer", transaction.referer);
         headers.push("Cookie", transaction.cookie);
         headers.push("X-Forwarded-For", transaction.x_forwarded_for);
-        out.push_str("],\"body\":{\"length\":0,\"data\":\"\"}");
+        out.extend_from_slice(b"],\"body\":{\"length\":0,\"data\":\"\"}");
     }
 }
 
-fn encode_response(transaction: &Transaction<'_>, out: &mut String) {
+fn encode_response(transaction: &Transaction<'_>, out: &mut Vec<u8>) {
     if let Some(status) = transaction.status {
-        out.push_str("\"status-code\":");
+        out.extend_from_slice(b"\"status-code\":");
         push_json_string(status, out);
-        out.push(',');
+        out.push(b',');
     }
-    out.push_str("\"headers\":[");
-    let (mut length, mut range) = (itoa::Buffer::new(), String::new());
+    out.extend_from_slice(b"\"headers\":[");
+    let (mut length, mut range) = (itoa::Buffer::new(), Cursor::new([0; "bytes -/*".len() + 2 * MAX_DIGITS]));
     let mut headers = Headers { out, first: true };
     headers.push("Content-Type", transaction.content_type);
     headers.push("Content-Length", transaction.content_length.map(|n| length.format(n).as_bytes()));
     if let Some((start, end)) = transaction.content_range {
-        range.push_str("bytes ");
-        push_number(start, &mut range);
-        range.push('-');
-        push_number(end, &mut range);
-        range.push_str("/*"); // the whole length is not logged (RFC 9110, 14.4)
-        headers.push("Content-Range", Some(range.as_bytes()));
+        // The whole length is not logged (RFC 9110, 14.4). There is room for every number.
+        if write!(range, "bytes {start}-{end}/*").is_ok() {
+            let len = usize::try_from(range.position()).unwrap_or_default();
+            headers.push("Content-Range", range.get_ref().get(..len));
+        }
     }
     headers.push("X-Amz-Cf-Id", transaction.request_id);
-    out.push_str("],\"body\":{\"length\":");
+    out.extend_from_slice(b"],\"body\":{\"length\":");
     push_number(transaction.content_length.unwrap_or(0), out);
-    out.push_str(",\"data\":\"\"}");
+    out.extend_from_slice(b",\"data\":\"\"}");
 }
 
 /// `"Name:<base64 of the value>"`, one after the other.
 struct Headers<'a> {
-    out: &'a mut String,
+    out: &'a mut Vec<u8>,
     first: bool,
 }
 
 impl Headers<'_> {
     fn push(&mut self, name: &str, value: Option<&[u8]>) {
         let Some(value) = value else { return };
-        self.out.push_str(if self.first { "\"" } else { ",\"" });
-        self.out.push_str(name);
-        self.out.push(':');
-        STANDARD.encode_string(value, self.out);
-        self.out.push('"');
+        self.out.extend_from_slice(if self.first { b"\"" } else { b",\"" });
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.push(b':');
+        // What `encode_append` would reserve itself is exact, and each time a copy of the body.
+        self.out.reserve(STANDARD.encoded_length(value.len()));
+        STANDARD.encode_append(value, self.out);
+        self.out.push(b'"');
         self.first = false;
     }
 }
 
-fn push_member(name: &str, value: Option<&[u8]>, out: &mut String) {
+fn push_member(name: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
     if let Some(value) = value {
-        out.push_str(name);
+        out.extend_from_slice(name.as_bytes());
         push_json_string(value, out);
     }
 }
 
 /// Unix seconds with three decimals.
-fn push_seconds(milliseconds: i64, out: &mut String) {
+fn push_seconds(milliseconds: i64, out: &mut Vec<u8>) {
     if milliseconds < 0 {
-        out.push('-');
+        out.push(b'-');
     }
     let milliseconds = milliseconds.unsigned_abs();
     push_number(milliseconds / 1000, out);
-    out.push('.');
-    for unit in [100, 10, 1] {
-        push_number(milliseconds / unit % 10, out);
-    }
+    // A one in front keeps the zeros, and gives its place to the point.
+    let point = out.len();
+    push_number(1000 + milliseconds % 1000, out);
+    out[point] = b'.';
 }
 
 #[cfg(test)]
@@ -148,9 +152,9 @@ mod tests {
     fn seconds_have_three_decimals() {
         for (milliseconds, expected) in [(1_731_623_425_421, "1731623425.421"), (1000, "1.000"), (7, "0.007"), (-1, "-0.001"), (0, "0.000")]
         {
-            let mut out = String::new();
+            let mut out = Vec::new();
             push_seconds(milliseconds, &mut out);
-            assert_eq!(out, expected);
+            assert_eq!(String::from_utf8_lossy(&out), expected);
         }
     }
 }

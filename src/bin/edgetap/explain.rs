@@ -34,7 +34,7 @@ pub fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
         if line.is_some_and(|line| log.line() > line) {
             break;
         }
-        explain(&log, &object, &rules);
+        explain(&mut log, &object, &rules);
         return Ok(());
     }
     let row = line.map_or_else(|| "it has no rows".to_owned(), |line| format!("line {line} is no row: a header, blank, or behind the end"));
@@ -52,11 +52,12 @@ fn file_and_line(row: &str) -> (&str, Option<u64>) {
     (row, None)
 }
 
-fn explain(log: &LogReader<impl std::io::Read>, object: &ObjectRef, rules: &Rules) {
-    let (row, record) = log.record();
-    println!("{object}, line {}: row {row}\n", log.line());
-    println!("{}\n", fields(record, &rules.redaction));
+fn explain(log: &mut LogReader<impl std::io::Read>, object: &ObjectRef, rules: &Rules) {
+    let line = log.line();
     let absent: Vec<&str> = log.columns().into_iter().flat_map(edgetap::log::Columns::absent).collect();
+    let (row, record) = log.record();
+    println!("{object}, line {line}: row {row}\n");
+    println!("{}\n", fields(record, &rules.redaction));
     if !absent.is_empty() {
         println!("Not in this log: {}\n", absent.join(", "));
     }
@@ -130,10 +131,10 @@ fn judge(transaction: &Transaction<'_>, object: &ObjectRef, rules: &Rules) {
         println!("{} of the values cannot be read: the transaction goes without.\n", transaction.unreadable);
     }
     println!("Sent, since {kept}:\n");
-    let (mut masked, mut body) = (Vec::new(), String::new());
+    let (mut masked, mut body) = (Vec::new(), Vec::new());
     let masked = rules.redaction.mask(transaction, &mut masked);
     let origin = Origin { object, distribution: object.distribution() };
     Wire::Ndjson.encode(&masked, origin, &rules.redaction, &mut body);
-    let pretty = serde_json::from_str(&body).and_then(|value: serde_json::Value| serde_json::to_string_pretty(&value));
-    println!("{}", pretty.unwrap_or(body));
+    let pretty = serde_json::from_slice(&body).and_then(|value: serde_json::Value| serde_json::to_string_pretty(&value));
+    println!("{}", pretty.unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned()));
 }
