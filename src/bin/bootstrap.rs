@@ -1,8 +1,8 @@
 //! The Lambda function: each event → [`Function::handle`].
 //!
-//! Nothing is asked of the network at the start, and a configuration that is wrong does not crash the start (each crash
-//! would cost a message one of its receives): the function polls, says what is wrong, and fails every message, so that it
-//! comes again.
+//! The start reads the configuration and polls: nothing is asked of the network, and clients are made at the first event. A
+//! configuration that is wrong does not crash it (each crash would cost a message one of its receives): the function polls,
+//! says what is wrong, and fails every message, so that it comes again.
 
 #![recursion_limit = "256"] // the layout of one future, from the event down to the SDK
 
@@ -17,6 +17,7 @@ use edgetap::secret::SecretSource;
 use edgetap::source::S3;
 use edgetap::telemetry;
 use edgetap::work_queue::WorkQueue;
+use futures_util::FutureExt as _;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
@@ -25,13 +26,12 @@ async fn main() -> Result<(), Error> {
     let variables = Variables::from_environment();
     let level = variables.as_ref().map_or(tracing::Level::INFO, log_level);
     tracing::subscriber::set_global_default(telemetry::json(level, std::io::stdout))?;
-    let function = match variables.and_then(|variables| Config::read(&variables)) {
-        Ok(config) => function(config).await.map_err(|error| format!("BRIDGE_CA_FILE {error}")),
-        Err(Problems(problems)) => Err(Problems(problems).to_string()),
-    };
-    let function = &function;
-    lambda_runtime::run(service_fn(async move |event: LambdaEvent<Value>| {
-        let answer = match function {
+    let config = variables.and_then(|variables| Config::read(&variables));
+    // Made when it is first awaited, at the first event: for AWS's clients the machine's certificates are read, and more, which is
+    // most of what a start would take.
+    let function = function(config).map(Arc::new).shared();
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let answer = match &*function.clone().await {
             Ok(function) => {
                 function
                     .handle(
@@ -54,7 +54,9 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-async fn function(config: Config) -> Result<Function, edgetap::trust::TrustError> {
+/// The function, or in words what is wrong with its configuration.
+async fn function(config: Result<Config, Problems>) -> Result<Function, String> {
+    let config = config.map_err(|problems| problems.to_string())?;
     let sdk = sdk_config().await;
     let BridgeConfig { endpoints, secret, concurrency } = config.bridge;
     let secret = match secret {
@@ -65,7 +67,7 @@ async fn function(config: Config) -> Result<Function, edgetap::trust::TrustError
     Ok(Function {
         s3: S3::new(&sdk, backoff),
         rules: Arc::new(config.rules),
-        bridge: Bridge::new(endpoints, secret, backoff)?,
+        bridge: Bridge::new(endpoints, secret, backoff).map_err(|error| format!("BRIDGE_CA_FILE {error}"))?,
         concurrency,
         work_queue: WorkQueue::new(&sdk),
         retry_for: config.retry_for,
