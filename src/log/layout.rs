@@ -29,8 +29,10 @@ impl Layout {
     /// # Errors
     /// When it is the beginning of something else than an access log.
     pub fn of(head: &[u8]) -> Result<Self, LogError> {
-        let blank = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        let start = &head[blank..];
+        let mut start = head;
+        while let Some(after_blank) = start.strip_prefix(b"\n").or_else(|| start.strip_prefix(b"\r\n")) {
+            start = after_blank;
+        }
         if let Some(other) = other_log(start) {
             return Err(LogError::OtherLog(other));
         }

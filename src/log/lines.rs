@@ -23,9 +23,11 @@ pub struct Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
-    /// Nothing is read before the first [`advance`](Self::advance).
+    /// Nothing is read before the first [`advance`](Self::advance); until then the line at hand is a stand-in, `-`.
     pub fn new(text: R) -> Self {
-        Self { text, buffer: vec![0; BUFFER], filled: 0, line: 0..0, next: 0, read: 0, number: 0 }
+        let mut buffer = vec![0; BUFFER];
+        buffer[0] = b'-';
+        Self { text, buffer, filled: 0, line: 0..1, next: 0, read: 0, number: 0 }
     }
 
     /// Goes to the next line; `false` is the end. Nothing may end the last one.

@@ -196,16 +196,15 @@ impl<R: Read> LogReader<R> {
         row.clear();
         let line = rows.line();
         *defect = (line.len() > MAX_LINE).then_some(Defect::TooLong);
+        if columns.is_none() && !matches!(rows, Rows::Json(..)) {
+            // The layout was told from that row.
+            let width = line.split(|byte| *byte == b'\t').count();
+            *columns = Some(Columns::from_legacy_width(width).ok_or(LogError::NotAccessLog("it has rows before its #Fields line"))?);
+        }
         match rows {
             Rows::Unread(_) => {}
             Rows::Tabs(_) => {
-                let tabs = || memchr::memchr_iter(b'\t', line).count();
-                if columns.is_none() {
-                    // The layout was told from that row.
-                    *columns =
-                        Some(Columns::from_legacy_width(tabs() + 1).ok_or(LogError::NotAccessLog("it has rows before its #Fields line"))?);
-                }
-                if std::mem::take(unproven) && tabs() == 0 {
+                if std::mem::take(unproven) && !line.contains(&b'\t') {
                     return Err(LogError::NotAccessLog("its columns are not separated by tabs"));
                 }
                 *ends = defect.is_none().then(|| Ends::of(line));
@@ -265,16 +264,19 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
     };
     let lines = Lines::new(Cursor::new(head).chain(Failed(failed)).chain(text));
     Ok(match layout {
-        Layout::Tabs => Rows::Tabs(Box::new(
-            ReaderBuilder::new()
+        Layout::Tabs => {
+            let mut csv = ReaderBuilder::new()
                 .delimiter(b'\t')
                 .quoting(false)
                 .flexible(true)
                 .has_headers(false)
                 // A bare `\r` would start a row otherwise.
                 .terminator(Terminator::Any(b'\n'))
-                .from_reader(lines),
-        )),
+                .from_reader(lines);
+            // A byte order mark at the beginning of the first that it reads is stripped. Let that be the stand-in, and no row.
+            csv.read_byte_record(&mut ByteRecord::new()).map_err(|error| LogError::Cut(io::Error::other(error)))?;
+            Rows::Tabs(Box::new(csv))
+        }
         Layout::Delimited(delimiter) => Rows::Delimited(lines, delimiter),
         Layout::Json => Rows::Json(lines, json::Keys::default()),
     })

@@ -68,6 +68,37 @@ fn a_byte_order_mark_is_passed_over_however_the_bytes_come() {
 }
 
 #[test]
+fn a_byte_order_mark_before_a_row_is_the_rows_own() {
+    let text = format!("{HEADER}\u{feff}{}\n{}\n", row(0), row(1));
+    let mut reader = LogReader::new(text.as_bytes());
+    assert!(reader.advance().unwrap());
+    assert_eq!(reader.record().1.get(Field::Date), Some("\u{feff}2026-11-14".as_bytes()));
+}
+
+/// A line of more carriage returns than one is not blank, so that it stands before the header.
+#[test]
+fn what_a_log_begins_with_is_the_same_however_the_bytes_come() {
+    let json = "{\"timestamp(ms)\":\"1\",\"c-ip\":\"::1\",\"cs-method\":\"GET\",\"cs-uri-stem\":\"/a\"}";
+    for (log, begins_with_blank_lines) in [("\r\n\n", true), ("\r\r\n", false), ("\r", false)].into_iter().flat_map(|(start, blank)| {
+        [
+            format!("{start}{HEADER}{}\n", row(0)),
+            format!("{start}#Fields: c-ip`cs-method`cs-uri-stem`timestamp\n::1`GET`/a`1\n"),
+            format!("{start}{json}\n"),
+        ]
+        .map(|log| (log, blank))
+    }) {
+        for step in [1, 2, 3, 1000] {
+            let (found, end) = paths(LogReader::new(Chunks(log.clone().into_bytes(), vec![step], 0)));
+            assert_eq!(
+                (found.len(), end.is_ok()),
+                if begins_with_blank_lines { (1, true) } else { (0, false) },
+                "{log:?} in chunks of {step}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_header_in_the_middle_sets_the_columns_anew() {
     let text = format!("{HEADER}{}\n#Fields:\tcs-uri-stem\tcs-method\tc-ip\ttimestamp(ms)\n/row/1\tGET\t::1\t1\n", row(0));
     assert_eq!(paths(LogReader::new(text.as_bytes())).0, ["/row/0", "/row/1"]);
