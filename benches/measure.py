@@ -51,10 +51,19 @@ def say(text):
     print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
-def run(command, stdout=subprocess.DEVNULL, env=None):
+def on(core):
+    """Keeps a process on one core, where there are cores for all: else how a server is woken changes from round to round, and with it the times of
+    what asks it a thousand times."""
+    if core is None or not hasattr(os, "sched_setaffinity"):
+        return None
+    cores = sorted(os.sched_getaffinity(0))
+    return (lambda: os.sched_setaffinity(0, {cores[core]})) if len(cores) > core else None
+
+
+def run(command, stdout=subprocess.DEVNULL, env=None, core=None):
     """CPU and wall time of one run, and what it wrote, where that is asked for."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env)
+    process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env, preexec_fn=on(core))
     said = process.stdout.read() if stdout == subprocess.PIPE else b""
     complaint = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -191,9 +200,9 @@ def resident_peak(pid):
 
 
 @contextmanager
-def loopback(*options):
+def loopback(*options, core=None):
     """What is talked to: S3, token endpoint and bridge as a process of its own; its URL."""
-    server = subprocess.Popen([programs / "loopback", *options], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen([programs / "loopback", *options], stdout=subprocess.PIPE, text=True, preexec_fn=on(core))
     try:
         yield f"http://127.0.0.1:{int(server.stdout.readline())}"
     finally:
@@ -214,10 +223,10 @@ def small_objects():
     """Small objects through the handler and through a minimal client: seconds of wall time and CPU, round by round."""
     objects, figures = str(100 if QUICK else 1000), {}
     for name, options, of_server in SMALL_OBJECTS:
-        with loopback("--objects", objects, *of_server) as url:
+        with loopback("--objects", objects, *of_server, core=0) as url:
             command = [programs / "small_objects", "--server", url, "--objects", objects]
             command += options if "--rounds" in options else [*options, "--rounds", str(args.rounds)]
-            figures[name] = json.loads(run(command, subprocess.PIPE, settings(url))["said"])
+            figures[name] = json.loads(run(command, subprocess.PIPE, settings(url), core=1)["said"])
         say(f"small objects, {name}")
     return figures
 

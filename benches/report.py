@@ -295,10 +295,10 @@ def main():
         "## Small objects",
         f"{objects:,} objects of 100 rows, one after the other: one GET and one post each, to a server on loopback that answers at once, in a process of its own (`benches/src/bin/loopback.rs`). "
         "The handler is made as `bootstrap` makes it, an S3 event an object (`benches/src/bin/small_objects.rs`). The minimal client makes the same GETs and posts the same bodies, made before: it signs nothing, reads nothing, "
-        "retries nothing. Between it and the next lies the work itself, inflating to encoding; between that and the last what the function adds: signing and the rest of the AWS SDK, deadlines, a thread that reads, a log line with metrics.",
+        "retries nothing. Server and contestant have a core each. Between it and the next lies the work itself, inflating to encoding; between that and the last what the function adds: signing and the rest of the AWS SDK, deadlines, a thread that reads, a log line with metrics.",
         small,
         f"With a message of SQS around each event, whose visibility is set by one more call, which the minimal client makes too: {others['SQS']:.2f} × the wall time. "
-        f"Where the bridge takes 10 ms to answer, as bridges do: {others['10 ms']:.2f} ×.",
+        f"Where the bridge takes 10 ms to answer: {others['10 ms']:.2f} ×.",
         "## A slow bridge",
         "`edgetap replay --post` (profile `release`), 8 posts in flight of 250 transactions, to a bridge that answers 100 ms after the last byte of a post (`benches/src/bin/loopback.rs`, "
         "which checks nothing): of the 20,000 transactions a second that the latency allows. Steady is what the bridge accepted after the first 8 posts, in whole rounds of 8, by its own clock.",
