@@ -15,12 +15,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from urllib.request import urlopen
 
 QUICK = os.environ.get("BENCH_QUICK") == "1"
 STARTS = 5 if QUICK else 50
-IN_FLIGHT, BATCH, LATENCY = 8, 250, 0.1
+BATCH, LATENCY = 250, 0.1
+IN_FLIGHT, SIZED_IN_FLIGHT = 8, 4  # of the slow bridge, of the sizing
+SIZES, VCPU_MB = (128, 256, 512, 1024, 1769), 1769  # of the function's memory, MB; what buys one vCPU
+QUOTA_PERIOD = 20_000  # microseconds
+# Name, what `small_objects` and the server are told.
+SMALL_OBJECTS = [("event", [], []), ("SQS", ["--sqs"], []), ("10 ms", ["--rounds", "1"], ["--delay", "10"])]
 # Name, log, how many times over.
 MEMORY = [("1 MB", "1", 1), ("10 MB", "1", 10)] if QUICK else [
     ("1 MB", "1", 1), ("100 MB", "100", 1), ("350 MB", "350", 1), ("1 GB", "100", 10), ("4 GB", "100", 40)
@@ -44,10 +51,19 @@ def say(text):
     print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
-def run(command, stdout=subprocess.DEVNULL):
+def on(core):
+    """Keeps a process on one core, where there are cores for all: else how a server is woken changes from round to round, and with it the times of
+    what asks it a thousand times."""
+    if core is None or not hasattr(os, "sched_setaffinity"):
+        return None
+    cores = sorted(os.sched_getaffinity(0))
+    return (lambda: os.sched_setaffinity(0, {cores[core]})) if len(cores) > core else None
+
+
+def run(command, stdout=subprocess.DEVNULL, env=None, core=None):
     """CPU and wall time of one run, and what it wrote, where that is asked for."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env, preexec_fn=on(core))
     said = process.stdout.read() if stdout == subprocess.PIPE else b""
     complaint = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -183,51 +199,128 @@ def resident_peak(pid):
     return int(found[1]) * 1024 if found else 0
 
 
-def slow_bridge():
-    """Transactions a second to a bridge that takes its time, against what the latency allows."""
-    size = "1" if QUICK else "350"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    edgetap = args.target / "release/edgetap"
-    secret = "bench-only"
-    command = [edgetap, "bridge", "--listen", f"127.0.0.1:{port}", "--client-secret", secret, "--delay", f"{LATENCY * 1000:.0f}ms"]
-    bridge = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    variables = {
-        "BRIDGE_CLIENT_ID": "demo", "BRIDGE_CLIENT_SECRET": secret, "BRIDGE_EDGE_ENDPOINT": f"http://127.0.0.1:{port}",
-        "BRIDGE_AUTH_ENDPOINT": f"http://127.0.0.1:{port}", "BRIDGE_CONCURRENCY": str(IN_FLIGHT),
-        "BATCH_MAX_TRANSACTIONS": str(BATCH), "BATCH_MAX_BYTES": "10000000",
-    }
-    rates, peak = [], 0
+@contextmanager
+def loopback(*options, core=None):
+    """What is talked to: S3, token endpoint and bridge as a process of its own; its URL."""
+    server = subprocess.Popen([programs / "loopback", *options], stdout=subprocess.PIPE, text=True, preexec_fn=on(core))
     try:
-        for _ in range(50):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except ConnectionRefusedError:
-                time.sleep(0.1)
-        for _ in range(min(args.rounds, 3)):
-            started = time.perf_counter()
-            replay = subprocess.Popen([edgetap, "replay", "--post", log(size)], env=variables, cwd=bench, stderr=subprocess.PIPE)
-            ended = 0
-            while not ended:
-                peak = max(peak, resident_peak(replay.pid))
-                ended, status, usage = os.wait4(replay.pid, os.WNOHANG)
-                time.sleep(0 if ended else 0.02)
-            took = time.perf_counter() - started
-            replay.returncode = os.waitstatus_to_exitcode(status)
-            said = replay.stderr.read().decode()
-            found = re.search(r"([\d,]+) delivered", said)
-            if replay.returncode or not found:
-                sys.exit(f"replay --post fails: {said[-500:]}")
-            delivered = int(found[1].replace(",", ""))
-            # The last round of posts is seldom full: it takes its time nevertheless.
-            share = delivered / took / (IN_FLIGHT * BATCH / LATENCY)
-            rates.append({"delivered": delivered, "seconds": took, "cpu": usage.ru_utime + usage.ru_stime, "share": share})
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
     finally:
-        bridge.kill()
-        bridge.wait()
+        server.kill()
+        server.wait()
+
+
+def settings(url, in_flight=SIZED_IN_FLIGHT):
+    """The function's settings, and those of the AWS SDK."""
+    return {
+        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": url, "AWS_ENDPOINT_URL_SQS": url,
+        "BRIDGE_CLIENT_ID": "bench", "BRIDGE_CLIENT_SECRET": "bench", "BRIDGE_AUTH_ENDPOINT": url, "BRIDGE_EDGE_ENDPOINT": url,
+        "BRIDGE_CONCURRENCY": str(in_flight), "BATCH_MAX_TRANSACTIONS": str(BATCH), "BATCH_MAX_BYTES": "10000000",
+    }
+
+
+def small_objects():
+    """Small objects through the handler and through a minimal client: seconds of wall time and CPU, round by round."""
+    objects, figures = str(100 if QUICK else 1000), {}
+    for name, options, of_server in SMALL_OBJECTS:
+        with loopback("--objects", objects, *of_server, core=0) as url:
+            command = [programs / "small_objects", "--server", url, "--objects", objects]
+            command += options if "--rounds" in options else [*options, "--rounds", str(args.rounds)]
+            figures[name] = json.loads(run(command, subprocess.PIPE, settings(url), core=1)["said"])
+        say(f"small objects, {name}")
+    return figures
+
+
+def replay(path, variables, cgroup=None):
+    """`edgetap replay --post` of a log, to its end."""
+    command = [args.target / "release/edgetap", "replay", "--post", path]
+    if cgroup:
+        command = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', cgroup / "cgroup.procs", *command]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, env=variables, cwd=bench, stderr=subprocess.PIPE)
+    ended, peak = 0, 0
+    while not ended:
+        peak = max(peak, resident_peak(process.pid))
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        time.sleep(0 if ended else 0.02)
+    took = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    said = process.stderr.read().decode()
+    found = re.search(r"([\d,]+) delivered", said)
+    if process.returncode or not found:
+        sys.exit(f"replay --post fails: {said[-500:]}")
+    return {"delivered": int(found[1].replace(",", "")), "seconds": took, "cpu": usage.ru_utime + usage.ru_stime, "peak": peak}
+
+
+def steady(posts):
+    """Transactions a second that the bridge accepted once all posts were in flight, and how long it kept each waiting. `posts` are times of
+    arrival and answer, and bytes."""
+    answered = sorted(answer for _, answer, _ in posts)[:-1]  # the last batch is seldom full
+    first = IN_FLIGHT - 1
+    last = first + (len(answered) - IN_FLIGHT) // IN_FLIGHT * IN_FLIGHT  # whole rounds of posts
+    if last <= first:
+        sys.exit("too few posts to see a steady rate")
+    answer_time = sorted(answer - arrival for arrival, answer, _ in posts)[len(posts) // 2]
+    return {"rate": (last - first) * BATCH / (answered[last] - answered[first]), "answer_time": answer_time}
+
+
+def slow_bridge():
+    """Transactions a second at a bridge that takes its time, against what the latency allows."""
+    size = "rows" if QUICK else "350"
+    runs = []
+    with loopback("--delay", str(round(LATENCY * 1000))) as url:
+        for _ in range(min(args.rounds, 3)):
+            figures = replay(log(size), settings(url, IN_FLIGHT))
+            with urlopen(f"{url}/posts") as told:
+                figures |= steady(json.load(told))
+            runs.append(figures | {"share": figures["rate"] / (IN_FLIGHT * BATCH / LATENCY)})
     said = json.loads(run([programs / "pipeline", log(size)], subprocess.PIPE)["said"])
-    return {"size": size, "runs": rates, "peak": peak, "bytes_out": said["bytes"]}
+    return {"size": size, "runs": runs, "peak": max(figures["peak"] for figures in runs), "bytes_out": said["bytes"]}
+
+
+def new_cgroup():
+    """A folder whose processes can be given a share of the CPU, and how: as cgroup v2 has it, or v1. Or why there is none."""
+    own = {}
+    for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
+        _, controllers, path = line.split(":", 2)
+        own |= {controller: path.lstrip("/") for controller in controllers.split(",")}
+    for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
+        _, place, kind, options, *_ = line.split()
+        if kind == "cgroup2" and "" in own:
+            parent, files = Path(place) / own[""], {"cpu.max": f"{{quota}} {QUOTA_PERIOD}"}
+            if "cpu" not in (parent / "cgroup.controllers").read_text(encoding="ascii").split():
+                continue
+            (parent / "cgroup.subtree_control").write_text("+cpu", encoding="ascii")
+        elif kind == "cgroup" and "cpu" in options.split(",") and "cpu" in own:
+            parent, files = Path(place) / own["cpu"], {"cpu.cfs_period_us": str(QUOTA_PERIOD), "cpu.cfs_quota_us": "{quota}"}
+        else:
+            continue
+        folder = parent / f"edgetap-bench-{os.getpid()}"
+        folder.mkdir()
+        return folder, files
+    raise FileNotFoundError("no cgroup has the CPU's controller")
+
+
+def sizing_check():
+    """How long a log takes with the CPU that the function's memory buys."""
+    size = "rows" if QUICK else "100"
+    with loopback("--delay", str(round(LATENCY * 1000))) as url:
+        whole = replay(log(size), settings(url))
+        try:
+            folder, files = new_cgroup()
+        except OSError as error:
+            return {"missing": str(error)}
+        try:
+            limited = {}
+            for memory in SIZES:
+                for name, value in files.items():
+                    quota = QUOTA_PERIOD * memory // VCPU_MB
+                    (folder / name).write_text(value.format(quota=quota), encoding="ascii")
+                limited[memory] = replay(log(size), settings(url), folder)
+                say(f"{memory} MB: {limited[memory]['seconds']:.1f} s")
+        finally:
+            folder.rmdir()
+    return {"size": size, "whole": whole, "limited": limited}
 
 
 def instructions():
@@ -291,7 +384,7 @@ def logs():
 def main():
     load_before = os.getloadavg()
     results = {"machine": machine(), "versions": versions(), "logs": logs(), "rounds": args.rounds, "quick": QUICK}
-    for section in (own, comparison, memory, start, slow_bridge, instructions):
+    for section in (own, comparison, memory, start, small_objects, slow_bridge, sizing_check, instructions):
         say(section.__name__)
         results[section.__name__] = section()
         (bench / "partial.json").write_text(json.dumps(results), encoding="utf-8")

@@ -10,7 +10,8 @@
 #
 # It takes the better part of an hour. CPU is user + system time of a process; the unit is one inflating of the same log
 # (benches/src/bin/inflate.rs). What is compared with comes from PyPI, npm and crates.io; GoAccess and valgrind are used where they are
-# installed, and the report says where they were not. Stages by themselves: cargo bench --manifest-path benches/Cargo.toml.
+# installed, and the report says where they were not. The sizing is checked with a quota of CPU where this user may make a cgroup (root).
+# Stages by themselves: cargo bench --manifest-path benches/Cargo.toml; with -- --quick in a minute, once it is built.
 #
 # Exit status: 0 measured and written, 1 it failed, 2 something is missing.
 set -euo pipefail

@@ -1,0 +1,112 @@
+//! What is talked to, in a process of its own so that its CPU is nobody else's: S3 with small objects, SQS, a token endpoint and a
+//! bridge, on one port of loopback. It answers as fast as it can, the bridge after `--delay`, and checks nothing.
+//!
+//! Its first line says the port. `GET /posts` tells the posts since it was asked last: when each had arrived whole and when its
+//! answer was ready, in seconds, and its bytes.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Parser;
+use edgetap::local_bridge::{EDGE_PATH, TOKEN_PATH};
+use edgetap_benches::objects::{self, BUCKET, ETAG};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, ETAG as ETAG_HEADER, RANGE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep_until};
+
+#[derive(Parser)]
+#[command(about = "S3, SQS, token endpoint and bridge on loopback")]
+struct Args {
+    /// Objects in the bucket.
+    #[arg(long, default_value_t = 0)]
+    objects: usize,
+    /// Rows of each.
+    #[arg(long, default_value_t = 100)]
+    rows: usize,
+    /// The bridge answers so many milliseconds after the last byte of a post.
+    #[arg(long, default_value_t = 0)]
+    delay: u64,
+}
+
+struct State {
+    objects: BTreeMap<String, Bytes>,
+    delay: Duration,
+    started: Instant,
+    posts: Mutex<Vec<Post>>,
+}
+
+/// Seconds since the start, and bytes.
+struct Post {
+    arrived: f64,
+    answered: f64,
+    bytes: usize,
+}
+
+// One thread: the other core is the contestant's.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let Args { objects, rows, delay } = Args::parse();
+    let objects = objects::make(objects, rows)?.into_iter().map(|object| (format!("/{BUCKET}/{}", object.key), object.gzip)).collect();
+    let state = Arc::new(State { objects, delay: Duration::from_millis(delay), started: Instant::now(), posts: Mutex::default() });
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    println!("{}", listener.local_addr()?.port());
+    io::stdout().flush()?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let state = state.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(state.clone(), request));
+            if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+                eprintln!("a connection ended: {error}");
+            }
+        });
+    }
+}
+
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> anyhow::Result<Response<Full<Bytes>>> {
+    let (head, mut body) = request.into_parts();
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        bytes += frame?.data_ref().map_or(0, Bytes::len);
+    }
+    let json = |text: String| Response::builder().header(CONTENT_TYPE, "application/json").body(Full::from(text));
+    Ok(match (&head.method, head.uri.path()) {
+        (&Method::POST, EDGE_PATH) => {
+            let arrived = Instant::now();
+            if !state.delay.is_zero() {
+                sleep_until(arrived + state.delay).await;
+            }
+            let since_start = |at: Instant| (at - state.started).as_secs_f64();
+            let post = Post { arrived: since_start(arrived), answered: since_start(Instant::now()), bytes };
+            state.posts.lock().unwrap_or_else(PoisonError::into_inner).push(post);
+            json(r#"{"status":"accepted"}"#.to_owned())
+        }
+        (&Method::GET, "/posts") => {
+            let posts = std::mem::take(&mut *state.posts.lock().unwrap_or_else(PoisonError::into_inner));
+            let posts = posts.iter().map(|post| (post.arrived, post.answered, post.bytes));
+            json(serde_json::to_string(&posts.collect::<Vec<_>>())?)
+        }
+        (&Method::POST, TOKEN_PATH) => json(r#"{"access_token":"bench","token_type":"Bearer","expires_in":1800}"#.to_owned()),
+        (&Method::POST, _) => json("{}".to_owned()), // SQS: ChangeMessageVisibility
+        (_, path) => match state.objects.get(path) {
+            // The objects are smaller than a range.
+            Some(object) if head.headers.contains_key(RANGE) => Response::builder()
+                .status(StatusCode::PARTIAL_CONTENT)
+                .header(ETAG_HEADER, ETAG)
+                .header(CONTENT_RANGE, format!("bytes 0-{}/{}", object.len() - 1, object.len()))
+                .body(Full::from(object.clone())),
+            _ => Response::builder().status(StatusCode::NOT_FOUND).body(Full::default()),
+        },
+    }?)
+}
