@@ -46,7 +46,7 @@ const LONG_WAIT: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 64 << 10;
 
 /// Where transactions go and how to be let in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Endpoints {
     /// The bridge's `…/api-transactions`.
     pub edge: Url,

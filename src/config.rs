@@ -192,7 +192,7 @@ pub enum SecretConfig {
 }
 
 /// The bridge and how to be let in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BridgeConfig {
     /// Its endpoints.
     pub endpoints: Endpoints,
@@ -203,7 +203,7 @@ pub struct BridgeConfig {
 }
 
 /// What edgetap does.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// What is sent, and how.
     pub rules: Rules,

@@ -37,6 +37,7 @@ impl Extension {
     }
 }
 
+/// As a string: it is part of what tells rules apart, in messages too that another version wrote.
 impl fmt::Debug for Extension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.0.to_be_bytes();

@@ -23,7 +23,7 @@ const ROWS: [&str; 6] = [
     "2026-11-14 20:00:00 FRA56-P4 900 192.0.2.7 GET d1.cloudfront.net /api/caf%C3%A9/%22x%22 200 https://shop.example.com/?page=1 Mozilla/5.0%2520(X%2522) q=a%2520b&access_token=s3cr%2565t a=b;%20c=d id-1== api.example.com https 0.012 10.0.0.1,\\x2010.0.0.2 HTTP/2.0 50000 application/json 120 0 119",
     "2026-11-14 20:00:00 FRA56-P4 900 2001:db8::7 POST d1.cloudfront.net /%FF%01 500 https://user:pw@example.com/%FE Mozilla/5.0%20(X) password=x - id-2== api.%FF.example https 1.5 - HTTP/1.1 50001 application/json 120 - -",
     "2026-11-14 20:00:00 FRA56-P4 900 192.0.2.7 GET d1.cloudfront.net /app.js 200 - Mozilla/5.0%20(X) - - id-3== - https 0.001 - HTTP/2.0 50000 text/javascript 120 - -",
-    "2026-11-14 20:00:00 FRA56-P4 900 x.x.x.x GET d1.cloudfront.net /%2e%2e/app%2ejs 200 - Mozilla/5.0%20(X) eyJhbGciOiJub25lIn0.e30.c2ln - - - https 0.001 - HTTP/2.0 50000 - 120 - -",
+    "2026-11-14 20:00:00 FRA56-P4 900 x.x.x.x GET d1.cloudfront.net /%2e%2e/app%2ejson 200 - Mozilla/5.0%20(X) eyJhbGciOiJub25lIn0.e30.c2ln - - - https 0.001 - HTTP/2.0 50000 - 120 - -",
     "not a row",
     "2026-11-14 25:00:00 FRA56-P4 900 192.0.2.7 GET d1.cloudfront.net / 200 - - - - - - - - - - - - - - -",
 ];
@@ -40,7 +40,7 @@ fn legacy(rows: usize) -> Vec<u8> {
     gzip(&format!("#Version: 1.0\n#Fields: {FIELDS}\n{}", lines.collect::<String>()))
 }
 
-/// The same in JSON, but for the row that is none: where the keys change, columns are made anew.
+/// The same in JSON, but for what does allocate there: other keys than in the line before, escapes of JSON's own.
 fn json(rows: usize) -> Vec<u8> {
     let line = |row: &str| {
         let members: Vec<_> =

@@ -48,7 +48,11 @@ fn users_of(word: &str) -> BTreeSet<String> {
 /// The modules of the library, in the order of `lib.rs`.
 fn modules() -> Vec<String> {
     let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned)).collect()
+    lib.lines()
+        .filter_map(|line| {
+            line.strip_prefix("pub mod ").or_else(|| line.strip_prefix("pub(crate) mod "))?.strip_suffix(';').map(str::to_owned)
+        })
+        .collect()
 }
 
 fn names(words: &[&str]) -> BTreeSet<String> {
@@ -69,7 +73,7 @@ fn effects_stay_where_they_belong() {
 
 #[test]
 fn the_pipeline_is_pure_and_synchronous() {
-    let pure = ["log/", "wire/", "transaction.rs", "filter.rs", "batch.rs", "pipeline.rs"];
+    let pure = ["log/", "wire/", "octets.rs", "transaction.rs", "filter.rs", "redact.rs", "batch.rs", "pipeline.rs"];
     for (name, text) in code() {
         if pure.iter().any(|part| name.starts_with(part)) {
             for word in ["async", "await", "tokio", "SystemTime::now", "Instant", "Timestamp::now"] {

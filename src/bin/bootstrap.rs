@@ -17,9 +17,9 @@ use edgetap::secret::SecretSource;
 use edgetap::source::S3;
 use edgetap::telemetry;
 use edgetap::work_queue::WorkQueue;
-use futures_util::FutureExt as _;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -27,11 +27,11 @@ async fn main() -> Result<(), Error> {
     let level = variables.as_ref().map_or(tracing::Level::INFO, log_level);
     tracing::subscriber::set_global_default(telemetry::json(level, std::io::stdout))?;
     let config = variables.and_then(|variables| Config::read(&variables));
-    // Made when it is first awaited, at the first event: for AWS's clients the machine's certificates are read, and more, which is
-    // most of what a start would take.
-    let function = function(config).map(Arc::new).shared();
+    // Made at the first event: for AWS's clients the machine's certificates are read, and more, which is most of what a start would
+    // take.
+    let made = OnceCell::new();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        let answer = match &*function.clone().await {
+        let answer = match made.get_or_init(|| function(config.clone())).await {
             Ok(function) => {
                 function
                     .handle(

@@ -3,6 +3,8 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
+use super::MAX_LINE;
+
 /// So much is read at once; a longer line makes the buffer grow.
 const BUFFER: usize = 256 << 10;
 
@@ -48,7 +50,9 @@ impl<R: Read> Lines<R> {
                 break self.filled;
             }
         };
-        let carriage_return = usize::from(self.buffer[self.next..end].ends_with(b"\r"));
+        // Of a line that was cut the last byte is not what ended it.
+        let is_whole = end - self.next <= MAX_LINE;
+        let carriage_return = usize::from(is_whole && self.buffer[self.next..end].ends_with(b"\r"));
         self.line = self.next..end - carriage_return;
         self.next = self.filled.min(end + 1);
         self.read = 0;

@@ -151,7 +151,7 @@ impl<R: Read> LogReader<R> {
             && self.ends.take().is_some()
             && !matches!(csv.read_byte_record(&mut self.row), Ok(true))
         {
-            self.defect = Some(Defect::Width); // never so for a line that is there
+            self.defect = Some(Defect::Width); // an end that a line which is there does not have
         }
         (self.number(), self.glance())
     }
@@ -218,7 +218,11 @@ impl<R: Read> LogReader<R> {
 
     /// `#Fields: …` sets the columns anew; other directives say nothing that matters.
     fn read_header(&mut self) -> Result<(), LogError> {
-        let Some(names) = layout::field_names(self.rows.line()) else { return Ok(()) };
+        let line = self.rows.line();
+        let Some(names) = layout::field_names(line) else { return Ok(()) };
+        if line.len() > MAX_LINE {
+            return Err(LogError::NotAccessLog("its #Fields line is longer than 1 MiB"));
+        }
         let spaced = match &self.rows {
             Rows::Delimited(_, delimiter) => layout::split(names, delimiter).collect::<Vec<_>>().join(&b' '),
             _ => names.to_vec(),
@@ -282,7 +286,7 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
     })
 }
 
-/// What stands behind a byte order mark. `csv` would pass over it too, but only when it comes whole.
+/// What stands behind a byte order mark.
 fn without_mark(head: &[u8]) -> &[u8] {
     head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head)
 }
@@ -380,12 +384,8 @@ impl<'a> Record<'a> {
             Cells::Row(row) => row.get(index)?,
             Cells::Line(line, ends) => ends.column(line, index)?,
         };
-        is_value(value).then_some(value)
+        (!matches!(value, b"" | b"-")).then_some(value)
     }
-}
-
-fn is_value(cell: &[u8]) -> bool {
-    !matches!(cell, b"" | b"-")
 }
 
 #[cfg(test)]

@@ -73,6 +73,11 @@ fn a_byte_order_mark_before_a_row_is_the_rows_own() {
     let mut reader = LogReader::new(text.as_bytes());
     assert!(reader.advance().unwrap());
     assert_eq!(reader.record().1.get(Field::Date), Some("\u{feff}2026-11-14".as_bytes()));
+    let text = format!("{HEADER}{}\n\u{feff}\n{}\n", row(0), row(2));
+    let mut reader = LogReader::new(text.as_bytes());
+    assert!(reader.advance().unwrap() && reader.advance().unwrap(), "the first row is only glanced at");
+    assert_eq!(reader.record().1.get(Field::Date), Some("\u{feff}".as_bytes()), "a mark alone is a row, and no end");
+    assert!(reader.advance().unwrap() && reader.record().1.get(Field::UriStem) == Some(b"/row/2"));
 }
 
 /// A line of more carriage returns than one is not blank, so that it stands before the header.
@@ -102,6 +107,14 @@ fn what_a_log_begins_with_is_the_same_however_the_bytes_come() {
 fn a_header_in_the_middle_sets_the_columns_anew() {
     let text = format!("{HEADER}{}\n#Fields:\tcs-uri-stem\tcs-method\tc-ip\ttimestamp(ms)\n/row/1\tGET\t::1\t1\n", row(0));
     assert_eq!(paths(LogReader::new(text.as_bytes())).0, ["/row/0", "/row/1"]);
+}
+
+#[test]
+fn a_row_without_tabs_behind_a_header_in_the_middle_is_refused() {
+    let text = format!("{HEADER}{}\n#Fields: cs-uri-stem cs-method c-ip timestamp(ms)\n/row/1 GET ::1 1\n", row(0));
+    let (rows, end) = paths(LogReader::new(text.as_bytes()));
+    assert_eq!(rows, ["/row/0"]);
+    assert!(end.unwrap_err().to_string().contains("not separated by tabs"));
 }
 
 #[test]
@@ -318,6 +331,37 @@ fn an_endless_line_is_one_row_marked_as_cut_and_the_next_is_whole() {
     assert!(reader.advance().unwrap() && reader.record().1.defect().is_none());
     assert_eq!(reader.record().1.get(Field::UriStem), Some(&b"/row/1"[..]));
     assert!(!reader.advance().unwrap());
+}
+
+/// A line that is cut must not look like a whole one, wherever it is cut.
+#[test]
+fn a_line_of_one_mebibyte_is_a_row_and_one_byte_more_is_too_much() {
+    let start = "2026-11-14\t20:00:00\t192.0.2.1\tGET\t/";
+    let filled = |len: usize| format!("{start}{}", "a".repeat(len - start.len()));
+    for (line, too_long) in [
+        (filled(MAX_LINE), false),
+        (filled(MAX_LINE - 1) + "\r", false),
+        (filled(MAX_LINE + 1), true),
+        (filled(MAX_LINE) + "\r", true),
+        (filled(MAX_LINE) + "\rmore", true),
+        (filled(MAX_LINE - 1) + "\rmore", true),
+    ] {
+        for columns in ["", "\t200"] {
+            let text = format!("{HEADER}{line}{columns}\n{}\n", row(1));
+            let mut reader = LogReader::new(text.as_bytes());
+            assert!(reader.advance().unwrap());
+            let defect = (too_long || !columns.is_empty()).then_some(Defect::TooLong);
+            assert_eq!(reader.record().1.defect(), defect, "{} bytes {columns:?}", line.len());
+            assert!(reader.advance().unwrap() && reader.record().1.get(Field::UriStem) == Some(b"/row/1"));
+        }
+    }
+}
+
+#[test]
+fn half_of_the_names_of_fields_are_none() {
+    let text = format!("#Fields: date time c-ip cs-method cs-uri-stem {}\n{}\n", "x ".repeat(MAX_LINE), row(0));
+    let (rows, end) = paths(LogReader::new(text.as_bytes()));
+    assert!(rows.is_empty() && end.unwrap_err().to_string().contains("#Fields line is longer"));
 }
 
 /// A source that breaks is not one that ends.

@@ -167,6 +167,30 @@ fn the_list_of_extensions_is_replaced_edited_or_emptied() {
     }
 }
 
+/// What tells rules apart stands in messages that wait in a queue while edgetap is replaced.
+#[test]
+fn the_digest_of_the_rules_is_what_it_was() {
+    assert_eq!(Rules::default().digest(), "eb8beba7a13ba92d");
+    let other = Rules { static_assets: StaticAssets::parse("-.SVG").unwrap(), ..Rules::default() };
+    assert_ne!(other.digest(), Rules::default().digest());
+}
+
+/// Another reading of the same rows gives the same ids: the SHA-256 of bucket, key and row with a NUL between them.
+#[test]
+fn a_transaction_without_an_id_has_one_made_of_where_it_stands() {
+    let row = "1\t::1\tGET\t/a\n";
+    let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n{row}{row}");
+    let (batches, _) = batches(&work("x"), text.into_bytes(), &rules(Limits::default()));
+    let ids: Vec<_> = decode(&batches[0].body).unwrap().into_iter().map(|transaction| transaction.transaction_id).collect();
+    assert_eq!(
+        ids,
+        [
+            "ac111e59a21fa5aa3cb4efb94fe354ae75e45c98fad67d1ba55ffdd1eff65d6a",
+            "b8afe03baba3d7c7fce149a1c37960d81918da655047ad6b16bac614602c61b8",
+        ]
+    );
+}
+
 #[test]
 fn one_encoded_newline_cannot_forge_a_transaction() {
     let forged = "x%0A2026-11-14%0920:00:00%096.6.6.6%09GET%09/forged%09200%09forged";
