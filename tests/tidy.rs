@@ -83,6 +83,20 @@ fn the_pipeline_is_pure_and_synchronous() {
     }
 }
 
+/// What scripts/bench.sh measures is compiled as the function is.
+#[test]
+fn the_benchmarks_optimise_what_the_function_does() {
+    let list = |manifest: &str| {
+        let text = std::fs::read_to_string(root().join(manifest)).unwrap();
+        let (_, list) = text.split_once("[profile.lambda.package]\n").unwrap();
+        list.lines().take_while(|line| line.contains("opt-level")).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let (function, mut benchmarks) = (list("Cargo.toml"), list("benches/Cargo.toml"));
+    // There `"*"` would match it too.
+    assert!(function.len() > 10 && benchmarks.remove("edgetap = { opt-level = 3 }"));
+    assert_eq!(function, benchmarks);
+}
+
 #[test]
 fn no_module_imports_one_declared_below_it() {
     let modules = modules();
