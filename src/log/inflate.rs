@@ -128,19 +128,8 @@ impl<R: Read> Read for CapLines<R> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::tests::Chunks;
     use super::*;
-
-    /// Hands out at most `step` bytes a call.
-    struct Drip<'a>(&'a [u8], usize);
-
-    impl Read for Drip<'_> {
-        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-            let n = self.1.min(buf.len()).min(self.0.len());
-            buf[..n].copy_from_slice(&self.0[..n]);
-            self.0 = &self.0[n..];
-            Ok(n)
-        }
-    }
 
     #[test]
     fn what_inflates_without_end_is_an_error_at_the_cap_and_not_an_end() {
@@ -162,7 +151,7 @@ mod tests {
         let expected = format!("short\n{exact}\n{}\n\nlast{}", &long[..=MAX_LINE], &long[..=MAX_LINE - 4]);
         for step in [1000, 65536, 1 << 22] {
             let mut out = String::new();
-            CapLines::new(Drip(text.as_bytes(), step)).read_to_string(&mut out).unwrap();
+            CapLines::new(Chunks(text.as_bytes(), &[step], 0)).read_to_string(&mut out).unwrap();
             assert!(out == expected, "step {step}");
         }
     }

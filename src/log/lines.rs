@@ -217,31 +217,17 @@ fn first(bits: u64) -> usize {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::tests::Chunks;
     use super::*;
     use proptest::prelude::*;
-
-    /// Hands out at most so many bytes a call, and an interruption before each.
-    struct Drip<'a>(&'a [u8], usize, bool);
-
-    impl Read for Drip<'_> {
-        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-            self.2 = !self.2;
-            if self.2 {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-            let n = self.1.min(buf.len()).min(self.0.len());
-            buf[..n].copy_from_slice(&self.0[..n]);
-            self.0 = &self.0[n..];
-            Ok(n)
-        }
-    }
 
     #[test]
     fn a_line_longer_than_the_buffer_is_whole() {
         let long = "l".repeat(3 * BUFFER + 1);
         let text = format!("short\n{long}\r\n\nlast");
         for step in [1000, BUFFER, 1 << 22] {
-            let mut lines = Lines::new(Drip(text.as_bytes(), step, false));
+            let sizes = [0, step];
+            let mut lines = Lines::new(Chunks(text.as_bytes(), &sizes, 0));
             for expected in ["short", &long, "", "last"] {
                 assert!(lines.advance().unwrap() && lines.line() == expected.as_bytes());
                 let mut handed_out = Vec::new();
@@ -264,7 +250,8 @@ mod tests {
     proptest! {
         #[test]
         fn lines_are_those_of_a_simple_split(text in "[ab\t\r\n]{0,200}", step in 1usize..50) {
-            let mut lines = Lines::new(Drip(text.as_bytes(), step, true));
+            let sizes = [step, 0];
+            let mut lines = Lines::new(Chunks(text.as_bytes(), &sizes, 0));
             let mut found = Vec::new();
             while lines.advance().unwrap() {
                 found.push(String::from_utf8(lines.line().to_vec()).unwrap());
