@@ -12,13 +12,25 @@ use std::path::Path;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::log::{Field, Record};
-use crate::octets::every;
+use crate::octets::{every, is_graphic};
 use crate::transaction::Transaction;
 
 /// Extensions that at least three of six well-known lists of static assets agree on, and image, video and module formats
 /// younger than those lists. Documents and archives are not among them (an API may serve them), nor are JSON, XML and HTML.
 const DEFAULT_EXTENSIONS: &str = "css,js,map,mjs,png,jpg,jpeg,gif,svg,svgz,webp,avif,bmp,ico,tif,tiff,woff,woff2,ttf,otf,eot,\
                                   mp3,mp4,webm,ogg,ogv,avi,wav,mov,mkv,flac,flv,swf";
+
+/// What most static assets are answered with; no API's media type, and no page's. These need not be looked into.
+const MOST_COMMON: [&[u8]; 8] = [
+    b"image/png",
+    b"image/jpeg",
+    b"image/webp",
+    b"image/svg+xml",
+    b"text/css",
+    b"text/javascript",
+    b"application/javascript",
+    b"font/woff2",
+];
 
 /// No listed extension is longer.
 const MAX_EXTENSION: usize = 16;
@@ -128,11 +140,11 @@ impl StaticAssets {
         let Some(stem) = record.get(Field::UriStem) else { return false };
         matches!(record.get(Field::Method), Some(b"GET" | b"HEAD"))
             && self.has_extension(stem)
-            && every(stem, |byte| byte.is_ascii_graphic())
+            && every(stem, is_graphic)
             && memchr::memchr2(b'%', b'\\', stem).is_none()
-            && !record.get(Field::ContentType).is_some_and(|content_type| {
-                let essence = essence(content_type);
-                memchr::memchr(b'%', essence).is_some() || is_api(essence) || is_html(essence)
+            && record.get(Field::ContentType).is_none_or(|content_type| {
+                let is_harmless = |essence| memchr::memchr(b'%', essence).is_none() && !is_api(essence) && !is_html(essence);
+                MOST_COMMON.contains(&content_type) || is_harmless(essence(content_type))
             })
     }
 

@@ -17,8 +17,8 @@
 
 pub mod work;
 
-pub mod log;
 pub(crate) mod octets;
+pub mod log;
 pub mod transaction;
 pub mod filter;
 pub mod redact;

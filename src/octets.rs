@@ -1,10 +1,135 @@
-//! *Octets*: what the hot path asks of bytes.
+//! *Octets*: what the hot path asks of bytes, many at once. Columns and values are too short for `memchr` to pay.
 
-/// Whether all bytes are so. Within eight it does not end at the first that is not, so that they can be compared at once.
+use wide::i8x16;
+
+/// So many bytes are looked at in one step.
+const STEP: usize = 16;
+
+/// Whether all bytes are so. Of the bytes of a step, as signed numbers, `is` answers -1 for those that are, and 0.
 #[inline]
-pub(crate) fn every(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
-    let (eights, rest) = bytes.as_chunks::<8>();
-    eights.iter().all(|eight| eight.iter().fold(true, |all, byte| all & is(*byte))) && rest.iter().all(|byte| is(*byte))
+pub(crate) fn every(bytes: &[u8], is: impl Fn(i8x16) -> i8x16) -> bool {
+    let all = |step: &[u8; STEP]| is(i8x16::from_ne_bytes(*step)).all();
+    match bytes.last_chunk() {
+        // The last step overlaps the one before it.
+        Some(last) => bytes.as_chunks().0.iter().all(all) && all(last),
+        None => few(bytes).is_none_or(|few| all(&few)),
+    }
+}
+
+/// Less than a step's bytes, some of them more than once, so that they fill it; `None` where there are none.
+#[inline]
+fn few(bytes: &[u8]) -> Option<[u8; STEP]> {
+    let mut step = [*bytes.first()?; STEP];
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        step[..8].copy_from_slice(first);
+        step[8..].copy_from_slice(last);
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        step[..4].copy_from_slice(first);
+        step[4..8].copy_from_slice(last);
+    } else {
+        step[1] = bytes[bytes.len() / 2];
+        step[2] = bytes[bytes.len() - 1];
+    }
+    Some(step)
+}
+
+/// Which bytes are this one.
+#[inline]
+pub(crate) fn equal(bytes: i8x16, byte: u8) -> i8x16 {
+    bytes.simd_eq(byte.cast_signed())
+}
+
+/// Which bytes are visible characters of ASCII.
+#[inline]
+pub(crate) fn is_graphic(bytes: i8x16) -> i8x16 {
+    bytes.simd_gt(b' '.cast_signed()) & bytes.simd_lt(0x7f)
+}
+
+/// So many bytes are searched at once: a bit for each.
+const PIECE: usize = u64::BITS as usize;
+
+/// Where bytes of a kind stand in a text.
+pub(crate) struct Positions<'a, F> {
+    text: &'a [u8],
+    is: F,
+    /// Where the piece at hand begins.
+    piece: usize,
+    /// Those of its bytes that are still to be told, the first the lowest bit.
+    bits: u64,
+}
+
+impl<'a, F: Fn(i8x16) -> i8x16> Positions<'a, F> {
+    /// Of the kind that `is` tells, as for [`every`].
+    #[inline]
+    pub(crate) fn new(text: &'a [u8], is: F) -> Self {
+        let mut positions = Self { text, is, piece: 0, bits: 0 };
+        positions.search();
+        positions
+    }
+
+    /// Searches the piece at hand.
+    #[inline]
+    fn search(&mut self) {
+        let rest = &self.text[self.piece..];
+        self.bits = match (rest.first_chunk(), self.text.last_chunk()) {
+            (Some(piece), _) => self.bits_of(piece),
+            // The last piece overlaps the one before it, whose bits go.
+            (None, Some(last)) => self.bits_of(last) >> (PIECE - rest.len()),
+            (None, None) => {
+                let mut padded = [0; PIECE];
+                padded[..rest.len()].copy_from_slice(rest);
+                self.bits_of(&padded) & !(u64::MAX << rest.len())
+            }
+        };
+    }
+
+    #[inline]
+    fn bits_of(&self, piece: &[u8; PIECE]) -> u64 {
+        let steps = piece.as_chunks().0.iter().zip((0..).step_by(STEP));
+        steps.fold(0, |bits, (step, at)| bits | u64::from((self.is)(i8x16::from_ne_bytes(*step)).to_bitmask()) << at)
+    }
+
+    /// Goes to the next piece; `false` is the end.
+    #[inline]
+    fn advance(&mut self) -> bool {
+        let more = self.text.len() - self.piece > PIECE;
+        if more {
+            self.piece += PIECE;
+            self.search();
+        }
+        more
+    }
+}
+
+impl<F: Fn(i8x16) -> i8x16> Iterator for Positions<'_, F> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        self.nth(0)
+    }
+
+    /// Those before it are counted a piece at a time.
+    #[inline]
+    fn nth(&mut self, mut n: usize) -> Option<usize> {
+        loop {
+            let count = self.bits.count_ones() as usize;
+            if n < count {
+                break;
+            }
+            n -= count;
+            self.bits = 0;
+            if !self.advance() {
+                return None;
+            }
+        }
+        for _ in 0..n {
+            self.bits &= self.bits - 1;
+        }
+        let position = self.piece + self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits - 1;
+        Some(position)
+    }
 }
 
 /// The byte that two hexadecimal digits mean.
@@ -17,4 +142,38 @@ pub(crate) fn hex(high: u8, low: u8) -> Option<u8> {
         _ => None,
     };
     Some(digit(high)? << 4 | digit(low)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Mostly of one kind, so that the others stand anywhere, and nowhere too.
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        (1u32..60, any::<u8>()).prop_flat_map(|(others, other)| {
+            let near = prop::sample::select(vec![0x08, 0x09, 0x0a, 0x00, 0x1f, b' ', b'!', b'~', 0x7f, 0x80, 0x89, 0xff]);
+            prop::collection::vec(prop_oneof![1 => near, others => Just(other)], 0..300)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_is_asked(text in text()) {
+            prop_assert_eq!(every(&text, is_graphic), text.iter().all(u8::is_ascii_graphic));
+            prop_assert_eq!(every(&text, |bytes| !equal(bytes, b'\t')), !text.contains(&b'\t'));
+        }
+
+        #[test]
+        fn positions_are_those_of_a_simple_search(text in text(), skipped in prop::collection::vec(0usize..80, 0..4)) {
+            let simple: Vec<usize> = (0..text.len()).filter(|at| text[*at] == b'\t').collect();
+            let tabs = || Positions::new(&text, |bytes| equal(bytes, b'\t'));
+            prop_assert_eq!(tabs().collect::<Vec<_>>(), simple.clone());
+            let (mut positions, mut simple) = (tabs(), simple.into_iter());
+            for n in skipped {
+                prop_assert_eq!(positions.nth(n), simple.nth(n), "nth({})", n);
+            }
+            prop_assert_eq!(positions.collect::<Vec<_>>(), simple.collect::<Vec<_>>());
+        }
+    }
 }

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::octets::hex;
+use crate::octets::{Positions, equal, hex};
 use crate::transaction::Transaction;
 
 /// What stands in the place of a credential.
@@ -189,9 +189,12 @@ fn is_plain(text: &[u8]) -> bool {
         let name = &longest[longest.iter().rposition(|byte| !is_of_name(byte)).map_or(0, |before| before + 1)..];
         CREDENTIALS.iter().any(|credential| credential.eq_ignore_ascii_case(name))
     };
-    memchr::memchr3(b'%', b'@', b']', text).is_none()
-        && !memchr::memchr2_iter(b'=', JWT_START[2], text)
-            .any(|at| if text[at] == b'=' { is_credential(at) } else { text[..=at].ends_with(JWT_START) })
+    let is_suspect = |bytes| [b'@', b']', b'=', JWT_START[2]].into_iter().fold(equal(bytes, b'%'), |any, byte| any | equal(bytes, byte));
+    !Positions::new(text, is_suspect).any(|at| match text[at] {
+        b'=' => is_credential(at),
+        b'%' | b'@' | b']' => true,
+        _ => text[..=at].ends_with(JWT_START),
+    })
 }
 
 /// Finds what is to be masked. Percent-encoding is looked through, so that a URL inside a URL hides nothing.

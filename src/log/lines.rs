@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 use super::MAX_LINE;
+use crate::octets::{Positions, equal};
 
 /// So much is read at once; a longer line makes the buffer grow.
 const BUFFER: usize = 256 << 10;
@@ -89,6 +90,11 @@ impl<R> Lines<R> {
         &self.buffer[self.line.clone()]
     }
 
+    /// As a reader it hands out so much of the end of the line at hand, and no more.
+    pub fn hand_out(&mut self, rest: usize) {
+        self.read = self.line.len().saturating_sub(rest);
+    }
+
     /// Its number, counted from 1.
     pub fn number(&self) -> u64 {
         self.number
@@ -109,109 +115,55 @@ impl<R> Read for Lines<R> {
     }
 }
 
-/// Where the first columns of a line end that tabs divide.
+/// Where the first columns of a line stand that tabs divide.
 #[derive(Clone, Copy, Default)]
-pub struct Ends {
-    ends: [usize; Self::MOST],
+pub struct First {
+    /// Where each begins, and where the one behind the last does.
+    starts: [usize; Self::MOST + 1],
     len: usize,
 }
 
-impl Ends {
-    /// In legacy logs date, time, address, method and path are among so many.
-    const MOST: usize = 8;
+impl First {
+    /// So many columns have legacy logs had at all times, and most of the bytes of a row stand in them.
+    pub const MOST: usize = 12;
 
     /// Those of a line.
     pub fn of(line: &[u8]) -> Self {
         let mut columns = Self::default();
-        let (words, rest) = line.as_chunks();
-        for (word, start) in words.iter().zip((0..).step_by(WORD)) {
-            let mut tabs = tabs(*word);
-            while tabs != 0 {
-                if !columns.push(start + first(tabs)) {
-                    return columns;
-                }
-                tabs &= tabs - 1;
-            }
+        for (start, end) in columns.starts[1..].iter_mut().zip(tabs(line).chain([line.len()])) {
+            *start = end + 1;
+            columns.len += 1;
         }
-        let start = line.len() - rest.len();
-        for (at, _) in rest.iter().enumerate().filter(|(_, byte)| **byte == b'\t') {
-            if !columns.push(start + at) {
-                return columns;
-            }
-        }
-        columns.push(line.len());
         columns
     }
 
-    /// `false` is the last.
-    fn push(&mut self, end: usize) -> bool {
-        if let Some(slot) = self.ends.get_mut(self.len) {
-            *slot = end;
-            self.len += 1;
-        }
-        self.len < Self::MOST
-    }
-
-    /// One of all the columns of that line. What follows the first is looked for.
+    /// One of them, of that line.
+    #[inline]
     pub fn column<'a>(&self, line: &'a [u8], index: usize) -> Option<&'a [u8]> {
-        let start = |index: usize| if index == 0 { 0 } else { self.ends[index - 1] + 1 };
-        if index < self.len {
-            return line.get(start(index)..self.ends[index]);
+        if index >= self.len {
+            return None;
         }
-        let rest = line.get(start(self.len)..).filter(|_| self.len == Self::MOST)?;
-        nth(rest, index - self.len)
+        line.get(self.starts[index]..self.starts[index + 1] - 1)
+    }
+
+    /// What stands behind them in that line, in further columns, if there are any.
+    pub fn rest<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
+        line.get(self.starts[Self::MOST]..).filter(|_| self.len == Self::MOST)
     }
 }
 
-/// One column of a line. Those before it are counted many bytes at a time.
-fn nth(line: &[u8], index: usize) -> Option<&[u8]> {
-    const AT_ONCE: usize = 32;
-    let mut rest = line;
-    let mut before = index;
-    while let Some((chunk, after)) = rest.split_first_chunk::<AT_ONCE>() {
-        let tabs = usize::from(chunk.iter().map(|byte| u8::from(*byte == b'\t')).sum::<u8>());
-        if tabs >= before {
-            break;
-        }
-        before -= tabs;
-        rest = after;
-    }
-    for _ in 0..before {
-        rest = &rest[tab(rest)? + 1..];
-    }
-    Some(tab(rest).map_or(rest, |end| &rest[..end]))
+/// One column of what tabs divide.
+pub fn column(line: &[u8], index: usize) -> Option<&[u8]> {
+    let mut tabs = tabs(line);
+    let start = match index {
+        0 => 0,
+        before => tabs.nth(before - 1)? + 1,
+    };
+    line.get(start..tabs.next().unwrap_or(line.len()))
 }
 
-/// Where the next tab stands.
-fn tab(line: &[u8]) -> Option<usize> {
-    let (words, rest) = line.as_chunks();
-    for (word, start) in words.iter().zip((0..).step_by(WORD)) {
-        let tabs = tabs(*word);
-        if tabs != 0 {
-            return Some(start + first(tabs));
-        }
-    }
-    let tab = rest.iter().position(|byte| *byte == b'\t')?;
-    Some(line.len() - rest.len() + tab)
-}
-
-/// So many bytes are compared at once: columns are too short for `memchr` to pay.
-const WORD: usize = 8;
-
-/// The highest bit of each byte that is a tab.
-#[inline]
-fn tabs(word: [u8; WORD]) -> u64 {
-    const EACH: u64 = u64::from_le_bytes([1; WORD]);
-    const LOW_BITS: u64 = EACH * 0x7f;
-    const TAB: u64 = 0x09;
-    let differs = u64::from_le_bytes(word) ^ (EACH * TAB);
-    !(((differs & LOW_BITS) + LOW_BITS) | differs | LOW_BITS)
-}
-
-/// Which byte the first of such bits stands in.
-#[inline]
-fn first(bits: u64) -> usize {
-    bits.trailing_zeros() as usize / 8
+fn tabs(line: &[u8]) -> impl Iterator<Item = usize> {
+    Positions::new(line, |bytes| equal(bytes, b'\t'))
 }
 
 #[cfg(test)]
@@ -239,14 +191,6 @@ mod tests {
         }
     }
 
-    /// With many columns or few, and with what differs from a tab by one bit or by one.
-    fn line() -> impl Strategy<Value = Vec<u8>> {
-        (1u32..60).prop_flat_map(|others| {
-            let other = prop::sample::select(vec![0x08, 0x0a, 0x00, 0x89, 0xff, b'a']);
-            prop::collection::vec(prop_oneof![1 => Just(b'\t'), others => other], 0..300)
-        })
-    }
-
     proptest! {
         #[test]
         fn lines_are_those_of_a_simple_split(text in "[ab\t\r\n]{0,200}", step in 1usize..50) {
@@ -258,15 +202,6 @@ mod tests {
             }
             let simple = text.split_inclusive('\n').map(|line| line.strip_suffix('\n').unwrap_or(line));
             prop_assert_eq!(found, simple.map(|line| line.strip_suffix('\r').unwrap_or(line)).collect::<Vec<_>>());
-        }
-
-        #[test]
-        fn columns_are_those_of_a_simple_split(line in line()) {
-            let ends = Ends::of(&line);
-            let simple: Vec<&[u8]> = line.split(|byte| *byte == b'\t').collect();
-            for index in 0..=simple.len() {
-                prop_assert_eq!(ends.column(&line, index), simple.get(index).copied(), "column {}", index);
-            }
         }
     }
 }

@@ -17,7 +17,7 @@ use std::io::{self, Chain, Cursor, Read};
 use csv::{ByteRecord, ReaderBuilder, Terminator};
 use inflate::{CapLines, Inflate};
 use layout::Layout;
-use lines::{Ends, Lines};
+use lines::{First, Lines, column};
 use thiserror::Error;
 
 /// Why a log cannot be read, or not further. The text never holds log content.
@@ -58,9 +58,12 @@ const BUFFER: usize = 64 << 10;
 /// Reads the records of a log, one at a time, into one reused buffer.
 pub struct LogReader<R: Read> {
     rows: Rows<R>,
+    /// The columns of the row; where tabs divide them, those behind the first.
     row: ByteRecord,
-    /// Of a row whose columns tabs divide and that were not told apart yet: where the first of them end.
-    ends: Option<Ends>,
+    /// Where tabs divide the columns: the first of them.
+    first: Option<First>,
+    /// Whether those behind them were told apart.
+    divided: bool,
     defect: Option<Defect>,
     columns: Option<Columns>,
     /// Whether a row must show yet that the columns are separated by tabs.
@@ -112,7 +115,8 @@ impl<R: Read> LogReader<R> {
         Self {
             rows: Rows::Unread(Some(source)),
             row: ByteRecord::new(),
-            ends: None,
+            first: None,
+            divided: false,
             defect: None,
             columns: None,
             unproven: false,
@@ -139,19 +143,23 @@ impl<R: Read> LogReader<R> {
         self.next.saturating_sub(1)
     }
 
-    /// The record last read, before its columns are told apart where tabs divide them: to be asked for a few fields.
+    /// The record last read, before all of its columns are told apart where tabs divide them: to be asked for a few fields.
     pub fn glance(&self) -> Record<'_> {
-        let cells = self.ends.as_ref().map_or(Cells::Row(&self.row), |ends| Cells::Line(self.rows.line(), ends));
+        let Self { rows, row, first, .. } = self;
+        let cells = first.as_ref().map_or(Cells::Row(row), |first| Cells::Line(rows.line(), first, self.divided.then_some(row)));
         Record { columns: self.columns.as_ref(), cells, defect: self.defect }
     }
 
     /// The record last read, and its number.
     pub fn record(&mut self) -> (u64, Record<'_>) {
-        if let Rows::Tabs(csv) = &mut self.rows
-            && self.ends.take().is_some()
-            && !matches!(csv.read_byte_record(&mut self.row), Ok(true))
+        if let (Rows::Tabs(csv), Some(first)) = (&mut self.rows, &self.first)
+            && !std::mem::replace(&mut self.divided, true)
+            && let Some(rest) = first.rest(csv.get_ref().line()).map(<[u8]>::len).filter(|rest| *rest > 0)
         {
-            self.defect = Some(Defect::Width); // an end that a line which is there does not have
+            csv.get_mut().hand_out(rest);
+            if !matches!(csv.read_byte_record(&mut self.row), Ok(true)) {
+                self.defect = Some(Defect::Width); // an end that a line which is there does not have
+            }
         }
         (self.number(), self.glance())
     }
@@ -192,7 +200,7 @@ impl<R: Read> LogReader<R> {
 
     /// Reads the line at hand into the row. Where tabs divide its columns that waits until they are asked for.
     fn read_line(&mut self) -> Result<(), LogError> {
-        let Self { rows, row, ends, defect, columns, unproven, .. } = self;
+        let Self { rows, row, first, divided, defect, columns, unproven, .. } = self;
         row.clear();
         let line = rows.line();
         *defect = (line.len() > MAX_LINE).then_some(Defect::TooLong);
@@ -207,7 +215,8 @@ impl<R: Read> LogReader<R> {
                 if std::mem::take(unproven) && !line.contains(&b'\t') {
                     return Err(LogError::NotAccessLog("its columns are not separated by tabs"));
                 }
-                *ends = defect.is_none().then(|| Ends::of(line));
+                *first = defect.is_none().then(|| First::of(line));
+                *divided = false;
             }
             _ if defect.is_some() => {}
             Rows::Delimited(lines, delimiter) => *defect = split_columns(lines.line(), delimiter, columns.as_ref(), row),
@@ -354,7 +363,8 @@ pub struct Record<'a> {
 #[derive(Clone, Copy)]
 enum Cells<'a> {
     Row(&'a ByteRecord),
-    Line(&'a [u8], &'a Ends),
+    /// A line, its first columns, and those behind them once they are told apart.
+    Line(&'a [u8], &'a First, Option<&'a ByteRecord>),
 }
 
 impl<'a> Record<'a> {
@@ -382,7 +392,11 @@ impl<'a> Record<'a> {
     fn cell(&self, index: usize) -> Option<&'a [u8]> {
         let value = match self.cells {
             Cells::Row(row) => row.get(index)?,
-            Cells::Line(line, ends) => ends.column(line, index)?,
+            Cells::Line(line, first, rest) => match (index.checked_sub(First::MOST), rest) {
+                (None, _) => first.column(line, index)?,
+                (Some(index), Some(rest)) => rest.get(index)?,
+                (Some(index), None) => column(first.rest(line)?, index)?,
+            },
         };
         (!matches!(value, b"" | b"-")).then_some(value)
     }

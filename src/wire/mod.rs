@@ -6,8 +6,9 @@ mod uap;
 pub use uap::Uap;
 
 use sha2::{Digest, Sha256};
+use wide::i8x16;
 
-use crate::octets::every;
+use crate::octets::{equal, every};
 use crate::redact::Redaction;
 use crate::transaction::Transaction;
 use crate::work::ObjectRef;
@@ -62,7 +63,7 @@ impl Wire {
 /// Appends a JSON string with quotes (RFC 8259). Bytes that are not UTF-8 become U+FFFD.
 fn push_json_string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    if every(bytes, |byte| (byte < 0x7f) & !is_escaped(byte)) {
+    if every(bytes, is_plain) {
         out.extend_from_slice(bytes);
     } else {
         for chunk in bytes.utf8_chunks() {
@@ -90,9 +91,13 @@ fn push_escaped(mut rest: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-#[expect(clippy::needless_bitwise_bool, reason = "for `every`")]
 fn is_escaped(byte: u8) -> bool {
-    (byte < b' ') | (byte == b'"') | (byte == b'\\')
+    byte < b' ' || byte == b'"' || byte == b'\\'
+}
+
+/// Which bytes stand in a JSON string as they are, whatever is around them.
+fn is_plain(bytes: i8x16) -> i8x16 {
+    bytes.simd_gt(0x1f) & !(equal(bytes, b'"') | equal(bytes, b'\\'))
 }
 
 fn push_number(number: impl itoa::Integer, out: &mut Vec<u8>) {
