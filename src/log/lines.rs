@@ -26,11 +26,12 @@ pub struct Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
-    /// Nothing is read before the first [`advance`](Self::advance); until then the line at hand is a stand-in, `-`.
-    pub fn new(text: R) -> Self {
-        let mut buffer = vec![0; BUFFER];
-        buffer[0] = b'-';
-        Self { text, buffer, filled: 0, line: 0..1, next: 0, read: 0, number: 0 }
+    /// The lines of what was read of a text already, and of the rest. Nothing is read before the first [`advance`](Self::advance); until
+    /// then the line at hand is a stand-in, `-`.
+    pub fn new(mut head: Vec<u8>, text: R) -> Self {
+        let filled = head.len();
+        head.push(b'-');
+        Self { text, buffer: head, filled, line: filled..filled + 1, next: 0, read: 0, number: 0 }
     }
 
     /// Goes to the next line; `false` is the end. Nothing may end the last one.
@@ -73,9 +74,12 @@ impl<R: Read> Lines<R> {
         }
         loop {
             match self.text.read(&mut self.buffer[self.filled..]) {
+                Ok(0) => return Ok(false),
                 Ok(read) => {
                     self.filled += read;
-                    return Ok(read > 0);
+                    // A text that its head held whole needs no more room.
+                    self.buffer.resize(self.buffer.len().max(BUFFER), 0);
+                    return Ok(true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -179,7 +183,7 @@ mod tests {
         let text = format!("short\n{long}\r\n\nlast");
         for step in [1000, BUFFER, 1 << 22] {
             let sizes = [0, step];
-            let mut lines = Lines::new(Chunks(text.as_bytes(), &sizes, 0));
+            let mut lines = Lines::new(Vec::new(), Chunks(text.as_bytes(), &sizes, 0));
             for expected in ["short", &long, "", "last"] {
                 assert!(lines.advance().unwrap() && lines.line() == expected.as_bytes());
                 let mut handed_out = Vec::new();
@@ -193,9 +197,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lines_are_those_of_a_simple_split(text in "[ab\t\r\n]{0,200}", step in 1usize..50) {
+        fn lines_are_those_of_a_simple_split(text in "[ab\t\r\n]{0,200}", head in 0usize..300, step in 1usize..50) {
             let sizes = [step, 0];
-            let mut lines = Lines::new(Chunks(text.as_bytes(), &sizes, 0));
+            let (head, rest) = text.as_bytes().split_at(head.min(text.len()));
+            let mut lines = Lines::new(head.to_vec(), Chunks(rest, &sizes, 0));
             let mut found = Vec::new();
             while lines.advance().unwrap() {
                 found.push(String::from_utf8(lines.line().to_vec()).unwrap());

@@ -12,7 +12,7 @@ mod lines;
 pub use fields::{Columns, Field};
 pub use inflate::{MAX_INFLATED, MAX_LINE};
 
-use std::io::{self, Chain, Cursor, Read};
+use std::io::{self, Chain, Read};
 
 use csv::{ByteRecord, ReaderBuilder, Terminator};
 use inflate::{CapLines, Inflate};
@@ -73,8 +73,8 @@ pub struct LogReader<R: Read> {
     ended: bool,
 }
 
-/// The text of an object: what was looked at, and the rest of it. An error that was met while looking stands between them.
-type Text<R> = Chain<Chain<Cursor<Vec<u8>>, Failed>, CapLines<Inflate<R>>>;
+/// The text of an object behind what was looked at. An error that was met while looking stands before it.
+type Text<R> = Chain<Failed, CapLines<Inflate<R>>>;
 
 enum Rows<R: Read> {
     /// Nothing was read yet.
@@ -275,7 +275,7 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
         Some(error) if seen.is_empty() => return Err(LogError::Cut(error)),
         _ => Layout::of(seen)?,
     };
-    let lines = Lines::new(Cursor::new(head).chain(Failed(failed)).chain(text));
+    let lines = Lines::new(head, Failed(failed).chain(text));
     Ok(match layout {
         Layout::Tabs => {
             let mut csv = ReaderBuilder::new()
