@@ -20,7 +20,7 @@ use crate::transaction::Transaction;
 const DEFAULT_EXTENSIONS: &str = "css,js,map,mjs,png,jpg,jpeg,gif,svg,svgz,webp,avif,bmp,ico,tif,tiff,woff,woff2,ttf,otf,eot,\
                                   mp3,mp4,webm,ogg,ogv,avi,wav,mov,mkv,flac,flv,swf";
 
-/// What most static assets are answered with; no API's media type, and no page's. These need not be looked into.
+/// What most static assets are answered with: no API's media type and no page's, so that nothing else need be asked of it.
 const MOST_COMMON: [&[u8]; 8] = [
     b"image/png",
     b"image/jpeg",
@@ -255,4 +255,16 @@ fn is_api(essence: &[u8]) -> bool {
 pub(crate) fn is_html(content_type: &[u8]) -> bool {
     let essence = essence(content_type);
     essence.eq_ignore_ascii_case(b"text/html") || essence.eq_ignore_ascii_case(b"application/xhtml+xml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_common_media_types_are_what_the_rules_say() {
+        for media_type in MOST_COMMON {
+            assert!(!media_type.contains(&b'%') && !is_api(media_type) && !is_html(media_type), "{}", media_type.escape_ascii());
+        }
+    }
 }

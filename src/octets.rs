@@ -1,11 +1,11 @@
-//! *Octets*: what the hot path asks of bytes, many at once. Columns and values are too short for `memchr` to pay.
+//! *Octets*: what the hot path asks of bytes, many at once. Most columns and values are too short for `memchr` to pay.
 
 use wide::i8x16;
 
 /// So many bytes are looked at in one step.
 const STEP: usize = 16;
 
-/// Whether all bytes are so. Of the bytes of a step, as signed numbers, `is` answers -1 for those that are, and 0.
+/// Whether all bytes are so. Of the bytes of a step, as signed numbers, `is` answers -1 for those that are and 0 for the others.
 #[inline]
 pub(crate) fn every(bytes: &[u8], is: impl Fn(i8x16) -> i8x16) -> bool {
     let all = |step: &[u8; STEP]| is(i8x16::from_ne_bytes(*step)).all();

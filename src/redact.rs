@@ -189,7 +189,7 @@ fn is_plain(text: &[u8]) -> bool {
         let name = &longest[longest.iter().rposition(|byte| !is_of_name(byte)).map_or(0, |before| before + 1)..];
         CREDENTIALS.iter().any(|credential| credential.eq_ignore_ascii_case(name))
     };
-    let is_suspect = |bytes| [b'@', b']', b'=', JWT_START[2]].into_iter().fold(equal(bytes, b'%'), |any, byte| any | equal(bytes, byte));
+    let is_suspect = |bytes| equal(bytes, b'%') | equal(bytes, b'@') | equal(bytes, b']') | equal(bytes, b'=') | equal(bytes, JWT_START[2]);
     !Positions::new(text, is_suspect).any(|at| match text[at] {
         b'=' => is_credential(at),
         b'%' | b'@' | b']' => true,

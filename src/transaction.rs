@@ -202,8 +202,8 @@ fn is_address(logged: &[u8]) -> bool {
     is_ipv4(logged) || std::str::from_utf8(logged).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Four numbers of at most 255 without leading zeros. Said here, and not by the standard library, and with the media types that most
-/// static assets have said first, this takes 3 % off the whole pipeline.
+/// Four numbers of at most 255 without leading zeros, as the standard library's parser judges. This and the media types that
+/// `filter.rs` asks for first take 3 % off the pipeline's time, together.
 fn is_ipv4(text: &[u8]) -> bool {
     let is_number = |number: &[u8]| {
         matches!(

@@ -9,7 +9,7 @@ use crate::octets::{Positions, equal};
 /// So much is read at once; a longer line makes the buffer grow.
 const BUFFER: usize = 256 << 10;
 
-/// Lines, one at a time, where they were read to. As a reader it hands out the line at hand, and ends with it.
+/// Lines, one at a time, where they were read to. As a reader it hands out the line at hand, or the end of it, and ends with it.
 pub struct Lines<R> {
     text: R,
     buffer: Vec<u8>,
@@ -94,9 +94,9 @@ impl<R> Lines<R> {
         &self.buffer[self.line.clone()]
     }
 
-    /// As a reader it hands out so much of the end of the line at hand, and no more.
-    pub fn hand_out(&mut self, rest: usize) {
-        self.read = self.line.len().saturating_sub(rest);
+    /// As a reader it hands out the line at hand from there on.
+    pub fn hand_out_from(&mut self, start: usize) {
+        self.read = start;
     }
 
     /// Its number, counted from 1.
@@ -121,13 +121,13 @@ impl<R> Read for Lines<R> {
 
 /// Where the first columns of a line stand that tabs divide.
 #[derive(Clone, Copy, Default)]
-pub struct First {
+pub struct FirstColumns {
     /// Where each begins, and where the one behind the last does.
     starts: [usize; Self::MOST + 1],
     len: usize,
 }
 
-impl First {
+impl FirstColumns {
     /// So many columns have legacy logs had at all times, and most of the bytes of a row stand in them.
     pub const MOST: usize = 12;
 
@@ -150,9 +150,9 @@ impl First {
         line.get(self.starts[index]..self.starts[index + 1] - 1)
     }
 
-    /// What stands behind them in that line, in further columns, if there are any.
-    pub fn rest<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
-        line.get(self.starts[Self::MOST]..).filter(|_| self.len == Self::MOST)
+    /// Where something stands behind them in that line, in further columns.
+    pub fn end(&self, line: &[u8]) -> Option<usize> {
+        Some(self.starts[Self::MOST]).filter(|end| self.len == Self::MOST && *end < line.len())
     }
 }
 

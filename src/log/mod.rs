@@ -17,7 +17,7 @@ use std::io::{self, Chain, Read};
 use csv::{ByteRecord, ReaderBuilder, Terminator};
 use inflate::{CapLines, Inflate};
 use layout::Layout;
-use lines::{First, Lines, column};
+use lines::{FirstColumns, Lines, column};
 use thiserror::Error;
 
 /// Why a log cannot be read, or not further. The text never holds log content.
@@ -61,7 +61,7 @@ pub struct LogReader<R: Read> {
     /// The columns of the row; where tabs divide them, those behind the first.
     row: ByteRecord,
     /// Where tabs divide the columns: the first of them.
-    first: Option<First>,
+    first: Option<FirstColumns>,
     /// Whether those behind them were told apart.
     divided: bool,
     defect: Option<Defect>,
@@ -143,20 +143,21 @@ impl<R: Read> LogReader<R> {
         self.next.saturating_sub(1)
     }
 
-    /// The record last read, before all of its columns are told apart where tabs divide them: to be asked for a few fields.
+    /// The record last read, until the next [`advance`](Self::advance), before all of its columns are told apart where tabs divide
+    /// them: to be asked for a few fields.
     pub fn glance(&self) -> Record<'_> {
         let Self { rows, row, first, .. } = self;
         let cells = first.as_ref().map_or(Cells::Row(row), |first| Cells::Line(rows.line(), first, self.divided.then_some(row)));
         Record { columns: self.columns.as_ref(), cells, defect: self.defect }
     }
 
-    /// The record last read, and its number.
+    /// The record last read, until the next [`advance`](Self::advance), and its number.
     pub fn record(&mut self) -> (u64, Record<'_>) {
         if let (Rows::Tabs(csv), Some(first)) = (&mut self.rows, &self.first)
             && !std::mem::replace(&mut self.divided, true)
-            && let Some(rest) = first.rest(csv.get_ref().line()).map(<[u8]>::len).filter(|rest| *rest > 0)
+            && let Some(end) = first.end(csv.get_ref().line())
         {
-            csv.get_mut().hand_out(rest);
+            csv.get_mut().hand_out_from(end);
             if !matches!(csv.read_byte_record(&mut self.row), Ok(true)) {
                 self.defect = Some(Defect::Width); // an end that a line which is there does not have
             }
@@ -215,7 +216,7 @@ impl<R: Read> LogReader<R> {
                 if std::mem::take(unproven) && !line.contains(&b'\t') {
                     return Err(LogError::NotAccessLog("its columns are not separated by tabs"));
                 }
-                *first = defect.is_none().then(|| First::of(line));
+                *first = defect.is_none().then(|| FirstColumns::of(line));
                 *divided = false;
             }
             _ if defect.is_some() => {}
@@ -286,7 +287,7 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
                 // A bare `\r` would start a row otherwise.
                 .terminator(Terminator::Any(b'\n'))
                 .from_reader(lines);
-            // A byte order mark at the beginning of the first that it reads is stripped. Let that be the stand-in, and no row.
+            // A byte order mark at the beginning of the first that it reads is stripped. Let that be the stand-in, and no value.
             csv.read_byte_record(&mut ByteRecord::new()).map_err(|error| LogError::Cut(io::Error::other(error)))?;
             Rows::Tabs(Box::new(csv))
         }
@@ -364,7 +365,7 @@ pub struct Record<'a> {
 enum Cells<'a> {
     Row(&'a ByteRecord),
     /// A line, its first columns, and those behind them once they are told apart.
-    Line(&'a [u8], &'a First, Option<&'a ByteRecord>),
+    Line(&'a [u8], &'a FirstColumns, Option<&'a ByteRecord>),
 }
 
 impl<'a> Record<'a> {
@@ -392,10 +393,10 @@ impl<'a> Record<'a> {
     fn cell(&self, index: usize) -> Option<&'a [u8]> {
         let value = match self.cells {
             Cells::Row(row) => row.get(index)?,
-            Cells::Line(line, first, rest) => match (index.checked_sub(First::MOST), rest) {
+            Cells::Line(line, first, rest) => match (index.checked_sub(FirstColumns::MOST), rest) {
                 (None, _) => first.column(line, index)?,
                 (Some(index), Some(rest)) => rest.get(index)?,
-                (Some(index), None) => column(first.rest(line)?, index)?,
+                (Some(index), None) => column(&line[first.end(line)?..], index)?,
             },
         };
         (!matches!(value, b"" | b"-")).then_some(value)

@@ -4,10 +4,13 @@ use std::io::Write;
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 
-const HEADER: &str = "#Version: 1.0\n#Fields: date time c-ip cs-method cs-uri-stem\n";
+/// The path stands in the thirteenth column, which `csv` divides.
+const HEADER: &str = "#Version: 1.0\n#Fields: date time c-ip cs-method 5 6 7 8 9 10 11 12 cs-uri-stem\n";
+/// What stands before it.
+const START: &str = "2026-11-14\t20:00:00\t192.0.2.1\tGET\t-\t-\t-\t-\t-\t-\t-\t-\t";
 
 fn row(n: u64) -> String {
-    format!("2026-11-14\t20:00:00\t192.0.2.{}\tGET\t/row/{n}", n % 250)
+    format!("{START}/row/{n}")
 }
 
 /// The paths that a reader yields, and how it ended.
@@ -75,11 +78,14 @@ fn a_byte_order_mark_before_a_row_is_the_rows_own() {
     let mut reader = LogReader::new(text.as_bytes());
     assert!(reader.advance().unwrap());
     assert_eq!(reader.record().1.get(Field::Date), Some("\u{feff}2026-11-14".as_bytes()));
-    let text = format!("{HEADER}{}\n\u{feff}\n{}\n", row(0), row(2));
-    let mut reader = LogReader::new(text.as_bytes());
-    assert!(reader.advance().unwrap() && reader.advance().unwrap(), "the first row is only glanced at");
-    assert_eq!(reader.record().1.get(Field::Date), Some("\u{feff}".as_bytes()), "a mark alone is a row, and no end");
-    assert!(reader.advance().unwrap() && reader.record().1.get(Field::UriStem) == Some(b"/row/2"));
+    // Also where it is the first that `csv` is given.
+    for path in ["\u{feff}/a", "\u{feff}"] {
+        let text = format!("{HEADER}{}\n{START}{path}\n{}\n", row(0), row(2));
+        let mut reader = LogReader::new(text.as_bytes());
+        assert!(reader.advance().unwrap() && reader.advance().unwrap(), "the first row is only glanced at");
+        assert_eq!(reader.record().1.get(Field::UriStem), Some(path.as_bytes()));
+        assert!(reader.advance().unwrap() && reader.record().1.get(Field::UriStem) == Some(b"/row/2"));
+    }
 }
 
 /// A line of more carriage returns than one is not blank, so that it stands before the header.
@@ -177,7 +183,7 @@ fn logs_of_others_are_known_by_name() {
 /// The same rows in every layout that AWS writes.
 #[test]
 fn every_delimiter_is_told_from_the_log() {
-    let names = ["date", "time", "c-ip", "cs-method", "cs-uri-stem"];
+    let names: Vec<&str> = HEADER.split_once("#Fields: ").unwrap().1.split_whitespace().collect();
     let (found, _) = paths(LogReader::new(&b"#Fields: x.of.tomorrow c-ip cs-method cs-uri-stem timestamp\nx\t::1\tGET\t/a\t1\n"[..]));
     assert_eq!(found, ["/a"], "a name may hold what divides nothing");
     for (between_names, delimiter) in [
@@ -327,7 +333,7 @@ fn an_empty_log_has_no_rows() {
 
 #[test]
 fn an_endless_line_is_one_row_marked_as_cut_and_the_next_is_whole() {
-    let text = format!("{HEADER}2026-11-14\t20:00:00\t192.0.2.1\tGET\t/{}\n{}\n", "a".repeat(3 * MAX_LINE), row(1));
+    let text = format!("{HEADER}{START}/{}\n{}\n", "a".repeat(3 * MAX_LINE), row(1));
     let mut reader = LogReader::new(text.as_bytes());
     assert!(reader.advance().unwrap() && reader.record().1.defect() == Some(Defect::TooLong));
     assert!(reader.advance().unwrap() && reader.record().1.defect().is_none());
@@ -338,8 +344,7 @@ fn an_endless_line_is_one_row_marked_as_cut_and_the_next_is_whole() {
 /// A line that is cut must not look like a whole one, wherever it is cut.
 #[test]
 fn a_line_of_one_mebibyte_is_a_row_and_one_byte_more_is_too_much() {
-    let start = "2026-11-14\t20:00:00\t192.0.2.1\tGET\t/";
-    let filled = |len: usize| format!("{start}{}", "a".repeat(len - start.len()));
+    let filled = |len: usize| format!("{START}{}", "a".repeat(len - START.len()));
     for (line, too_long) in [
         (filled(MAX_LINE), false),
         (filled(MAX_LINE - 1) + "\r", false),
@@ -406,23 +411,47 @@ proptest! {
     /// The glance and `csv` know the columns that a simple split knows.
     #[test]
     fn columns_are_those_of_a_simple_split_at_a_glance_and_after(
-        cells in prop::collection::vec("(|-|[a-z]{1,3}|[a-z/\r\u{8}\u{e9}]{1,40})", 5..45),
+        rows in prop::collection::vec((prop::collection::vec("(|-|[a-z]{1,3}|[a-z/\r\u{8}\u{e9}\u{feff}]{1,40})", 1..45), any::<bool>(), any::<bool>()), 1..8),
         names in Just(Field::ALL.to_vec()).prop_shuffle(),
-        return_: bool,
     ) {
         let names: Vec<&str> = names.iter().map(|field| field.name()).collect();
-        let row = cells.join("\t");
-        let text = format!("#Fields: {}\n{row}{}\n", names.join(" "), if return_ { "\r" } else { "" });
+        // A row of two columns at least shows that tabs divide them.
+        let mut text = format!("#Fields: {}\n-\t-\n", names.join(" "));
+        for (cells, return_, _) in &rows {
+            text += &(cells.join("\t") + if *return_ { "\r\n" } else { "\n" });
+        }
         let mut reader = LogReader::new(text.as_bytes());
         prop_assert!(reader.advance().unwrap());
-        let line = if return_ { &row } else { row.strip_suffix('\r').unwrap_or(&row) };
-        let cells: Vec<&str> = line.split('\t').collect();
-        let value = |name| cells.get(names.iter().position(|other| *other == name)?).copied().filter(|cell| !matches!(*cell, "" | "-"));
-        let simple: Vec<_> = Field::ALL.iter().map(|field| value(field.name()).map(|value| value.as_bytes().to_vec())).collect();
-        let values = |record: Record<'_>| Field::ALL.iter().map(|field| record.get(*field).map(<[u8]>::to_vec)).collect::<Vec<_>>();
-        prop_assert_eq!(values(reader.glance()), &simple[..]);
-        prop_assert_eq!(values(reader.record().1), &simple[..]);
-        prop_assert_eq!(values(reader.record().1), &simple[..], "asked twice");
+        for (cells, return_, only_glanced_at) in rows {
+            let row = cells.join("\t");
+            let line = if return_ { &row } else { row.strip_suffix('\r').unwrap_or(&row) };
+            if line.is_empty() {
+                continue; // no row
+            }
+            prop_assert!(reader.advance().unwrap());
+            let cells: Vec<&str> = line.split('\t').collect();
+            let value = |name| cells.get(names.iter().position(|other| *other == name)?).copied().filter(|cell| !matches!(*cell, "" | "-"));
+            let simple: Vec<_> = Field::ALL.iter().map(|field| value(field.name()).map(|value| value.as_bytes().to_vec())).collect();
+            let values = |record: Record<'_>| Field::ALL.iter().map(|field| record.get(*field).map(<[u8]>::to_vec)).collect::<Vec<_>>();
+            prop_assert_eq!(values(reader.glance()), &simple[..]);
+            if !only_glanced_at {
+                prop_assert_eq!(values(reader.record().1), &simple[..]);
+                prop_assert_eq!(values(reader.record().1), &simple[..], "asked twice");
+            }
+        }
+        prop_assert!(!reader.advance().unwrap());
+    }
+
+    /// `csv` reads 8 KiB at once.
+    #[test]
+    fn long_values_come_whole(
+        lens in prop::collection::vec((1usize..4).prop_flat_map(|blocks| blocks * 8192 - 3..blocks * 8192 + 4), 1..5),
+        end in prop::sample::select(vec!["\n", "\r\n"]),
+    ) {
+        let long: Vec<String> = lens.into_iter().map(|len| "p".repeat(len)).collect();
+        let rows: Vec<String> = long.iter().map(|path| format!("{START}{path}{end}")).collect();
+        let (found, ended) = paths(LogReader::new(format!("{HEADER}{}", rows.concat()).as_bytes()));
+        prop_assert!(ended.is_ok() && found == long);
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Wire {
 /// Appends a JSON string with quotes (RFC 8259). Bytes that are not UTF-8 become U+FFFD.
 fn push_json_string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    if every(bytes, is_plain) {
+    if every(bytes, is_not_escaped) {
         out.extend_from_slice(bytes);
     } else {
         for chunk in bytes.utf8_chunks() {
@@ -96,7 +96,7 @@ fn is_escaped(byte: u8) -> bool {
 }
 
 /// Which bytes stand in a JSON string as they are, whatever is around them.
-fn is_plain(bytes: i8x16) -> i8x16 {
+fn is_not_escaped(bytes: i8x16) -> i8x16 {
     bytes.simd_gt(0x1f) & !(equal(bytes, b'"') | equal(bytes, b'\\'))
 }
 
