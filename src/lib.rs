@@ -19,6 +19,7 @@ pub mod work;
 
 pub(crate) mod octets;
 pub mod log;
+pub mod value;
 pub mod transaction;
 pub mod filter;
 pub mod redact;

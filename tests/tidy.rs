@@ -73,7 +73,7 @@ fn effects_stay_where_they_belong() {
 
 #[test]
 fn the_pipeline_is_pure_and_synchronous() {
-    let pure = ["log/", "wire/", "octets.rs", "transaction.rs", "filter.rs", "redact.rs", "batch.rs", "pipeline.rs"];
+    let pure = ["log/", "wire/", "octets.rs", "value.rs", "transaction.rs", "filter.rs", "redact.rs", "batch.rs", "pipeline.rs"];
     for (name, text) in code() {
         if pure.iter().any(|part| name.starts_with(part)) {
             for word in ["async", "await", "tokio", "SystemTime::now", "Instant", "Timestamp::now"] {

@@ -9,7 +9,8 @@ use edgetap::log::{Field, LogReader, Record};
 use edgetap::pipeline::Rules;
 use edgetap::redact::{Cookies, Redaction};
 use edgetap::source::Opened;
-use edgetap::transaction::{Transaction, on_the_wire, stitch};
+use edgetap::transaction::{Transaction, stitch};
+use edgetap::value::on_the_wire;
 use edgetap::wire::{Origin, Wire};
 use edgetap::work::ObjectRef;
 
