@@ -119,6 +119,7 @@ fn is_visible(value: &[u8]) -> bool {
     every(value, |bytes| is_graphic(bytes) & !equal(bytes, b'%'))
 }
 
+/// As [`decode`] does with a path or a query, one behind the other.
 pub(crate) fn push_visible(value: &[u8], out: &mut Vec<u8>) {
     if is_visible(value) {
         return out.extend_from_slice(value);

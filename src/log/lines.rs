@@ -70,7 +70,8 @@ impl<R: Read> Lines<R> {
         *searched -= self.next;
         self.next = 0;
         if self.filled == self.buffer.len() {
-            self.buffer.resize(2 * self.filled, 0);
+            // A power of two has room behind the longest line, however long the head was.
+            self.buffer.resize((self.filled + 1).next_power_of_two(), 0);
         }
         loop {
             match self.text.read(&mut self.buffer[self.filled..]) {
@@ -173,6 +174,7 @@ fn tabs(line: &[u8]) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::inflate::CapLines;
     use super::super::tests::Chunks;
     use super::*;
     use proptest::prelude::*;
@@ -192,6 +194,34 @@ mod tests {
             }
             assert!(!lines.advance().unwrap());
             assert_eq!(lines.number(), 4);
+        }
+    }
+
+    /// Reads, and notes the room that it was given.
+    struct Rooms<'a>(&'a [u8], &'a mut Vec<usize>);
+
+    impl Read for Rooms<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.1.push(buf.len());
+            self.0.read(buf)
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_cut_is_passed_over_in_large_steps() {
+        const STEP: usize = 64 << 10;
+        let long = "l".repeat(8 * MAX_LINE) + "\nlast";
+        for head in [0, 1, STEP, 4 * STEP, 4 * STEP + 2] {
+            let mut rooms = Vec::new();
+            let mut text = CapLines::new(Rooms(long.as_bytes(), &mut rooms));
+            let mut begun = vec![0; head];
+            text.read_exact(&mut begun).unwrap();
+            let mut lines = Lines::new(begun, text);
+            assert!(lines.advance().unwrap() && lines.line().len() == MAX_LINE + 1);
+            assert!(lines.advance().unwrap() && lines.line() == b"last");
+            // The reads that make the head, the first one after it, and the last of the buffer before it grows may find less.
+            let small = rooms.iter().filter(|room| **room < STEP).count();
+            assert!(small <= 4, "behind {head} bytes: {rooms:?}");
         }
     }
 

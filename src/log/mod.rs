@@ -249,7 +249,7 @@ impl<R: Read> LogReader<R> {
 /// Looks at the beginning of a log, and makes the reader that its layout wants.
 fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
     let mut text = CapLines::new(Inflate::new(source));
-    let mut head = Vec::new();
+    let mut head = Vec::with_capacity(BUFFER + 1); // and the stand-in of `Lines`
     let mut failed = None;
     let whole = loop {
         let before = head.len();
