@@ -157,6 +157,21 @@ mod tests {
         })
     }
 
+    /// Texts of every length around a step and a piece, with one byte of another kind wherever it can stand.
+    #[test]
+    fn one_byte_among_others_is_found_wherever_it_stands() {
+        for len in 0..=2 * PIECE + STEP {
+            let mut text = vec![b'a'; len];
+            assert!(every(&text, is_graphic) && Positions::new(&text, |bytes| equal(bytes, b'\t')).next().is_none(), "{len} bytes");
+            for at in 0..len {
+                text[at] = b'\t';
+                assert!(!every(&text, is_graphic), "byte {at} of {len}");
+                assert!(Positions::new(&text, |bytes| equal(bytes, b'\t')).eq([at]), "byte {at} of {len}");
+                text[at] = b'a';
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn every_byte_is_asked(text in text()) {
