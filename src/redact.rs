@@ -388,6 +388,7 @@ mod tests {
             ("password=x&a=1", "password=REDACTED&a=1"),
             ("a=1&PassWord=x", "a=1&PassWord=REDACTED"),
             ("%70assword=x", "%70assword=REDACTED"),
+            ("user[password]=x", "user[password]=REDACTED"),
             ("user[password]=x&user%5Bpwd%5D=y", "user[password]=REDACTED&user%5Bpwd%5D=REDACTED"),
             (
                 "X-Amz-Signature=0a&X-Amz-Date=1&X-Amz-Security-Token=t%2F=",

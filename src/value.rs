@@ -297,6 +297,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_number_of_an_address_is_judged_as_another_parser_does() {
+        for number in (0..1000).flat_map(|number| [format!("{number}"), format!("0{number}")]) {
+            for address in [format!("{number}.2.3.4"), format!("1.2.{number}.4"), format!("1.2.3.{number}")] {
+                assert_eq!(is_address(address.as_bytes()), address.parse::<IpAddr>().is_ok(), "{address}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn dates_are_those_of_another_calendar(second in 0i64..4_102_444_800) {

@@ -130,6 +130,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Each byte of ASCII among others, so that it decides alone whether the string is copied as it is.
+    #[test]
+    fn every_character_of_ascii_is_read_back_by_another_reader() {
+        for len in [1, 3, 4, 8, 15, 16, 17, 40] {
+            for byte in 0..=0x7f {
+                let mut bytes = vec![b'a'; len];
+                bytes[len / 2] = byte;
+                let mut out = Vec::new();
+                push_json_string(&bytes, &mut out);
+                assert_eq!(serde_json::from_slice::<String>(&out).ok(), String::from_utf8(bytes).ok(), "{byte:#04x} in {len} bytes");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn json_strings_are_read_back_by_another_reader(text in any::<String>(), end in prop::collection::vec(any::<u8>(), 0..9)) {
