@@ -386,6 +386,18 @@ fn a_read_error_ends_the_log_with_an_error_after_the_whole_rows() {
     assert!(matches!(end, Err(LogError::Cut(_))));
 }
 
+/// Also one that would not come again, and before there was a row: what comes after it is not read on.
+#[test]
+fn a_read_error_is_said_wherever_the_log_is_when_it_comes() {
+    let text = format!("{HEADER}{}\n{}\n", row(0), row(1));
+    for at in 1..text.len() {
+        let broken = Failed(Some(io::Error::new(io::ErrorKind::ConnectionReset, "reset")));
+        let (rows, end) = paths(LogReader::new(text.as_bytes()[..at].chain(broken).chain(&text.as_bytes()[at..])));
+        let whole = text[..at].matches('\n').count().saturating_sub(2);
+        assert!(rows == ["/row/0", "/row/1"][..whole] && matches!(end, Err(LogError::Cut(_))), "at {at}: {rows:?} {end:?}");
+    }
+}
+
 #[test]
 fn every_proper_prefix_of_a_gzip_file_is_an_error_after_its_whole_rows() {
     let rows: Vec<String> = (0..60).map(row).collect();
