@@ -4,26 +4,42 @@
 //! Only edgetap's own lines follow `LOG_LEVEL`. What libraries say is let through from WARN on: at lower levels some of them
 //! show requests and answers, and with them secrets.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 
 /// The target of lines that are metrics.
 pub const METRICS: &str = "edgetap::metrics";
 
 /// The names and units of metrics, their namespace and dimension: one place for the code, the dashboard and the alarms.
-static METRIC_NAMES: LazyLock<Value> =
+static METRIC_NAMES: LazyLock<MetricNames> =
     LazyLock::new(|| serde_json::from_str(include_str!("../terraform/metrics.json")).unwrap_or_default());
+
+#[derive(Default, Deserialize)]
+struct MetricNames {
+    namespace: String,
+    dimension: String,
+    metrics: HashMap<String, MetricUnit>,
+}
+
+#[derive(Deserialize)]
+struct MetricUnit {
+    unit: String,
+}
+
+/// As long is a line with all metrics, in bytes.
+const LINE: usize = 2 << 10;
 
 /// For Lambda: one JSON object a line, with `timestamp` (RFC 3339), `level`, `message`, the event's fields and those of the
 /// spans around it, `requestId` among them.
@@ -64,92 +80,146 @@ where
     W: for<'w> MakeWriter<'w> + 'static,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Fields::default();
-        attributes.record(&mut fields);
+        let mut members = Members::default();
+        attributes.record(&mut members);
         if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(fields);
+            span.extensions_mut().insert(members);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut line = Map::new();
-        line.insert("timestamp".to_owned(), format!("{:.3}", Timestamp::now()).into());
-        line.insert("level".to_owned(), event.metadata().level().as_str().into());
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        line.insert("message".to_owned(), fields.0.remove("message").unwrap_or_else(|| "".into()));
-        for span in context.event_scope(event).into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
-            if let Some(fields) = span.extensions().get::<Fields>() {
-                line.extend(fields.0.clone());
+        let metadata = event.metadata();
+        let mut line = Members { json: Vec::with_capacity(LINE), metrics: (metadata.target() == METRICS).then(Vec::new) };
+        line.json.push(b'{');
+        line.push("timestamp", format_args!("{:.3}", Timestamp::now()));
+        line.push("level", metadata.level().as_str());
+        for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
+            if let Some(members) = span.extensions().get::<Members>() {
+                line.json.extend_from_slice(&members.json);
             }
         }
-        if event.metadata().target() == METRICS {
-            line.insert("_aws".to_owned(), embedded_metrics(&mut fields.0));
+        event.record(&mut line);
+        if metadata.fields().field("message").is_none() {
+            line.push("message", "");
         }
-        line.extend(fields.0);
-        let mut bytes = Value::Object(line).to_string().into_bytes();
-        bytes.push(b'\n');
-        if let Err(error) = self.writer.make_writer_for(event.metadata()).write_all(&bytes) {
+        if let Some(metrics) = line.metrics.take() {
+            line.push("_aws", EmbeddedMetrics::new(metrics));
+        }
+        if let Err(error) = self.writer.make_writer_for(metadata).write_all(&line.into_line()) {
             // There is nowhere else to say it.
             eprintln!("a log line could not be written: {error}");
         }
     }
 }
 
-/// The `_aws` member of a line in embedded metric format (CloudWatch User Guide, "Embedded metric format specification").
-/// Fields that are metrics become numbers or lists of them; empty lists go.
-fn embedded_metrics(fields: &mut Map<String, Value>) -> Value {
-    let known = &METRIC_NAMES["metrics"];
-    let mut metrics = Vec::new();
-    fields.retain(|name, value| {
-        let Some(unit) = known[name]["unit"].as_str() else { return true };
-        if let Some(list) = value.as_str().and_then(|text| serde_json::from_str(text).ok()) {
-            *value = list; // a list is recorded as its `Debug` text, which is JSON
-        }
-        let has_values = !value.as_array().is_some_and(Vec::is_empty);
-        if has_values {
-            metrics.push(json!({ "Name": name, "Unit": unit }));
-        }
-        has_values
-    });
-    json!({
-        "Timestamp": Timestamp::now().as_millisecond(),
-        "CloudWatchMetrics": [{ "Namespace": METRIC_NAMES["namespace"], "Dimensions": [[METRIC_NAMES["dimension"]]], "Metrics": metrics }],
-    })
+/// The fields of an event or a span as members of a JSON object, each with a comma behind it: written where they are met, since there is
+/// a line for every object, however small.
+#[derive(Default)]
+struct Members {
+    json: Vec<u8>,
+    /// In a line that is metrics: those that it has.
+    metrics: Option<Vec<Metric>>,
 }
 
-/// The fields of an event or a span, as JSON.
-#[derive(Default)]
-struct Fields(Map<String, Value>);
+/// A metric's name and unit.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metric {
+    name: &'static str,
+    unit: &'static str,
+}
 
-impl Fields {
-    fn insert(&mut self, field: &Field, value: impl Into<Value>) {
-        self.0.insert(field.name().to_owned(), value.into());
+impl Members {
+    fn push(&mut self, name: &str, value: impl Serialize) {
+        let before = self.json.len();
+        if let Err(error) = self.write(name, value) {
+            self.json.truncate(before);
+            eprintln!("a field of a log line could not be written: {name}: {error}");
+        }
+    }
+
+    fn write(&mut self, name: &str, value: impl Serialize) -> serde_json::Result<()> {
+        serde_json::to_writer(&mut self.json, name)?;
+        self.json.push(b':');
+        serde_json::to_writer(&mut self.json, &value)?;
+        self.json.push(b',');
+        Ok(())
+    }
+
+    /// A field that may be a metric.
+    fn push_measured(&mut self, field: &Field, value: impl Serialize) {
+        if let (Some(metrics), Some(unit)) = (&mut self.metrics, unit(field)) {
+            metrics.push(Metric { name: field.name(), unit });
+        }
+        self.push(field.name(), value);
+    }
+
+    fn into_line(mut self) -> Vec<u8> {
+        self.json.pop_if(|byte| *byte == b',');
+        self.json.extend_from_slice(b"}\n");
+        self.json
     }
 }
 
-impl Visit for Fields {
+fn unit(field: &Field) -> Option<&'static str> {
+    METRIC_NAMES.metrics.get(field.name()).map(|metric| metric.unit.as_str())
+}
+
+impl Visit for Members {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.insert(field, format!("{value:?}"));
+        if self.metrics.is_some() && unit(field).is_some() {
+            // A list is recorded as its `Debug` text, which is JSON. CloudWatch takes no empty one.
+            match serde_json::from_str::<Vec<u64>>(&format!("{value:?}")) {
+                Ok(list) if list.is_empty() => return,
+                Ok(list) => return self.push_measured(field, list),
+                Err(_) => {} // some other text
+            }
+        }
+        self.push(field.name(), format_args!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.insert(field, value);
+        self.push(field.name(), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.insert(field, value);
+        self.push(field.name(), value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.insert(field, value);
+        self.push_measured(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.insert(field, value);
+        self.push_measured(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.insert(field, value);
+        self.push_measured(field, value);
+    }
+}
+
+/// The `_aws` member of a line in embedded metric format (CloudWatch User Guide, "Embedded metric format specification").
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct EmbeddedMetrics {
+    /// Milliseconds since the Unix epoch.
+    timestamp: i64,
+    cloud_watch_metrics: [MetricDirective; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MetricDirective {
+    namespace: &'static str,
+    dimensions: [[&'static str; 1]; 1],
+    metrics: Vec<Metric>,
+}
+
+impl EmbeddedMetrics {
+    fn new(metrics: Vec<Metric>) -> Self {
+        let MetricNames { namespace, dimension, .. } = &*METRIC_NAMES;
+        let directive = MetricDirective { namespace, dimensions: [[dimension]], metrics };
+        Self { timestamp: Timestamp::now().as_millisecond(), cloud_watch_metrics: [directive] }
     }
 }

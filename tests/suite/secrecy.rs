@@ -6,7 +6,8 @@ use edgetap::batch::Limits;
 use edgetap::invocation::Context;
 use edgetap::local_bridge::{Endpoint, Options, Reaction};
 use edgetap::retry::Deadline;
-use serde_json::Value;
+use edgetap::telemetry::METRICS;
+use serde_json::{Value, json};
 use tracing::{Instrument as _, Level, info_span};
 
 use crate::support::{Lines, fixtures, gzip, s3_event, sqs_event, world};
@@ -130,4 +131,45 @@ async fn an_object_is_one_line_with_its_counts() {
     assert_eq!((count("rows"), count("static"), count("malformed"), count("batches")), (17, 4, 1, 1));
     assert!(count("bytes") > 1000 && line["elapsed_ms"].is_u64());
     line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+}
+
+/// The fields that `say` logs at INFO, without the time.
+fn said(say: impl FnOnce()) -> Value {
+    let (lines, _listening) = Lines::listen(Level::INFO);
+    say();
+    let [line] = &mut lines.json()[..] else { panic!("{}", lines.text()) };
+    assert!(line.as_object_mut().unwrap().remove("timestamp").is_some());
+    line.take()
+}
+
+#[test]
+fn every_kind_of_field_is_json_of_its_kind() {
+    let line = said(|| {
+        tracing::info!(
+            target: "edgetap::test", text = "a \"quoted\"\n\u{1} line\\", shown = %"\"", list = ?["\"", "é"], absent = None::<u64>, yes = true,
+            negative = -1, large = u64::MAX, share = 0.5, neither = f64::NAN, bridge_latency = ?[1], rows = 2,
+        );
+    });
+    let expected = json!({
+        "level": "INFO", "message": "", "text": "a \"quoted\"\n\u{1} line\\", "shown": "\"", "list": "[\"\\\"\", \"é\"]", "yes": true,
+        "negative": -1, "large": u64::MAX, "share": 0.5, "neither": null, "bridge_latency": "[1]", "rows": 2,
+    });
+    assert_eq!(line, expected);
+}
+
+#[test]
+fn a_line_of_metrics_names_those_that_it_has() {
+    let mut line = said(|| {
+        tracing::info!(
+            target: METRICS, function = "f", rows = 2, sent = "two", elapsed_ms = 3, retry_age = None::<u64>, bridge_latency = ?Vec::<u64>::new(),
+            delivery_lag = ?[1, 2], duration = ?"none", "done",
+        );
+    });
+    let directive = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].take();
+    assert_eq!(directive, json!([{ "Name": "rows", "Unit": "Count" }, { "Name": "delivery_lag", "Unit": "Milliseconds" }]));
+    assert!(line.as_object_mut().unwrap().remove("_aws").is_some());
+    let expected = json!({
+        "level": "INFO", "message": "done", "function": "f", "rows": 2, "sent": "two", "elapsed_ms": 3, "delivery_lag": [1, 2], "duration": "\"none\"",
+    });
+    assert_eq!(line, expected);
 }

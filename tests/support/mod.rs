@@ -220,7 +220,12 @@ impl Lines {
     }
 
     pub fn json(&self) -> Vec<Value> {
-        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let read = |line: &str| {
+            let value: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(value.to_string().len(), line.len(), "a name stands there twice, or a blank: {line}");
+            value
+        };
+        self.text().lines().map(read).collect()
     }
 }
 
