@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.request import urlopen
@@ -27,7 +27,7 @@ IN_FLIGHT, SIZED_IN_FLIGHT = 8, 4  # of the slow bridge, of the sizing
 SIZES, VCPU_MB = (128, 256, 512, 1024, 1769), 1769  # of the function's memory, MB; what buys one vCPU
 QUOTA_PERIOD = 20_000  # microseconds
 # Name, what `small_objects` and the server are told.
-SMALL_OBJECTS = [("event", [], []), ("SQS", ["--sqs"], []), ("10 ms", ["--rounds", "1"], ["--delay", "10"])]
+SMALL_OBJECTS = [("moto", ["--put"], []), ("at once", [], []), ("SQS", ["--sqs"], []), ("10 ms", ["--rounds", "1"], ["--delay", "10"])]
 # Name, log, how many times over.
 MEMORY = [("1 MB", "1", 1), ("10 MB", "1", 10)] if QUICK else [
     ("1 MB", "1", 1), ("100 MB", "100", 1), ("350 MB", "350", 1), ("1 GB", "100", 10), ("4 GB", "100", 40)
@@ -219,14 +219,35 @@ def settings(url, in_flight=SIZED_IN_FLIGHT):
     }
 
 
+@contextmanager
+def moto(core=None):
+    """moto's server, as S3; its URL."""
+    command = [bench / "venv/bin/moto_server", "-H", "127.0.0.1", "-p", "0"]
+    with tempfile.TemporaryFile() as said:
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, preexec_fn=on(core))
+        try:
+            for _ in range(300):
+                text = os.pread(said.fileno(), 65536, 0).decode()
+                if (url := re.search(r"Running on (http://\S+)", text)) or server.poll() is not None:
+                    break
+                time.sleep(0.1)
+            if not url:
+                sys.exit(f"moto does not start: {text}")
+            yield url[1]
+        finally:
+            server.kill()
+            server.wait()
+
+
 def small_objects():
-    """Small objects through the handler and through a minimal client: seconds of wall time and CPU, round by round."""
+    """Small objects through the handler and through clients that do less: seconds of wall time and CPU, round by round."""
     objects, figures = str(100 if QUICK else 1000), {}
     for name, options, of_server in SMALL_OBJECTS:
-        with loopback("--objects", objects, *of_server, core=0) as url:
+        with loopback("--objects", objects, *of_server, core=0) as url, moto(core=0) if name == "moto" else nullcontext(url) as s3:
             command = [programs / "small_objects", "--server", url, "--objects", objects]
             command += options if "--rounds" in options else [*options, "--rounds", str(args.rounds)]
-            figures[name] = json.loads(run(command, subprocess.PIPE, settings(url), core=1)["said"])
+            variables = settings(url) | {"AWS_ENDPOINT_URL_S3": s3}
+            figures[name] = json.loads(run(command, subprocess.PIPE, variables, core=1)["said"])
         say(f"small objects, {name}")
     return figures
 
@@ -362,6 +383,7 @@ def versions():
     return {
         "rustc": first_line("rustc", "--version"),
         "Python": platform.python_version(),
+        "moto": version("moto"),
         "DuckDB": version("duckdb"),
         "ClickHouse (chdb)": version("chdb"),
         "Node.js stream": first_line("node", "--version"),

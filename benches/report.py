@@ -55,14 +55,15 @@ def targets():
     times = median(start["bootstrap"]) / median(start["bare"])
     share = median(run["share"] for run in results["slow_bridge"]["runs"])
     zip_size = results["zip"]
-    wall = results["small_objects"]["event"]["wall"]
-    handler = median(ratios(wall["handler"], wall["minimal"]))
+    small, reading, strict = wall_of_handler("moto", "minimal"), wall_of_handler("at once", "reading"), wall_of_handler("at once", "minimal")
     rows = [
         [f"CPU of the pipeline, log of {size} MB", "≤ 2.2 inflatings", "≤ 1.8", f"{pipeline:.2f}", verdict(pipeline, 2.2, 1.8)],
         ["peak memory of the pipeline, any size", "≤ 40 MB", "≤ 24 MB", mb(max(peaks)), verdict(max(peaks), 40e6, 24e6)] if peaks else
         ["peak memory of the pipeline, any size", "≤ 40 MB", "≤ 24 MB", "not told by this system", "–"],
         ["bridge of 100 ms, 8 in flight, 250 a batch", "≥ 95 %", "", f"{share:.1%}", "reached" if share >= 0.95 else "**missed**"],
-        ["1,000 small objects, wall time against a minimal client", "≤ 1.3 ×", "", f"{handler:.2f} ×", "reached" if handler <= 1.3 else "**missed**"],
+        ["1,000 small objects, wall time against a minimal client, S3 by moto", "≤ 1.3 ×", "", f"{small:.2f} ×", verdict(small, 1.3, 0)],
+        ["… against a client that reads their rows, S3 answers at once", "≤ 1.3 ×", "", f"{reading:.2f} ×", verdict(reading, 1.3, 0)],
+        ["… against one that reads none, S3 answers at once", "", "≤ 1.3 ×", f"{strict:.2f} ×", "aim reached" if strict <= 1.3 else "aim missed"],
         ["start, against a bare function", "≤ 2 ×", "≤ 1.3 ×", f"{times:.2f} ×", verdict(times, 2, 1.3)],
         ["Lambda zip", "≤ 6 MB", "≤ 4.5 MB", f"{zip_size / 1e6:.2f} MB", verdict(zip_size, 6e6, 4.5e6)],
     ]
@@ -144,23 +145,31 @@ def memory():
     return table(["inflated", *results["memory"]], [["peak resident memory", *(mb(peak) for peak in results["memory"].values())]])
 
 
-CONTESTANTS = {"minimal": "minimal client", "pipeline": "the same, and the pipeline between GET and POST", "handler": "the handler"}
+CONTESTANTS = {
+    "requests": "the bare requests: unsigned, so that S3 would refuse them",
+    "minimal": "minimal client: GETs signed by the AWS SDK, bodies made before",
+    "reading": "the same, with bodies made of what it got: inflating to encoding",
+    "handler": "the handler",
+}
 
 
-def small_objects():
-    """A row for each contestant; and what the handler is to the minimal client in other settings."""
-    part = results["small_objects"]
-    wall, cpu = part["event"]["wall"], part["event"]["cpu"]
-    objects = part["event"]["objects"]
+def wall_of_handler(setting, other):
+    """The handler's wall time, in those of another contestant."""
+    wall = results["small_objects"][setting]["wall"]
+    return median(ratios(wall["handler"], wall[other]))
+
+
+def small_objects(setting):
+    """A row for each contestant."""
+    wall, cpu, objects = (results["small_objects"][setting][part] for part in ("wall", "cpu", "objects"))
 
     def row(name):
         each = (f"{median(figures[name]) / objects * 1000:.2f} ms" for figures in (wall, cpu))
-        against = (spread(ratios(figures[name], figures[other])) for figures in (wall, cpu) for other in ("minimal", "pipeline"))
+        against = (spread(ratios(wall[name], wall[other])) for other in ("minimal", "reading"))
         return [CONTESTANTS[name], *each, *against]
 
-    head = ["", "wall time an object", "CPU", "wall time, in minimal clients", "… in those with the pipeline", "CPU, in minimal clients", "… in those with the pipeline"]
-    others = {name: median(ratios(part[name]["wall"]["handler"], part[name]["wall"]["minimal"])) for name in ("SQS", "10 ms")}
-    return objects, table(head, [row(name) for name in CONTESTANTS]), others
+    head = ["", "wall time an object", "CPU", "wall time, in minimal clients", "… in reading ones"]
+    return table(head, [row(name) for name in CONTESTANTS if name in wall])
 
 
 def slow_bridge():
@@ -252,7 +261,7 @@ def sizing_check():
 def main():
     machine, load = results["machine"], results["load"]
     comparison, expected = compared()
-    objects, small, others = small_objects()
+    objects = results["small_objects"]["at once"]["objects"]
     slow, start, counts = results["slow_bridge"], results["start"], results["instructions"]
     texts = [
         "# Benchmarks",
@@ -293,12 +302,15 @@ def main():
         f"{len(start['bootstrap'])} times each in turns; median (lowest–highest):",
         table(["function", "milliseconds"], [["`bootstrap`", spread(start["bootstrap"], "{:.1f}")], ["bare `lambda_runtime` (`benches/src/bin/bare_function.rs`)", spread(start["bare"], "{:.1f}")]]),
         "## Small objects",
-        f"{objects:,} objects of 100 rows, one after the other: one GET and one post each, to a server on loopback that answers at once, in a process of its own (`benches/src/bin/loopback.rs`). "
-        "The handler is made as `bootstrap` makes it, an S3 event an object (`benches/src/bin/small_objects.rs`). The minimal client makes the same GETs and posts the same bodies, made before: it signs nothing, reads nothing, "
-        "retries nothing. Server and contestant have a core each. Between it and the next lies the work itself, inflating to encoding; between that and the last what the function adds: signing and the rest of the AWS SDK, deadlines, a thread that reads, a log line with metrics.",
-        small,
-        f"With a message of SQS around each event, whose visibility is set by one more call, which the minimal client makes too: {others['SQS']:.2f} × the wall time. "
-        f"Where the bridge takes 10 ms to answer: {others['10 ms']:.2f} ×.",
+        f"{objects:,} objects of 100 rows, one after the other: one GET and one post each, on loopback, in processes of their own. The handler is made as `bootstrap` makes it, an S3 event an object; the other clients do less, and nothing "
+        "besides (`benches/src/bin/small_objects.rs`). Between the last two lies all that the function does besides the work itself: event, deadlines, keys, a thread that reads, a log line with metrics. "
+        "Where there are cores for both, the servers have one and the contestant another.",
+        "S3 by moto, the bridge answers at once (`benches/src/bin/loopback.rs`). Most of the time is moto's:",
+        small_objects("moto"),
+        "S3 and the bridge answer at once, both by `loopback`, so that hardly anything is waited for, and what is left is the work of each:",
+        small_objects("at once"),
+        f"With a message of SQS around each event, whose visibility is set by one more call, which the others make too: {wall_of_handler('SQS', 'minimal'):.2f} minimal clients. "
+        f"Where the bridge takes 10 ms to answer: {wall_of_handler('10 ms', 'minimal'):.2f}.",
         "## A slow bridge",
         "`edgetap replay --post` (profile `release`), 8 posts in flight of 250 transactions, to a bridge that answers 100 ms after the last byte of a post (`benches/src/bin/loopback.rs`, "
         "which checks nothing): of the 20,000 transactions a second that the latency allows. Steady is what the bridge accepted after the first 8 posts, in whole rounds of 8, by its own clock.",

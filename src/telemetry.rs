@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -113,7 +114,8 @@ where
 }
 
 /// The fields of an event or a span as members of a JSON object, each with a comma behind it: written where they are met, since there is
-/// a line for every object, however small.
+/// a line for every object, however small. What is met twice stands there twice: the fields of edgetap's events have other names than those
+/// of the runtime's span, `requestId` and such, and than what a line has anyway.
 #[derive(Default)]
 struct Members {
     json: Vec<u8>,
@@ -169,7 +171,7 @@ impl Visit for Members {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if self.metrics.is_some() && unit(field).is_some() {
             // A list is recorded as its `Debug` text, which is JSON. CloudWatch takes no empty one.
-            match serde_json::from_str::<Vec<u64>>(&format!("{value:?}")) {
+            match serde_json::from_str::<Vec<Number>>(&format!("{value:?}")) {
                 Ok(list) if list.is_empty() => return,
                 Ok(list) => return self.push_measured(field, list),
                 Err(_) => {} // some other text

@@ -9,13 +9,15 @@ use crate::logs;
 
 /// The bucket that they are in.
 pub const BUCKET: &str = "logs";
-/// An entity tag for all of them, in quotes: none is ever replaced.
+/// The entity tag that `loopback` gives all of them, in quotes: none is ever replaced.
 pub const ETAG: &str = "\"d41d8cd98f00b204e9800998ecf8427e\"";
 
 /// An object.
 pub struct Object {
     /// Its key.
     pub key: String,
+    /// Its entity tag, in quotes.
+    pub etag: String,
     /// A legacy log, as gzip.
     pub gzip: Bytes,
 }
@@ -34,7 +36,8 @@ pub fn make(objects: usize, rows: usize) -> io::Result<Vec<Object>> {
         }
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
         gzip.write_all(&text)?;
-        Ok(Object { key: format!("E27FO14I29XXXX.2026-11-14-20.{number:08x}.gz"), gzip: gzip.finish()?.into() })
+        let key = format!("E27FO14I29XXXX.2026-11-14-20.{number:08x}.gz");
+        Ok(Object { key, etag: ETAG.to_owned(), gzip: gzip.finish()?.into() })
     };
     (0..objects).map(make).collect()
 }

@@ -158,6 +158,21 @@ fn every_kind_of_field_is_json_of_its_kind() {
 }
 
 #[test]
+fn a_line_has_the_fields_of_all_spans_around_it() {
+    let line = said(|| {
+        let span = |name| info_span!(target: "lambda_runtime::layers::trace", "span", name);
+        let bare = || info_span!(target: "lambda_runtime::layers::trace", "span");
+        let around = info_span!(target: "lambda_runtime::layers::trace", "span", requestId = "request-1", xrayTraceId = "trace-1");
+        let _ = span("never entered");
+        around.in_scope(|| bare().in_scope(|| bare().in_scope(|| span("inner").in_scope(|| tracing::info!(target: "edgetap::test", "m")))));
+    });
+    assert_eq!(line, json!({ "level": "INFO", "message": "m", "requestId": "request-1", "xrayTraceId": "trace-1", "name": "inner" }));
+    let line =
+        said(|| info_span!(target: "lambda_runtime::layers::trace", "span").in_scope(|| tracing::info!(target: "edgetap::test", "m")));
+    assert_eq!(line, json!({ "level": "INFO", "message": "m" }));
+}
+
+#[test]
 fn a_line_of_metrics_names_those_that_it_has() {
     let mut line = said(|| {
         tracing::info!(

@@ -231,6 +231,7 @@ impl Lines {
 
 impl std::io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        assert!(bytes.ends_with(b"\n"), "a line is one write, so that no other gets between");
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
     }

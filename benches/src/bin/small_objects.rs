@@ -1,12 +1,14 @@
-//! Small objects through the function's own handler, made as `bootstrap` makes it, against a minimal client that makes the same GETs
-//! and POSTs, to the same server (`loopback`), one object after the other.
+//! Small objects through the function's own handler, made as `bootstrap` makes it, against clients that make the same GETs and POSTs,
+//! one object after the other.
 //!
-//! Three contestants, in turns: the *minimal client* (hyper's: no signing, no retries, and the bodies were made before); the same with
-//! the *pipeline* between GET and POST, as plainly as that can be written; and the *handler*. What lies between the first two is the
-//! work itself, what lies between the last two is what the function adds: signing, deadlines, threads, log lines.
+//! Contestants, in turns: the bare *requests*, which nobody signs and S3 would refuse; the *minimal* client, whose GETs are the AWS
+//! SDK's, signed, and which posts bodies that were made before; the *reading* client, which makes them of what it got; and the
+//! *handler*. What lies between two of them is what the later one does besides: the SDK; the work itself; and all else that the
+//! function does for an object.
 //!
-//! `small_objects --server http://127.0.0.1:PORT`, with the function's settings in the environment. Prints seconds of wall time and of
-//! CPU (of this process, all of its threads), a figure for each round.
+//! `small_objects --server http://127.0.0.1:PORT`, with the function's settings and the SDK's in the environment. The server (`loopback`)
+//! is the bridge, and S3 too, but with `--put`. Prints seconds of wall time and of CPU (of this process, all of its threads), a figure
+//! for each round.
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use edgetap::source::S3;
 use edgetap::telemetry;
 use edgetap::work::{ObjectRef, Work};
 use edgetap::work_queue::WorkQueue;
-use edgetap_benches::objects::{self, BUCKET, ETAG, Object};
+use edgetap_benches::objects::{self, BUCKET, Object};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH, RANGE};
@@ -38,7 +40,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 #[derive(Parser)]
-#[command(about = "Small objects through the handler, against a minimal client")]
+#[command(about = "Small objects through the handler, against clients that do less")]
 struct Args {
     /// Where `loopback` listens.
     #[arg(long)]
@@ -52,19 +54,27 @@ struct Args {
     /// Each object comes in a message of SQS, whose visibility is set: one more call, which the other contestants make too.
     #[arg(long)]
     sqs: bool,
-    /// Only this contestant, to look at it with a profiler.
+    /// S3 is not the server, but where the SDK is told: the objects are put there first, and nobody asks for them unsigned.
     #[arg(long)]
+    put: bool,
+    /// Only this contestant, to look at it with a profiler.
+    #[arg(long, value_parser = CONTESTANTS)]
     only: Option<String>,
 }
 
-const CONTESTANTS: [&str; 3] = ["minimal", "pipeline", "handler"];
+const CONTESTANTS: [&str; 4] = ["requests", "minimal", "reading", "handler"];
+/// As the function asks for it.
+const FIRST_RANGE: &str = "bytes=0-4194303";
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:work";
+const QUEUE_URL: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/work";
 /// What the SDK says to SQS has about so many bytes.
 const SQS_CALL: &str =
     r#"{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/123456789012/work","ReceiptHandle":"bench","VisibilityTimeout":330}"#;
 
 struct Bench {
     server: String,
+    s3: aws_sdk_s3::Client,
+    queue: aws_sdk_sqs::Client,
     http: Client<HttpConnector, Full<Bytes>>,
     sqs: bool,
     objects: Vec<Object>,
@@ -77,15 +87,21 @@ struct Bench {
 // As the function runs.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let Args { server, objects, rows, rounds, sqs, only } = Args::parse();
+    let Args { server, objects, rows, rounds, sqs, put, only } = Args::parse();
+    let sdk = sdk_config().await;
+    let (s3, queue) = (aws_sdk_s3::Client::new(&sdk), aws_sdk_sqs::Client::new(&sdk));
     let (function, rules) = function().await?;
-    let objects = objects::make(objects, rows)?;
+    let mut objects = objects::make(objects, rows)?;
+    if put {
+        put_all(&s3, &mut objects).await?;
+    }
     let bodies = objects.iter().map(|object| body(object, &rules)).collect::<Result<_, _>>()?;
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let http = Client::builder(TokioExecutor::new()).build(connector);
-    let bench = Bench { server, http, sqs, objects, bodies, rules, function };
-    let contestants = CONTESTANTS.iter().filter(|name| only.as_deref().is_none_or(|only| only == **name));
+    let bench = Bench { server, s3, queue, http, sqs, objects, bodies, rules, function };
+    let contestants = CONTESTANTS[usize::from(put)..].iter().filter(|name| only.as_deref().is_none_or(|only| only == **name));
+    ensure!(contestants.clone().next().is_some(), "S3 would refuse the bare requests: --only another with --put");
     let (mut wall, mut cpu) = (json!({}), json!({}));
     for name in contestants.clone() {
         bench.run(name, bench.objects.len().min(50)).await?; // connections, token
@@ -126,8 +142,18 @@ async fn function() -> anyhow::Result<(Function, Arc<Rules>)> {
     Ok((function, rules))
 }
 
+/// Puts the objects where S3 is, which gives them their entity tags.
+async fn put_all(s3: &aws_sdk_s3::Client, objects: &mut [Object]) -> anyhow::Result<()> {
+    s3.create_bucket().bucket(BUCKET).send().await?;
+    for Object { key, etag, gzip } in objects {
+        let put = s3.put_object().bucket(BUCKET).key(key.as_str()).body(gzip.clone().into()).send().await?;
+        *etag = put.e_tag.context("S3 gives an object no entity tag")?;
+    }
+    Ok(())
+}
+
 fn work(object: &Object) -> Work {
-    Work::all(ObjectRef { bucket: BUCKET.to_owned(), key: object.key.clone(), etag: Some(ETAG.trim_matches('"').to_owned()) })
+    Work::all(ObjectRef { bucket: BUCKET.to_owned(), key: object.key.clone(), etag: Some(object.etag.trim_matches('"').to_owned()) })
 }
 
 /// The one batch of a small object.
@@ -145,7 +171,7 @@ impl Bench {
         let (wall, cpu) = (Instant::now(), ProcessTime::now());
         match contestant {
             "handler" => self.handle(events).await?,
-            _ => self.deliver(objects, contestant == "pipeline").await?,
+            _ => self.deliver(objects, contestant).await?,
         }
         let took = (wall.elapsed(), cpu.elapsed());
         let told = self.send(Request::get(format!("{}/posts", self.server)).body(Full::default())?).await?;
@@ -157,7 +183,7 @@ impl Bench {
     }
 
     fn event(&self, object: &Object) -> Value {
-        let entity = json!({ "bucket": { "name": BUCKET }, "object": { "key": object.key, "size": object.gzip.len(), "eTag": ETAG.trim_matches('"') } });
+        let entity = json!({ "bucket": { "name": BUCKET }, "object": { "key": object.key, "size": object.gzip.len(), "eTag": object.etag.trim_matches('"') } });
         let event =
             json!({ "Records": [{ "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entity }] });
         if !self.sqs {
@@ -176,16 +202,15 @@ impl Bench {
         Ok(())
     }
 
-    /// The minimal client, with the pipeline between or with the bodies made before.
-    async fn deliver(&self, objects: usize, with_pipeline: bool) -> anyhow::Result<()> {
+    /// The clients that are not the handler.
+    async fn deliver(&self, objects: usize, contestant: &str) -> anyhow::Result<()> {
+        let signed = contestant != "requests";
         for (object, body) in self.objects[..objects].iter().zip(&self.bodies) {
             if self.sqs {
-                self.send(Request::post(&self.server).body(SQS_CALL.into())?).await?;
+                self.hold(signed).await?;
             }
-            let url = format!("{}/{BUCKET}/{}", self.server, object.key);
-            let get = Request::get(url).header(RANGE, "bytes=0-4194303").header(IF_MATCH, ETAG);
-            let got = self.send(get.body(Full::default())?).await?;
-            if with_pipeline {
+            let got = self.get(object, signed).await?;
+            if contestant == "reading" {
                 for batch in Batches::new(&work(object), io::Cursor::new(got), self.rules.clone()) {
                     self.post(batch?.body).await?;
                 }
@@ -194,6 +219,26 @@ impl Bench {
             }
         }
         Ok(())
+    }
+
+    async fn hold(&self, signed: bool) -> anyhow::Result<()> {
+        if signed {
+            let hold = self.queue.change_message_visibility().queue_url(QUEUE_URL).receipt_handle("bench").visibility_timeout(330);
+            hold.send().await?;
+        } else {
+            self.send(Request::post(&self.server).body(SQS_CALL.into())?).await?;
+        }
+        Ok(())
+    }
+
+    async fn get(&self, object: &Object, signed: bool) -> anyhow::Result<Bytes> {
+        if signed {
+            let get = self.s3.get_object().bucket(BUCKET).key(&object.key).range(FIRST_RANGE).if_match(&object.etag);
+            return Ok(get.send().await?.body.collect().await?.into_bytes());
+        }
+        let get =
+            Request::get(format!("{}/{BUCKET}/{}", self.server, object.key)).header(RANGE, FIRST_RANGE).header(IF_MATCH, &object.etag);
+        self.send(get.body(Full::default())?).await
     }
 
     async fn post(&self, body: Bytes) -> anyhow::Result<()> {
