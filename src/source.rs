@@ -10,14 +10,14 @@ use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
-use bytes::{Buf as _, Bytes};
 use thiserror::Error;
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use crate::retry::{Backoff, causes};
 use crate::work::ObjectRef;
 
-/// Of an object so much is fetched at a time, and held. 4 MiB.
+/// Of an object so much is fetched at a time; as much is held while as much is on its way. 4 MiB.
 const RANGE: u64 = 4 << 20;
 
 /// Why an object cannot be opened. The text names the object, and what to do.
@@ -108,29 +108,32 @@ impl S3 {
             return Err(SourceError::Unavailable { object: object.clone(), reason });
         }
         let replaced = object.etag.is_some() && object.etag != first.etag;
-        let object = ObjectRef { etag: first.etag, ..object.clone() };
-        let reader = RangeReader {
+        let (size, object) = (first.size, ObjectRef { etag: first.etag.clone(), ..object.clone() });
+        let mut reader = RangeReader {
             s3: self.clone(),
             object: object.clone(),
-            offset: first.bytes.len() as u64,
-            chunk: first.bytes,
-            size: first.size,
+            offset: 0,
+            chunk: Vec::new(),
+            read: 0,
+            ahead: JoinSet::new(),
+            size,
             runtime: Handle::current(),
         };
-        Ok(Opened { object, replaced, size: Some(first.size), bytes: Box::new(reader) })
+        reader.begin(first);
+        Ok(Opened { object, replaced, size: Some(size), bytes: Box::new(reader) })
     }
 
     async fn first_range(&self, object: &ObjectRef) -> Result<Range, SourceError> {
         let (mut object, mut failed) = (object.clone(), 0);
         loop {
-            match self.get(&object, 0).await {
+            match self.get(&object, 0, Vec::new()).await {
                 Ok(range) => return Ok(range),
                 Err(GetError::Changed) if object.etag.is_some() => {
                     tracing::warn!(%object, "the object has changed since its event: reading what is there");
                     object.etag = None;
                 }
                 Err(GetError::Changed) => return Err(changed(&object)),
-                Err(GetError::Empty) => return Ok(Range { bytes: Bytes::new(), size: 0, etag: object.etag }),
+                Err(GetError::Empty) => return Ok(Range { bytes: Vec::new(), size: 0, etag: object.etag }),
                 Err(GetError::Final(error)) => return Err(error),
                 Err(GetError::Broken(reason)) => {
                     failed += 1;
@@ -143,8 +146,8 @@ impl S3 {
         }
     }
 
-    /// One ranged GET, from `offset` on.
-    async fn get(&self, object: &ObjectRef, offset: u64) -> Result<Range, GetError> {
+    /// One ranged GET, from `offset` on, into a buffer that may have been used before.
+    async fn get(&self, object: &ObjectRef, offset: u64, mut bytes: Vec<u8>) -> Result<Range, GetError> {
         let mut answer = self
             .client
             .get_object()
@@ -166,7 +169,8 @@ impl S3 {
         }
         let etag = answer.e_tag().map(|etag| etag.trim_matches('"').to_owned());
         let expected = usize::try_from(RANGE.min(size.saturating_sub(offset))).unwrap_or(usize::MAX);
-        let mut bytes = Vec::with_capacity(expected);
+        bytes.clear();
+        bytes.reserve_exact(expected);
         loop {
             match answer.body.try_next().await {
                 Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
@@ -179,7 +183,7 @@ impl S3 {
         if bytes.is_empty() || bytes.len() > expected {
             return Err(GetError::Broken(format!("S3 sent {} bytes where {expected} were due", bytes.len())));
         }
-        Ok(Range { bytes: bytes.into(), size, etag })
+        Ok(Range { bytes, size, etag })
     }
 
     /// The objects below a prefix, in S3's order, without folder markers and empty ones.
@@ -209,7 +213,7 @@ impl S3 {
 
 /// What one GET brought.
 struct Range {
-    bytes: Bytes,
+    bytes: Vec<u8>,
     /// Of the whole object.
     size: u64,
     etag: Option<String>,
@@ -248,19 +252,42 @@ fn changed(object: &ObjectRef) -> SourceError {
     SourceError::Unavailable { object: object.clone(), reason: "it was replaced by another version meanwhile".to_owned() }
 }
 
-/// Reads an object range by range.
+/// Reads an object range by range, and fetches the next one while one is read.
 struct RangeReader {
     s3: S3,
     object: ObjectRef,
     /// Where the next range begins.
     offset: u64,
-    /// What is left of this one.
-    chunk: Bytes,
+    /// This one.
+    chunk: Vec<u8>,
+    /// How much of it was read.
+    read: usize,
+    /// The next one, on its way, unless there is none; given up when the reader is dropped.
+    ahead: JoinSet<Result<Range, GetError>>,
     size: u64,
     runtime: Handle,
 }
 
 impl RangeReader {
+    /// Begins a range that has come, and fetches the next to where the one before it was: an object takes two buffers, however large it is.
+    fn begin(&mut self, range: Range) {
+        let used = std::mem::replace(&mut self.chunk, range.bytes);
+        self.read = 0;
+        self.offset += self.chunk.len() as u64;
+        if self.offset < self.size {
+            let (s3, object, offset) = (self.s3.clone(), self.object.clone(), self.offset);
+            self.ahead.spawn_on(async move { s3.get(&object, offset, used).await }, &self.runtime);
+        }
+    }
+
+    /// The next range: the one on its way, or another attempt at it.
+    fn fetch(&mut self) -> Result<Range, GetError> {
+        match self.runtime.block_on(self.ahead.join_next()) {
+            Some(fetched) => fetched.unwrap_or_else(|_| Err(GetError::Broken("fetching the range ended early".to_owned()))),
+            None => self.runtime.block_on(self.s3.get(&self.object, self.offset, Vec::new())),
+        }
+    }
+
     fn broken(&self, reason: &str) -> io::Error {
         io::Error::other(SourceError::Unavailable { object: self.object.clone(), reason: reason.to_owned() })
     }
@@ -269,15 +296,12 @@ impl RangeReader {
 impl Read for RangeReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut failed = 0;
-        while self.chunk.is_empty() {
+        while self.read == self.chunk.len() {
             if self.offset >= self.size {
                 return Ok(0);
             }
-            match self.runtime.block_on(self.s3.get(&self.object, self.offset)) {
-                Ok(range) => {
-                    self.offset += range.bytes.len() as u64;
-                    self.chunk = range.bytes;
-                }
+            match self.fetch() {
+                Ok(range) => self.begin(range),
                 Err(GetError::Empty) => return Err(self.broken("it is shorter than S3 said before")),
                 Err(GetError::Changed) => return Err(io::Error::other(changed(&self.object))),
                 Err(GetError::Final(error)) => return Err(io::Error::other(error)),
@@ -288,8 +312,9 @@ impl Read for RangeReader {
                 }
             }
         }
-        let read = buf.len().min(self.chunk.len());
-        self.chunk.copy_to_slice(&mut buf[..read]);
+        let read = buf.len().min(self.chunk.len() - self.read);
+        buf[..read].copy_from_slice(&self.chunk[self.read..self.read + read]);
+        self.read += read;
         Ok(read)
     }
 }

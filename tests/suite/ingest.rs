@@ -71,6 +71,27 @@ async fn a_large_object_is_read_by_ranges_of_one_version_and_a_broken_read_goes_
 }
 
 #[tokio::test]
+async fn the_next_range_is_fetched_while_one_is_read() {
+    let late = |endpoint| if endpoint == Endpoint::Edge { Reaction::After(Duration::from_mins(1)) } else { Reaction::Normal };
+    let world = world(Options { react: Arc::new(move |arrival| late(arrival.endpoint)), ..Options::default() }, LIMITS).await;
+    let (bytes, _) = large_log();
+    world.s3.put("large", bytes);
+    let asked_twice = async {
+        while world.s3.gets().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // No batch is accepted, so that no more than the beginning of the first range was read.
+    tokio::select! {
+        done = handle(&world, s3_event(&["large"])) => panic!("{done:?}"),
+        () = asked_twice => {}
+    }
+    let ranges: Vec<_> = world.s3.gets().into_iter().map(|get| get.range).collect();
+    assert_eq!(ranges, ["bytes=0-4194303", "bytes=4194304-8388607"]);
+    assert_eq!(world.bridge.tally().transactions, 0);
+}
+
+#[tokio::test]
 async fn an_object_that_changed_since_its_event_is_read_as_it_is() {
     let world = world(Options::default(), LIMITS).await;
     world.s3.put("a", log(3));
