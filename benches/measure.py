@@ -22,6 +22,7 @@ from urllib.request import urlopen
 
 QUICK = os.environ.get("BENCH_QUICK") == "1"
 STARTS = 5 if QUICK else 50
+OWN_ROUNDS = 3  # for each of the others': its runs are short, and a neighbour's work weighs on one of them
 BATCH, LATENCY = 250, 0.1
 IN_FLIGHT, SIZED_IN_FLIGHT = 8, 4  # of the slow bridge, of the sizing
 SIZES, VCPU_MB = (128, 256, 512, 1024, 1769), 1769  # of the function's memory, MB; what buys one vCPU
@@ -93,7 +94,7 @@ def own():
     json_size = sizes[min(1, len(sizes) - 1)]
     commands[f"inflate json {json_size}"] = [programs / "inflate", log(json_size, "json")]
     commands[f"pipeline json {json_size}"] = [programs / "pipeline", log(json_size, "json")]
-    return {"json_size": json_size, "cpu": in_turns(commands, args.rounds)}
+    return {"json_size": json_size, "cpu": in_turns(commands, OWN_ROUNDS * args.rounds)}
 
 
 def digest(lines):
@@ -299,6 +300,17 @@ def slow_bridge():
     return {"size": size, "runs": runs, "peak": max(figures["peak"] for figures in runs), "bytes_out": said["bytes"]}
 
 
+def slow_s3():
+    """The same log from a file and from an S3 that takes its time, to a bridge that does not: what `replay --post` took."""
+    size = "rows" if QUICK else "350"
+    figures = {"file": [], "S3": []}
+    with loopback("--log", log(size)) as url:
+        for _ in range(args.rounds):
+            for name, path in (("file", log(size)), ("S3", "s3://logs/")):
+                figures[name].append(replay(path, settings(url, IN_FLIGHT)))
+    return figures
+
+
 def new_cgroup():
     """A folder whose processes can be given a share of the CPU, and how: as cgroup v2 has it, or v1. Or why there is none."""
     own = {}
@@ -406,7 +418,7 @@ def logs():
 def main():
     load_before = os.getloadavg()
     results = {"machine": machine(), "versions": versions(), "logs": logs(), "rounds": args.rounds, "quick": QUICK}
-    for section in (own, comparison, memory, start, small_objects, slow_bridge, sizing_check, instructions):
+    for section in (own, comparison, memory, start, small_objects, slow_bridge, slow_s3, sizing_check, instructions):
         say(section.__name__)
         results[section.__name__] = section()
         (bench / "partial.json").write_text(json.dumps(results), encoding="utf-8")

@@ -4,7 +4,7 @@
 # Usage: scripts/bench.sh [--quick] [--rounds N] [--compare MB] [--skip-build]
 #
 #   --quick        small logs and few rounds, to see that everything works; the report goes below cargo's target folder
-#   --rounds       how often each program runs, the programs taking turns; default: 5
+#   --rounds       how often each program runs, the programs taking turns; default: 5 (and three times that for the pipeline by itself)
 #   --compare      size of the log of the comparison in MB, inflated: 1, 100 or 350; default: 350
 #   --skip-build   measure what was built and installed before
 #

@@ -1,5 +1,6 @@
-//! What is talked to, in a process of its own so that its CPU is nobody else's: S3 with small objects, SQS, a token endpoint and a
-//! bridge, on one port of loopback. It answers as fast as it can, the bridge after `--delay`, and checks nothing.
+//! What is talked to, in a process of its own so that its CPU is nobody else's: S3 with small objects or a log, SQS, a token endpoint
+//! and a bridge, on one port of loopback. It answers as fast as it can, the bridge after `--delay`, a GET of the log as fast as S3 might,
+//! and checks nothing.
 //!
 //! Its first line says the port. `GET /posts` tells the posts since it was asked last: when each had arrived whole and when its
 //! answer was ready, in seconds, and its bytes.
@@ -7,9 +8,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Parser;
 use edgetap::local_bridge::{EDGE_PATH, TOKEN_PATH};
@@ -17,12 +21,13 @@ use edgetap_benches::objects::{self, BUCKET, ETAG};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, ETAG as ETAG_HEADER, RANGE};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 #[derive(Parser)]
 #[command(about = "S3, SQS, token endpoint and bridge on loopback")]
@@ -33,13 +38,22 @@ struct Args {
     /// Rows of each.
     #[arg(long, default_value_t = 100)]
     rows: usize,
+    /// An object with the bytes of this file, whose GETs take 30 ms, and a second for 625 Mbit besides.
+    #[arg(long)]
+    log: Option<PathBuf>,
     /// The bridge answers so many milliseconds after the last byte of a post.
     #[arg(long, default_value_t = 0)]
     delay: u64,
 }
 
+/// How long S3 takes for the first byte of the log, and how many follow in a second.
+const FIRST_BYTE: Duration = Duration::from_millis(30);
+const BYTES_A_SECOND: u32 = 625_000_000 / 8;
+const LOG_KEY: &str = "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz";
+
 struct State {
     objects: BTreeMap<String, Bytes>,
+    log: Option<Bytes>,
     delay: Duration,
     started: Instant,
     posts: Mutex<Vec<Post>>,
@@ -55,9 +69,10 @@ struct Post {
 // One thread: the other core is the contestant's.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let Args { objects, rows, delay } = Args::parse();
+    let Args { objects, rows, log, delay } = Args::parse();
+    let log = log.map(std::fs::read).transpose()?.map(Bytes::from);
     let objects = objects::make(objects, rows)?.into_iter().map(|object| (format!("/{BUCKET}/{}", object.key), object.gzip)).collect();
-    let state = Arc::new(State { objects, delay: Duration::from_millis(delay), started: Instant::now(), posts: Mutex::default() });
+    let state = Arc::new(State { objects, log, delay: Duration::from_millis(delay), started: Instant::now(), posts: Mutex::default() });
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     println!("{}", listener.local_addr()?.port());
     io::stdout().flush()?;
@@ -92,6 +107,15 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> anyhow::Result
             state.posts.lock().unwrap_or_else(PoisonError::into_inner).push(post);
             json(r#"{"status":"accepted"}"#.to_owned())
         }
+        (&Method::GET, path) if path.trim_end_matches('/') == format!("/{BUCKET}") => {
+            Response::builder().body(Full::from(listing(state.log.as_ref())))
+        }
+        (&Method::GET, path) if path == format!("/{BUCKET}/{LOG_KEY}") => {
+            let (range, whole) = (range_of(&head)?, state.log.as_ref().context("there is no log")?);
+            let bytes = whole.slice(*range.start()..(*range.end() + 1).min(whole.len()));
+            sleep(FIRST_BYTE + Duration::from_secs(1) * u32::try_from(bytes.len())? / BYTES_A_SECOND).await;
+            part_of(whole.len(), *range.start(), bytes)
+        }
         (&Method::GET, "/posts") => {
             let posts = std::mem::take(&mut *state.posts.lock().unwrap_or_else(PoisonError::into_inner));
             let posts = posts.iter().map(|post| (post.arrived, post.answered, post.bytes));
@@ -101,12 +125,30 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> anyhow::Result
         (&Method::POST, _) => json("{}".to_owned()), // SQS: ChangeMessageVisibility
         (_, path) => match state.objects.get(path) {
             // The objects are smaller than a range.
-            Some(object) if head.headers.contains_key(RANGE) => Response::builder()
-                .status(StatusCode::PARTIAL_CONTENT)
-                .header(ETAG_HEADER, ETAG)
-                .header(CONTENT_RANGE, format!("bytes 0-{}/{}", object.len() - 1, object.len()))
-                .body(Full::from(object.clone())),
+            Some(object) if head.headers.contains_key(RANGE) => part_of(object.len(), 0, object.clone()),
             _ => Response::builder().status(StatusCode::NOT_FOUND).body(Full::default()),
         },
     }?)
+}
+
+/// The range that a request asks for.
+fn range_of(head: &Parts) -> anyhow::Result<RangeInclusive<usize>> {
+    let range = head.headers.get(RANGE).context("a GET without a range")?.to_str()?;
+    let (first, last) = range.trim_start_matches("bytes=").split_once('-').context("no range")?;
+    Ok(first.parse()?..=last.parse()?)
+}
+
+/// Bytes of an object of so many.
+fn part_of(size: usize, first: usize, bytes: Bytes) -> hyper::http::Result<Response<Full<Bytes>>> {
+    Response::builder()
+        .status(StatusCode::PARTIAL_CONTENT)
+        .header(ETAG_HEADER, ETAG)
+        .header(CONTENT_RANGE, format!("bytes {first}-{}/{size}", first + bytes.len() - 1))
+        .body(Full::from(bytes))
+}
+
+/// The bucket's listing (`ListObjectsV2`): the log.
+fn listing(log: Option<&Bytes>) -> String {
+    let object = log.map(|log| format!("<Contents><Key>{LOG_KEY}</Key><Size>{}</Size></Contents>", log.len())).unwrap_or_default();
+    format!("<ListBucketResult><IsTruncated>false</IsTruncated>{object}</ListBucketResult>")
 }
