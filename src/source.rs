@@ -103,23 +103,23 @@ impl S3 {
     /// When S3 does not give the object.
     pub async fn open(&self, object: &ObjectRef) -> Result<Opened, SourceError> {
         let first = self.first_range(object).await?;
-        if first.etag.is_none() && first.size > RANGE {
+        if first.etag.is_none() && (first.bytes.len() as u64) < first.size {
             let reason = "S3 tells no entity tag, so that its ranges may be of several versions".to_owned();
             return Err(SourceError::Unavailable { object: object.clone(), reason });
         }
         let replaced = object.etag.is_some() && object.etag != first.etag;
         let (size, object) = (first.size, ObjectRef { etag: first.etag.clone(), ..object.clone() });
-        let mut reader = RangeReader {
+        let reader = RangeReader {
             s3: self.clone(),
             object: object.clone(),
             offset: 0,
             chunk: Vec::new(),
             read: 0,
+            first: Some(first),
             ahead: JoinSet::new(),
             size,
             runtime: Handle::current(),
         };
-        reader.begin(first);
         Ok(Opened { object, replaced, size: Some(size), bytes: Box::new(reader) })
     }
 
@@ -262,6 +262,8 @@ struct RangeReader {
     chunk: Vec<u8>,
     /// How much of it was read.
     read: usize,
+    /// The first one, until it is read.
+    first: Option<Range>,
     /// The next one, on its way, unless there is none; given up when the reader is dropped.
     ahead: JoinSet<Result<Range, GetError>>,
     size: u64,
@@ -282,8 +284,15 @@ impl RangeReader {
 
     /// The next range: the one on its way, or another attempt at it.
     fn fetch(&mut self) -> Result<Range, GetError> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
         match self.runtime.block_on(self.ahead.join_next()) {
-            Some(fetched) => fetched.unwrap_or_else(|_| Err(GetError::Broken("fetching the range ended early".to_owned()))),
+            Some(Ok(fetched)) => fetched,
+            Some(Err(ended)) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(GetError::Broken("the runtime ends".to_owned())),
+            },
             None => self.runtime.block_on(self.s3.get(&self.object, self.offset, Vec::new())),
         }
     }

@@ -92,6 +92,22 @@ async fn the_next_range_is_fetched_while_one_is_read() {
 }
 
 #[tokio::test]
+async fn a_range_that_is_refused_fails_the_object_behind_what_came_before_it() {
+    for (status, reason) in [(412, "replaced by another version"), (404, "does not exist"), (403, "s3:GetObject")] {
+        let world = world(Options::default(), Limits::default()).await;
+        let (bytes, rows) = large_log();
+        world.s3.put("large", bytes);
+        world.s3.fail(1, Fault::Status(status));
+        let refused = handle(&world, s3_event(&["large"])).await.unwrap_err();
+        assert!(refused.contains("s3://logs/large") && refused.contains(reason), "{refused}");
+        let arrived = sorted(world.ids());
+        let delivered = u64::try_from(arrived.len()).unwrap();
+        assert!((1..rows).contains(&delivered), "{status}: {delivered} of {rows}");
+        assert_eq!(arrived, ids(delivered), "{status}");
+    }
+}
+
+#[tokio::test]
 async fn an_object_that_changed_since_its_event_is_read_as_it_is() {
     let world = world(Options::default(), LIMITS).await;
     world.s3.put("a", log(3));
