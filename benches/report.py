@@ -304,7 +304,7 @@ def main():
         f"![CPU in inflatings]({plots.name}/comparison.svg)",
         "## Memory",
         "Resident at most at any time (`VmHWM`), the pipeline alone; objects beyond 350 MB are members of one gzip stream. "
-        f"With everything around it, `edgetap replay --post` to a slow bridge (below) had {mb(slow['peak'])} at most, and {mb(max(run['peak'] for run in results['slow_s3']['S3']))} where the log came from S3.",
+        f"With everything around it, `edgetap replay --post` to a slow bridge (below) had {mb(slow['peak'])} at most, and {mb(max(run['peak'] for run in results['slow_s3']['S3']))} with the log from S3 and a bridge that answers at once.",
         memory(),
         f"![Peak memory]({plots.name}/memory.svg)",
         "## Start",
@@ -331,7 +331,7 @@ def main():
         slow_s3(),
         "## Sizing",
         "Reckoned, not measured in AWS: one vCPU of Lambda is taken for one core of this machine, memory buys a share of it (1,769 MB: one), an environment has "
-        "625 Mbit/s, the bridge answers in 100 ms, 4 posts are in flight. What takes longest decides, since all three overlap. Prices: us-east-1, on demand, without free tiers, "
+        "625 Mbit/s, the bridge answers in 100 ms, 4 posts are in flight. What takes longest decides: posts overlap with reading, and fetching does where an object has more than one range of 4 MiB. Prices: us-east-1, on demand, without free tiers, "
         "not looked up for this run ([Lambda](https://aws.amazon.com/lambda/pricing/), [S3](https://aws.amazon.com/s3/pricing/), "
         "[SQS](https://aws.amazon.com/sqs/pricing/), [CloudWatch](https://aws.amazon.com/cloudwatch/pricing/)): look there before you rely on them.",
         *sizing(),
