@@ -108,6 +108,20 @@ async fn a_range_that_is_refused_fails_the_object_behind_what_came_before_it() {
 }
 
 #[tokio::test]
+async fn without_an_entity_tag_an_object_is_read_by_one_range_or_not_at_all() {
+    let world = world(Options::default(), LIMITS).await;
+    world.s3.put_untagged("small", log(30));
+    world.s3.put_untagged("large", large_log().0);
+    world.s3.fail(1, Fault::Cut(1000));
+    assert_eq!(handle(&world, s3_event(&["small"])).await, Ok(json!({"objects": 1})));
+    for object in ["small", "large"] {
+        let refused = handle(&world, s3_event(&[object])).await.unwrap_err();
+        assert!(refused.contains("no entity tag"), "{object}: {refused}");
+    }
+    assert_eq!(world.ids(), ids(30), "of the others nothing");
+}
+
+#[tokio::test]
 async fn an_object_that_changed_since_its_event_is_read_as_it_is() {
     let world = world(Options::default(), LIMITS).await;
     world.s3.put("a", log(3));

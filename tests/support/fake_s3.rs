@@ -83,6 +83,11 @@ impl FakeS3 {
         self.state.objects.lock().unwrap().insert(key.to_owned(), (bytes, etag));
     }
 
+    /// An object whose entity tag is never told.
+    pub fn put_untagged(&self, key: &str, bytes: impl Into<Bytes>) {
+        self.state.objects.lock().unwrap().insert(key.to_owned(), (bytes.into(), String::new()));
+    }
+
     pub fn remove(&self, key: &str) {
         self.state.objects.lock().unwrap().remove(key);
     }
@@ -147,7 +152,10 @@ fn answer(state: &State, request: &Request<Incoming>) -> io::Result<Response<Any
     }
     let last = last.parse::<usize>().unwrap().min(object.len() - 1);
     let bytes = object.slice(first..=last);
-    let mut answer = Response::builder().status(StatusCode::PARTIAL_CONTENT).header("etag", etag).header("content-length", bytes.len());
+    let mut answer = Response::builder().status(StatusCode::PARTIAL_CONTENT).header("content-length", bytes.len());
+    if !etag.is_empty() {
+        answer = answer.header("etag", etag);
+    }
     if fault != Some(Fault::NoRange) {
         answer = answer.header("content-range", format!("bytes {first}-{last}/{}", object.len()));
     }
