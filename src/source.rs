@@ -258,13 +258,13 @@ struct RangeReader {
     object: ObjectRef,
     /// Where the next range begins.
     offset: u64,
-    /// This one.
+    /// The range that is read.
     chunk: Vec<u8>,
     /// How much of it was read.
     read: usize,
-    /// The first one, until it is read.
+    /// The first range, until it is begun.
     first: Option<Range>,
-    /// The next one, on its way, unless there is none; given up when the reader is dropped.
+    /// The next range, on its way, unless there is none; given up when the reader is dropped.
     ahead: JoinSet<Result<Range, GetError>>,
     size: u64,
     runtime: Handle,
