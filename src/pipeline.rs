@@ -135,14 +135,13 @@ impl<R: Read> Batches<R> {
     /// Decides on the row last read, and encodes it when it is to be sent. Returns the batch before it when it did not fit in there.
     fn take_row(&mut self) -> Option<Batch> {
         let Rules { static_assets, excluded_paths, redaction, wire, .. } = &*self.rules;
-        let glance = self.log.glance();
-        if static_assets.matches_as_logged(glance) && suffices(glance).is_ok() {
+        let (row, record) = self.log.record();
+        if static_assets.matches_as_logged(record) && suffices(record).is_ok() {
             self.builder.push_static();
-            say_static(glance.get(Field::UriStem).unwrap_or_default());
+            say_static(record.get(Field::UriStem).unwrap_or_default());
             return None;
         }
         let line = self.log.line();
-        let (row, record) = self.log.record();
         match stitch(row, record, &mut self.scratch) {
             Err(malformed) => {
                 self.builder.push_malformed();

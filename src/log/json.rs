@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use csv::ByteRecord;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::Row;
 
 /// The keys of the last line, in their order: those of nearly every line.
 #[derive(Debug, Default)]
@@ -22,7 +23,7 @@ impl Keys {
     ///
     /// # Errors
     /// When the line is not one JSON object. The error could quote it.
-    pub fn read(&mut self, line: &[u8], row: &mut ByteRecord) -> Result<bool, serde_json::Error> {
+    pub fn read(&mut self, line: &[u8], row: &mut Row) -> Result<bool, serde_json::Error> {
         row.clear();
         let mut deserializer = serde_json::Deserializer::from_slice(line);
         let read = Object { keys: &mut self.0, row }.deserialize(&mut deserializer);
@@ -37,7 +38,7 @@ impl Keys {
 
 struct Object<'a> {
     keys: &'a mut Vec<Vec<u8>>,
-    row: &'a mut ByteRecord,
+    row: &'a mut Row,
 }
 
 impl<'de> DeserializeSeed<'de> for Object<'_> {
@@ -77,7 +78,7 @@ impl<'de> Visitor<'de> for Object<'_> {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Appends one value to the row: a string as it is, a number in its digits; nothing for what no access log holds.
-struct Cell<'a>(&'a mut ByteRecord);
+struct Cell<'a>(&'a mut Row);
 
 impl<'de> DeserializeSeed<'de> for Cell<'_> {
     type Value = ();
@@ -95,43 +96,43 @@ impl<'de> Visitor<'de> for Cell<'_> {
     }
 
     fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        self.0.push_field(value.as_bytes());
+        self.0.push(value.as_bytes());
         Ok(())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.0.push_field(itoa::Buffer::new().format(value).as_bytes());
+        self.0.push(itoa::Buffer::new().format(value).as_bytes());
         Ok(())
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.0.push_field(itoa::Buffer::new().format(value).as_bytes());
+        self.0.push(itoa::Buffer::new().format(value).as_bytes());
         Ok(())
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.0.push_field(value.to_string().as_bytes());
+        self.0.push(value.to_string().as_bytes());
         Ok(())
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.0.push_field(if value { b"true" } else { b"false" });
+        self.0.push(if value { b"true" } else { b"false" });
         Ok(())
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.0.push_field(b"");
+        self.0.push(b"");
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        self.0.push_field(b"");
+        self.0.push(b"");
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        self.0.push_field(b"");
+        self.0.push(b"");
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(())
     }

@@ -1,15 +1,15 @@
-//! *Lines* of a text, and single columns of a line that tabs divide.
+//! *Lines* of a text, and the columns that tabs divide them into: found together, in one search.
 
 use std::io::{self, Read};
 use std::ops::Range;
 
-use super::MAX_LINE;
-use crate::octets::{Positions, equal};
+use super::{Cells, MAX_LINE};
+use crate::octets::{Piece, equal};
 
 /// So much is read at once; a longer line makes the buffer grow.
 const BUFFER: usize = 256 << 10;
 
-/// Lines, one at a time, where they were read to. As a reader it hands out the line at hand, or the end of it, and ends with it.
+/// Lines, one at a time, where they were read to.
 pub struct Lines<R> {
     text: R,
     buffer: Vec<u8>,
@@ -17,21 +17,27 @@ pub struct Lines<R> {
     filled: usize,
     /// The line at hand, without what ended it.
     line: Range<usize>,
+    /// Where its columns begin in it, and where one behind the last would.
+    starts: Vec<u32>,
+    len: usize,
     /// Where the next line begins.
     next: usize,
-    /// How much of the line was handed out.
-    read: usize,
+    /// Where the piece begins that was searched last, and where the next does.
+    piece: usize,
+    searched: usize,
+    /// What of that piece is still to be told, a bit for each byte.
+    tabs: u64,
+    newlines: u64,
     /// How many lines there were.
     number: u64,
 }
 
 impl<R: Read> Lines<R> {
-    /// The lines of what was read of a text already, and of the rest. Nothing is read before the first [`advance`](Self::advance); until
-    /// then the line at hand is a stand-in, `-`.
-    pub fn new(mut head: Vec<u8>, text: R) -> Self {
+    /// The lines of what was read of a text already, and of the rest. Nothing is read before the first [`advance`](Self::advance).
+    pub fn new(head: Vec<u8>, text: R) -> Self {
         let filled = head.len();
-        head.push(b'-');
-        Self { text, buffer: head, filled, line: filled..filled + 1, next: 0, read: 0, number: 0 }
+        let starts = vec![0; 64];
+        Self { text, buffer: head, filled, line: 0..0, starts, len: 0, next: 0, piece: 0, searched: 0, tabs: 0, newlines: 0, number: 0 }
     }
 
     /// Goes to the next line; `false` is the end. Nothing may end the last one.
@@ -39,35 +45,77 @@ impl<R: Read> Lines<R> {
     /// # Errors
     /// Those of the text. The line that was being read is lost, since it may be half of one.
     pub fn advance(&mut self) -> io::Result<bool> {
-        let mut searched = self.next;
+        self.len = 1;
         let end = loop {
-            if let Some(newline) = memchr::memchr(b'\n', &self.buffer[searched..self.filled]) {
-                break searched + newline;
+            let newline = self.newlines.trailing_zeros();
+            let before = u64::MAX.checked_shr(u64::BITS - newline).unwrap_or(0);
+            self.take_tabs(before);
+            if self.newlines != 0 {
+                self.newlines &= self.newlines - 1;
+                break self.piece + newline as usize;
             }
-            searched = self.filled;
-            if !self.fill(&mut searched)? {
+            if self.searched == self.filled && !self.fill()? {
                 if self.next == self.filled {
                     return Ok(false);
                 }
                 break self.filled;
             }
+            self.search();
         };
         // Of a line that was cut the last byte is not what ended it.
         let is_whole = end - self.next <= MAX_LINE;
         let carriage_return = usize::from(is_whole && self.buffer[self.next..end].ends_with(b"\r"));
         self.line = self.next..end - carriage_return;
+        self.starts[self.len] = offset(self.line.len()) + 1;
+        self.len += 1;
         self.next = self.filled.min(end + 1);
-        self.read = 0;
         self.number += 1;
         Ok(true)
     }
 
+    /// Notes the tabs among these bytes of the piece.
+    #[inline]
+    fn take_tabs(&mut self, among: u64) {
+        let mut tabs = self.tabs & among;
+        self.tabs &= !among;
+        let behind = self.piece.wrapping_sub(self.next).wrapping_add(1);
+        let found = tabs.count_ones() as usize;
+        // Eight at a time, whether or not there are so many: nobody can tell beforehand how many there are.
+        let mut at = self.len;
+        self.len += found;
+        if self.starts.len() < self.len + 8 {
+            self.starts.resize((self.len + 8).next_power_of_two(), 0);
+        }
+        loop {
+            if let Some(room) = self.starts.get_mut(at..).and_then(<[u32]>::first_chunk_mut::<8>) {
+                for start in room {
+                    *start = offset(behind.wrapping_add(tabs.trailing_zeros() as usize));
+                    tabs &= tabs.wrapping_sub(1);
+                }
+            }
+            at += 8;
+            if tabs == 0 {
+                break;
+            }
+        }
+    }
+
+    /// Searches the next piece of what was read.
+    #[inline]
+    fn search(&mut self) {
+        self.piece = self.searched;
+        let piece = Piece::of(&self.buffer[self.piece..self.filled]);
+        self.tabs = piece.bits(|bytes| equal(bytes, b'\t'));
+        self.newlines = piece.bits(|bytes| equal(bytes, b'\n'));
+        self.searched += piece.len();
+    }
+
     /// Reads more of the text; `false` is its end. What was begun moves to the front of the buffer.
-    fn fill(&mut self, searched: &mut usize) -> io::Result<bool> {
+    fn fill(&mut self) -> io::Result<bool> {
         self.buffer.copy_within(self.next..self.filled, 0);
         self.line = 0..0;
         self.filled -= self.next;
-        *searched -= self.next;
+        self.searched = self.filled;
         self.next = 0;
         if self.filled == self.buffer.len() {
             // A power of two has room behind the longest line, however long the head was.
@@ -95,9 +143,9 @@ impl<R> Lines<R> {
         &self.buffer[self.line.clone()]
     }
 
-    /// As a reader it hands out the line at hand from there on.
-    pub fn hand_out_from(&mut self, start: usize) {
-        self.read = start;
+    /// What tabs divide it into.
+    pub fn cells(&self) -> Cells<'_> {
+        Cells { text: self.line(), starts: &self.starts[..self.len] }
     }
 
     /// Its number, counted from 1.
@@ -106,69 +154,10 @@ impl<R> Lines<R> {
     }
 }
 
-impl<R> Read for Lines<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let rest = self.line().get(self.read..).unwrap_or_default();
-        let mut read = rest.len().min(buf.len());
-        buf[..read].copy_from_slice(&rest[..read]);
-        if self.read + read == self.line.len() && read < buf.len() {
-            buf[read] = b'\n';
-            read += 1;
-        }
-        self.read += read;
-        Ok(read)
-    }
-}
-
-/// Where the first columns of a line stand that tabs divide.
-#[derive(Clone, Copy, Default)]
-pub struct FirstColumns {
-    /// Where each begins, and where the one behind the last does.
-    starts: [usize; Self::MOST + 1],
-    len: usize,
-}
-
-impl FirstColumns {
-    /// So many columns have legacy logs had at all times, and most of the bytes of a row stand in them.
-    pub const MOST: usize = 12;
-
-    /// Those of a line.
-    pub fn of(line: &[u8]) -> Self {
-        let mut columns = Self::default();
-        for (start, end) in columns.starts[1..].iter_mut().zip(tabs(line).chain([line.len()])) {
-            *start = end + 1;
-            columns.len += 1;
-        }
-        columns
-    }
-
-    /// One of them, of that line.
-    #[inline]
-    pub fn column<'a>(&self, line: &'a [u8], index: usize) -> Option<&'a [u8]> {
-        if index >= self.len {
-            return None;
-        }
-        line.get(self.starts[index]..self.starts[index + 1] - 1)
-    }
-
-    /// Where something stands behind them in that line, in further columns.
-    pub fn end(&self, line: &[u8]) -> Option<usize> {
-        Some(self.starts[Self::MOST]).filter(|end| self.len == Self::MOST && *end < line.len())
-    }
-}
-
-/// One column of what tabs divide.
-pub fn column(line: &[u8], index: usize) -> Option<&[u8]> {
-    let mut tabs = tabs(line);
-    let start = match index {
-        0 => 0,
-        before => tabs.nth(before - 1)? + 1,
-    };
-    line.get(start..tabs.next().unwrap_or(line.len()))
-}
-
-fn tabs(line: &[u8]) -> impl Iterator<Item = usize> {
-    Positions::new(line, |bytes| equal(bytes, b'\t'))
+/// Lines are capped far below.
+#[expect(clippy::cast_possible_truncation, reason = "lines are capped at 1 MiB")]
+fn offset(offset: usize) -> u32 {
+    offset as u32
 }
 
 #[cfg(test)]
@@ -188,9 +177,6 @@ mod tests {
             let mut lines = Lines::new(Vec::new(), Chunks(text.as_bytes(), &sizes, 0));
             for expected in ["short", &long, "", "last"] {
                 assert!(lines.advance().unwrap() && lines.line() == expected.as_bytes());
-                let mut handed_out = Vec::new();
-                lines.read_to_end(&mut handed_out).unwrap();
-                assert!(handed_out == [expected.as_bytes(), b"\n"].concat(), "{step}: {}", handed_out.len());
             }
             assert!(!lines.advance().unwrap());
             assert_eq!(lines.number(), 4);

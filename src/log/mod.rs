@@ -14,10 +14,9 @@ pub use inflate::{MAX_INFLATED, MAX_LINE};
 
 use std::io::{self, Chain, Read};
 
-use csv::{ByteRecord, ReaderBuilder, Terminator};
 use inflate::{CapLines, Inflate};
 use layout::Layout;
-use lines::{FirstColumns, Lines, column};
+use lines::Lines;
 use thiserror::Error;
 
 /// Why a log cannot be read, or not further. The text never holds log content.
@@ -58,12 +57,8 @@ const BUFFER: usize = 64 << 10;
 /// Reads the records of a log, one at a time, into one reused buffer.
 pub struct LogReader<R: Read> {
     rows: Rows<R>,
-    /// The columns of the row; where tabs divide them, those behind the first.
-    row: ByteRecord,
-    /// Where tabs divide the columns: the first of them.
-    first: Option<FirstColumns>,
-    /// Whether those behind them were told apart.
-    divided: bool,
+    /// The columns of the row, where tabs do not divide them.
+    row: Row,
     defect: Option<Defect>,
     columns: Option<Columns>,
     /// Whether a row must show yet that the columns are separated by tabs.
@@ -79,8 +74,7 @@ type Text<R> = Chain<Failed, CapLines<Inflate<R>>>;
 enum Rows<R: Read> {
     /// Nothing was read yet.
     Unread(Option<R>),
-    /// `csv` reads the lines that are handed to it, and no others.
-    Tabs(Box<csv::Reader<Lines<Text<R>>>>),
+    Tabs(Lines<Text<R>>),
     Delimited(Lines<Text<R>>, Vec<u8>),
     Json(Lines<Text<R>>, json::Keys),
 }
@@ -89,8 +83,7 @@ impl<R: Read> Rows<R> {
     fn lines(&self) -> Option<&Lines<Text<R>>> {
         match self {
             Self::Unread(_) => None,
-            Self::Tabs(csv) => Some(csv.get_ref()),
-            Self::Delimited(lines, _) | Self::Json(lines, _) => Some(lines),
+            Self::Tabs(lines) | Self::Delimited(lines, _) | Self::Json(lines, _) => Some(lines),
         }
     }
 
@@ -103,8 +96,7 @@ impl<R: Read> Rows<R> {
     fn next_line(&mut self) -> io::Result<bool> {
         match self {
             Self::Unread(_) => Ok(false),
-            Self::Tabs(csv) => csv.get_mut().advance(),
-            Self::Delimited(lines, _) | Self::Json(lines, _) => lines.advance(),
+            Self::Tabs(lines) | Self::Delimited(lines, _) | Self::Json(lines, _) => lines.advance(),
         }
     }
 }
@@ -112,17 +104,7 @@ impl<R: Read> Rows<R> {
 impl<R: Read> LogReader<R> {
     /// Nothing is read before the first [`advance`](Self::advance).
     pub fn new(source: R) -> Self {
-        Self {
-            rows: Rows::Unread(Some(source)),
-            row: ByteRecord::new(),
-            first: None,
-            divided: false,
-            defect: None,
-            columns: None,
-            unproven: false,
-            next: 0,
-            ended: false,
-        }
+        Self { rows: Rows::Unread(Some(source)), row: Row::default(), defect: None, columns: None, unproven: false, next: 0, ended: false }
     }
 
     /// Reads the next record. `false` is the end of the log, and every call after an end or an error says so.
@@ -143,26 +125,13 @@ impl<R: Read> LogReader<R> {
         self.next.saturating_sub(1)
     }
 
-    /// The record last read, until the next [`advance`](Self::advance), before all of its columns are told apart where tabs divide
-    /// them: to be asked for a few fields.
-    pub fn glance(&self) -> Record<'_> {
-        let Self { rows, row, first, .. } = self;
-        let cells = first.as_ref().map_or(Cells::Row(row), |first| Cells::Line(rows.line(), first, self.divided.then_some(row)));
-        Record { columns: self.columns.as_ref(), cells, defect: self.defect }
-    }
-
     /// The record last read, until the next [`advance`](Self::advance), and its number.
-    pub fn record(&mut self) -> (u64, Record<'_>) {
-        if let (Rows::Tabs(csv), Some(first)) = (&mut self.rows, &self.first)
-            && !std::mem::replace(&mut self.divided, true)
-            && let Some(end) = first.end(csv.get_ref().line())
-        {
-            csv.get_mut().hand_out_from(end);
-            if !matches!(csv.read_byte_record(&mut self.row), Ok(true)) {
-                self.defect = Some(Defect::Width); // an end that a line which is there does not have
-            }
-        }
-        (self.number(), self.glance())
+    pub fn record(&self) -> (u64, Record<'_>) {
+        let cells = match &self.rows {
+            Rows::Tabs(lines) if self.defect.is_none() => lines.cells(),
+            _ => self.row.cells(),
+        };
+        (self.number(), Record { columns: self.columns.as_ref(), cells, defect: self.defect })
     }
 
     /// The number that the next record will have: how many there were so far.
@@ -199,9 +168,9 @@ impl<R: Read> LogReader<R> {
         Ok(false)
     }
 
-    /// Reads the line at hand into the row. Where tabs divide its columns that waits until they are asked for.
+    /// Reads the line at hand into the row, unless tabs divide its columns.
     fn read_line(&mut self) -> Result<(), LogError> {
-        let Self { rows, row, first, divided, defect, columns, unproven, .. } = self;
+        let Self { rows, row, defect, columns, unproven, .. } = self;
         row.clear();
         let line = rows.line();
         *defect = (line.len() > MAX_LINE).then_some(Defect::TooLong);
@@ -216,8 +185,6 @@ impl<R: Read> LogReader<R> {
                 if std::mem::take(unproven) && !line.contains(&b'\t') {
                     return Err(LogError::NotAccessLog("its columns are not separated by tabs"));
                 }
-                *first = defect.is_none().then(|| FirstColumns::of(line));
-                *divided = false;
             }
             _ if defect.is_some() => {}
             Rows::Delimited(lines, delimiter) => *defect = split_columns(lines.line(), delimiter, columns.as_ref(), row),
@@ -249,7 +216,7 @@ impl<R: Read> LogReader<R> {
 /// Looks at the beginning of a log, and makes the reader that its layout wants.
 fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
     let mut text = CapLines::new(Inflate::new(source));
-    let mut head = Vec::with_capacity(BUFFER + 1); // and the stand-in of `Lines`
+    let mut head = Vec::with_capacity(BUFFER);
     let mut failed = None;
     let whole = loop {
         let before = head.len();
@@ -278,19 +245,7 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
     };
     let lines = Lines::new(head, Failed(failed).chain(text));
     Ok(match layout {
-        Layout::Tabs => {
-            let mut csv = ReaderBuilder::new()
-                .delimiter(b'\t')
-                .quoting(false)
-                .flexible(true)
-                .has_headers(false)
-                // A bare `\r` would start a row otherwise.
-                .terminator(Terminator::Any(b'\n'))
-                .from_reader(lines);
-            // A byte order mark at the beginning of the first that it reads is stripped. Let that be the stand-in, and no value.
-            csv.read_byte_record(&mut ByteRecord::new()).map_err(|error| LogError::Cut(io::Error::other(error)))?;
-            Rows::Tabs(Box::new(csv))
-        }
+        Layout::Tabs => Rows::Tabs(lines),
         Layout::Delimited(delimiter) => Rows::Delimited(lines, delimiter),
         Layout::Json => Rows::Json(lines, json::Keys::default()),
     })
@@ -326,8 +281,8 @@ impl Read for Failed {
 }
 
 /// The cells of a line with a delimiter of its own.
-fn split_columns(line: &[u8], delimiter: &[u8], columns: Option<&Columns>, row: &mut ByteRecord) -> Option<Defect> {
-    layout::split(line, delimiter).for_each(|cell| row.push_field(cell));
+fn split_columns(line: &[u8], delimiter: &[u8], columns: Option<&Columns>, row: &mut Row) -> Option<Defect> {
+    layout::split(line, delimiter).for_each(|cell| row.push(cell));
     if columns.is_none_or(|columns| columns.width() == row.len()) {
         return None;
     }
@@ -336,12 +291,7 @@ fn split_columns(line: &[u8], delimiter: &[u8], columns: Option<&Columns>, row: 
 }
 
 /// The values of a line in JSON; where its keys are others than before, so are the columns.
-fn split_members(
-    line: &[u8],
-    keys: &mut json::Keys,
-    columns: &mut Option<Columns>,
-    row: &mut ByteRecord,
-) -> Result<Option<Defect>, LogError> {
+fn split_members(line: &[u8], keys: &mut json::Keys, columns: &mut Option<Columns>, row: &mut Row) -> Result<Option<Defect>, LogError> {
     let Ok(changed) = keys.read(line, row) else { return Ok(Some(Defect::NotJson)) };
     if changed {
         let named = Columns::from_names(keys.iter());
@@ -361,11 +311,53 @@ pub struct Record<'a> {
     defect: Option<Defect>,
 }
 
+/// The values of a row in one text, one byte between two.
 #[derive(Clone, Copy)]
-enum Cells<'a> {
-    Row(&'a ByteRecord),
-    /// A line, its first columns, and those behind them once they are told apart.
-    Line(&'a [u8], &'a FirstColumns, Option<&'a ByteRecord>),
+struct Cells<'a> {
+    text: &'a [u8],
+    /// Where each begins, and where one behind the last would.
+    starts: &'a [u32],
+}
+
+impl<'a> Cells<'a> {
+    #[inline]
+    fn get(&self, index: usize) -> Option<&'a [u8]> {
+        let (start, next) = (*self.starts.get(index)?, *self.starts.get(index + 1)?);
+        self.text.get(start as usize..next as usize - 1)
+    }
+}
+
+/// Cells that are not in the line as they are.
+struct Row {
+    text: Vec<u8>,
+    starts: Vec<u32>,
+}
+
+impl Default for Row {
+    fn default() -> Self {
+        Self { text: Vec::new(), starts: vec![0] }
+    }
+}
+
+impl Row {
+    fn clear(&mut self) {
+        self.text.clear();
+        self.starts.truncate(1);
+    }
+
+    fn push(&mut self, cell: &[u8]) {
+        self.text.extend_from_slice(cell);
+        self.text.push(b'\n');
+        self.starts.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
+    }
+
+    fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    fn cells(&self) -> Cells<'_> {
+        Cells { text: &self.text, starts: &self.starts }
+    }
 }
 
 impl<'a> Record<'a> {
@@ -391,15 +383,7 @@ impl<'a> Record<'a> {
 
     #[inline]
     fn cell(&self, index: usize) -> Option<&'a [u8]> {
-        let value = match self.cells {
-            Cells::Row(row) => row.get(index)?,
-            Cells::Line(line, first, rest) => match (index.checked_sub(FirstColumns::MOST), rest) {
-                (None, _) => first.column(line, index)?,
-                (Some(index), Some(rest)) => rest.get(index)?,
-                (Some(index), None) => column(&line[first.end(line)?..], index)?,
-            },
-        };
-        (!matches!(value, b"" | b"-")).then_some(value)
+        self.cells.get(index).filter(|value| !matches!(*value, b"" | b"-"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 
-/// The path stands in the thirteenth column, which `csv` divides.
+/// The path stands in the thirteenth column.
 const HEADER: &str = "#Version: 1.0\n#Fields: date time c-ip cs-method 5 6 7 8 9 10 11 12 cs-uri-stem\n";
 /// What stands before it.
 const START: &str = "2026-11-14\t20:00:00\t192.0.2.1\tGET\t-\t-\t-\t-\t-\t-\t-\t-\t";
@@ -78,7 +78,6 @@ fn a_byte_order_mark_before_a_row_is_the_rows_own() {
     let mut reader = LogReader::new(text.as_bytes());
     assert!(reader.advance().unwrap());
     assert_eq!(reader.record().1.get(Field::Date), Some("\u{feff}2026-11-14".as_bytes()));
-    // Also where it is the first that `csv` is given.
     for path in ["\u{feff}/a", "\u{feff}"] {
         let text = format!("{HEADER}{}\n{START}{path}\n{}\n", row(0), row(2));
         let mut reader = LogReader::new(text.as_bytes());
@@ -420,9 +419,9 @@ fn every_proper_prefix_of_a_gzip_file_is_an_error_after_its_whole_rows() {
 }
 
 proptest! {
-    /// The glance and `csv` know the columns that a simple split knows.
+    /// Columns are those that a simple split knows.
     #[test]
-    fn columns_are_those_of_a_simple_split_at_a_glance_and_after(
+    fn columns_are_those_of_a_simple_split(
         rows in prop::collection::vec((prop::collection::vec("(|-|[a-z]{1,3}|[a-z/\r\u{8}\u{e9}\u{feff}]{1,40})", 1..45), any::<bool>(), any::<bool>()), 1..8),
         names in Just(Field::ALL.to_vec()).prop_shuffle(),
     ) {
@@ -445,7 +444,6 @@ proptest! {
             let value = |name| cells.get(names.iter().position(|other| *other == name)?).copied().filter(|cell| !matches!(*cell, "" | "-"));
             let simple: Vec<_> = Field::ALL.iter().map(|field| value(field.name()).map(|value| value.as_bytes().to_vec())).collect();
             let values = |record: Record<'_>| Field::ALL.iter().map(|field| record.get(*field).map(<[u8]>::to_vec)).collect::<Vec<_>>();
-            prop_assert_eq!(values(reader.glance()), &simple[..]);
             if !only_glanced_at {
                 prop_assert_eq!(values(reader.record().1), &simple[..]);
                 prop_assert_eq!(values(reader.record().1), &simple[..], "asked twice");
@@ -454,7 +452,6 @@ proptest! {
         prop_assert!(!reader.advance().unwrap());
     }
 
-    /// `csv` reads 8 KiB at once.
     #[test]
     fn long_values_come_whole(
         lens in prop::collection::vec((1usize..4).prop_flat_map(|blocks| blocks * 8192 - 3..blocks * 8192 + 4), 1..5),
