@@ -9,7 +9,7 @@ use std::ops::{AddAssign, Range};
 use bytes::Bytes;
 
 use crate::transaction::Transaction;
-use crate::wire::Framing;
+use crate::encode::Framing;
 
 /// A batch is closed after so many rows even when nearly all of them were dropped, so that an object of static assets
 /// makes progress that can be seen.
@@ -30,7 +30,7 @@ impl Default for Limits {
     }
 }
 
-/// What became of rows. The conservation law: `rows = sent + static + excluded + malformed + refused`.
+/// What became of rows. The conservation law: `rows = sent + static + excluded + malformed + rejected`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Rows read.
@@ -44,7 +44,7 @@ pub struct Counts {
     /// Rows that are no transactions.
     pub malformed: u64,
     /// Rows whose transactions were refused for what they are.
-    pub refused: u64,
+    pub rejected: u64,
     /// Values, not rows: those that could not be read, so that their transactions go without them.
     pub unreadable: u64,
 }
@@ -52,7 +52,7 @@ pub struct Counts {
 impl Counts {
     /// Whether every row is accounted for.
     pub fn balance(&self) -> bool {
-        self.rows == self.sent + self.static_assets + self.excluded + self.malformed + self.refused
+        self.rows == self.sent + self.static_assets + self.excluded + self.malformed + self.rejected
     }
 }
 
@@ -63,7 +63,7 @@ impl AddAssign for Counts {
         self.static_assets += other.static_assets;
         self.excluded += other.excluded;
         self.malformed += other.malformed;
-        self.refused += other.refused;
+        self.rejected += other.rejected;
         self.unreadable += other.unreadable;
     }
 }

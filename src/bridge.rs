@@ -23,12 +23,12 @@ use url::{Host, Url};
 
 use crate::batch::Batch;
 use crate::filter::is_html;
-use crate::pipeline::{Refusal, Rules};
+use crate::pipeline::{Rejection, Rules};
 use crate::retry::{Backoff, Deadline, Moment, retry_after};
-use crate::secret::SecretSource;
+use crate::credentials::CredentialsSource;
 use crate::token::{AuthMethod, TokenError, TokenSource, in_words};
-use crate::trust::{Trust, TrustError};
-use crate::work::ObjectRef;
+use crate::tls::{ServerTrust, TlsError};
+use crate::job::ObjectRef;
 
 /// Refused transactions of one object that are isolated by bisecting; more of them mean that something else is wrong.
 pub const MAX_ISOLATED: usize = 10;
@@ -43,7 +43,7 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// A wait that an operator at a terminal should know of.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 /// Of an answer's body so much is read, only to keep the connection.
-const MAX_ANSWER: usize = 64 << 10;
+const MAX_RESPONSE: usize = 64 << 10;
 
 /// Where transactions go and how to be let in.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ pub enum Verdict {
     /// The bridge has it.
     Accepted,
     /// The bridge has it but for these transactions.
-    Refused(Vec<Refusal>),
+    Refused(Vec<Rejection>),
     /// Not now.
     Later {
         /// Why, in words.
@@ -105,7 +105,7 @@ pub struct Meter {
 }
 
 /// What one request came to.
-enum Answer {
+enum Meaning {
     Accepted,
     Unauthorized,
     TooLarge,
@@ -119,15 +119,15 @@ impl Bridge {
     ///
     /// # Errors
     /// When the operator's certificates are none.
-    pub fn new(endpoints: Endpoints, secret: SecretSource, backoff: Backoff) -> Result<Self, TrustError> {
+    pub fn new(endpoints: Endpoints, secret: CredentialsSource, backoff: Backoff) -> Result<Self, TlsError> {
         let Endpoints { edge, token, method, bridge_ca } = endpoints;
-        let trust = Trust::new(edge.host_str().unwrap_or_default())?;
+        let tls = ServerTrust::new(edge.host_str().unwrap_or_default())?;
         if let Some(pem) = bridge_ca {
-            trust.set_own(&pem)?;
+            tls.set_own(&pem)?;
         }
-        let http = http_client(&trust, is_loopback(&edge))?;
-        let token_http = if is_loopback(&edge) == is_loopback(&token) { http.clone() } else { http_client(&trust, is_loopback(&token))? };
-        let tokens = TokenSource::new(token_http, token, method, secret, trust, backoff);
+        let http = http_client(&tls, is_loopback(&edge))?;
+        let token_http = if is_loopback(&edge) == is_loopback(&token) { http.clone() } else { http_client(&tls, is_loopback(&token))? };
+        let tokens = TokenSource::new(token_http, token, method, secret, tls, backoff);
         Ok(Self { http, endpoint: edge, tokens, backoff, gate: Gate::default() })
     }
 
@@ -137,8 +137,8 @@ impl Bridge {
     }
 
     /// Whose certificates are believed.
-    pub fn trust(&self) -> &Arc<Trust> {
-        self.tokens.trust()
+    pub fn tls(&self) -> &Arc<ServerTrust> {
+        self.tokens.tls()
     }
 
     /// The process's source of tokens.
@@ -148,8 +148,8 @@ impl Bridge {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one client")]
-fn http_client(trust: &Arc<Trust>, local: bool) -> Result<reqwest::Client, TrustError> {
-    let tls = trust.client_config(&[b"h2", b"http/1.1"])?;
+fn http_client(tls: &Arc<ServerTrust>, local: bool) -> Result<reqwest::Client, TlsError> {
+    let tls = tls.client_config(&[b"h2", b"http/1.1"])?;
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("edgetap/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
@@ -161,7 +161,7 @@ fn http_client(trust: &Arc<Trust>, local: bool) -> Result<reqwest::Client, Trust
         // Plain HTTP is allowed to this machine only, and must not leave it by a proxy.
         builder = builder.no_proxy();
     }
-    builder.build().map_err(|_| TrustError::Tls)
+    builder.build().map_err(|_| TlsError::Tls)
 }
 
 /// Whether a URL's host is this machine.
@@ -208,20 +208,20 @@ impl Session<'_> {
 
     /// Delivers a batch of an object, in parts where it must be. `isolated` counts the object's refused transactions.
     pub async fn deliver(&self, object: &ObjectRef, batch: &Batch, isolated: &AtomicUsize) -> Verdict {
-        let mut refused = Vec::new();
+        let mut rejected = Vec::new();
         let mut parts = VecDeque::from([batch.clone()]);
         while let Some(part) = parts.pop_front() {
-            let answer = self.post_until_settled(object, &part).await;
-            let status = match answer {
-                Answer::Accepted => continue,
-                Answer::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-                Answer::Unprocessable(status) if self.accepted.load(Ordering::Relaxed) => status,
-                Answer::Unprocessable(status) => {
+            let response = self.post_until_settled(object, &part).await;
+            let status = match response {
+                Meaning::Accepted => continue,
+                Meaning::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                Meaning::Unprocessable(status) if self.accepted.load(Ordering::Relaxed) => status,
+                Meaning::Unprocessable(status) => {
                     return self.misconfigured(status, "it refuses what it is sent and has accepted nothing yet");
                 }
-                Answer::Unauthorized => return self.misconfigured(StatusCode::UNAUTHORIZED, "it does not accept a fresh token"),
-                Answer::MayPass { why, after, .. } => return Verdict::Later { why, after },
-                Answer::Misconfigured(why) => return Verdict::Misconfigured(why),
+                Meaning::Unauthorized => return self.misconfigured(StatusCode::UNAUTHORIZED, "it does not accept a fresh token"),
+                Meaning::MayPass { why, after, .. } => return Verdict::Later { why, after },
+                Meaning::Misconfigured(why) => return Verdict::Misconfigured(why),
             };
             if let Some([first, second]) = part.halves() {
                 parts.push_front(second);
@@ -233,9 +233,9 @@ impl Session<'_> {
             if bounded && isolated.fetch_add(1, Ordering::Relaxed) >= MAX_ISOLATED {
                 return self.misconfigured(status, "it refuses more transactions than can be an accident");
             }
-            refused.extend(part.marks.iter().map(|mark| Refusal { row: mark.row, status: status.as_u16() }));
+            rejected.extend(part.marks.iter().map(|mark| Rejection { row: mark.row, status: status.as_u16() }));
         }
-        if refused.is_empty() { Verdict::Accepted } else { Verdict::Refused(refused) }
+        if rejected.is_empty() { Verdict::Accepted } else { Verdict::Refused(rejected) }
     }
 
     fn misconfigured(&self, status: StatusCode, why: &str) -> Verdict {
@@ -243,14 +243,14 @@ impl Session<'_> {
     }
 
     /// Posts until the answer says something else than "try again", or there are no attempts or no time left.
-    async fn post_until_settled(&self, object: &ObjectRef, batch: &Batch) -> Answer {
+    async fn post_until_settled(&self, object: &ObjectRef, batch: &Batch) -> Meaning {
         let bridge = self.bridge;
         let key = idempotency_key(object, batch);
         let patience = self.deadline.within(PATIENCE);
         let (mut failed, mut renewed, mut reconnected) = (0, false, false);
         loop {
             if !bridge.gate.wait(patience).await {
-                return Answer::MayPass {
+                return Meaning::MayPass {
                     why: "the bridge asks to wait for longer than an invocation does".to_owned(),
                     after: None,
                     holds_all: false,
@@ -258,51 +258,51 @@ impl Session<'_> {
             }
             let token = match bridge.tokens.token(patience).await {
                 Ok(token) => token,
-                Err(TokenError::Later { reason, after }) => return Answer::MayPass { why: reason, after, holds_all: false },
-                Err(error @ TokenError::Misconfigured(_)) => return Answer::Misconfigured(error.to_string()),
+                Err(TokenError::Later { reason, after }) => return Meaning::MayPass { why: reason, after, holds_all: false },
+                Err(error @ TokenError::Misconfigured(_)) => return Meaning::Misconfigured(error.to_string()),
             };
             let started = Instant::now();
             let sent = self.post(&token.authorization(), &key, batch.body.clone()).await;
             if sent.is_ok() {
                 self.meter().latencies.push(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
             }
-            let answer = match sent {
-                Ok(answer) => self.classify(answer).await,
+            let response = match sent {
+                Ok(response) => self.classify(response).await,
                 // A pooled connection that died while the process was frozen shows so: once, that costs no attempt.
                 Err(error) if !reconnected && is_hang_up(&error) => {
                     reconnected = true;
                     self.meter().retries += 1;
                     continue;
                 }
-                Err(error) => Answer::MayPass { why: format!("{}: {}", bridge.endpoint, in_words(&error)), after: None, holds_all: false },
+                Err(error) => Meaning::MayPass { why: format!("{}: {}", bridge.endpoint, in_words(&error)), after: None, holds_all: false },
             };
-            match answer {
-                Answer::Accepted => self.accepted.store(true, Ordering::Relaxed),
-                Answer::Unauthorized if !renewed => {
+            match response {
+                Meaning::Accepted => self.accepted.store(true, Ordering::Relaxed),
+                Meaning::Unauthorized if !renewed => {
                     renewed = true;
                     bridge.tokens.discard(&token).await;
                     continue;
                 }
-                Answer::MayPass { ref why, after, holds_all } => {
+                Meaning::MayPass { ref why, after, holds_all } => {
                     failed += 1;
                     let wait = bridge.backoff.wait(failed).map(|wait| wait.max(after.unwrap_or_default()));
                     if holds_all {
                         bridge.gate.hold(wait.or(after).unwrap_or_default());
                     }
-                    let Some(wait) = wait else { return answer };
+                    let Some(wait) = wait else { return response };
                     if wait > LONG_WAIT && wait < patience.time_left() {
                         tracing::warn!(seconds = wait.as_secs(), "waiting as the bridge asks: {why}");
                     }
                     tracing::debug!(failed, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "posting again: {why}");
                     self.meter().retries += 1;
                     if !holds_all && !patience.sleep(wait).await {
-                        return answer;
+                        return response;
                     }
                     continue;
                 }
                 _ => {}
             }
-            return answer;
+            return response;
         }
     }
 
@@ -323,37 +323,37 @@ impl Session<'_> {
         request.send().await
     }
 
-    async fn classify(&self, answer: Response) -> Answer {
-        let (status, endpoint) = (answer.status(), &self.bridge.endpoint);
-        let html = answer.headers().get(CONTENT_TYPE).is_some_and(|value| is_html(value.as_bytes()));
-        let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
-        if let Err(error) = drain(answer).await
+    async fn classify(&self, response: Response) -> Meaning {
+        let (status, endpoint) = (response.status(), &self.bridge.endpoint);
+        let html = response.headers().get(CONTENT_TYPE).is_some_and(|value| is_html(value.as_bytes()));
+        let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
+        if let Err(error) = drain(response).await
             && !status.is_success()
         {
             tracing::debug!("the answer's body could not be read: {}", in_words(&error));
         }
         match status.as_u16() {
-            200..=299 if html => Answer::Misconfigured(format!(
+            200..=299 if html => Meaning::Misconfigured(format!(
                 "{endpoint} answers {status} with a web page, not as a bridge: a login page or a proxy stands there; check BRIDGE_EDGE_ENDPOINT"
             )),
-            200..=299 => Answer::Accepted,
-            401 => Answer::Unauthorized,
-            413 => Answer::TooLarge,
-            400 | 422 => Answer::Unprocessable(status),
+            200..=299 => Meaning::Accepted,
+            401 => Meaning::Unauthorized,
+            413 => Meaning::TooLarge,
+            400 | 422 => Meaning::Unprocessable(status),
             408 | 429 | 500 | 502 | 503 | 504 => {
-                Answer::MayPass { why: format!("{endpoint} answers {status}"), after, holds_all: matches!(status.as_u16(), 429 | 503) }
+                Meaning::MayPass { why: format!("{endpoint} answers {status}"), after, holds_all: matches!(status.as_u16(), 429 | 503) }
             }
-            _ => Answer::Misconfigured(format!("{endpoint} answers {status}; {}", advice(status))),
+            _ => Meaning::Misconfigured(format!("{endpoint} answers {status}; {}", advice(status))),
         }
     }
 }
 
 /// Reads an answer's body to its end, so that the connection can be used again. Its content is not looked at.
-async fn drain(mut answer: Response) -> Result<(), reqwest::Error> {
+async fn drain(mut response: Response) -> Result<(), reqwest::Error> {
     let mut read = 0;
-    while let Some(chunk) = answer.chunk().await? {
+    while let Some(chunk) = response.chunk().await? {
         read += chunk.len();
-        if read > MAX_ANSWER {
+        if read > MAX_RESPONSE {
             break;
         }
     }

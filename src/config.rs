@@ -17,9 +17,9 @@ use crate::dotenv;
 use crate::filter::{ExcludedPaths, StaticAssets};
 use crate::pipeline::Rules;
 use crate::redact::{Cookies, Key, Redaction};
-use crate::secret::Credentials;
+use crate::credentials::Credentials;
 use crate::token::AuthMethod;
-use crate::wire::{Uap, Wire};
+use crate::encode::{Uap, Encoding};
 
 /// A variable that edgetap reads.
 #[derive(Clone, Copy, Debug)]
@@ -184,7 +184,7 @@ impl Variables {
 
 /// Where the credentials are.
 #[derive(Clone, Debug)]
-pub enum SecretConfig {
+pub enum CredentialsConfig {
     /// Here.
     Given(Credentials),
     /// In Secrets Manager, under this ARN.
@@ -197,7 +197,7 @@ pub struct BridgeConfig {
     /// Its endpoints.
     pub endpoints: Endpoints,
     /// Where the credentials are.
-    pub secret: SecretConfig,
+    pub secret: CredentialsConfig,
     /// Posts in flight.
     pub concurrency: usize,
 }
@@ -273,7 +273,7 @@ impl Reader<'_> {
             None
         });
         Rules {
-            wire: Wire::Uap(Uap::new(static_assets.name())),
+            encoding: Encoding::Uap(Uap::new(static_assets.name())),
             static_assets,
             excluded_paths: excluded_paths.unwrap_or_default(),
             redaction: self.redaction(),
@@ -341,22 +341,22 @@ impl Reader<'_> {
             }
         });
         if let Some(pem) = &bridge_ca
-            && let Err(error) = crate::trust::Trust::new("").and_then(|trust| trust.set_own(pem))
+            && let Err(error) = crate::tls::ServerTrust::new("").and_then(|tls| tls.set_own(pem))
         {
             self.problem("BRIDGE_CA_FILE", format!("names a file that {error}"));
         }
         Some(BridgeConfig { endpoints: Endpoints { edge: edge?, token: token?, method, bridge_ca }, secret: secret?, concurrency })
     }
 
-    fn secret(&mut self) -> Option<SecretConfig> {
+    fn secret(&mut self) -> Option<CredentialsConfig> {
         let given = ["BRIDGE_CLIENT_ID", "BRIDGE_CLIENT_SECRET"].map(|name| self.variables.get(name).map(str::to_owned));
         match (self.variables.get("BRIDGE_SECRET_ARN"), given) {
-            (Some(arn), [None, None]) => Some(SecretConfig::Arn(arn.to_owned())),
+            (Some(arn), [None, None]) => Some(CredentialsConfig::Arn(arn.to_owned())),
             (Some(_), _) => {
                 self.problem("BRIDGE_SECRET_ARN", "is set beside BRIDGE_CLIENT_ID or BRIDGE_CLIENT_SECRET: keep one of the two ways");
                 None
             }
-            (None, [Some(client_id), Some(client_secret)]) => Some(SecretConfig::Given(Credentials::new(client_id, client_secret))),
+            (None, [Some(client_id), Some(client_secret)]) => Some(CredentialsConfig::Given(Credentials::new(client_id, client_secret))),
             (None, [id, secret]) => {
                 for (name, value) in [("BRIDGE_CLIENT_ID", id), ("BRIDGE_CLIENT_SECRET", secret)] {
                     if value.is_none() {

@@ -12,7 +12,7 @@ use std::path::Path;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::log::{Field, Record};
-use crate::octets::{every, is_graphic};
+use crate::simd::{every, is_graphic};
 use crate::transaction::Transaction;
 
 /// Extensions that at least three of six well-known lists of static assets agree on, and image, video and module formats

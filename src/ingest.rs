@@ -16,7 +16,7 @@ use crate::bridge::{Session, Verdict};
 use crate::log::LogError;
 use crate::pipeline::{Batches, Rules, Summary};
 use crate::source::SourceError;
-use crate::work::{ObjectRef, Work};
+use crate::job::{ObjectRef, Job};
 
 /// How an object ended. The summary counts settled batches only.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub enum Outcome {
     /// Every row is accounted for.
     Complete(Summary),
     /// The rest, from this row on, is not delivered.
-    Rest {
+    Partial {
         /// The first row that was not accepted: the first row of a batch.
         from_row: u64,
         /// Why.
@@ -38,7 +38,7 @@ impl Outcome {
     /// What was delivered.
     pub fn summary(&self) -> &Summary {
         match self {
-            Self::Complete(summary) | Self::Rest { summary, .. } => summary,
+            Self::Complete(summary) | Self::Partial { summary, .. } => summary,
         }
     }
 }
@@ -81,20 +81,20 @@ fn is_broken_read(error: &LogError) -> bool {
     matches!(error, LogError::Cut(error) if error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<SourceError>))
 }
 
-/// Delivers the rows of `work`, whose object's bytes are `bytes`, with at most `concurrency` posts in flight.
+/// Delivers the rows of `job`, whose object's bytes are `bytes`, with at most `concurrency` posts in flight.
 pub async fn ingest(
-    work: &Work,
+    job: &Job,
     bytes: impl Read + Send + 'static,
     rules: &Arc<Rules>,
     session: &Session<'_>,
     concurrency: usize,
 ) -> Outcome {
-    ingest_watched(work, bytes, rules, session, concurrency, |_, _| ()).await
+    ingest_watched(job, bytes, rules, session, concurrency, |_, _| ()).await
 }
 
 /// As [`ingest`], and tells `watch` what is settled each time that more of it is.
 pub async fn ingest_watched(
-    work: &Work,
+    job: &Job,
     bytes: impl Read + Send + 'static,
     rules: &Arc<Rules>,
     session: &Session<'_>,
@@ -102,7 +102,7 @@ pub async fn ingest_watched(
     mut watch: impl FnMut(&Summary, &Batch),
 ) -> Outcome {
     let mut summary = Summary::default();
-    let mut batches = Batches::new(work, bytes, rules.clone());
+    let mut batches = Batches::new(job, bytes, rules.clone());
     let (sender, mut receiver) = mpsc::channel(1);
     let (subscriber, span) = (tracing::dispatcher::get_default(Clone::clone), tracing::Span::current());
     let read = move || {
@@ -121,22 +121,22 @@ pub async fn ingest_watched(
     let mut posts = stream::poll_fn(|context| receiver.poll_recv(context))
         .map(|batch| async {
             let batch = batch?;
-            let verdict = settle(&work.object, &batch, session, &isolated).await;
+            let verdict = settle(&job.object, &batch, session, &isolated).await;
             Ok::<_, LogError>((batch, verdict))
         })
         .buffered(concurrency.max(1));
 
-    let mut from_row = work.rows.start;
+    let mut from_row = job.rows.start;
     let why = loop {
         let Some(next) = session.deadline().bound(posts.next()).await else { break Why::Deadline };
-        let (batch, refused) = match next {
+        let (batch, rejected) = match next {
             None => {
                 drop(posts);
                 // A reader that panicked must not look like one that reached the end.
                 break match reader.await {
                     Ok(()) if !summary.counts.balance() => Why::Unbalanced,
                     Ok(()) => {
-                        name_distribution(work, &mut summary);
+                        name_distribution(job, &mut summary);
                         return Outcome::Complete(summary);
                     }
                     Err(_) => Why::Reader,
@@ -144,17 +144,17 @@ pub async fn ingest_watched(
             }
             Some(Err(error)) => break Why::Log(error),
             Some(Ok((batch, Verdict::Accepted))) => (batch, Vec::new()),
-            Some(Ok((batch, Verdict::Refused(refused)))) => (batch, refused),
+            Some(Ok((batch, Verdict::Refused(rejected)))) => (batch, rejected),
             Some(Ok((_, Verdict::Later { .. }))) if session.deadline().has_passed() => break Why::Deadline,
             Some(Ok((_, Verdict::Later { why, .. }))) => break Why::Later(why),
             Some(Ok((_, Verdict::Misconfigured(why)))) => break Why::Misconfigured(why),
         };
         from_row = covered(&batch.rows, from_row);
-        summary.settle(&batch, refused);
+        summary.settle(&batch, rejected);
         watch(&summary, &batch);
     };
-    name_distribution(work, &mut summary);
-    Outcome::Rest { from_row, why, summary }
+    name_distribution(job, &mut summary);
+    Outcome::Partial { from_row, why, summary }
 }
 
 /// A batch whose rows were all dropped is settled without a post.
@@ -168,8 +168,8 @@ fn covered(rows: &Range<u64>, from_row: u64) -> u64 {
     rows.end
 }
 
-fn name_distribution(work: &Work, summary: &mut Summary) {
+fn name_distribution(job: &Job, summary: &mut Summary) {
     if summary.distribution.is_none() {
-        summary.distribution = work.object.distribution().map(str::to_owned);
+        summary.distribution = job.object.distribution().map(str::to_owned);
     }
 }

@@ -17,12 +17,12 @@ use thiserror::Error;
 use crate::batch::Batch;
 use crate::bridge::{Bridge, Session};
 use crate::ingest::{Outcome, ingest_watched};
-use crate::pipeline::{Refusal, Rules, Summary};
+use crate::pipeline::{Rejection, Rules, Summary};
 use crate::report::Report;
 use crate::retry::{Clock, Deadline};
 use crate::source::{Opened, S3, SourceError};
-use crate::work::{ALL_ROWS, CONTINUATION_VERSION, Continuation, ContinuedObject, Event, EventError, Receipt, RowRanges, SqsRecord, Work};
-use crate::work_queue::{Next, Situation, WorkQueue, begun, rest};
+use crate::job::{ALL_ROWS, CONTINUATION_VERSION, Continuation, ContinuedObject, Event, EventError, SqsMessageMeta, RowRanges, SqsRecord, Job};
+use crate::work_queue::{Next, Situation, WorkQueue, begun, remainder};
 
 /// Of an invocation's time so much is kept back for the answer.
 pub const RESERVE: Duration = Duration::from_secs(10);
@@ -76,8 +76,8 @@ pub fn deadline(lambda_deadline_ms: u64) -> Deadline {
 }
 
 /// What is left of an object.
-struct Rest {
-    work: Work,
+struct Remainder {
+    job: Job,
     rows: RowRanges,
     why: String,
     /// Whether rows were accepted since its message came.
@@ -102,12 +102,12 @@ impl Function {
         match Event::parse(event).inspect_err(|error| tracing::error!("{error}"))? {
             Event::Sqs(records) => {
                 let mut failed = Vec::new();
-                for SqsRecord { message_id, receipt, works } in records {
-                    let done = match works {
-                        Ok(works) => self.deliver_message(works, &receipt, &session, context).await,
+                for SqsRecord { message_id, meta, jobs } in records {
+                    let done = match jobs {
+                        Ok(jobs) => self.deliver_message(jobs, &meta, &session, context).await,
                         Err(error) => {
                             tracing::error!(message_id, "{error}");
-                            self.postpone(&receipt).await;
+                            self.delay(&meta).await;
                             false
                         }
                     };
@@ -117,15 +117,15 @@ impl Function {
                 }
                 Ok(sqs_response(failed))
             }
-            Event::Direct(works) => {
+            Event::Direct(jobs) => {
                 let mut undelivered = Vec::new();
-                for work in &works {
-                    let (report, rests) = self.deliver_object(work, &session).await;
+                for job in &jobs {
+                    let (report, remainders) = self.deliver_object(job, &session).await;
                     report.print(&context.function);
-                    undelivered.extend(rests.into_iter().map(|rest| format!("{}: {}", work.object, rest.why)));
+                    undelivered.extend(remainders.into_iter().map(|remainder| format!("{}: {}", job.object, remainder.why)));
                 }
                 if undelivered.is_empty() {
-                    Ok(json!({ "objects": works.len() }))
+                    Ok(json!({ "objects": jobs.len() }))
                 } else {
                     Err(InvocationError::Undelivered(undelivered.join("; ")))
                 }
@@ -135,40 +135,40 @@ impl Function {
 
     /// Delivers what a message asks for. `true` when the message is done: all of it was delivered, or what is left has a
     /// message of its own.
-    async fn deliver_message(&self, works: Vec<Work>, receipt: &Receipt, session: &Session<'_>, context: &Context) -> bool {
-        if works.is_empty() {
+    async fn deliver_message(&self, jobs: Vec<Job>, meta: &SqsMessageMeta, session: &Session<'_>, context: &Context) -> bool {
+        if jobs.is_empty() {
             return true;
         }
-        if let Err(error) = self.work_queue.hold(receipt, context.deadline.time_left().saturating_add(RESERVE)).await {
+        if let Err(error) = self.work_queue.hold(meta, context.deadline.time_left().saturating_add(RESERVE)).await {
             tracing::warn!("the message's visibility could not be set, so that it may come again early: {error}");
         }
-        let (mut progress, mut delivered) = (false, Vec::with_capacity(works.len()));
-        for mut work in works {
-            let (since, hops) = begun(&work, receipt, self.clock.now(), self.retry_for);
-            (work.since, work.hops) = (Some(since), hops);
-            let situation = self.situation(&work, receipt, false);
+        let (mut progress, mut delivered) = (false, Vec::with_capacity(jobs.len()));
+        for mut job in jobs {
+            let (since, requeue_count) = begun(&job, meta, self.clock.now(), self.retry_for);
+            (job.since, job.requeue_count) = (Some(since), requeue_count);
+            let situation = self.situation(&job, meta, false);
             if situation.was_killed() {
-                tracing::error!(object = %work.object, receives = receipt.receives, "the message came again without having been postponed: something ends the function early (memory, time-out?)");
+                tracing::error!(object = %job.object, receive_count = meta.receive_count, "the message came again without having been postponed: something ends the function early (memory, time-out?)");
             }
             // A message that was never tried is tried once, however old.
-            let (report, rests) = if situation.age >= self.retry_for && receipt.receives > 1 {
+            let (report, remainders) = if situation.age >= self.retry_for && meta.receive_count > 1 {
                 let why = "it was tried for long enough".to_owned();
-                let mut report = Report::begin(work.object.clone());
+                let mut report = Report::begin(job.object.clone());
                 report.undelivered = Some(why.clone());
-                (report, vec![Rest { rows: vec![open_end(&work)], why, progress: false, is_final: false, work }])
+                (report, vec![Remainder { rows: vec![open_end(&job)], why, progress: false, is_final: false, job }])
             } else {
-                self.deliver_object(&work, session).await
+                self.deliver_object(&job, session).await
             };
             progress |= report.summary.counts.rows > 0;
-            delivered.push((report, rests));
+            delivered.push((report, remainders));
         }
         // Only now: what was delivered of one object would come again with the rest of another that has no message of its own.
         let mut done = true;
-        for (mut report, rests) in delivered {
-            for mut rest in rests {
-                rest.progress |= progress;
+        for (mut report, remainders) in delivered {
+            for mut remainder in remainders {
+                remainder.progress |= progress;
                 // What follows a rest that has no message yet comes again with it.
-                done = done && self.settle(rest, receipt, context, &mut report).await;
+                done = done && self.settle(remainder, meta, context, &mut report).await;
             }
             report.print(&context.function);
         }
@@ -176,114 +176,114 @@ impl Function {
     }
 
     /// Does with a rest what its situation asks for. `true` when it has a message of its own.
-    async fn settle(&self, rest: Rest, receipt: &Receipt, context: &Context, report: &mut Report) -> bool {
-        let situation = self.situation(&rest.work, receipt, rest.progress);
-        let next = if rest.is_final { Next::DeadLetter } else { situation.next() };
+    async fn settle(&self, remainder: Remainder, meta: &SqsMessageMeta, context: &Context, report: &mut Report) -> bool {
+        let situation = self.situation(&remainder.job, meta, remainder.progress);
+        let next = if remainder.is_final { Next::DeadLetter } else { situation.next() };
         report.retry_age = situation.age.try_into().ok();
         let sent = match next {
-            Next::HandOver => {
-                let hop = self.continuation(&rest, rest.work.hops.saturating_add(1));
-                self.work_queue.hand_over(receipt, &hop, context.trace.as_deref()).await
+            Next::Requeue => {
+                let requeue = self.continuation(&remainder, remainder.job.requeue_count.saturating_add(1));
+                self.work_queue.requeue(meta, &requeue, context.trace.as_deref()).await
             }
-            Next::DeadLetter => self.work_queue.dead_letter(receipt, &self.continuation(&rest, rest.work.hops)).await,
-            Next::Postpone(_) => {
-                report.postponements += 1;
-                self.postpone(receipt).await;
+            Next::DeadLetter => self.work_queue.dead_letter(meta, &self.continuation(&remainder, remainder.job.requeue_count)).await,
+            Next::Delay(_) => {
+                report.messages_delayed += 1;
+                self.delay(meta).await;
                 return false;
             }
         };
-        let Rest { work: Work { object, .. }, rows, why, .. } = &rest;
+        let Remainder { job: Job { object, .. }, rows, why, .. } = &remainder;
         match (sent, next) {
             (Ok(()), Next::DeadLetter) => {
                 report.dead_letters += 1;
                 tracing::error!(%object, ?rows, "dead-lettered: {why}");
             }
             (Ok(()), _) => {
-                report.hand_overs += 1;
+                report.requeues += 1;
                 tracing::info!(%object, ?rows, "handed over: {why}");
             }
             (Err(error), _) => {
                 tracing::error!(%object, ?rows, "what is left could not be sent on, so that its message comes again: {error}");
-                report.postponements += 1;
-                self.postpone(receipt).await;
+                report.messages_delayed += 1;
+                self.delay(meta).await;
                 return false;
             }
         }
         true
     }
 
-    async fn postpone(&self, receipt: &Receipt) {
-        let rest = rest(receipt.receives);
-        match self.work_queue.postpone(receipt, rest).await {
-            Ok(()) => tracing::info!(minutes = rest.as_secs() / 60, receives = receipt.receives, "postponed"),
+    async fn delay(&self, meta: &SqsMessageMeta) {
+        let remainder = remainder(meta.receive_count);
+        match self.work_queue.delay(meta, remainder).await {
+            Ok(()) => tracing::info!(minutes = remainder.as_secs() / 60, receive_count = meta.receive_count, "postponed"),
             Err(error) => tracing::warn!("the message could not be postponed, so that it comes again when its visibility ends: {error}"),
         }
     }
 
-    fn situation(&self, work: &Work, receipt: &Receipt, progress: bool) -> Situation {
+    fn situation(&self, job: &Job, meta: &SqsMessageMeta, progress: bool) -> Situation {
         let now = self.clock.now();
-        let age = now.duration_since(work.since.unwrap_or(now));
-        Situation { progress, hops: work.hops, receives: receipt.receives, age, retry_for: self.retry_for }
+        let age = now.duration_since(job.since.unwrap_or(now));
+        Situation { progress, requeue_count: job.requeue_count, receive_count: meta.receive_count, age, retry_for: self.retry_for }
     }
 
-    fn continuation(&self, rest: &Rest, hops: u8) -> Continuation {
-        let Work { object, since, .. } = &rest.work;
+    fn continuation(&self, remainder: &Remainder, requeue_count: u8) -> Continuation {
+        let Job { object, since, .. } = &remainder.job;
         Continuation {
             edgetap: CONTINUATION_VERSION,
             object: ContinuedObject { bucket: object.bucket.clone(), key: object.key.clone(), etag: object.etag.clone() },
-            rows: rest.rows.clone(),
+            rows: remainder.rows.clone(),
             since: since.unwrap_or_else(|| self.clock.now()),
-            hops,
-            reason: rest.why.clone(),
+            requeue_count,
+            reason: remainder.why.clone(),
             rules: self.rules.digest(),
         }
     }
 
     /// Delivers an object, and says what is left of it: the rest of its rows, and those that the bridge refuses.
-    async fn deliver_object(&self, work: &Work, session: &Session<'_>) -> (Report, Vec<Rest>) {
-        let mut report = Report::begin(work.object.clone());
-        let (opened, rules) = match self.open(work, session, &mut report).await {
+    async fn deliver_object(&self, job: &Job, session: &Session<'_>) -> (Report, Vec<Remainder>) {
+        let mut report = Report::begin(job.object.clone());
+        let (opened, rules) = match self.open(job, session, &mut report).await {
             Ok(Some(opened)) => opened,
             Ok(None) => return (report, Vec::new()),
             Err(why) => {
                 report.undelivered = Some(why.clone());
                 report.token_requests = self.bridge.tokens().take_requests();
-                return (report, vec![Rest { work: work.clone(), rows: vec![open_end(work)], why, progress: false, is_final: false }]);
+                return (report, vec![Remainder { job: job.clone(), rows: vec![open_end(job)], why, progress: false, is_final: false }]);
             }
         };
-        let mut work = Work { object: opened.object, ..work.clone() };
-        if work.rows != ALL_ROWS && opened.replaced {
-            tracing::warn!(object = %work.object, "the object was replaced since part of it was delivered: starting over");
-            work.rows = ALL_ROWS;
+        let mut job = Job { object: opened.object, ..job.clone() };
+        if job.rows != ALL_ROWS && opened.replaced {
+            tracing::warn!(object = %job.object, "the object was replaced since part of it was delivered: starting over");
+            job.rows = ALL_ROWS;
         }
         let (bytes, read) = counted(opened.bytes);
         let note_lag = |_: &Summary, batch: &Batch| {
             let lag = batch.oldest_end.map(|ended| self.clock.now().as_millisecond().saturating_sub(ended));
             report.delivery_lags.extend(lag.and_then(|lag| u64::try_from(lag).ok()));
         };
-        let outcome = ingest_watched(&work, bytes, &rules, session, self.concurrency, note_lag).await;
+        let outcome = ingest_watched(&job, bytes, &rules, session, self.concurrency, note_lag).await;
         report.bytes_in = read.load(Ordering::Relaxed);
         report.meter = session.take_meter();
         report.token_requests = self.bridge.tokens().take_requests();
         report.summary = outcome.summary().clone();
-        let rests = rests(work, outcome);
-        report.undelivered = rests.iter().map(|rest| rest.why.clone()).reduce(|all, why| format!("{all}; {why}"));
-        (report, rests)
+        let remainders = remainders(job, outcome);
+        report.undelivered = remainders.iter().map(|remainder| remainder.why.clone()).reduce(|all, why| format!("{all}; {why}"));
+        (report, remainders)
     }
 
     /// Opens the object and fetches the token side by side. `None` when there is nothing to do any more.
-    async fn open(&self, work: &Work, session: &Session<'_>, report: &mut Report) -> Result<Option<(Opened, Arc<Rules>)>, String> {
+    async fn open(&self, job: &Job, session: &Session<'_>, report: &mut Report) -> Result<Option<(Opened, Arc<Rules>)>, String> {
         // The SDK's future is large: on the heap, so that those around it stay small.
-        let both = futures_util::future::join(Box::pin(self.s3.open(&work.object)), session.warm_up());
+        let both = futures_util::future::join(Box::pin(self.s3.open(&job.object)), session.warm_up());
         let Some((opened, token)) = session.deadline().bound(both).await else { return Err("the invocation's time was over".to_owned()) };
         match opened {
             Ok(opened) => {
                 token.map_err(|error| error.to_string())?;
                 Ok(Some((opened, session.keyed(&self.rules)?)))
             }
-            Err(SourceError::NotFound { object }) if work.has_begun() => {
+            Err(SourceError::NotFound { object }) if job.has_begun() => {
                 report.lost = true;
-                let (first, end) = open_end(work);
+                let (first, end) = open_end(job);
                 let end = end.map_or_else(|| "its end".to_owned(), |end| format!("before row {end}"));
                 report.undelivered = Some(format!("lost: {object} was deleted before it was delivered from row {first} to {end}"));
                 Ok(None)
@@ -297,41 +297,41 @@ impl Function {
     }
 }
 
-fn open_end(work: &Work) -> (u64, Option<u64>) {
-    (work.rows.start, Some(work.rows.end).filter(|end| *end != u64::MAX))
+fn open_end(job: &Job) -> (u64, Option<u64>) {
+    (job.rows.start, Some(job.rows.end).filter(|end| *end != u64::MAX))
 }
 
 /// What is left of an object after it was ingested.
-fn rests(work: Work, outcome: Outcome) -> Vec<Rest> {
-    let refused = refusals(&outcome.summary().refused);
+fn remainders(job: Job, outcome: Outcome) -> Vec<Remainder> {
+    let rejected = rejections(&outcome.summary().rejected);
     let progress = match &outcome {
         Outcome::Complete(_) => true,
-        Outcome::Rest { from_row, .. } => *from_row > work.rows.start,
+        Outcome::Partial { from_row, .. } => *from_row > job.rows.start,
     };
-    let mut rests = Vec::new();
-    if let Some((rows, why)) = refused {
-        rests.push(Rest { work: work.clone(), rows, why, progress, is_final: true });
+    let mut remainders = Vec::new();
+    if let Some((rows, why)) = rejected {
+        remainders.push(Remainder { job: job.clone(), rows, why, progress, is_final: true });
     }
-    if let Outcome::Rest { from_row, why, .. } = outcome {
-        let work = Work { rows: from_row..work.rows.end, ..work };
-        rests.push(Rest { rows: vec![open_end(&work)], is_final: why.is_final(), why: why.to_string(), progress, work });
+    if let Outcome::Partial { from_row, why, .. } = outcome {
+        let job = Job { rows: from_row..job.rows.end, ..job };
+        remainders.push(Remainder { rows: vec![open_end(&job)], is_final: why.is_final(), why: why.to_string(), progress, job });
     }
-    rests
+    remainders
 }
 
 /// Refused rows as ranges, and why, in words.
-fn refusals(refused: &[Refusal]) -> Option<(RowRanges, String)> {
-    let first = refused.first()?;
+fn rejections(rejected: &[Rejection]) -> Option<(RowRanges, String)> {
+    let first = rejected.first()?;
     let mut rows = RowRanges::new();
-    for Refusal { row, .. } in refused {
+    for Rejection { row, .. } in rejected {
         match rows.last_mut() {
             Some((_, end)) if *end == Some(*row) => *end = Some(row + 1),
             _ => rows.push((*row, Some(row + 1))),
         }
     }
-    let same = refused.iter().all(|refusal| refusal.status == first.status);
+    let same = rejected.iter().all(|refusal| refusal.status == first.status);
     let status = if same { first.status.to_string() } else { "several statuses".to_owned() };
-    Some((rows, format!("the bridge refuses {} transactions ({status})", refused.len())))
+    Some((rows, format!("the bridge refuses {} transactions ({status})", rejected.len())))
 }
 
 /// Every message of an SQS event fails and comes again; a direct event fails as a whole. For when there is no [`Function`].

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!             ┌──────────── pure and synchronous: no AWS, HTTP, clock, environment ───────────┐
-//!  event ─▶ work ─▶ source ─▶ log ─▶ transaction ─▶ filter ─▶ redact ─▶ wire ─▶ batch ────────┼─▶ bridge ─▶ POST
+//!  event ─▶ job ─▶  source ─▶ log ─▶ transaction ─▶ filter ─▶ redact ─▶ encode ─▶ batch ────────┼─▶ bridge ─▶ POST
 //!             └───────────────── pipeline: an iterator of batches ───────────────────────────┘     ▲ token
 //!             └───────────────── ingest: one thread reads, up to N posts in flight ────────────────┘
 //! ```
@@ -15,23 +15,23 @@
 //! What holds everywhere: every row of every object is accounted for; bad input is a clear error and nothing is lost;
 //! secrets and log content stay out of log lines and errors.
 
-pub mod work;
+pub mod job;
 
-pub(crate) mod octets;
+pub(crate) mod simd;
 pub mod log;
-pub mod value;
+pub mod decode;
 pub mod transaction;
 pub mod filter;
 pub mod redact;
-pub mod wire;
+pub mod encode;
 pub mod batch;
 pub mod pipeline;
 
 pub mod retry;
 pub mod aws;
 pub mod source;
-pub mod trust;
-pub mod secret;
+pub mod tls;
+pub mod credentials;
 pub mod token;
 pub mod bridge;
 pub mod ingest;

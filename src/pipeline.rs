@@ -11,8 +11,8 @@ use crate::filter::{ExcludedPaths, StaticAssets};
 use crate::log::{Columns, Field, LogError, LogReader};
 use crate::redact::{Cookies, Key, Redaction};
 use crate::transaction::{stitch, suffices};
-use crate::wire::{Origin, Uap, Wire};
-use crate::work::{ObjectRef, Work};
+use crate::encode::{Origin, Uap, Encoding};
+use crate::job::{ObjectRef, Job};
 
 /// Of a path in a log line, so many bytes are shown.
 const SHOWN_PATH: usize = 200;
@@ -27,7 +27,7 @@ pub struct Rules {
     /// What is masked in the others.
     pub redaction: Redaction,
     /// In which form they are sent.
-    pub wire: Wire,
+    pub encoding: Encoding,
     /// In batches of which size.
     pub limits: Limits,
 }
@@ -37,7 +37,7 @@ impl Default for Rules {
     fn default() -> Self {
         let static_assets = StaticAssets::default();
         Self {
-            wire: Wire::Uap(Uap::new(static_assets.name())),
+            encoding: Encoding::Uap(Uap::new(static_assets.name())),
             static_assets,
             excluded_paths: ExcludedPaths::default(),
             redaction: Redaction::default(),
@@ -82,15 +82,15 @@ pub struct Batches<R: Read> {
 }
 
 impl<R: Read> Batches<R> {
-    /// The batches of `work`, whose object's bytes are `source`. Nothing is read before the first is asked for.
-    pub fn new(work: &Work, source: R, rules: Arc<Rules>) -> Self {
+    /// The batches of `job`, whose object's bytes are `source`. Nothing is read before the first is asked for.
+    pub fn new(job: &Job, source: R, rules: Arc<Rules>) -> Self {
         Self {
             log: LogReader::new(source),
-            builder: Builder::new(rules.limits, rules.wire.framing(), work.rows.start),
+            builder: Builder::new(rules.limits, rules.encoding.framing(), job.rows.start),
             rules,
-            distribution: work.object.distribution().map(str::to_owned),
-            object: work.object.clone(),
-            rows: work.rows.clone(),
+            distribution: job.object.distribution().map(str::to_owned),
+            object: job.object.clone(),
+            rows: job.rows.clone(),
             scratch: Vec::new(),
             masked: Vec::new(),
             named: false,
@@ -134,7 +134,7 @@ impl<R: Read> Batches<R> {
 
     /// Decides on the row last read, and encodes it when it is to be sent. Returns the batch before it when it did not fit in there.
     fn take_row(&mut self) -> Option<Batch> {
-        let Rules { static_assets, excluded_paths, redaction, wire, .. } = &*self.rules;
+        let Rules { static_assets, excluded_paths, redaction, encoding, .. } = &*self.rules;
         let (row, record) = self.log.record();
         if static_assets.matches_as_logged(record) && suffices(record).is_ok() {
             self.builder.push_static();
@@ -162,7 +162,7 @@ impl<R: Read> Batches<R> {
             Ok(transaction) => {
                 let origin = Origin { object: &self.object, distribution: self.distribution.as_deref() };
                 let masked = redaction.mask(&transaction, &mut self.masked);
-                self.builder.push(&masked, |body| wire.encode(&masked, origin, redaction, body))
+                self.builder.push(&masked, |body| encoding.encode(&masked, origin, redaction, body))
             }
         }
     }
@@ -209,7 +209,7 @@ fn shown(stem: &[u8]) -> String {
 
 /// A transaction that the bridge will not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Rejection {
     /// Its row.
     pub row: u64,
     /// The status that refused it.
@@ -226,7 +226,7 @@ pub struct Summary {
     /// Their bytes.
     pub bytes: u64,
     /// What the bridge will not have.
-    pub refused: Vec<Refusal>,
+    pub rejected: Vec<Rejection>,
     /// The distribution, by the log's own field, else by the object's name.
     pub distribution: Option<String>,
     /// Fields that the log does not have, so that its transactions go without.
@@ -235,16 +235,16 @@ pub struct Summary {
 
 impl Summary {
     /// Counts a batch that was settled: accepted but for what was refused.
-    pub fn settle(&mut self, batch: &Batch, refused: Vec<Refusal>) {
+    pub fn settle(&mut self, batch: &Batch, rejected: Vec<Rejection>) {
         let mut counts = batch.counts;
-        counts.refused = refused.len() as u64;
-        counts.sent -= counts.refused.min(counts.sent);
+        counts.rejected = rejected.len() as u64;
+        counts.sent -= counts.rejected.min(counts.sent);
         self.counts += counts;
         if counts.sent > 0 {
             self.batches += 1;
             self.bytes += batch.body.len() as u64;
         }
-        self.refused.extend(refused);
+        self.rejected.extend(rejected);
         self.absent.extend(&batch.absent);
         if self.distribution.is_none() {
             self.distribution.clone_from(&batch.distribution);

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::octets::{Positions, equal, hex};
+use crate::simd::{Positions, equal, hex};
 use crate::transaction::Transaction;
 
 /// What stands in the place of a credential.

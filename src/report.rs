@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::batch::Counts;
 use crate::bridge::Meter;
 use crate::pipeline::Summary;
-use crate::work::ObjectRef;
+use crate::job::ObjectRef;
 
 /// CloudWatch takes at most so many values of one metric in one line.
 const MAX_VALUES: usize = 100;
@@ -32,9 +32,9 @@ pub struct Report {
     /// From the end of a batch's first request to its acceptance, in milliseconds, a value each batch.
     pub delivery_lags: Vec<u64>,
     /// Rests that have a message of their own.
-    pub hand_overs: u64,
+    pub requeues: u64,
     /// Messages that come again.
-    pub postponements: u64,
+    pub messages_delayed: u64,
     /// Dead letters.
     pub dead_letters: u64,
     /// Whether the object was gone before all of it was delivered.
@@ -55,8 +55,8 @@ impl Report {
             meter: Meter::default(),
             token_requests: 0,
             delivery_lags: Vec::new(),
-            hand_overs: 0,
-            postponements: 0,
+            requeues: 0,
+            messages_delayed: 0,
             dead_letters: 0,
             lost: false,
             retry_age: None,
@@ -76,9 +76,9 @@ impl Report {
             ($level:ident, $($message:tt)*) => {
                 tracing::$level!(
                     target: "edgetap::metrics", function, object = %self.object, distribution,
-                    rows = counts.rows, sent = counts.sent, static = counts.static_assets, excluded = counts.excluded, malformed = counts.malformed, refused = counts.refused, unreadable = counts.unreadable,
+                    rows = counts.rows, sent = counts.sent, static = counts.static_assets, excluded = counts.excluded, malformed = counts.malformed, rejected = counts.rejected, unreadable = counts.unreadable,
                     batches = self.summary.batches, bytes = self.summary.bytes, elapsed_ms, bytes_in = self.bytes_in, bytes_out = self.summary.bytes, retries = self.meter.retries,
-                    hand_overs = self.hand_overs, postponements = self.postponements, dead_letters = self.dead_letters,
+                    requeues = self.requeues, messages_delayed = self.messages_delayed, dead_letters = self.dead_letters,
                     retry_age = self.retry_age.map(|age| age.as_secs()), token_requests = self.token_requests,
                     bridge_latency = ?latencies, delivery_lag = ?lags, duration = elapsed_ms, lost = u64::from(self.lost), absent,
                     $($message)*
@@ -117,8 +117,8 @@ fn all_of_them(counts: &Counts) -> &'static str {
         rows if rows == counts.malformed => "every row is malformed",
         rows if rows == counts.static_assets => "every request is for a static asset",
         rows if rows == counts.excluded => "every request is for an excluded path",
-        rows if rows == counts.refused => "the bridge refuses every one",
-        _ => "its rows are static, excluded, malformed or refused",
+        rows if rows == counts.rejected => "the bridge refuses every one",
+        _ => "its rows are static, excluded, malformed or rejected",
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::retry::{Backoff, causes};
-use crate::work::ObjectRef;
+use crate::job::ObjectRef;
 
 /// Of an object so much is fetched at a time; as much is held while as much is on its way. 4 MiB.
 const RANGE: u64 = 4 << 20;
@@ -148,7 +148,7 @@ impl S3 {
 
     /// One ranged GET, from `offset` on, into a buffer that may have been used before.
     async fn get(&self, object: &ObjectRef, offset: u64, mut bytes: Vec<u8>) -> Result<Range, GetError> {
-        let mut answer = self
+        let mut response = self
             .client
             .get_object()
             .bucket(&object.bucket)
@@ -158,21 +158,21 @@ impl S3 {
             .send()
             .await
             .map_err(|error| refusal(object, &error))?;
-        let size: Option<u64> = answer.content_range().and_then(|range| range.rsplit_once('/')).and_then(|(_, size)| size.parse().ok());
+        let size: Option<u64> = response.content_range().and_then(|range| range.rsplit_once('/')).and_then(|(_, size)| size.parse().ok());
         let Some(size) = size else {
             let reason = "S3 answered a range request without Content-Range".to_owned();
             return Err(GetError::Final(SourceError::Unavailable { object: object.clone(), reason }));
         };
-        let starts_at = answer.content_range().and_then(|range| range.strip_prefix("bytes ")?.split_once('-')?.0.parse::<u64>().ok());
+        let starts_at = response.content_range().and_then(|range| range.strip_prefix("bytes ")?.split_once('-')?.0.parse::<u64>().ok());
         if starts_at != Some(offset) {
             return Err(GetError::Broken("S3 sent another range than the one asked for".to_owned()));
         }
-        let etag = answer.e_tag().map(|etag| etag.trim_matches('"').to_owned());
+        let etag = response.e_tag().map(|etag| etag.trim_matches('"').to_owned());
         let expected = usize::try_from(RANGE.min(size.saturating_sub(offset))).unwrap_or(usize::MAX);
         bytes.clear();
         bytes.reserve_exact(expected);
         loop {
-            match answer.body.try_next().await {
+            match response.body.try_next().await {
                 Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
                 Ok(None) => break,
                 // What came is good: the next GET goes on behind it. All of it with an error after it is not.
@@ -231,7 +231,7 @@ enum GetError {
 }
 
 fn refusal(object: &ObjectRef, error: &SdkError<GetObjectError>) -> GetError {
-    let status = error.raw_response().map_or(0, |answer| answer.status().as_u16());
+    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
     let code = error.code().unwrap_or("no code");
     let object = object.clone();
     match status {

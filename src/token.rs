@@ -22,8 +22,8 @@ use url::Url;
 use crate::filter::is_html;
 use crate::redact::Key;
 use crate::retry::{Backoff, Deadline, Moment, causes, retry_after};
-use crate::secret::{Credentials, SecretError, SecretSource};
-use crate::trust::Trust;
+use crate::credentials::{Credentials, CredentialsError, CredentialsSource};
+use crate::tls::ServerTrust;
 
 /// The lifetime of a token whose answer does not tell it (RFC 6749, 5.1 makes `expires_in` optional).
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
@@ -101,8 +101,8 @@ pub struct TokenSource {
     http: reqwest::Client,
     endpoint: Url,
     method: AuthMethod,
-    secret: SecretSource,
-    trust: Arc<Trust>,
+    secret: CredentialsSource,
+    tls: Arc<ServerTrust>,
     backoff: Backoff,
     requests: AtomicU64,
     state: Mutex<State>,
@@ -130,8 +130,8 @@ impl TokenSource {
         http: reqwest::Client,
         endpoint: Url,
         method: AuthMethod,
-        secret: SecretSource,
-        trust: Arc<Trust>,
+        secret: CredentialsSource,
+        tls: Arc<ServerTrust>,
         backoff: Backoff,
     ) -> Self {
         Self {
@@ -139,7 +139,7 @@ impl TokenSource {
             endpoint,
             method,
             secret,
-            trust,
+            tls,
             backoff,
             requests: AtomicU64::new(0),
             state: Mutex::default(),
@@ -153,8 +153,8 @@ impl TokenSource {
     }
 
     /// Whom its requests trust.
-    pub fn trust(&self) -> &Arc<Trust> {
-        &self.trust
+    pub fn tls(&self) -> &Arc<ServerTrust> {
+        &self.tls
     }
 
     /// The key that the secret holds beside the credentials; known once there was a token.
@@ -172,9 +172,9 @@ impl TokenSource {
     }
 
     /// Drops a token that the bridge did not accept, unless another has taken its place.
-    pub async fn discard(&self, refused: &Arc<Token>) {
+    pub async fn discard(&self, rejected: &Arc<Token>) {
         let mut state = self.state.lock().await;
-        state.token.take_if(|token| Arc::ptr_eq(token, refused));
+        state.token.take_if(|token| Arc::ptr_eq(token, rejected));
     }
 
     /// Holding the lock makes it one request, however many tasks want the token.
@@ -250,11 +250,11 @@ impl TokenSource {
 
     async fn read_secret(&self) -> Result<Credentials, TokenError> {
         let credentials = self.secret.read().await.map_err(|error| match error {
-            SecretError::Unavailable { .. } => TokenError::Later { reason: error.to_string(), after: None },
-            SecretError::Refused { .. } | SecretError::Malformed { .. } => TokenError::Misconfigured(error.to_string()),
+            CredentialsError::Unavailable { .. } => TokenError::Later { reason: error.to_string(), after: None },
+            CredentialsError::Refused { .. } | CredentialsError::Malformed { .. } => TokenError::Misconfigured(error.to_string()),
         })?;
         if let Some(pem) = &credentials.bridge_ca {
-            self.trust.set_own(pem).map_err(|error| TokenError::Misconfigured(format!("bridge_ca in the secret {error}")))?;
+            self.tls.set_own(pem).map_err(|error| TokenError::Misconfigured(format!("bridge_ca in the secret {error}")))?;
         }
         self.redaction_key.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&credentials.redaction_key);
         Ok(credentials)
@@ -294,14 +294,14 @@ impl TokenSource {
             .set_token_uri(TokenUrl::from_url(self.endpoint.clone()));
         let status = AtomicU16::new(0);
         let send = |request| self.send(request, &status);
-        let answer = client.exchange_client_credentials().request_async(&send).await.map_err(|error| match error {
+        let response = client.exchange_client_credentials().request_async(&send).await.map_err(|error| match error {
             RequestTokenError::Request(error) => Failure::Error(error),
-            RequestTokenError::ServerResponse(answer) if *answer.error() == BasicErrorResponseType::InvalidClient => Failure::InvalidClient,
-            RequestTokenError::ServerResponse(answer) => Failure::Error(TokenError::Misconfigured(format!(
+            RequestTokenError::ServerResponse(response) if *response.error() == BasicErrorResponseType::InvalidClient => Failure::InvalidClient,
+            RequestTokenError::ServerResponse(response) => Failure::Error(TokenError::Misconfigured(format!(
                 "{} answers {} to client {:?}: check the client's grant (client credentials) and its permissions",
                 self.endpoint,
                 // Only the words of RFC 6749: any other could hold what it was sent.
-                if let BasicErrorResponseType::Extension(_) = answer.error() { "an error of its own" } else { answer.error().as_ref() },
+                if let BasicErrorResponseType::Extension(_) = response.error() { "an error of its own" } else { response.error().as_ref() },
                 credentials.client_id
             ))),
             // These hold the answer's body: nothing of it is shown.
@@ -311,13 +311,13 @@ impl TokenSource {
                 status.load(Ordering::Relaxed)
             ))),
         })?;
-        if !matches!(answer.token_type(), BasicTokenType::Bearer) {
+        if !matches!(response.token_type(), BasicTokenType::Bearer) {
             let reason = format!("{} gives a token that is not a bearer token", self.endpoint);
             return Err(Failure::Error(TokenError::Misconfigured(reason)));
         }
-        let lifetime = answer.expires_in().unwrap_or(DEFAULT_LIFETIME).min(MAX_LIFETIME);
+        let lifetime = response.expires_in().unwrap_or(DEFAULT_LIFETIME).min(MAX_LIFETIME);
         tracing::debug!(lifetime = lifetime.as_secs(), "got a token");
-        Ok(Token::new(answer.access_token().secret().clone(), lifetime))
+        Ok(Token::new(response.access_token().secret().clone(), lifetime))
     }
 
     /// Sends the request that `oauth2` made. Answers that are no OAuth answers are told apart here.
@@ -327,14 +327,14 @@ impl TokenSource {
         let mut request = reqwest::Request::try_from(request).map_err(transport)?;
         *request.timeout_mut() = Some(REQUEST_TIMEOUT);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let answer = self.http.execute(request).await.map_err(transport)?;
-        let status = answer.status();
+        let response = self.http.execute(request).await.map_err(transport)?;
+        let status = response.status();
         seen.store(status.as_u16(), Ordering::Relaxed);
         if status == StatusCode::REQUEST_TIMEOUT || status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-            let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
+            let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
             return Err(later(format!("{} answers {status}", self.endpoint), after));
         }
-        let html = answer.headers().get(CONTENT_TYPE).is_some_and(|value| is_html(value.as_bytes()));
+        let html = response.headers().get(CONTENT_TYPE).is_some_and(|value| is_html(value.as_bytes()));
         if status.is_redirection() || html {
             return Err(TokenError::Misconfigured(format!(
                 "{} answers {status}{}: this is no token endpoint; check BRIDGE_AUTH_ENDPOINT",
@@ -344,8 +344,8 @@ impl TokenSource {
         }
         let mut copy = HttpResponse::new(Vec::new());
         *copy.status_mut() = status;
-        copy.headers_mut().clone_from(answer.headers());
-        *copy.body_mut() = answer.bytes().await.map_err(transport)?.into();
+        copy.headers_mut().clone_from(response.headers());
+        *copy.body_mut() = response.bytes().await.map_err(transport)?.into();
         Ok(copy)
     }
 }

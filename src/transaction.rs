@@ -12,7 +12,7 @@
 use thiserror::Error;
 
 use crate::log::{Defect, Field, Record};
-use crate::value::{Span, date_time, decode, is_address, milliseconds, number, push_visible, status};
+use crate::decode::{Span, date_time, decode, is_address, milliseconds, number, push_visible, status};
 
 /// One request and its response. The slices borrow from the record or from one reused scratch buffer.
 #[derive(Clone, Copy)]

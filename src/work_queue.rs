@@ -15,13 +15,13 @@ use thiserror::Error;
 use tokio::sync::OnceCell;
 
 use crate::retry::causes;
-use crate::work::{Continuation, Receipt, Work};
+use crate::job::{Continuation, SqsMessageMeta, Job};
 
 /// AWS ends a chain of messages and functions after about 16 hops (Lambda Developer Guide, "recursive loop detection").
-pub const MAX_HOPS: u8 = 12;
+pub const MAX_REQUEUES: u8 = 12;
 
 /// How long a message that made no progress rests, by the number of its receipts, in minutes; then the last for ever.
-const RESTS: [u64; 5] = [1, 2, 4, 8, 15];
+const RETRY_DELAYS: [u64; 5] = [1, 2, 4, 8, 15];
 
 /// Longer than its time left the function's message stays invisible by so much: a killed function's work returns in minutes.
 const VISIBILITY_RESERVE: Duration = Duration::from_mins(1);
@@ -35,9 +35,9 @@ pub struct Situation {
     /// Whether rows were accepted since its message came.
     pub progress: bool,
     /// How many invocations have handed it over.
-    pub hops: u8,
+    pub requeue_count: u8,
     /// How often its message was received.
-    pub receives: u32,
+    pub receive_count: u32,
     /// How old it is.
     pub age: SignedDuration,
     /// How old it may become.
@@ -48,9 +48,9 @@ pub struct Situation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// The rest goes on in a message of its own; this one is done.
-    HandOver,
+    Requeue,
     /// The same message comes again, about so much later.
-    Postpone(Duration),
+    Delay(Duration),
     /// It has been tried for long enough.
     DeadLetter,
 }
@@ -60,33 +60,33 @@ impl Situation {
     pub fn next(&self) -> Next {
         if self.age >= self.retry_for {
             Next::DeadLetter
-        } else if self.progress && self.hops < MAX_HOPS {
-            Next::HandOver
+        } else if self.progress && self.requeue_count < MAX_REQUEUES {
+            Next::Requeue
         } else {
-            Next::Postpone(rest(self.receives))
+            Next::Delay(remainder(self.receive_count))
         }
     }
 
     /// Whether the message was received more often than its rests can explain: something killed the function meanwhile.
     pub fn was_killed(&self) -> bool {
-        let explained: u64 = (1..self.receives).map(|receives| rest(receives).as_secs() * 8 / 10).sum();
-        self.receives > 3 && !self.progress && self.age < SignedDuration::from_secs(i64::try_from(explained).unwrap_or(i64::MAX))
+        let explained: u64 = (1..self.receive_count).map(|receive_count| remainder(receive_count).as_secs() * 8 / 10).sum();
+        self.receive_count > 3 && !self.progress && self.age < SignedDuration::from_secs(i64::try_from(explained).unwrap_or(i64::MAX))
     }
 }
 
 /// How long a message rests that was received so often.
-pub fn rest(receives: u32) -> Duration {
-    let index = usize::try_from(receives.saturating_sub(1)).unwrap_or(usize::MAX).min(RESTS.len() - 1);
-    Duration::from_mins(RESTS[index])
+pub fn remainder(receive_count: u32) -> Duration {
+    let index = usize::try_from(receive_count.saturating_sub(1)).unwrap_or(usize::MAX).min(RETRY_DELAYS.len() - 1);
+    Duration::from_mins(RETRY_DELAYS[index])
 }
 
 /// Since when work is tried, and how often it was handed over. What was brought back from the dead-letter queue begins anew:
 /// its message was sent when the time for it was over.
-pub fn begun(work: &Work, receipt: &Receipt, now: Timestamp, retry_for: SignedDuration) -> (Timestamp, u8) {
-    let since = work.since.unwrap_or(now);
-    match receipt.sent {
+pub fn begun(job: &Job, meta: &SqsMessageMeta, now: Timestamp, retry_for: SignedDuration) -> (Timestamp, u8) {
+    let since = job.since.unwrap_or(now);
+    match meta.sent {
         Some(sent) if sent.duration_since(since) > retry_for => (sent, 0),
-        _ => (since, work.hops),
+        _ => (since, job.requeue_count),
     }
 }
 
@@ -126,39 +126,39 @@ impl WorkQueue {
     ///
     /// # Errors
     /// When SQS does not do it.
-    pub async fn hold(&self, receipt: &Receipt, time_left: Duration) -> Result<(), QueueError> {
-        self.set_visibility(receipt, time_left.saturating_add(VISIBILITY_RESERVE)).await
+    pub async fn hold(&self, meta: &SqsMessageMeta, time_left: Duration) -> Result<(), QueueError> {
+        self.set_visibility(meta, time_left.saturating_add(VISIBILITY_RESERVE)).await
     }
 
-    /// Lets the message come again after 0.8 to 1.0 times `rest`, so that not all come at once.
+    /// Lets the message come again after 0.8 to 1.0 times `remainder`, so that not all come at once.
     ///
     /// # Errors
     /// When SQS does not do it.
-    pub async fn postpone(&self, receipt: &Receipt, rest: Duration) -> Result<(), QueueError> {
-        self.set_visibility(receipt, rest.mul_f64(rand::random_range(0.8..=1.0))).await
+    pub async fn delay(&self, meta: &SqsMessageMeta, remainder: Duration) -> Result<(), QueueError> {
+        self.set_visibility(meta, remainder.mul_f64(rand::random_range(0.8..=1.0))).await
     }
 
     /// Sends what is left to the work queue. `trace` is the invocation's trace header, by which AWS counts hops.
     ///
     /// # Errors
     /// When SQS does not take it.
-    pub async fn hand_over(&self, receipt: &Receipt, rest: &Continuation, trace: Option<&str>) -> Result<(), QueueError> {
-        let queue = receipt.queue.as_deref().ok_or(QueueError::Unknown)?;
-        self.send(queue, rest, trace).await
+    pub async fn requeue(&self, meta: &SqsMessageMeta, remainder: &Continuation, trace: Option<&str>) -> Result<(), QueueError> {
+        let queue = meta.queue.as_deref().ok_or(QueueError::Unknown)?;
+        self.send(queue, remainder, trace).await
     }
 
     /// Sends what cannot be delivered to the dead-letter queue.
     ///
     /// # Errors
     /// When there is none, or SQS does not take it.
-    pub async fn dead_letter(&self, receipt: &Receipt, rest: &Continuation) -> Result<(), QueueError> {
-        let queue = receipt.queue.as_deref().ok_or(QueueError::Unknown)?;
+    pub async fn dead_letter(&self, meta: &SqsMessageMeta, remainder: &Continuation) -> Result<(), QueueError> {
+        let queue = meta.queue.as_deref().ok_or(QueueError::Unknown)?;
         let dead_letters = self.dead_letters.get_or_try_init(|| self.find_dead_letters(queue)).await?;
-        self.send(dead_letters, rest, None).await
+        self.send(dead_letters, remainder, None).await
     }
 
     async fn find_dead_letters(&self, queue: &str) -> Result<String, QueueError> {
-        let answer = self
+        let response = self
             .sqs
             .get_queue_attributes()
             .queue_url(url(queue)?)
@@ -166,15 +166,15 @@ impl WorkQueue {
             .send()
             .await
             .map_err(|error| QueueError::Sqs { queue: queue.to_owned(), reason: causes(&error) })?;
-        let policy = answer.attributes().and_then(|attributes| attributes.get(&QueueAttributeName::RedrivePolicy));
+        let policy = response.attributes().and_then(|attributes| attributes.get(&QueueAttributeName::RedrivePolicy));
         let policy: Option<Value> = policy.and_then(|text| serde_json::from_str(text).ok());
         let target = policy.and_then(|policy| policy["deadLetterTargetArn"].as_str().map(str::to_owned));
         target.ok_or_else(|| QueueError::NoDeadLetterQueue(queue.to_owned()))
     }
 
-    async fn send(&self, queue: &str, rest: &Continuation, trace: Option<&str>) -> Result<(), QueueError> {
+    async fn send(&self, queue: &str, remainder: &Continuation, trace: Option<&str>) -> Result<(), QueueError> {
         let sqs_error = |reason| QueueError::Sqs { queue: queue.to_owned(), reason };
-        let body = serde_json::to_string(rest).map_err(|error| sqs_error(error.to_string()))?;
+        let body = serde_json::to_string(remainder).map_err(|error| sqs_error(error.to_string()))?;
         let mut message = self.sqs.send_message().queue_url(url(queue)?).message_body(body);
         if let Some(trace) = trace {
             let header = MessageSystemAttributeValue::builder().data_type("String").string_value(trace).build();
@@ -185,8 +185,8 @@ impl WorkQueue {
         Ok(())
     }
 
-    async fn set_visibility(&self, receipt: &Receipt, time: Duration) -> Result<(), QueueError> {
-        let (Some(queue), Some(handle)) = (&receipt.queue, &receipt.handle) else { return Err(QueueError::Unknown) };
+    async fn set_visibility(&self, meta: &SqsMessageMeta, time: Duration) -> Result<(), QueueError> {
+        let (Some(queue), Some(handle)) = (&meta.queue, &meta.handle) else { return Err(QueueError::Unknown) };
         let seconds = i32::try_from(time.min(MAX_VISIBILITY).as_secs()).unwrap_or(i32::MAX);
         self.sqs
             .change_message_visibility()
@@ -213,20 +213,20 @@ mod tests {
     use super::*;
 
     const FRESH: Situation =
-        Situation { progress: false, hops: 0, receives: 1, age: SignedDuration::ZERO, retry_for: SignedDuration::from_hours(72) };
+        Situation { progress: false, requeue_count: 0, receive_count: 1, age: SignedDuration::ZERO, retry_for: SignedDuration::from_hours(72) };
 
     #[test]
     fn what_happens_is_decided_by_progress_hops_and_age() {
-        let minutes = |minutes| Next::Postpone(Duration::from_mins(minutes));
+        let minutes = |minutes| Next::Delay(Duration::from_mins(minutes));
         for (situation, next) in [
             (FRESH, minutes(1)),
-            (Situation { receives: 2, ..FRESH }, minutes(2)),
-            (Situation { receives: 5, ..FRESH }, minutes(15)),
-            (Situation { receives: 300, ..FRESH }, minutes(15)),
-            (Situation { receives: 0, ..FRESH }, minutes(1)),
-            (Situation { progress: true, ..FRESH }, Next::HandOver),
-            (Situation { progress: true, hops: 11, ..FRESH }, Next::HandOver),
-            (Situation { progress: true, hops: 12, receives: 3, ..FRESH }, minutes(4)),
+            (Situation { receive_count: 2, ..FRESH }, minutes(2)),
+            (Situation { receive_count: 5, ..FRESH }, minutes(15)),
+            (Situation { receive_count: 300, ..FRESH }, minutes(15)),
+            (Situation { receive_count: 0, ..FRESH }, minutes(1)),
+            (Situation { progress: true, ..FRESH }, Next::Requeue),
+            (Situation { progress: true, requeue_count: 11, ..FRESH }, Next::Requeue),
+            (Situation { progress: true, requeue_count: 12, receive_count: 3, ..FRESH }, minutes(4)),
             (Situation { age: SignedDuration::from_hours(72), ..FRESH }, Next::DeadLetter),
             (Situation { age: SignedDuration::from_hours(73), progress: true, ..FRESH }, Next::DeadLetter),
         ] {
@@ -237,20 +237,20 @@ mod tests {
     #[test]
     fn rests_end_before_a_message_may_be_received_no_more() {
         // RETRY_FOR / (0.8 × 15 min) < maxReceiveCount = 400: the dead letter is ours, with its reason.
-        let (mut age, mut receives) = (Duration::ZERO, 1);
+        let (mut age, mut receive_count) = (Duration::ZERO, 1);
         while age < Duration::from_hours(72) {
-            let Next::Postpone(rest) = (Situation { receives, ..FRESH }).next() else { panic!() };
-            age += rest.mul_f64(0.8);
-            receives += 1;
+            let Next::Delay(remainder) = (Situation { receive_count, ..FRESH }).next() else { panic!() };
+            age += remainder.mul_f64(0.8);
+            receive_count += 1;
         }
-        assert!(receives < 400, "{receives}");
+        assert!(receive_count < 400, "{receive_count}");
     }
 
     #[test]
     fn a_message_received_more_often_than_it_rested_is_recognised() {
         let minutes = SignedDuration::from_mins;
-        assert!((Situation { receives: 10, age: minutes(40), ..FRESH }).was_killed());
-        assert!(!(Situation { receives: 10, age: minutes(120), ..FRESH }).was_killed());
+        assert!((Situation { receive_count: 10, age: minutes(40), ..FRESH }).was_killed());
+        assert!(!(Situation { receive_count: 10, age: minutes(120), ..FRESH }).was_killed());
         assert!(!FRESH.was_killed());
     }
 
@@ -258,11 +258,11 @@ mod tests {
     fn what_was_brought_back_begins_anew() {
         let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap_or_default();
         let hours = SignedDuration::from_hours;
-        let work = |since: i64| Work { since: Some(now - hours(since)), hops: 7, ..Work::all(crate::work::ObjectRef::local("x")) };
-        let sent = |ago: i64| Receipt { sent: Some(now - hours(ago)), ..Receipt::default() };
-        assert_eq!(begun(&work(5), &sent(1), now, hours(72)), (now - hours(5), 7));
-        assert_eq!(begun(&work(200), &sent(1), now, hours(72)), (now - hours(1), 0));
-        assert_eq!(begun(&Work::all(crate::work::ObjectRef::local("x")), &Receipt::default(), now, hours(72)), (now, 0));
+        let job = |since: i64| Job { since: Some(now - hours(since)), requeue_count: 7, ..Job::all(crate::job::ObjectRef::local("x")) };
+        let sent = |ago: i64| SqsMessageMeta { sent: Some(now - hours(ago)), ..SqsMessageMeta::default() };
+        assert_eq!(begun(&job(5), &sent(1), now, hours(72)), (now - hours(5), 7));
+        assert_eq!(begun(&job(200), &sent(1), now, hours(72)), (now - hours(1), 0));
+        assert_eq!(begun(&Job::all(crate::job::ObjectRef::local("x")), &SqsMessageMeta::default(), now, hours(72)), (now, 0));
     }
 
     #[test]

@@ -5,8 +5,8 @@ locals {
   graphs = concat(
     [for graph in [
       { title = "Rows: what became of them", metrics = ["rows", "sent", "static", "excluded"], statistics = ["Sum"] },
-      { title = "Rows not delivered", metrics = ["malformed", "refused", "lost", "unreadable"], statistics = ["Sum"] },
-      { title = "Work not finished at once", metrics = ["retries", "hand_overs", "postponements", "dead_letters"], statistics = ["Sum"] },
+      { title = "Rows not delivered", metrics = ["malformed", "rejected", "lost", "unreadable"], statistics = ["Sum"] },
+      { title = "Work not finished at once", metrics = ["retries", "requeues", "messages_delayed", "dead_letters"], statistics = ["Sum"] },
       { title = "Delivery lag: request to bridge", metrics = ["delivery_lag"], statistics = ["p50", "p95", "Maximum"] },
       { title = "Bridge latency", metrics = ["bridge_latency"], statistics = ["p50", "p95", "p99"] },
       { title = "Age of work tried again", metrics = ["retry_age"], statistics = ["Maximum"] },

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use edgetap::batch::Limits;
 use edgetap::pipeline::{Batches, Rules};
-use edgetap::work::{ObjectRef, Work};
+use edgetap::job::{ObjectRef, Job};
 use flate2::{Compression, write::GzEncoder};
 
 /// Its body, where each transaction stands in it, and the counter of those who share the body.
@@ -57,7 +57,7 @@ fn json(rows: usize) -> Vec<u8> {
 /// How often each batch of a log allocates in steady state.
 fn allocations_of_batches(log: &[u8], transactions: usize) -> Vec<u64> {
     let rules = Arc::new(Rules { limits: Limits { transactions, bytes: 1 << 24 }, ..Rules::default() });
-    let mut batches = Batches::new(&Work::all(ObjectRef::local("log.gz")), log, rules);
+    let mut batches = Batches::new(&Job::all(ObjectRef::local("log.gz")), log, rules);
     let mut counts = Vec::new();
     loop {
         let mut batch = None;

@@ -10,8 +10,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use edgetap::log::LogReader;
 use edgetap::pipeline::{Batches, Rules};
 use edgetap::transaction::stitch;
-use edgetap::wire::Origin;
-use edgetap::work::{ObjectRef, Work};
+use edgetap::encode::Origin;
+use edgetap::job::{ObjectRef, Job};
 use edgetap_benches::logs;
 use flate2::{Compression, bufread::MultiGzDecoder, write::GzEncoder};
 
@@ -60,7 +60,7 @@ fn stages(criterion: &mut Criterion) {
                 let transaction = stitch(row, record, &mut scratch).unwrap();
                 if !rules.static_assets.matches(&transaction) {
                     body.clear();
-                    rules.wire.encode(&rules.redaction.mask(&transaction, &mut masked), origin, &rules.redaction, &mut body);
+                    rules.encoding.encode(&rules.redaction.mask(&transaction, &mut masked), origin, &rules.redaction, &mut body);
                     black_box(&body);
                 }
             }
@@ -68,7 +68,7 @@ fn stages(criterion: &mut Criterion) {
     });
     group.bench_function("whole", |bench| {
         bench.iter_batched(
-            || Batches::new(&Work::all(object.clone()), &gzip[..], rules.clone()),
+            || Batches::new(&Job::all(object.clone()), &gzip[..], rules.clone()),
             |batches| batches.map(|batch| batch.unwrap().body.len()).sum::<usize>(),
             BatchSize::PerIteration,
         );

@@ -254,8 +254,8 @@ fn asset(rng: &mut StdRng) -> Asset {
         "/_next/static/chunks/pages/product",
     ];
     let (extension, content_type) = *KINDS.choose(rng).unwrap_or(&KINDS[0]);
-    let folder = FOLDERS.choose(rng).unwrap_or(&FOLDERS[0]);
-    let path = format!("{folder}/{}.{:012x}.{extension}", WORDS.choose(rng).unwrap_or(&"main"), rng.random::<u64>() >> 16);
+    let directory = FOLDERS.choose(rng).unwrap_or(&FOLDERS[0]);
+    let path = format!("{directory}/{}.{:012x}.{extension}", WORDS.choose(rng).unwrap_or(&"main"), rng.random::<u64>() >> 16);
     Asset { path, content_type, length: rng.random_range(200..400_000) }
 }
 

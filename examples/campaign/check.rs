@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use edgetap::work::{Continuation, RowRanges};
-use edgetap::work_queue::MAX_HOPS;
+use edgetap::job::{Continuation, RowRanges};
+use edgetap::work_queue::MAX_REQUEUES;
 use serde_json::Value;
 
 use crate::logs::{CONTENT_CANARY, Log, Row, ids, log_of, multiset};
@@ -41,7 +41,7 @@ pub struct Invocation {
     /// Whether what it did can be told from what the one before it did.
     pub stands_alone: bool,
     /// Posts whose answers may have been lost.
-    pub lost_answers: usize,
+    pub lost_responses: usize,
     pub accepted: Vec<Accepted>,
     /// What it sent to either queue.
     pub sent: Vec<Continuation>,
@@ -55,7 +55,7 @@ pub struct Message {
     pub key: String,
     pub etag: Option<String>,
     pub rows: RowRanges,
-    pub hops: u8,
+    pub requeue_count: u8,
     /// Whether it was deleted afterwards.
     pub done: bool,
 }
@@ -117,8 +117,8 @@ fn nothing_is_lost(evidence: &Evidence, violations: &mut Vec<String>) {
         violations.push(format!("dead-lettered when all was mended: {letter:?}"));
     }
     let letters = evidence.letters.iter().chain(evidence.invocations.iter().flat_map(|one| &one.sent));
-    for letter in letters.filter(|letter| letter.hops > MAX_HOPS) {
-        violations.push(format!("{} hops: {letter:?}", letter.hops));
+    for letter in letters.filter(|letter| letter.requeue_count > MAX_REQUEUES) {
+        violations.push(format!("{} hops: {letter:?}", letter.requeue_count));
     }
 }
 
@@ -158,8 +158,8 @@ fn repeats_are_explained(invocation: &Invocation, violations: &mut Vec<String>) 
     let asked: usize = invocation.messages.iter().map(|message| message.rows.len()).sum();
     let repeats: usize =
         multiset(invocation.accepted.iter().map(|batch| &batch.key)).into_values().map(|times| times.saturating_sub(asked.max(1))).sum();
-    if repeats > invocation.lost_answers {
-        violations.push(format!("{repeats} batches were accepted again, where {} answers were lost", invocation.lost_answers));
+    if repeats > invocation.lost_responses {
+        violations.push(format!("{repeats} batches were accepted again, where {} answers were lost", invocation.lost_responses));
     }
 }
 
@@ -180,7 +180,7 @@ fn only_what_was_asked_for_is_posted(evidence: &Evidence, invocation: &Invocatio
 /// Resume, not redo: when nothing kept an invocation from sending on what is left, only posts that were in flight are repeated.
 fn little_is_left_that_was_accepted(evidence: &Evidence, invocation: &Invocation, violations: &mut Vec<String>) {
     let [message] = &invocation.messages[..] else { return };
-    if invocation.was_killed || !invocation.queue_is_sound || message.hops >= MAX_HOPS {
+    if invocation.was_killed || !invocation.queue_is_sound || message.requeue_count >= MAX_REQUEUES {
         return;
     }
     let mut left: Vec<&RowRanges> = invocation.sent.iter().map(|rest| &rest.rows).collect();
@@ -205,11 +205,11 @@ fn rows_are_conserved(evidence: &Evidence, invocation: &Invocation, violations: 
     let (version, etag) = current(evidence, invocation, log);
     let [(start, None)] = message.rows[..] else { return };
     let is_other = message.etag.as_deref().is_some_and(|wanted| wanted != etag);
-    if invocation.was_killed || !invocation.queue_is_sound || message.hops >= MAX_HOPS || is_other || log.versions[version].uneven {
+    if invocation.was_killed || !invocation.queue_is_sound || message.requeue_count >= MAX_REQUEUES || is_other || log.versions[version].uneven {
         return;
     }
-    let rests = invocation.sent.iter().flat_map(|rest| &rest.rows);
-    let end = rests.filter(|(_, end)| end.is_none()).map(|(start, _)| *start).min();
+    let remainders = invocation.sent.iter().flat_map(|rest| &rest.rows);
+    let end = remainders.filter(|(_, end)| end.is_none()).map(|(start, _)| *start).min();
     let end = end.unwrap_or(if message.done { log.versions[version].rows } else { start });
     let object = format!("s3://logs/{}", log.key);
     let reports: Vec<_> = lines.iter().filter(|line| line["object"] == object && line["rows"].is_u64()).collect();
@@ -219,15 +219,15 @@ fn rows_are_conserved(evidence: &Evidence, invocation: &Invocation, violations: 
     };
     let number = |name: &str| report[name].as_u64().unwrap_or(u64::MAX);
     let rows = start.min(end)..end;
-    let refused: BTreeSet<_> =
+    let rejected: BTreeSet<_> =
         invocation.sent.iter().flat_map(|rest| &rest.rows).filter_map(|(start, end)| Some((*start, (*end)?))).collect();
-    let refused: u64 = refused.into_iter().map(|(start, end)| end - start).sum();
+    let rejected: u64 = rejected.into_iter().map(|(start, end)| end - start).sum();
     let expected = [
         ("rows", end - rows.start),
         ("static", log.count(rows.clone(), Row::Static)),
         ("malformed", log.count(rows.clone(), Row::Malformed)),
-        ("refused", refused),
-        ("sent", log.count(rows.clone(), Row::Sent).saturating_sub(refused)),
+        ("rejected", rejected),
+        ("sent", log.count(rows.clone(), Row::Sent).saturating_sub(rejected)),
     ];
     for (name, expected) in expected {
         if number(name) != expected {
@@ -241,7 +241,7 @@ fn lines_balance_and_keep_secrets(evidence: &Evidence, violations: &mut Vec<Stri
         let line: Value = serde_json::from_str(said).unwrap_or_default();
         let number = |name: &str| line[name].as_u64();
         if let (Some(rows), Some(sent)) = (number("rows"), number("sent")) {
-            let accounted = sent + ["static", "malformed", "refused"].iter().filter_map(|name| number(name)).sum::<u64>();
+            let accounted = sent + ["static", "malformed", "rejected"].iter().filter_map(|name| number(name)).sum::<u64>();
             if rows != accounted {
                 violations.push(format!("rows are not accounted for: {line}"));
             }
@@ -273,7 +273,7 @@ fn covers(rows: &RowRanges, row: u64) -> bool {
 /// Checks that cannot fail are worth nothing.
 #[cfg(test)]
 mod tests {
-    use edgetap::work::ContinuedObject;
+    use edgetap::job::ContinuedObject;
     use serde_json::json;
     use sha2::{Digest as _, Sha256};
 
@@ -286,14 +286,14 @@ mod tests {
         Accepted { key: hex::encode(Sha256::digest(text)), body: ids.concat().into_bytes(), ids }
     }
 
-    fn rest(log: &Log, rows: RowRanges, hops: u8) -> Continuation {
+    fn rest(log: &Log, rows: RowRanges, requeue_count: u8) -> Continuation {
         let object = ContinuedObject { bucket: "logs".to_owned(), key: log.key.clone(), etag: Some(log.versions[0].etag.clone()) };
         let since = jiff::Timestamp::UNIX_EPOCH;
-        Continuation { edgetap: 1, object, rows, since, hops, reason: "why".to_owned(), rules: String::new() }
+        Continuation { edgetap: 1, object, rows, since, requeue_count, reason: "why".to_owned(), rules: String::new() }
     }
 
     fn line(log: &Log, rows: u64, sent: u64, dropped: u64) -> Value {
-        json!({"object": format!("s3://logs/{}", log.key), "rows": rows, "sent": sent, "static": dropped, "malformed": 0, "refused": 0})
+        json!({"object": format!("s3://logs/{}", log.key), "rows": rows, "sent": sent, "static": dropped, "malformed": 0, "rejected": 0})
     }
 
     /// A log of 40 rows, all kept but for row 3, in batches of 10: half of it, a hop, the other half.
@@ -301,9 +301,9 @@ mod tests {
         let mut rows = vec![Row::Sent; 40];
         rows[3] = Row::Static;
         let log = Log::whole("log-0", rows);
-        let message = |rows: RowRanges, hops| Message { key: "log-0".to_owned(), etag: None, rows, hops, done: true };
-        let invocation = |start: u64, end: u64, sent: Vec<Continuation>, line: Value, hops| Invocation {
-            messages: vec![message(vec![(start, None)], hops)],
+        let message = |rows: RowRanges, requeue_count| Message { key: "log-0".to_owned(), etag: None, rows, requeue_count, done: true };
+        let invocation = |start: u64, end: u64, sent: Vec<Continuation>, line: Value, requeue_count| Invocation {
+            messages: vec![message(vec![(start, None)], requeue_count)],
             current: vec![0],
             queue_is_sound: true,
             stands_alone: true,
@@ -338,7 +338,7 @@ mod tests {
             found(|evidence| {
                 let again = evidence.invocations[0].accepted[1].clone();
                 evidence.invocations[0].accepted.push(again);
-                evidence.invocations[0].lost_answers = 1;
+                evidence.invocations[0].lost_responses = 1;
                 evidence.letters = vec![rest(&evidence.logs[0], vec![(20, None)], 0)];
                 evidence.before_redrive = 1;
             }),
@@ -352,7 +352,7 @@ mod tests {
         let back = |evidence: &mut Evidence, end| {
             let rows = vec![(19, end)];
             evidence.invocations.push(Invocation {
-                messages: vec![Message { key: "log-0".to_owned(), etag: None, rows, hops: 0, done: true }],
+                messages: vec![Message { key: "log-0".to_owned(), etag: None, rows, requeue_count: 0, done: true }],
                 current: vec![0],
                 accepted: vec![batch(&evidence.logs[0], 19..21)],
                 ..Invocation::default()
@@ -417,7 +417,7 @@ mod tests {
         finds("static is 0, but rows 0..20", |evidence| evidence.invocations[0].lines = Some(vec![line(&evidence.logs[0], 20, 19, 0)]));
         finds("0 lines tell of", |evidence| evidence.invocations[0].lines = Some(Vec::new()));
         finds("not accounted for", |evidence| evidence.said.push(line(&evidence.logs[0], 20, 20, 1).to_string()));
-        finds("13 hops", |evidence| evidence.invocations[0].sent[0].hops = 13);
+        finds("13 hops", |evidence| evidence.invocations[0].sent[0].requeue_count = 13);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::support::fake_s3::Fault;
-use crate::support::road::Manner;
+use crate::support::fault_proxy::Manner;
 
 /// Longer than the function waits for S3 or a deadline of the campaign is.
 const TOO_LONG: Duration = Duration::from_millis(900);
@@ -21,16 +21,16 @@ pub struct Weather {
     dice: Mutex<StdRng>,
     /// Whether anything goes wrong at all.
     is_bad: AtomicBool,
-    /// Whether the bridge refuses `refused`.
+    /// Whether the bridge refuses `rejected`.
     is_strict: AtomicBool,
     /// Transactions that it refuses.
-    pub refused: BTreeSet<String>,
+    pub rejected: BTreeSet<String>,
     /// How likely each thing is to go wrong.
     rates: Rates,
     /// So many posts are still answered with 401.
     storm: AtomicU64,
     /// Posts that were accepted while the answer was late or lost.
-    lost_answers: AtomicUsize,
+    lost_responses: AtomicUsize,
     /// Requests to SQS that were made to fail.
     queue_failures: AtomicUsize,
 }
@@ -40,23 +40,23 @@ struct Rates {
     s3: f64,
     send: f64,
     visibility: f64,
-    roads: f64,
+    fault_proxies: f64,
 }
 
 impl Weather {
-    pub fn new(seed: u64, refused: BTreeSet<String>) -> Self {
+    pub fn new(seed: u64, rejected: BTreeSet<String>) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
         // Some things are sound in some runs, so that what the others cause is seen by itself.
         let mut rate = |most: f64| if dice.random_bool(0.3) { 0.0 } else { dice.random_range(0.0..most) };
-        let rates = Rates { bridge: rate(0.5), s3: rate(0.5), send: rate(0.4), visibility: rate(0.4), roads: rate(0.06) };
+        let rates = Rates { bridge: rate(0.5), s3: rate(0.5), send: rate(0.4), visibility: rate(0.4), fault_proxies: rate(0.06) };
         Self {
             dice: dice.into(),
             is_bad: true.into(),
             is_strict: true.into(),
-            refused,
+            rejected,
             rates,
             storm: AtomicU64::new(0),
-            lost_answers: AtomicUsize::new(0),
+            lost_responses: AtomicUsize::new(0),
             queue_failures: AtomicUsize::new(0),
         }
     }
@@ -71,8 +71,8 @@ impl Weather {
         self.is_strict.store(false, Ordering::Relaxed);
     }
 
-    pub fn lost_answers(&self) -> usize {
-        self.lost_answers.load(Ordering::Relaxed)
+    pub fn lost_responses(&self) -> usize {
+        self.lost_responses.load(Ordering::Relaxed)
     }
 
     pub fn queue_failures(&self) -> usize {
@@ -90,7 +90,7 @@ impl Weather {
     /// What the token endpoint and the bridge do.
     pub fn react(&self, arrival: Arrival<'_>) -> Reaction {
         let is_post = arrival.endpoint == Endpoint::Edge;
-        if is_post && self.is_strict.load(Ordering::Relaxed) && self.holds_refused(arrival.body) {
+        if is_post && self.is_strict.load(Ordering::Relaxed) && self.holds_rejected(arrival.body) {
             return Reaction::status(422);
         }
         if is_post && self.storm.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
@@ -113,20 +113,20 @@ impl Weather {
             6..=8 => Reaction::status(*[408, 500, 502, 503, 504].choose(&mut dice).unwrap()),
             9 => Reaction::HangUp,
             10 | 11 => {
-                self.lost_answers.fetch_add(1, Ordering::Relaxed);
+                self.lost_responses.fetch_add(1, Ordering::Relaxed);
                 Reaction::NormalThenHangUp
             }
             12 | 13 => {
-                self.lost_answers.fetch_add(1, Ordering::Relaxed);
+                self.lost_responses.fetch_add(1, Ordering::Relaxed);
                 Reaction::After(Duration::from_millis(dice.random_range(1..60)))
             }
             14 => Reaction::After(TOO_LONG),
-            _ => Reaction::Answer { status: 200, headers: vec![("content-type", "text/html".to_owned())], body: "<html>".to_owned() },
+            _ => Reaction::Respond { status: 200, headers: vec![("content-type", "text/html".to_owned())], body: "<html>".to_owned() },
         }
     }
 
-    fn holds_refused(&self, body: &[u8]) -> bool {
-        decode(body).is_ok_and(|all| all.iter().any(|transaction| self.refused.contains(&transaction.transaction_id)))
+    fn holds_rejected(&self, body: &[u8]) -> bool {
+        decode(body).is_ok_and(|all| all.iter().any(|transaction| self.rejected.contains(&transaction.transaction_id)))
     }
 
     /// What goes wrong with a GET.
@@ -158,8 +158,8 @@ impl Weather {
     }
 
     /// How bytes go on that are on their way.
-    pub fn road(&self) -> Manner {
-        if !self.strikes(self.rates.roads) {
+    pub fn fault_proxy(&self) -> Manner {
+        if !self.strikes(self.rates.fault_proxies) {
             return Manner::Smooth;
         }
         let mut dice = self.dice();
@@ -172,8 +172,8 @@ impl Weather {
     }
 
     /// Whether a port is closed for an invocation.
-    pub fn closes_road(&self) -> bool {
-        self.strikes(self.rates.roads)
+    pub fn closes_fault_proxy(&self) -> bool {
+        self.strikes(self.rates.fault_proxies)
     }
 }
 
@@ -187,5 +187,5 @@ fn retry_later(status: u16, dice: &mut StdRng) -> Reaction {
         3 => date(SystemTime::now() + Duration::from_secs(1)),
         _ => "soon".to_owned(),
     };
-    Reaction::Answer { status, headers: vec![("retry-after", value)], body: String::new() }
+    Reaction::Respond { status, headers: vec![("retry-after", value)], body: String::new() }
 }

@@ -61,7 +61,7 @@ struct Tally {
     killed: usize,
     accepted: usize,
     repeated: usize,
-    hand_overs: usize,
+    requeues: usize,
     dead_letters: usize,
     brought_back: usize,
     violations: usize,
@@ -144,7 +144,7 @@ impl Tally {
         self.killed += run.killed;
         self.accepted += accepted.clone().map(|batch| batch.ids.len()).sum::<usize>();
         self.repeated += accepted.count() - keys.len();
-        self.hand_overs += evidence.invocations.iter().flat_map(|one| &one.sent).filter(|rest| rest.hops > 0).count();
+        self.requeues += evidence.invocations.iter().flat_map(|one| &one.sent).filter(|rest| rest.requeue_count > 0).count();
         self.dead_letters += evidence.letters.len();
         self.brought_back += run.brought_back;
         self.violations += run.violations.len();
@@ -153,11 +153,11 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { runs, processes, invocations, killed, accepted, repeated, hand_overs, dead_letters, brought_back, violations } = self;
+        let Self { runs, processes, invocations, killed, accepted, repeated, requeues, dead_letters, brought_back, violations } = self;
         write!(
             f,
             "{runs} runs ({processes} of the real process), {invocations} invocations, {killed} killed, {accepted} transactions accepted, \
-             {repeated} batches repeated, {hand_overs} hand-overs, {dead_letters} dead letters, {brought_back} brought back, {violations} violations"
+             {repeated} batches repeated, {requeues} hand-overs, {dead_letters} dead letters, {brought_back} brought back, {violations} violations"
         )
     }
 }

@@ -13,10 +13,10 @@ use edgetap::bridge::{Bridge, Endpoints};
 use edgetap::invocation::{Context, Function, RESERVE};
 use edgetap::local_bridge::{EDGE_PATH, LocalBridge, Options, TOKEN_PATH};
 use edgetap::retry::Deadline;
-use edgetap::secret::{Credentials, SecretSource};
+use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::source::S3;
 use edgetap::token::AuthMethod;
-use edgetap::work::{Continuation, RowRanges};
+use edgetap::job::{Continuation, RowRanges};
 use edgetap::work_queue::WorkQueue;
 use jiff::SignedDuration;
 use rand::rngs::StdRng;
@@ -29,7 +29,7 @@ use crate::logs::Log;
 use crate::runtime_api::{Outcome, Process, RuntimeApi};
 use crate::support::fake_s3::FakeS3;
 use crate::support::fake_sqs::{FakeSqs, Queued};
-use crate::support::road::Road;
+use crate::support::fault_proxy::FaultProxy;
 use crate::support::{BACKOFF, Lines, rules, s3_event, sdk_config, start};
 
 /// Invocations after which faults cease.
@@ -70,7 +70,7 @@ pub async fn run(seed: u64, bootstrap: Option<&Path>) -> Run {
         }
     }
     scene.weather.clear_up();
-    scene.open_roads().await;
+    scene.open_fault_proxies().await;
     if scene.actors.iter().any(|actor| matches!(actor, Actor::Process(_))) {
         // Its clock is not the queue's: what never passes would never end.
         scene.weather.relent();
@@ -98,7 +98,7 @@ struct Scene {
     bridge: LocalBridge,
     weather: Arc<Weather>,
     /// To S3, SQS, the bridge and the token endpoint.
-    roads: [Road; 4],
+    fault_proxies: [FaultProxy; 4],
     actors: [Actor; 2],
     lines: Lines,
     current: Vec<usize>,
@@ -117,7 +117,7 @@ struct Instance {
     variables: Vec<(&'static str, String)>,
     running: Option<(RuntimeApi, Process)>,
     said: Vec<String>,
-    answers: Vec<String>,
+    responses: Vec<String>,
 }
 
 /// How an invocation ended.
@@ -129,8 +129,8 @@ enum Ending {
 
 impl Scene {
     async fn new(seed: u64, bootstrap: Option<&Path>, lines: Lines, dice: &mut StdRng) -> Self {
-        let refused = (0..dice.random_range(0..4)).map(|_| format!("log-0-{}", dice.random_range(0..80))).collect();
-        let weather = Arc::new(Weather::new(seed, refused));
+        let rejected = (0..dice.random_range(0..4)).map(|_| format!("log-0-{}", dice.random_range(0..80))).collect();
+        let weather = Arc::new(Weather::new(seed, rejected));
         let of_bridge = weather.clone();
         let options = Options {
             client_id: CLIENT_ID.to_owned(),
@@ -145,27 +145,27 @@ impl Scene {
         s3.react(move || of_s3.s3());
         let of_sqs = weather.clone();
         sqs.misbehave(move |action, _| of_sqs.queue(action));
-        let road = |to| {
+        let fault_proxy = |to| {
             let weather = weather.clone();
-            Road::start(to, move || weather.road())
+            FaultProxy::start(to, move || weather.fault_proxy())
         };
-        let roads = [road(s3.address()).await, road(sqs.address()).await, road(bridge.address()).await, road(bridge.address()).await];
+        let fault_proxies = [fault_proxy(s3.address()).await, fault_proxy(sqs.address()).await, fault_proxy(bridge.address()).await, fault_proxy(bridge.address()).await];
         let limits = Limits { transactions: dice.random_range(1..30), bytes: dice.random_range(1000..20_000) };
         let concurrency = dice.random_range(1..6);
         let actor = || match bootstrap {
-            None => Actor::Inside(Box::new(function(&roads, &sqs, limits, concurrency))),
+            None => Actor::Inside(Box::new(function(&fault_proxies, &sqs, limits, concurrency))),
             Some(bootstrap) => Actor::Process(Box::new(Instance {
                 bootstrap: bootstrap.to_owned(),
-                variables: variables(&roads, limits, concurrency),
+                variables: variables(&fault_proxies, limits, concurrency),
                 running: None,
                 said: Vec::new(),
-                answers: Vec::new(),
+                responses: Vec::new(),
             })),
         };
         let actors = [actor(), actor()];
         let evidence = Evidence { in_flight: limits.transactions * concurrency, ..Evidence::default() };
         let run = Run { evidence, is_process: bootstrap.is_some(), ..Run::default() };
-        Self { s3, sqs, bridge, weather, roads, actors, lines, current: Vec::new(), run }
+        Self { s3, sqs, bridge, weather, fault_proxies, actors, lines, current: Vec::new(), run }
     }
 
     fn put_logs(&mut self, dice: &mut StdRng) {
@@ -192,9 +192,9 @@ impl Scene {
         }
     }
 
-    async fn open_roads(&self) {
-        for road in &self.roads {
-            road.open().await;
+    async fn open_fault_proxies(&self) {
+        for fault_proxy in &self.fault_proxies {
+            fault_proxy.open().await;
         }
     }
 
@@ -210,11 +210,11 @@ impl Scene {
         if self.sqs.wait_for_next().is_none() {
             return false;
         }
-        for road in &self.roads {
-            if road.is_open() && self.weather.closes_road() {
-                road.close();
+        for fault_proxy in &self.fault_proxies {
+            if fault_proxy.is_open() && self.weather.closes_fault_proxy() {
+                fault_proxy.close();
             } else if dice.random_bool(0.5) {
-                road.open().await;
+                fault_proxy.open().await;
             }
         }
         let first = self.sqs.receive_any(VISIBILITY, |visible| dice.random_range(0..visible));
@@ -246,7 +246,7 @@ impl Scene {
                 self.invoke(message, (Duration::from_secs(20), None), None).await;
             }
         }
-        self.run.evidence.violations.push(format!("it loops: {:?}", self.sqs.work()));
+        self.run.evidence.violations.push(format!("it loops: {:?}", self.sqs.job()));
     }
 
     async fn invoke(&mut self, first: Value, fate: (Duration, Option<Duration>), second: Option<(Value, (Duration, Option<Duration>))>) {
@@ -276,12 +276,12 @@ impl Scene {
             }
         }
         self.run.killed += usize::from(was_killed);
-        let left: BTreeSet<String> = self.sqs.work().into_iter().map(|message| message.id).collect();
+        let left: BTreeSet<String> = self.sqs.job().into_iter().map(|message| message.id).collect();
         let messages: Vec<Message> = records.iter().zip(&ids).flat_map(|(record, id)| messages(record, !left.contains(id))).collect();
         let after = self.marks();
         let sent = self
             .sqs
-            .work()
+            .job()
             .into_iter()
             .chain(self.sqs.dead_letters())
             .filter(|message| number_of(message) > before.sent)
@@ -293,8 +293,8 @@ impl Scene {
             messages,
             current: self.current.clone(),
             was_killed,
-            queue_is_sound: after.queue_trouble == before.queue_trouble && self.roads[1].is_open(),
-            lost_answers: after.lost_answers - before.lost_answers,
+            queue_is_sound: after.queue_trouble == before.queue_trouble && self.fault_proxies[1].is_open(),
+            lost_responses: after.lost_responses - before.lost_responses,
             accepted: received[before.received..]
                 .iter()
                 .map(|batch| Accepted {
@@ -312,7 +312,7 @@ impl Scene {
     /// Lets what is on its way arrive: everything runs on this one thread.
     async fn settle(&self) {
         // What was given up on may still come to the queue and the bridge.
-        while !self.roads[1].is_quiet() || !self.roads[2].is_quiet() {
+        while !self.fault_proxies[1].is_quiet() || !self.fault_proxies[2].is_quiet() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         for _ in 0..if self.run.is_process { 10 } else { 4 } {
@@ -325,20 +325,20 @@ impl Scene {
             received: self.bridge.received().len(),
             lines: self.lines.text().len(),
             sent: self.sqs.sent(),
-            lost_answers: self.weather.lost_answers() + self.roads[2].disturbances(),
-            queue_trouble: self.weather.queue_failures() + self.roads[1].disturbances(),
+            lost_responses: self.weather.lost_responses() + self.fault_proxies[2].disturbances(),
+            queue_trouble: self.weather.queue_failures() + self.fault_proxies[1].disturbances(),
         }
     }
 
     fn finish(mut self) -> Run {
         let evidence = &mut self.run.evidence;
         evidence.secrets.extend([CLIENT_SECRET, AWS_SECRET].map(str::to_owned));
-        evidence.secrets.extend(self.roads.iter().flat_map(Road::bearers));
+        evidence.secrets.extend(self.fault_proxies.iter().flat_map(FaultProxy::bearers));
         self.run.said.extend(self.lines.text().lines().map(str::to_owned));
         for actor in self.actors {
             if let Actor::Process(mut instance) = actor {
                 instance.end();
-                self.run.said.extend(instance.said.into_iter().chain(instance.answers));
+                self.run.said.extend(instance.said.into_iter().chain(instance.responses));
             }
         }
         self.run.evidence.said = std::mem::take(&mut self.run.said);
@@ -352,7 +352,7 @@ struct Marks {
     received: usize,
     lines: usize,
     sent: u64,
-    lost_answers: usize,
+    lost_responses: usize,
     queue_trouble: usize,
 }
 
@@ -366,7 +366,7 @@ impl Actor {
                 let context = Context { deadline: Deadline::after(time_left), trace, function: "edgetap".to_owned() };
                 let handled = tokio::time::timeout(killed_after.unwrap_or(Duration::from_mins(2)), function.handle(event, &context));
                 match (handled.await, killed_after) {
-                    (Ok(Ok(answer)), _) => ending(&answer),
+                    (Ok(Ok(response)), _) => ending(&response),
                     (Ok(Err(error)), _) => Ending::Failed(format!("the invocation failed: {error}")),
                     (Err(_), Some(_)) => Ending::Killed,
                     (Err(_), None) => Ending::Failed("the invocation does not end".to_owned()),
@@ -389,9 +389,9 @@ impl Instance {
         let time_left = i64::try_from(time_left.as_millis()).unwrap();
         let invoked = tokio::time::timeout(killed_after.unwrap_or(Duration::from_mins(2)), api.invoke(event, time_left)).await;
         match (invoked, killed_after) {
-            (Ok(Outcome::Response(answer)), _) => {
-                self.answers.push(answer.to_string());
-                ending(&answer)
+            (Ok(Outcome::Response(response)), _) => {
+                self.responses.push(response.to_string());
+                ending(&response)
             }
             (Err(_), Some(_)) => {
                 self.end();
@@ -413,15 +413,15 @@ impl Instance {
     }
 }
 
-fn ending(answer: &Value) -> Ending {
-    match answer["batchItemFailures"].as_array() {
+fn ending(response: &Value) -> Ending {
+    match response["batchItemFailures"].as_array() {
         Some(failures) => Ending::Answered { done: failures.is_empty() },
-        None => Ending::Failed(format!("no partial batch response: {answer}")),
+        None => Ending::Failed(format!("no partial batch response: {response}")),
     }
 }
 
-fn url(road: &Road, path: &str) -> String {
-    format!("http://{}{path}", road.address())
+fn url(fault_proxy: &FaultProxy, path: &str) -> String {
+    format!("http://{}{path}", fault_proxy.address())
 }
 
 fn impatient(endpoint: &str) -> SdkConfig {
@@ -432,7 +432,7 @@ fn impatient(endpoint: &str) -> SdkConfig {
         .build()
 }
 
-fn function([s3, sqs, edge, token]: &[Road; 4], queue: &FakeSqs, limits: Limits, concurrency: usize) -> Function {
+fn function([s3, sqs, edge, token]: &[FaultProxy; 4], queue: &FakeSqs, limits: Limits, concurrency: usize) -> Function {
     let endpoints = Endpoints {
         edge: url(edge, EDGE_PATH).parse().unwrap(),
         token: url(token, TOKEN_PATH).parse().unwrap(),
@@ -443,7 +443,7 @@ fn function([s3, sqs, edge, token]: &[Road; 4], queue: &FakeSqs, limits: Limits,
     Function {
         s3: S3::new(&impatient(&url(s3, "")), BACKOFF),
         rules: rules(limits),
-        bridge: Bridge::new(endpoints, SecretSource::Variables(credentials), BACKOFF).unwrap(),
+        bridge: Bridge::new(endpoints, CredentialsSource::Variables(credentials), BACKOFF).unwrap(),
         concurrency,
         work_queue: WorkQueue::new(&impatient(&url(sqs, ""))),
         retry_for: SignedDuration::from_hours(3), // so that what never passes ends in a few invocations
@@ -452,7 +452,7 @@ fn function([s3, sqs, edge, token]: &[Road; 4], queue: &FakeSqs, limits: Limits,
 }
 
 /// The same for a process.
-fn variables([s3, sqs, edge, token]: &[Road; 4], limits: Limits, concurrency: usize) -> Vec<(&'static str, String)> {
+fn variables([s3, sqs, edge, token]: &[FaultProxy; 4], limits: Limits, concurrency: usize) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", AWS_SECRET.to_owned()),
@@ -474,10 +474,10 @@ fn variables([s3, sqs, edge, token]: &[Road; 4], limits: Limits, concurrency: us
 fn messages(record: &Value, done: bool) -> Vec<Message> {
     let body: Value = serde_json::from_str(text(record, "body")).unwrap();
     if let Ok(rest) = serde_json::from_value::<Continuation>(body.clone()) {
-        return vec![Message { key: rest.object.key, etag: rest.object.etag, rows: rest.rows, hops: rest.hops, done }];
+        return vec![Message { key: rest.object.key, etag: rest.object.etag, rows: rest.rows, requeue_count: rest.requeue_count, done }];
     }
     let keys = body["Records"].as_array().unwrap().iter().map(|record| text(&record["s3"]["object"], "key").to_owned());
-    keys.map(|key| Message { key, etag: None, rows: RowRanges::from([(0, None)]), hops: 0, done }).collect()
+    keys.map(|key| Message { key, etag: None, rows: RowRanges::from([(0, None)]), requeue_count: 0, done }).collect()
 }
 
 /// The continuations among messages; S3's own notifications are none.

@@ -7,9 +7,9 @@ use edgetap::batch::{Batch, Limits, MAX_ROWS};
 use edgetap::filter::StaticAssets;
 use edgetap::local_bridge::decode;
 use edgetap::log::{LogError, LogReader};
-use edgetap::pipeline::{Batches, Refusal, Rules, Summary};
-use edgetap::wire::{Framing, Uap, Wire};
-use edgetap::work::{ALL_ROWS, ObjectRef, Work};
+use edgetap::pipeline::{Batches, Rejection, Rules, Summary};
+use edgetap::encode::{Framing, Uap, Encoding};
+use edgetap::job::{ALL_ROWS, ObjectRef, Job};
 use flate2::bufread::MultiGzDecoder;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
@@ -34,8 +34,8 @@ pub fn batches(data: &[u8]) {
         bytes: usize::from(u16::from_be_bytes([bytes_high, bytes_low])),
     };
     let static_assets = if has(KEEP_STATIC) { StaticAssets::parse("none").unwrap() } else { StaticAssets::default() };
-    let wire = if has(NDJSON) { Wire::Ndjson } else { Wire::Uap(Uap::new(static_assets.name())) };
-    let rules = super::rules(wire, static_assets, limits);
+    let encoding = if has(NDJSON) { Encoding::Ndjson } else { Encoding::Uap(Uap::new(static_assets.name())) };
+    let rules = super::rules(encoding, static_assets, limits);
     let run = |rows, step| Run::new(&object, rows, step, &rules);
 
     let all = run(ALL_ROWS, usize::MAX);
@@ -45,7 +45,7 @@ pub fn batches(data: &[u8]) {
     }
     all.check_rows(&ALL_ROWS);
     all.check_sizes(limits);
-    all.check_bodies(&rules.wire);
+    all.check_bodies(&rules.encoding);
     all.check_conservation();
 
     let some = u64::from(start)..if rows == 0 { u64::MAX } else { u64::from(start) + u64::from(rows) };
@@ -146,9 +146,9 @@ struct Run {
 impl Run {
     fn new(object: &[u8], rows: Range<u64>, step: usize, rules: &std::sync::Arc<Rules>) -> Self {
         let object_ref = ObjectRef { bucket: "fuzz".to_owned(), key: "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz".to_owned(), etag: None };
-        let work = Work { rows, ..Work::all(object_ref) };
+        let job = Job { rows, ..Job::all(object_ref) };
         let (mut batches, mut error) = (Vec::new(), None);
-        let mut items = Batches::new(&work, Drip { bytes: object, step }, rules.clone());
+        let mut items = Batches::new(&job, Drip { bytes: object, step }, rules.clone());
         for item in items.by_ref() {
             assert!(error.is_none(), "nothing comes after the error");
             match item {
@@ -157,7 +157,7 @@ impl Run {
             }
         }
         assert!(items.next().is_none() && items.next().is_none(), "the end is for ever");
-        Self { batches, error, framing: rules.wire.framing() }
+        Self { batches, error, framing: rules.encoding.framing() }
     }
 
     fn is_corrupt(&self) -> bool {
@@ -194,7 +194,7 @@ impl Run {
             assert!(!batch.rows.is_empty() && batch.rows.end - batch.rows.start <= MAX_ROWS);
             assert_eq!(batch.counts.rows, batch.rows.end - batch.rows.start, "each row counts");
             assert!(batch.counts.balance(), "{:?}", batch.counts);
-            assert_eq!((batch.counts.sent, batch.counts.refused), (batch.marks.len() as u64, 0));
+            assert_eq!((batch.counts.sent, batch.counts.rejected), (batch.marks.len() as u64, 0));
             assert!(
                 batch.marks.is_sorted_by(|one, next| one.row < next.row) && batch.marks.iter().all(|mark| batch.rows.contains(&mark.row))
             );
@@ -219,16 +219,16 @@ impl Run {
     }
 
     /// Bodies are what their marks say, whole and in parts.
-    fn check_bodies(&self, wire: &Wire) {
+    fn check_bodies(&self, encoding: &Encoding) {
         for batch in &self.batches {
             check_body(batch, self.framing);
-            match wire {
+            match encoding {
                 _ if batch.marks.is_empty() => assert!(batch.body.is_empty()),
-                Wire::Uap(_) => {
+                Encoding::Uap(_) => {
                     assert!(batch.body.iter().all(|byte| *byte >= b' '));
                     assert_eq!(decode(&batch.body).map(|all| all.len()), Ok(batch.marks.len()));
                 }
-                Wire::Ndjson => {
+                Encoding::Ndjson => {
                     for (_, line) in transactions(batch, self.framing) {
                         assert!(line.iter().all(|byte| *byte >= b' '));
                         let line: Value = serde_json::from_slice(line).unwrap();
@@ -237,23 +237,23 @@ impl Run {
                     }
                 }
             }
-            check_halves(batch, wire, self.framing);
+            check_halves(batch, encoding, self.framing);
         }
     }
 
     /// Whatever a bridge refuses, every row is accounted for.
     fn check_conservation(&self) {
         let mut summary = Summary::default();
-        let mut refusals = 0;
+        let mut rejections = 0;
         for batch in &self.batches {
-            let refused: Vec<_> = batch.marks.iter().step_by(3).map(|mark| Refusal { row: mark.row, status: 422 }).collect();
-            refusals += refused.len() as u64;
-            summary.settle(batch, refused);
+            let rejected: Vec<_> = batch.marks.iter().step_by(3).map(|mark| Rejection { row: mark.row, status: 422 }).collect();
+            rejections += rejected.len() as u64;
+            summary.settle(batch, rejected);
         }
         assert!(summary.counts.balance(), "{:?}", summary.counts);
         assert_eq!(summary.counts.rows, self.batches.last().map_or(0, |batch| batch.rows.end));
-        assert_eq!(summary.counts.refused, refusals);
-        assert_eq!(summary.counts.sent + refusals, self.transactions().len() as u64);
+        assert_eq!(summary.counts.rejected, rejections);
+        assert_eq!(summary.counts.sent + rejections, self.transactions().len() as u64);
     }
 }
 
@@ -277,10 +277,10 @@ fn check_body(batch: &Batch, framing: Framing) {
 }
 
 /// Split down to single transactions, a batch holds what it held, and tiles the same rows.
-fn check_halves(batch: &Batch, wire: &Wire, framing: Framing) {
+fn check_halves(batch: &Batch, encoding: &Encoding, framing: Framing) {
     let Some(halves) = batch.halves() else {
         assert!(batch.marks.len() < 2, "only what is one cannot be split");
-        if let (Wire::Uap(_), 1) = (wire, batch.marks.len()) {
+        if let (Encoding::Uap(_), 1) = (encoding, batch.marks.len()) {
             assert_eq!(decode(&batch.body).map(|all| all.len()), Ok(1));
         }
         return;
@@ -292,7 +292,7 @@ fn check_halves(batch: &Batch, wire: &Wire, framing: Framing) {
         assert!(!half.marks.is_empty() && half.marks.iter().all(|mark| half.rows.contains(&mark.row)));
         assert_eq!(half.counts.sent, half.marks.len() as u64);
         check_body(half, framing);
-        check_halves(half, wire, framing);
+        check_halves(half, encoding, framing);
     }
 }
 

@@ -1,23 +1,23 @@
 //! Lambda events: every record that names a bucket and a key is work, a skip that has a name, or an error.
 
-use edgetap::work::{Event, EventError, Work};
+use edgetap::job::{Event, EventError, Job};
 use serde_json::Value;
 
 /// The input is an event.
 pub fn events(data: &[u8]) {
     let Ok(event) = serde_json::from_slice::<Value>(data) else { return };
     match Event::parse(event.clone()) {
-        Ok(Event::Direct(works)) => check(&works, &event),
+        Ok(Event::Direct(jobs)) => check(&jobs, &event),
         Ok(Event::Sqs(records)) => {
             let messages = event["Records"].as_array().unwrap();
             assert_eq!(records.len(), messages.len(), "every message is answered");
             for (record, message) in records.into_iter().zip(messages) {
                 assert_eq!(message["messageId"], record.message_id);
-                match record.works {
-                    Ok(works) => {
-                        check(&works, &json(&message["body"]));
+                match record.jobs {
+                    Ok(jobs) => {
+                        check(&jobs, &json(&message["body"]));
                         assert!(
-                            record.receipt.sent.is_none() || works.iter().all(|work| work.since.is_some()),
+                            record.meta.sent.is_none() || jobs.iter().all(|job| job.since.is_some()),
                             "age counts from the first message"
                         );
                     }
@@ -29,8 +29,8 @@ pub fn events(data: &[u8]) {
     }
 }
 
-fn check(works: &[Work], event: &Value) {
-    let found: Vec<_> = works.iter().map(|work| (work.object.bucket.clone(), work.object.key.clone())).collect();
+fn check(jobs: &[Job], event: &Value) {
+    let found: Vec<_> = jobs.iter().map(|job| (job.object.bucket.clone(), job.object.key.clone())).collect();
     assert_eq!(found, named(event), "no object is forgotten, and none made up");
 }
 

@@ -9,7 +9,7 @@ use edgetap::local_bridge::{Transaction, decode};
 use edgetap::log::Field;
 use edgetap::pipeline::{Batches, Rules};
 use edgetap::redact::Redaction;
-use edgetap::work::{ObjectRef, Work};
+use edgetap::job::{ObjectRef, Job};
 
 /// Two bytes say in which order the columns stand; then a row, up to its newline.
 pub fn fields(data: &[u8]) {
@@ -21,10 +21,10 @@ pub fn fields(data: &[u8]) {
         return;
     }
 
-    let work = Work::all(ObjectRef { bucket: "fuzz".to_owned(), key: "log".to_owned(), etag: None });
+    let job = Job::all(ObjectRef { bucket: "fuzz".to_owned(), key: "log".to_owned(), etag: None });
     let (static_assets, redaction) = (StaticAssets::parse("none").unwrap(), Redaction { urls: false, ..Redaction::default() });
     let rules = Arc::new(Rules { static_assets, redaction, ..Rules::default() });
-    let batches: Vec<_> = Batches::new(&work, Cursor::new(row.log()), rules).collect::<Result<_, _>>().unwrap();
+    let batches: Vec<_> = Batches::new(&job, Cursor::new(row.log()), rules).collect::<Result<_, _>>().unwrap();
     let [batch] = &batches[..] else { panic!("{} batches of a row", batches.len()) };
     match row.wanted() {
         None => assert_eq!((batch.counts.malformed, batch.body.len()), (1, 0), "a row without what it must have"),

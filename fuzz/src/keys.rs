@@ -1,6 +1,6 @@
 //! The key of an S3 event: form-encoded.
 
-use edgetap::work::{Event, EventError, ObjectRef, decode_form_key};
+use edgetap::job::{Event, EventError, ObjectRef, decode_form_key};
 use serde_json::json;
 
 /// The input is a key as it stands in an event.
@@ -21,12 +21,12 @@ pub fn keys(data: &[u8]) {
 
     let record = json!({"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "logs"}, "object": {"key": key, "size": 1}}});
     match (Event::parse(json!({"Records": [record]})), found) {
-        (Ok(Event::Direct(works)), Ok(key)) => {
+        (Ok(Event::Direct(jobs)), Ok(key)) => {
             let is_skipped = key.ends_with('/') || key.ends_with("aws-programmatic-access-test-object");
-            assert_eq!(works.len(), usize::from(!is_skipped));
-            for work in works {
-                assert_eq!(work.object.key, key);
-                check_distribution(&work.object);
+            assert_eq!(jobs.len(), usize::from(!is_skipped));
+            for job in jobs {
+                assert_eq!(job.object.key, key);
+                check_distribution(&job.object);
             }
         }
         (Err(found), Err(wanted)) => assert_eq!(found, wanted),

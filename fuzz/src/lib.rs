@@ -21,7 +21,7 @@ use std::sync::Arc;
 use edgetap::batch::Limits;
 use edgetap::filter::StaticAssets;
 use edgetap::pipeline::Rules;
-use edgetap::wire::Wire;
+use edgetap::encode::Encoding;
 
 /// Panics where something does not hold for an input.
 pub type Check = fn(&[u8]);
@@ -36,6 +36,6 @@ pub const TARGETS: [(&str, Check); 6] = [
     ("retry_after", retry_after),
 ];
 
-fn rules(wire: Wire, static_assets: StaticAssets, limits: Limits) -> Arc<Rules> {
-    Arc::new(Rules { static_assets, wire, limits, ..Rules::default() })
+fn rules(encoding: Encoding, static_assets: StaticAssets, limits: Limits) -> Arc<Rules> {
+    Arc::new(Rules { static_assets, encoding, limits, ..Rules::default() })
 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use edgetap::aws::sdk_config;
 use edgetap::bridge::Bridge;
-use edgetap::config::{BridgeConfig, Config, Problems, SecretConfig, Variables, log_level};
+use edgetap::config::{BridgeConfig, Config, Problems, CredentialsConfig, Variables, log_level};
 use edgetap::invocation::{Context, Function, deadline, fail_all};
 use edgetap::retry::{Backoff, Clock};
-use edgetap::secret::SecretSource;
+use edgetap::credentials::CredentialsSource;
 use edgetap::source::S3;
 use edgetap::telemetry;
 use edgetap::work_queue::WorkQueue;
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Error> {
     // take.
     let made = OnceCell::new();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        let answer = match made.get_or_init(|| function(config.clone())).await {
+        let response = match made.get_or_init(|| function(config.clone())).await {
             Ok(function) => {
                 function
                     .handle(
@@ -49,7 +49,7 @@ async fn main() -> Result<(), Error> {
                 fail_all(event.payload, problems)
             }
         };
-        answer.map_err(|error| Diagnostic { error_type: "edgetap".to_owned(), error_message: error.to_string() })
+        response.map_err(|error| Diagnostic { error_type: "edgetap".to_owned(), error_message: error.to_string() })
     }))
     .await
 }
@@ -60,8 +60,8 @@ async fn function(config: Result<Config, Problems>) -> Result<Function, String> 
     let sdk = sdk_config().await;
     let BridgeConfig { endpoints, secret, concurrency } = config.bridge;
     let secret = match secret {
-        SecretConfig::Given(credentials) => SecretSource::Variables(credentials),
-        SecretConfig::Arn(arn) => SecretSource::secrets_manager(&sdk, arn),
+        CredentialsConfig::Given(credentials) => CredentialsSource::Variables(credentials),
+        CredentialsConfig::Arn(arn) => CredentialsSource::secrets_manager(&sdk, arn),
     };
     let backoff = Backoff::default();
     Ok(Function {

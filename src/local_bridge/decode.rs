@@ -1,4 +1,4 @@
-//! A request body → its *transactions*, by a decoder that shares nothing with what encodes them (`wire/uap.rs`).
+//! A request body → its *transactions*, by a decoder that shares nothing with what encodes them (`encoding/uap.rs`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -64,7 +64,7 @@ pub enum Reaction {
     /// What it should.
     Normal,
     /// It answers so, and does nothing else.
-    Answer {
+    Respond {
         /// The status.
         status: u16,
         /// Header fields.
@@ -83,7 +83,7 @@ pub enum Reaction {
 impl Reaction {
     /// An answer of nothing but a status.
     pub fn status(status: u16) -> Self {
-        Self::Answer { status, headers: Vec::new(), body: String::new() }
+        Self::Respond { status, headers: Vec::new(), body: String::new() }
     }
 }
 
@@ -312,21 +312,21 @@ async fn respond(state: Arc<State>, request: Request<Incoming>) -> io::Result<Re
         (_, Endpoint::Edge) => tokio::time::sleep(state.options.delay).await,
         (_, Endpoint::Token) => {}
     }
-    if let Reaction::Answer { status, headers, body } = reaction {
-        let mut answer = Response::builder().status(status);
+    if let Reaction::Respond { status, headers, body } = reaction {
+        let mut response = Response::builder().status(status);
         for (name, value) in headers {
-            answer = answer.header(name, value);
+            response = response.header(name, value);
         }
-        return answer.body(Full::from(body)).map_err(io::Error::other);
+        return response.body(Full::from(body)).map_err(io::Error::other);
     }
     if reaction == Reaction::HangUp {
         return Err(io::Error::other("told to hang up"));
     }
-    let answer = match endpoint {
+    let response = match endpoint {
         Endpoint::Token => give_token(&state, &parts.headers, &body),
         Endpoint::Edge => accept(&state, &parts.headers, body).await,
     };
-    if reaction == Reaction::NormalThenHangUp { Err(io::Error::other("told to hang up")) } else { Ok(answer) }
+    if reaction == Reaction::NormalThenHangUp { Err(io::Error::other("told to hang up")) } else { Ok(response) }
 }
 
 /// RFC 6749, 4.4.2, with either way of authenticating the client (2.3.1).
@@ -336,15 +336,15 @@ fn give_token(state: &State, headers: &HeaderMap, body: &[u8]) -> Response<Full<
     let (id, secret) = basic_credentials(headers).unwrap_or((field("client_id"), field("client_secret")));
     let Options { client_id, client_secret, token_lifetime, .. } = &state.options;
     if id.as_ref() != Some(client_id) || secret.as_ref() != Some(client_secret) {
-        return json_answer(StatusCode::UNAUTHORIZED, &json!({ "error": "invalid_client" }));
+        return json_response(StatusCode::UNAUTHORIZED, &json!({ "error": "invalid_client" }));
     }
     if form.get("grant_type").map(String::as_str) != Some("client_credentials") {
-        return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": "unsupported_grant_type" }));
+        return json_response(StatusCode::BAD_REQUEST, &json!({ "error": "unsupported_grant_type" }));
     }
     let token = random();
     lock(&state.tokens).insert(token.clone(), Instant::now() + *token_lifetime);
     lock(&state.tally).tokens += 1;
-    json_answer(StatusCode::OK, &json!({ "access_token": token, "token_type": "Bearer", "expires_in": token_lifetime.as_secs() }))
+    json_response(StatusCode::OK, &json!({ "access_token": token, "token_type": "Bearer", "expires_in": token_lifetime.as_secs() }))
 }
 
 /// Id and secret of HTTP Basic authentication, each form-encoded as RFC 6749 asks.
@@ -390,22 +390,22 @@ async fn accept(state: &State, headers: &HeaderMap, body: Bytes) -> Response<Ful
         Some(watch) => watch(&received),
         None => lock(&state.received).push(received),
     }
-    json_answer(StatusCode::OK, &json!({ "status": "accepted" }))
+    json_response(StatusCode::OK, &json!({ "status": "accepted" }))
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    answer(status, "text/plain", text.to_owned())
+    response(status, "text/plain", text.to_owned())
 }
 
-fn json_answer(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> {
-    answer(status, "application/json", value.to_string())
+fn json_response(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> {
+    response(status, "application/json", value.to_string())
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::from(body));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
-    answer
+fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
+    response
 }
 
 fn random() -> String {

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 use super::{Cells, MAX_LINE};
-use crate::octets::{Piece, equal};
+use crate::simd::{Piece, equal};
 
 /// So much is read at once; a longer line makes the buffer grow.
 const BUFFER: usize = 256 << 10;

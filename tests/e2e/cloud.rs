@@ -64,7 +64,7 @@ pub(crate) struct Message {
     pub(crate) id: String,
     pub(crate) body: String,
     pub(crate) attributes: BTreeMap<String, String>,
-    receipt: String,
+    meta: String,
 }
 
 impl Queue {
@@ -78,10 +78,10 @@ impl Queue {
 
     /// A work queue, and the queue for its dead letters.
     pub(crate) async fn create_with_dead_letters(peers: &Peers, name: &str) -> (Self, Self) {
-        let (work, dead_letters) = (Self::create(peers, name).await, Self::create(peers, &format!("{name}-dead-letters")).await);
+        let (job, dead_letters) = (Self::create(peers, name).await, Self::create(peers, &format!("{name}-dead-letters")).await);
         let policy = json!({ "deadLetterTargetArn": dead_letters.arn, "maxReceiveCount": 400 }).to_string();
-        work.sqs.set_queue_attributes().queue_url(&work.url).attributes(QueueAttributeName::RedrivePolicy, policy).send().await.unwrap();
-        (work, dead_letters)
+        job.sqs.set_queue_attributes().queue_url(&job.url).attributes(QueueAttributeName::RedrivePolicy, policy).send().await.unwrap();
+        (job, dead_letters)
     }
 
     pub(crate) async fn send(&self, body: &Value) {
@@ -107,7 +107,7 @@ impl Queue {
                     id: message.message_id.unwrap(),
                     body: message.body.unwrap(),
                     attributes: attributes.into_iter().map(|(name, value)| (name.as_str().to_owned(), value)).collect(),
-                    receipt: message.receipt_handle.unwrap(),
+                    meta: message.receipt_handle.unwrap(),
                 };
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -116,12 +116,12 @@ impl Queue {
     }
 
     pub(crate) async fn delete(&self, message: &Message) {
-        self.sqs.delete_message().queue_url(&self.url).receipt_handle(&message.receipt).send().await.unwrap();
+        self.sqs.delete_message().queue_url(&self.url).receipt_handle(&message.meta).send().await.unwrap();
     }
 
     /// As if the time had passed for which the message is hidden.
     pub(crate) async fn reveal(&self, message: &Message) {
-        let change = self.sqs.change_message_visibility().queue_url(&self.url).receipt_handle(&message.receipt).visibility_timeout(0);
+        let change = self.sqs.change_message_visibility().queue_url(&self.url).receipt_handle(&message.meta).visibility_timeout(0);
         change.send().await.unwrap();
     }
 
@@ -138,7 +138,7 @@ impl Queue {
     pub(crate) fn event(&self, message: &Message) -> Value {
         json!({ "Records": [{
             "messageId": message.id,
-            "receiptHandle": message.receipt,
+            "receiptHandle": message.meta,
             "body": message.body,
             "attributes": message.attributes,
             "messageAttributes": {},

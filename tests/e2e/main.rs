@@ -81,13 +81,13 @@ async fn objects_put_into_s3_arrive_as_the_expected_transactions_one_by_one() {
         };
         assert_eq!((&line["level"], &line["message"]), (&json!(level), &json!(message)));
         assert_eq!(line["object"], format!("s3://fixtures/{key}"));
-        for name in ["rows", "sent", "static", "excluded", "malformed", "refused"] {
+        for name in ["rows", "sent", "static", "excluded", "malformed", "rejected"] {
             assert_eq!(line[name], counts[name], "{name}: {line}");
         }
         let number = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("{name}: {line}"));
         assert_eq!(
             number("rows"),
-            number("sent") + number("static") + number("excluded") + number("malformed") + number("refused"),
+            number("sent") + number("static") + number("excluded") + number("malformed") + number("rejected"),
             "{line}"
         );
         assert_eq!(number("batches"), received.len() as u64, "{line}");
@@ -295,13 +295,13 @@ async fn it_runs_in_the_emulator_of_cargo_lambda() {
     let mut function = Process::bootstrap(&bootstrap(), &format!("http://127.0.0.1:{port}/.rt"), &variables);
 
     let test_event = json!({ "Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": bucket.name }).to_string();
-    let work = bucket.notification("log.gz").to_string();
-    for (body, failed) in [(test_event, &[][..]), (work, &["m1"][..])] {
+    let job = bucket.notification("log.gz").to_string();
+    for (body, failed) in [(test_event, &[][..]), (job, &["m1"][..])] {
         let url = format!("http://127.0.0.1:{port}/2015-03-31/functions/_/invocations");
-        let answer = http().post(url).body(sqs_event(&[("m1", &body)]).to_string()).send().await.unwrap();
-        let (status, answer) = (answer.status(), answer.bytes().await.unwrap());
-        let answer: Value = serde_json::from_slice(&answer).unwrap_or_else(|_| panic!("{status} {answer:?}"));
-        assert_eq!(failures(&answer), failed, "{status} {:#?}", function.output());
+        let response = http().post(url).body(sqs_event(&[("m1", &body)]).to_string()).send().await.unwrap();
+        let (status, response) = (response.status(), response.bytes().await.unwrap());
+        let response: Value = serde_json::from_slice(&response).unwrap_or_else(|_| panic!("{status} {response:?}"));
+        assert_eq!(failures(&response), failed, "{status} {:#?}", function.output());
     }
     let output = function.stop();
     for line in &output.stdout {
@@ -385,13 +385,13 @@ fn replayed_lines_fit_their_schema() {
 
 /// The logs with their expected transactions: name, bytes, and what is expected.
 fn fixtures() -> Vec<(String, Vec<u8>, Value)> {
-    let folder = repository().join("tests/fixtures/logs");
-    let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let directory = repository().join("tests/fixtures/logs");
+    let names = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut fixtures: Vec<_> = names
         .filter_map(|name| {
             let key = name.strip_suffix(".expected.json")?.to_owned();
-            let expected = serde_json::from_slice(&std::fs::read(folder.join(&name)).unwrap()).unwrap();
-            Some((key.clone(), std::fs::read(folder.join(key)).unwrap(), expected))
+            let expected = serde_json::from_slice(&std::fs::read(directory.join(&name)).unwrap()).unwrap();
+            Some((key.clone(), std::fs::read(directory.join(key)).unwrap(), expected))
         })
         .collect();
     fixtures.sort_by(|(one, ..), (other, ..)| one.cmp(other));

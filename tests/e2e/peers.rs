@@ -130,17 +130,17 @@ impl Peers {
             let form = [("client_id", id), ("client_secret", secret), ("token", &token)];
             let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
             let request = http().post(endpoint).header("Content-Type", "application/x-www-form-urlencoded").body(form);
-            let answer = request.send().await.unwrap();
-            assert!(answer.status().is_success(), "introspection: {}", answer.status());
-            let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-            answer["active"] == true
+            let response = request.send().await.unwrap();
+            assert!(response.status().is_success(), "introspection: {}", response.status());
+            let response: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+            response["active"] == true
         }
     }
 }
 
 fn oauth_server() -> Process {
-    let folder = repository().join("tests/e2e/oauth");
-    assert!(folder.join("node_modules").exists(), "npm ci was not run in tests/e2e/oauth: ./scripts/test.sh does");
+    let directory = repository().join("tests/e2e/oauth");
+    assert!(directory.join("node_modules").exists(), "npm ci was not run in tests/e2e/oauth: ./scripts/test.sh does");
     let client =
         |id: &str, secret: &str, method: &str| json!({ "client_id": id, "client_secret": secret, "token_endpoint_auth_method": method });
     let (id, introspection_secret) = BRIDGE_CLIENT;
@@ -149,7 +149,7 @@ fn oauth_server() -> Process {
         client(BASIC_CLIENT, &secret(), "client_secret_basic"),
         client(id, introspection_secret, "client_secret_post"),
     ]});
-    let mut server = Process::start(Command::new("node").arg("server.mjs").current_dir(folder).stdin(Stdio::piped()));
+    let mut server = Process::start(Command::new("node").arg("server.mjs").current_dir(directory).stdin(Stdio::piped()));
     // Kept open: the server ends with its input, and so never outlives the tests.
     writeln!(server.stdin(), "{clients}").unwrap();
     server

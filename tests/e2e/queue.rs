@@ -35,8 +35,8 @@ fn small_batches(variables: &mut Variables) {
 async fn poll(tap: &Tap, queue: &Queue, time_left_ms: i64) -> (Message, bool) {
     let message = queue.borrow().await;
     let outcome = tap.invoke(queue.event(&message), time_left_ms).await;
-    let Outcome::Response(answer) = outcome else { panic!("{outcome:?}") };
-    let done = answer == json!({ "batchItemFailures": [] });
+    let Outcome::Response(response) = outcome else { panic!("{outcome:?}") };
+    let done = response == json!({ "batchItemFailures": [] });
     if done {
         queue.delete(&message).await;
     }
@@ -67,7 +67,7 @@ async fn a_bridge_that_is_down_for_three_attempts_gets_everything_at_the_fourth(
     assert_eq!((queue.depth().await, dead_letters.depth().await), ((0, 0), (0, 0)));
     assert_eq!(arrivals(&tap), once_each(30));
     let log = tap.stop();
-    assert_eq!(log.reports().iter().filter(|line| line["postponements"] == 1).count(), 3, "{log:#?}");
+    assert_eq!(log.reports().iter().filter(|line| line["messages_delayed"] == 1).count(), 3, "{log:#?}");
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn a_deadline_shorter_than_the_object_costs_the_expected_hops_which_aws_ca
     let (queue, dead_letters) = Queue::create_with_dead_letters(&tap.peers, "long").await;
     bucket.put("log.gz", log(100)).await;
     queue.send(&bucket.notification("log.gz")).await;
-    let mut hops = Vec::new();
+    let mut requeue_count = Vec::new();
     loop {
         let (message, done) = poll(&tap, &queue, 16_000).await; // 10 s of it are kept for the answer
         assert!(done, "{}", message.body);
@@ -130,17 +130,17 @@ async fn a_deadline_shorter_than_the_object_costs_the_expected_hops_which_aws_ca
         if body.get("edgetap").is_some() {
             assert_eq!(message.attributes.get("AWSTraceHeader").map(String::as_str), Some(TRACE), "{:?}", message.attributes);
             assert_eq!(body["object"]["key"], "log.gz");
-            hops.push((body["hops"].as_u64().unwrap(), body["rows"][0][0].as_u64().unwrap()));
+            requeue_count.push((body["hops"].as_u64().unwrap(), body["rows"][0][0].as_u64().unwrap()));
         }
         if queue.depth().await == (0, 0) {
             break;
         }
     }
     // Rows 1 and 2 are dropped ones.
-    assert_eq!(hops, [(1, 32), (2, 62), (3, 92)]);
+    assert_eq!(requeue_count, [(1, 32), (2, 62), (3, 92)]);
     assert_eq!(dead_letters.depth().await, (0, 0));
     assert_eq!(arrivals(&tap), once_each(100));
     let log = tap.stop();
-    assert_eq!(log.reports().iter().map(|line| line["hand_overs"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 1, 1, 0]);
+    assert_eq!(log.reports().iter().map(|line| line["requeues"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 1, 1, 0]);
     assert_eq!(log.reports().iter().map(|line| line["rows"].as_u64().unwrap()).sum::<u64>(), 102, "rows are conserved across hops");
 }

@@ -32,7 +32,7 @@ pub(crate) struct Tap {
     /// Every access token that the bridge was shown.
     tokens: Arc<Mutex<BTreeSet<String>>>,
     /// What it answered.
-    answers: Mutex<Vec<String>>,
+    responses: Mutex<Vec<String>>,
     stopped: bool,
 }
 
@@ -69,7 +69,7 @@ impl Tap {
         ]);
         change(&mut variables);
         let process = Process::bootstrap(&bootstrap(), &api.address(), &variables);
-        Self { peers, bridge, api, variables, process, before: Vec::new(), tokens, answers: Mutex::default(), stopped: false }
+        Self { peers, bridge, api, variables, process, before: Vec::new(), tokens, responses: Mutex::default(), stopped: false }
     }
 
     /// Kills the process (SIGKILL), as Lambda does, and starts another.
@@ -82,7 +82,7 @@ impl Tap {
     /// Invokes it. AWS keeps what it answers, so that is searched for secrets too.
     pub(crate) async fn invoke(&self, event: Value, time_left_ms: i64) -> Outcome {
         let outcome = self.api.invoke(event, time_left_ms).await;
-        self.answers.lock().unwrap().push(format!("{outcome:?}"));
+        self.responses.lock().unwrap().push(format!("{outcome:?}"));
         outcome
     }
 
@@ -93,7 +93,7 @@ impl Tap {
 
     pub(crate) async fn deliver_within(&self, messages: &[(&str, &str)], time_left_ms: i64) -> Vec<String> {
         match self.invoke(sqs_event(messages), time_left_ms).await {
-            Outcome::Response(answer) => failures(&answer),
+            Outcome::Response(response) => failures(&response),
             other => panic!("{other:?}: {:#?}", self.process.output()),
         }
     }
@@ -119,7 +119,7 @@ impl Tap {
         let basic = |id: &str| STANDARD.encode(format!("{}:{}", form_encoded(id), form_encoded(&secret())));
         let canaries = [SECRET_CANARY, WRONG_SECRET, AWS_SECRET_CANARY, COOKIE_CANARY].map(str::to_owned).into_iter();
         let canaries: Vec<String> = canaries.chain([POST_CLIENT, BASIC_CLIENT].map(basic)).chain(tokens.iter().cloned()).collect();
-        for told in self.before.iter().chain(&output.stdout).chain(&output.stderr).chain(self.answers.lock().unwrap().iter()) {
+        for told in self.before.iter().chain(&output.stdout).chain(&output.stderr).chain(self.responses.lock().unwrap().iter()) {
             for canary in &canaries {
                 assert!(!told.contains(canary.as_str()), "{canary} was told: {told}");
             }
@@ -176,10 +176,10 @@ pub(crate) fn sqs_event(messages: &[(&str, &str)]) -> Value {
 }
 
 /// The ids in a partial batch response, which has nothing else in it.
-pub(crate) fn failures(answer: &Value) -> Vec<String> {
-    let answer = answer.as_object().unwrap();
-    assert_eq!(answer.keys().collect::<Vec<_>>(), ["batchItemFailures"]);
-    let failures = answer["batchItemFailures"].as_array().unwrap();
+pub(crate) fn failures(response: &Value) -> Vec<String> {
+    let response = response.as_object().unwrap();
+    assert_eq!(response.keys().collect::<Vec<_>>(), ["batchItemFailures"]);
+    let failures = response["batchItemFailures"].as_array().unwrap();
     failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect()
 }
 

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 use edgetap::batch::Limits;
 use edgetap::ingest::{Outcome, Why, ingest};
 use edgetap::local_bridge::{Arrival, Endpoint, LocalBridge, Options, React, Reaction, decode};
-use edgetap::pipeline::Refusal;
+use edgetap::pipeline::Rejection;
 use edgetap::retry::Deadline;
 use edgetap::token::AuthMethod;
-use edgetap::work::{ObjectRef, Work};
+use edgetap::job::{ObjectRef, Job};
 
 use crate::support::{client, log, rules, start};
 
@@ -27,14 +27,14 @@ fn at_edge(react: impl Fn(Arrival<'_>) -> Reaction + Send + Sync + 'static) -> O
 async fn deliver(options: &Options, rows: u64, deadline: Duration) -> (Outcome, LocalBridge) {
     let bridge = start(options).await;
     let client = client(&bridge, options, AuthMethod::Post, None);
-    let work = Work::all(ObjectRef::local("log"));
+    let job = Job::all(ObjectRef::local("log"));
     let session = client.session(Deadline::after(deadline));
-    let outcome = ingest(&work, std::io::Cursor::new(log(rows)), &rules(LIMITS), &session, 1).await;
+    let outcome = ingest(&job, std::io::Cursor::new(log(rows)), &rules(LIMITS), &session, 1).await;
     (outcome, bridge)
 }
 
 fn html(status: u16) -> Reaction {
-    Reaction::Answer {
+    Reaction::Respond {
         status,
         headers: vec![("content-type", "text/html; charset=utf-8".to_owned())],
         body: "<html>log in</html>".to_owned(),
@@ -51,7 +51,7 @@ fn accepted(bridge: &LocalBridge) -> Vec<String> {
 
 fn misconfigured(outcome: Outcome) -> String {
     match outcome {
-        Outcome::Rest { why: Why::Misconfigured(why), .. } => why,
+        Outcome::Partial { why: Why::Misconfigured(why), .. } => why,
         other => panic!("{other:?}"),
     }
 }
@@ -60,8 +60,8 @@ fn misconfigured(outcome: Outcome) -> String {
 async fn misconfiguration_is_told_at_once_and_never_tried_again() {
     for (reaction, words) in [
         (html(200), "web page"),
-        (Reaction::Answer { status: 200, headers: vec![("content-type", "Text/HTML".to_owned())], body: String::new() }, "web page"),
-        (Reaction::Answer { status: 302, headers: vec![("location", "/elsewhere".to_owned())], body: String::new() }, "redirect"),
+        (Reaction::Respond { status: 200, headers: vec![("content-type", "Text/HTML".to_owned())], body: String::new() }, "web page"),
+        (Reaction::Respond { status: 302, headers: vec![("location", "/elsewhere".to_owned())], body: String::new() }, "redirect"),
         (Reaction::status(301), "redirect"),
         (Reaction::status(403), "permitted"),
         (Reaction::status(404), "path of BRIDGE_EDGE_ENDPOINT"),
@@ -71,8 +71,8 @@ async fn misconfiguration_is_told_at_once_and_never_tried_again() {
         (Reaction::status(501), "BRIDGE_EDGE_ENDPOINT"),
         (Reaction::status(505), "BRIDGE_EDGE_ENDPOINT"),
     ] {
-        let answer = reaction.clone();
-        let (outcome, bridge) = deliver(&at_edge(move |_| answer.clone()), 30, Duration::from_secs(20)).await;
+        let response = reaction.clone();
+        let (outcome, bridge) = deliver(&at_edge(move |_| response.clone()), 30, Duration::from_secs(20)).await;
         let why = misconfigured(outcome);
         assert!(why.contains(words) && why.contains(&bridge.edge_url()), "{reaction:?}: {why}");
         assert_eq!(bridge.tally().posts, 1, "{reaction:?}");
@@ -101,7 +101,7 @@ async fn what_does_not_pass_ends_after_five_attempts_with_what_was_accepted_befo
         Duration::from_secs(20),
     )
     .await;
-    let Outcome::Rest { from_row: 10, why: Why::Later(why), summary } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Partial { from_row: 10, why: Why::Later(why), summary } = outcome else { panic!("{outcome:?}") };
     assert!(why.contains("503"), "{why}");
     assert_eq!((summary.counts.rows, summary.counts.sent, summary.batches), (10, 10, 1));
     assert_eq!(bridge.tally().posts, 1 + 5);
@@ -128,9 +128,9 @@ async fn a_bridge_that_is_not_there_may_come() {
     let client = client(&bridge, &options, AuthMethod::Post, None);
     client.session(Deadline::NEVER).warm_up().await.unwrap();
     drop(bridge);
-    let work = Work::all(ObjectRef::local("log"));
-    let outcome = ingest(&work, std::io::Cursor::new(log(3)), &rules(LIMITS), &client.session(Deadline::NEVER), 1).await;
-    assert!(matches!(outcome, Outcome::Rest { from_row: 0, why: Why::Later(ref why), .. } if why.contains("connect")), "{outcome:?}");
+    let job = Job::all(ObjectRef::local("log"));
+    let outcome = ingest(&job, std::io::Cursor::new(log(3)), &rules(LIMITS), &client.session(Deadline::NEVER), 1).await;
+    assert!(matches!(outcome, Outcome::Partial { from_row: 0, why: Why::Later(ref why), .. } if why.contains("connect")), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -144,21 +144,21 @@ async fn retry_after_is_honoured_in_both_forms_and_holds_back_every_post() {
         let options = at_edge(move |arrival| {
             seen.lock().unwrap().push(Instant::now());
             let headers = vec![("retry-after", asked.clone())];
-            if arrival.number == 1 { Reaction::Answer { status: 429, headers, body: String::new() } } else { Reaction::Normal }
+            if arrival.number == 1 { Reaction::Respond { status: 429, headers, body: String::new() } } else { Reaction::Normal }
         });
         let bridge = start(&options).await;
         let client = client(&bridge, &options, AuthMethod::Post, None);
-        let work = Work::all(ObjectRef::local("log"));
+        let job = Job::all(ObjectRef::local("log"));
         let session = client.session(Deadline::after(Duration::from_secs(20)));
         let rules = rules(LIMITS);
-        let first = ingest(&work, std::io::Cursor::new(log(10)), &rules, &session, 1);
+        let first = ingest(&job, std::io::Cursor::new(log(10)), &rules, &session, 1);
         let second = async {
             // Another object of the same process, begun once the first post was answered.
             while times.lock().unwrap().is_empty() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
-            ingest(&work, std::io::Cursor::new(log(10)), &rules, &session, 1).await
+            ingest(&job, std::io::Cursor::new(log(10)), &rules, &session, 1).await
         };
         let outcomes = tokio::join!(first, second);
         assert!(matches!(outcomes, (Outcome::Complete(_), Outcome::Complete(_))), "{outcomes:?}");
@@ -171,9 +171,9 @@ async fn retry_after_is_honoured_in_both_forms_and_holds_back_every_post() {
 
 #[tokio::test]
 async fn a_retry_after_beyond_the_deadline_is_not_waited_for() {
-    let hour = || Reaction::Answer { status: 503, headers: vec![("retry-after", "3600".to_owned())], body: String::new() };
+    let hour = || Reaction::Respond { status: 503, headers: vec![("retry-after", "3600".to_owned())], body: String::new() };
     let (outcome, bridge) = deliver(&at_edge(move |_| hour()), 5, Duration::from_secs(30)).await;
-    assert!(matches!(outcome, Outcome::Rest { from_row: 0, why: Why::Later(_), .. }), "{outcome:?}");
+    assert!(matches!(outcome, Outcome::Partial { from_row: 0, why: Why::Later(_), .. }), "{outcome:?}");
     assert_eq!(bridge.tally().posts, 1);
 }
 
@@ -185,8 +185,8 @@ async fn a_batch_that_is_too_large_is_split_down_to_the_transaction_that_is_refu
     });
     let (outcome, bridge) = deliver(&options, 25, Duration::from_secs(20)).await;
     let Outcome::Complete(summary) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(summary.refused, [Refusal { row: 13, status: 413 }]);
-    assert_eq!((summary.counts.sent, summary.counts.refused), (24, 1));
+    assert_eq!(summary.rejected, [Rejection { row: 13, status: 413 }]);
+    assert_eq!((summary.counts.sent, summary.counts.rejected), (24, 1));
     assert!(summary.counts.balance());
     let expected: Vec<String> = (0..25).filter(|row| *row != 13).map(|row| format!("id-{row}")).collect();
     assert_eq!(accepted(&bridge), expected, "in order, each once");
@@ -203,7 +203,7 @@ async fn refused_transactions_are_isolated_once_the_bridge_has_accepted_a_batch(
             at_edge(move |arrival| if ids(arrival.body).is_disjoint(&refuses) { Reaction::Normal } else { Reaction::status(status) });
         let (outcome, bridge) = deliver(&options, 50, Duration::from_secs(20)).await;
         let Outcome::Complete(summary) = outcome else { panic!("{outcome:?}") };
-        assert_eq!(summary.refused, [17, 18, 44].map(|row| Refusal { row, status }));
+        assert_eq!(summary.rejected, [17, 18, 44].map(|row| Rejection { row, status }));
         assert_eq!(accepted(&bridge).len(), 47);
     }
 }
@@ -256,8 +256,8 @@ async fn no_more_posts_are_in_flight_than_allowed_and_that_many_are() {
     };
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
-    let work = Work::all(ObjectRef::local("log"));
-    let outcome = ingest(&work, std::io::Cursor::new(log(200)), &rules(LIMITS), &client.session(Deadline::NEVER), 4).await;
+    let job = Job::all(ObjectRef::local("log"));
+    let outcome = ingest(&job, std::io::Cursor::new(log(200)), &rules(LIMITS), &client.session(Deadline::NEVER), 4).await;
     assert!(matches!(outcome, Outcome::Complete(ref summary) if summary.counts.sent == 200), "{outcome:?}");
     assert_eq!(most.load(Ordering::SeqCst), 4);
     let mut arrived = accepted(&bridge);
@@ -278,8 +278,8 @@ async fn a_panic_while_reading_is_no_success() {
     let options = Options::default();
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
-    let work = Work::all(ObjectRef::local("log"));
+    let job = Job::all(ObjectRef::local("log"));
     let bytes = std::io::Cursor::new(log(3)).chain(Panics);
-    let outcome = ingest(&work, bytes, &rules(LIMITS), &client.session(Deadline::NEVER), 1).await;
-    assert!(matches!(outcome, Outcome::Rest { why: Why::Reader, .. }), "{outcome:?}");
+    let outcome = ingest(&job, bytes, &rules(LIMITS), &client.session(Deadline::NEVER), 1).await;
+    assert!(matches!(outcome, Outcome::Partial { why: Why::Reader, .. }), "{outcome:?}");
 }

@@ -11,12 +11,12 @@ use crate::support::{fixtures, gzip, log, start};
 
 /// Runs `edgetap` in an empty folder, with no variables but those given.
 fn edgetap(args: &[&str], variables: &[(&str, &str)], input: &[u8]) -> Output {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_edgetap"))
         .args(args)
         .env_clear()
         .envs(variables.iter().copied())
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -74,7 +74,7 @@ fn replay_writes_our_lines_and_a_summary() {
     assert_eq!(lines.len(), 12);
     assert!(lines.iter().all(|line| line["cloudfront"]["distribution"] == "E27FO14I29XXXX" && line["request"]["path"].is_string()));
     assert!(stderr(&output).contains("1 objects, 17 rows"), "{}", stderr(&output));
-    assert!(stderr(&output).contains("12 written, 4 static, 0 excluded, 1 malformed, 0 refused"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("12 written, 4 static, 0 excluded, 1 malformed, 0 rejected"), "{}", stderr(&output));
     assert!(!stderr(&output).contains('\u{1b}'), "no colours where no terminal is");
 }
 
@@ -88,14 +88,14 @@ fn replay_writes_request_bodies_one_a_line() {
 
 #[test]
 fn what_cannot_be_read_to_its_end_is_exit_1_after_all_that_can_be() {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes).unwrap();
     let whole = gzip(&log(500));
     write("a-cut.gz", &whole[..whole.len() - 8]);
     write("b-other.txt", b"no log\n");
-    std::fs::create_dir(folder.path().join("inner")).unwrap();
+    std::fs::create_dir(directory.path().join("inner")).unwrap();
     write("inner/c.gz", &whole);
-    let output = edgetap(&["replay", folder.path().to_str().unwrap(), "/nowhere/at/all"], &[], b"");
+    let output = edgetap(&["replay", directory.path().to_str().unwrap(), "/nowhere/at/all"], &[], b"");
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stdout(&output).lines().count(), 1000);
     for name in ["a-cut.gz", "b-other.txt", "/nowhere/at/all"] {
@@ -105,8 +105,8 @@ fn what_cannot_be_read_to_its_end_is_exit_1_after_all_that_can_be() {
 
 #[test]
 fn explain_shows_each_field_where_it_goes_and_why() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("log:2"); // a name may end as a line does
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log:2"); // a name may end as a line does
     let row = |method: &str, stem: &str, query: &str| format!("1700000000000\t192.0.2.7\t{method}\t{stem}\t{query}\tx%20\u{1b}[31m\n");
     let header = "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem cs-uri-query x-new\n";
     let text = [
@@ -212,8 +212,8 @@ async fn check_shows_a_certificate_that_is_not_believed_and_how_to_pin_it() {
         .unwrap();
     let options = Options::default();
     let (plain, over_tls) = (start(&options).await, start(&Options { tls: Some(tls.into()), ..options.clone() }).await);
-    let folder = tempfile::tempdir().unwrap();
-    let env_file = folder.path().join("bridge.env");
+    let directory = tempfile::tempdir().unwrap();
+    let env_file = directory.path().join("bridge.env");
     // Tokens come in the clear from this machine, so that the certificate is met at the bridge.
     let text = format!(
         "BRIDGE_AUTH_ENDPOINT={}\nBRIDGE_EDGE_ENDPOINT={}\nBRIDGE_CLIENT_ID={}\nBRIDGE_CLIENT_SECRET={}\n",
@@ -235,7 +235,7 @@ async fn check_shows_a_certificate_that_is_not_believed_and_how_to_pin_it() {
 
     // What it shows is what it takes.
     let pem = &shown[shown.find(start).unwrap()..shown.find(end).unwrap() + end.len()];
-    let file = folder.path().join("bridge.pem");
+    let file = directory.path().join("bridge.pem");
     std::fs::write(&file, pem).unwrap();
     std::fs::write(&env_file, format!("{text}BRIDGE_CA_FILE={}\n", file.display())).unwrap();
     let output = check(&env_file).await.unwrap();

@@ -1,6 +1,6 @@
 //! Variables and `.env` files.
 
-use edgetap::config::{Config, Problems, SETTINGS, SecretConfig, Variables};
+use edgetap::config::{Config, Problems, SETTINGS, CredentialsConfig, Variables};
 use edgetap::dotenv;
 use edgetap::token::AuthMethod;
 use secrecy::ExposeSecret as _;
@@ -46,7 +46,7 @@ fn a_vendor_env_file_works_unchanged() {
                 cequence_edge_endpoint=edge.tenant.example.com # theirs\n\
                 cequence_log_level=DEBUG\n";
     let config = Config::read(&Variables::from_pairs(dotenv::parse(text).unwrap()).unwrap()).unwrap();
-    let SecretConfig::Given(credentials) = config.bridge.secret else { panic!() };
+    let CredentialsConfig::Given(credentials) = config.bridge.secret else { panic!() };
     assert_eq!((credentials.client_id.as_str(), credentials.client_secret.expose_secret()), ("tap", "s$e(c&r#e t"));
     assert_eq!(config.bridge.endpoints.edge.as_str(), "https://edge.tenant.example.com/api-transactions");
     assert_eq!(config.log_level, tracing::Level::DEBUG);
@@ -130,7 +130,7 @@ fn what_is_accepted() {
 fn a_secret_by_its_arn_needs_no_credentials() {
     let variables = [COMPLETE[2], COMPLETE[3], ("BRIDGE_SECRET_ARN", "arn:aws:secretsmanager:us-east-1:123456789012:secret:edgetap")];
     let config = Config::read(&Variables::from_pairs(pairs(&variables)).unwrap()).unwrap();
-    assert!(matches!(config.bridge.secret, SecretConfig::Arn(arn) if arn.ends_with(":edgetap")));
+    assert!(matches!(config.bridge.secret, CredentialsConfig::Arn(arn) if arn.ends_with(":edgetap")));
 }
 
 /// The one table of cases: the scripts are to read `.env` files in the same way.

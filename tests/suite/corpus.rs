@@ -8,7 +8,7 @@ use edgetap::filter::StaticAssets;
 use edgetap::local_bridge::{Transaction, decode};
 use edgetap::log::{LogError, LogReader};
 use edgetap::pipeline::{Batches, Rules, Summary};
-use edgetap::work::{ObjectRef, Work};
+use edgetap::job::{ObjectRef, Job};
 use serde_json::Value;
 
 /// The corpus; says so when it is not there.
@@ -25,9 +25,9 @@ fn corpus() -> Option<PathBuf> {
 fn read(bytes: Vec<u8>) -> (Vec<Transaction>, Summary, Option<LogError>) {
     let static_assets = StaticAssets::parse("none").unwrap();
     let rules = Arc::new(Rules { static_assets, ..Rules::default() });
-    let work = Work::all(ObjectRef::local("corpus"));
+    let job = Job::all(ObjectRef::local("corpus"));
     let (mut transactions, mut summary, mut end) = (Vec::new(), Summary::default(), None);
-    for batch in Batches::new(&work, Cursor::new(bytes), rules) {
+    for batch in Batches::new(&job, Cursor::new(bytes), rules) {
         match batch {
             Ok(batch) => {
                 if !batch.body.is_empty() {
@@ -47,8 +47,8 @@ fn read_file(path: &Path) -> Vec<Transaction> {
     transactions
 }
 
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for child in std::fs::read_dir(folder).unwrap() {
+fn files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for child in std::fs::read_dir(directory).unwrap() {
         let path = child.unwrap().path();
         if path.is_dir() { files(&path, found) } else { found.push(path) }
     }
@@ -99,9 +99,9 @@ fn what_is_no_access_log_is_refused_by_name() {
 #[test]
 fn a_row_decodes_as_aws_decodes_it() {
     let Some(corpus) = corpus() else { return };
-    let folder = corpus.join("aws_docs__parseCloudfront");
-    let expected: Value = serde_json::from_slice(&std::fs::read(folder.join("expected.json")).unwrap()).unwrap();
-    let [transaction] = &read_file(&folder.join("input.log"))[..] else { panic!() };
+    let directory = corpus.join("aws_docs__parseCloudfront");
+    let expected: Value = serde_json::from_slice(&std::fs::read(directory.join("expected.json")).unwrap()).unwrap();
+    let [transaction] = &read_file(&directory.join("input.log"))[..] else { panic!() };
     let field = |name: &str| match &expected[name] {
         Value::String(text) if text == "-" => None,
         Value::String(text) => Some(text.clone()),
@@ -135,9 +135,9 @@ fn a_row_decodes_as_aws_decodes_it() {
 #[test]
 fn forwarded_for_holds_the_addresses_expected() {
     let Some(corpus) = corpus() else { return };
-    let folder = corpus.join("asaaki__cloudfront-logs/extracted");
-    let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(folder.join("x_forwarded_for_cases.json")).unwrap()).unwrap();
-    let template = std::fs::read_to_string(folder.join("tests_single_log_line.log")).unwrap();
+    let directory = corpus.join("asaaki__cloudfront-logs/extracted");
+    let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(directory.join("x_forwarded_for_cases.json")).unwrap()).unwrap();
+    let template = std::fs::read_to_string(directory.join("tests_single_log_line.log")).unwrap();
     assert!(cases.len() >= 7);
     for case in cases {
         let mut row: Vec<&str> = template.trim_end().split('\t').collect();
@@ -150,7 +150,7 @@ fn forwarded_for_holds_the_addresses_expected() {
         let expected: Vec<_> = case["expected"].as_array().unwrap().iter().map(|address| bare(address.as_str().unwrap())).collect();
         assert_eq!(found, expected, "{case}");
     }
-    let variants = read_file(&folder.join("tests_aws_docs_example_xff_variants.log"));
+    let variants = read_file(&directory.join("tests_aws_docs_example_xff_variants.log"));
     let chain = |n: usize| text(variants[n].request_header("X-Forwarded-For"));
     assert_eq!(chain(0), None);
     assert_eq!(chain(1).as_deref(), Some("1.2.3.4, 5.6.7.8, 9.10.11.12"));
@@ -160,9 +160,9 @@ fn forwarded_for_holds_the_addresses_expected() {
 #[test]
 fn the_same_requests_encoded_once_and_twice_are_the_same_transactions() {
     let Some(corpus) = corpus() else { return };
-    let folder = corpus.join("awsdocs__amazon-cloudfront-developer-guide/extracted");
-    let twice = read_file(&folder.join("aws_docs_2019-12-20_double_encoded.log"));
-    let once = read_file(&folder.join("aws_docs_2023-03-31_single_encoded.log"));
+    let directory = corpus.join("awsdocs__amazon-cloudfront-developer-guide/extracted");
+    let twice = read_file(&directory.join("aws_docs_2019-12-20_double_encoded.log"));
+    let once = read_file(&directory.join("aws_docs_2023-03-31_single_encoded.log"));
     assert_eq!(once.len(), 6);
     assert_eq!(twice, once);
 }
@@ -183,9 +183,9 @@ fn a_row_has_the_time_that_its_owner_says() {
 #[test]
 fn rows_hold_what_another_parser_reads_in_them() {
     let Some(corpus) = corpus() else { return };
-    let folder = corpus.join("logstash-plugins__logstash-patterns-core/extracted");
-    let expected: Vec<Value> = serde_json::from_slice(&std::fs::read(folder.join("aws_spec_cloudfront.expected.json")).unwrap()).unwrap();
-    let found = read_file(&folder.join("aws_spec_cloudfront.log"));
+    let directory = corpus.join("logstash-plugins__logstash-patterns-core/extracted");
+    let expected: Vec<Value> = serde_json::from_slice(&std::fs::read(directory.join("aws_spec_cloudfront.expected.json")).unwrap()).unwrap();
+    let found = read_file(&directory.join("aws_spec_cloudfront.log"));
     assert_eq!(found.len(), expected.len());
     for (transaction, expected) in found.iter().zip(&expected) {
         let (request, response) = (&transaction.request, &transaction.response);

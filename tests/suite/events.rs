@@ -1,19 +1,19 @@
 //! Lambda events in every shape, from `tests/fixtures/events`.
 
-use edgetap::work::{Event, Work, decode_form_key};
+use edgetap::job::{Event, Job, decode_form_key};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::support::fixtures;
 
-fn shown(works: &[Work]) -> Value {
-    works.iter().map(|work| json!({"bucket": work.object.bucket, "key": work.object.key, "etag": work.object.etag})).collect()
+fn shown(jobs: &[Job]) -> Value {
+    jobs.iter().map(|job| json!({"bucket": job.object.bucket, "key": job.object.key, "etag": job.object.etag})).collect()
 }
 
 #[test]
 fn every_shape_of_event_names_the_work_expected() {
-    let folder = fixtures().join("events");
-    let read = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(folder.join(name)).unwrap()).unwrap() };
+    let directory = fixtures().join("events");
+    let read = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(directory.join(name)).unwrap()).unwrap() };
     let expected = read("expected.json");
     let expected = expected.as_object().unwrap();
     for (name, expected) in expected {
@@ -23,18 +23,18 @@ fn every_shape_of_event_names_the_work_expected() {
                 assert!(error.contains(wanted), "{name}: {error}");
                 continue;
             }
-            Ok(Event::Direct(works)) => json!({"kind": "direct", "works": shown(&works), "failed": []}),
+            Ok(Event::Direct(jobs)) => json!({"kind": "direct", "works": shown(&jobs), "failed": []}),
             Ok(Event::Sqs(records)) => {
                 let failed: Vec<_> =
-                    records.iter().filter(|record| record.works.is_err()).map(|record| record.message_id.clone()).collect();
-                let works: Vec<_> = records.into_iter().filter_map(|record| record.works.ok()).flatten().collect();
-                json!({"kind": "sqs", "works": shown(&works), "failed": failed})
+                    records.iter().filter(|record| record.jobs.is_err()).map(|record| record.message_id.clone()).collect();
+                let jobs: Vec<_> = records.into_iter().filter_map(|record| record.jobs.ok()).flatten().collect();
+                json!({"kind": "sqs", "works": shown(&jobs), "failed": failed})
             }
         };
         let wanted = json!({"kind": expected["kind"], "works": expected["works"], "failed": expected.get("failed").unwrap_or(&json!([]))});
         assert_eq!(found, wanted, "{name}");
     }
-    let files = std::fs::read_dir(&folder).unwrap().count();
+    let files = std::fs::read_dir(&directory).unwrap().count();
     assert_eq!(files, expected.len() + 1, "every event stands in expected.json");
 }
 

@@ -98,8 +98,8 @@ async fn a_range_that_is_refused_fails_the_object_behind_what_came_before_it() {
         let (bytes, rows) = large_log();
         world.s3.put("large", bytes);
         world.s3.fail(1, Fault::Status(status));
-        let refused = handle(&world, s3_event(&["large"])).await.unwrap_err();
-        assert!(refused.contains("s3://logs/large") && refused.contains(reason), "{refused}");
+        let rejected = handle(&world, s3_event(&["large"])).await.unwrap_err();
+        assert!(rejected.contains("s3://logs/large") && rejected.contains(reason), "{rejected}");
         let arrived = sorted(world.ids());
         let delivered = u64::try_from(arrived.len()).unwrap();
         assert!((1..rows).contains(&delivered), "{status}: {delivered} of {rows}");
@@ -115,8 +115,8 @@ async fn without_an_entity_tag_an_object_is_read_by_one_range_or_not_at_all() {
     world.s3.fail(1, Fault::Cut(1000));
     assert_eq!(handle(&world, s3_event(&["small"])).await, Ok(json!({"objects": 1})));
     for object in ["small", "large"] {
-        let refused = handle(&world, s3_event(&[object])).await.unwrap_err();
-        assert!(refused.contains("no entity tag"), "{object}: {refused}");
+        let rejected = handle(&world, s3_event(&[object])).await.unwrap_err();
+        assert!(rejected.contains("no entity tag"), "{object}: {rejected}");
     }
     assert_eq!(world.ids(), ids(30), "of the others nothing");
 }
@@ -143,7 +143,7 @@ async fn an_object_that_cannot_be_opened_fails_by_name() {
     world.s3.fail(1, Fault::NoRange);
     let no_range = handle(&world, s3_event(&["no-range"])).await.unwrap_err();
     assert!(no_range.contains("Content-Range"), "{no_range}");
-    world.s3.fail(2, Fault::Refusal(400, "KMS.DisabledException"));
+    world.s3.fail(2, Fault::Rejection(400, "KMS.DisabledException"));
     let no_key = handle(&world, s3_event(&["no-range"])).await.unwrap_err();
     assert!(no_key.contains("KMS.DisabledException") && no_key.contains("kms:Decrypt"), "{no_key}");
     assert_eq!(world.bridge.tally().posts, 0);
@@ -187,9 +187,9 @@ async fn a_deadline_in_the_past_delivers_nothing_and_says_so() {
     // The constant deadline of a well-known emulator, in 1970.
     let past = deadline(600_000);
     assert!(past.has_passed());
-    let answer =
+    let response =
         world.function.handle(sqs_event(&["a"]), &Context { deadline: past, trace: None, function: "edgetap".to_owned() }).await.unwrap();
-    assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]}));
+    assert_eq!(response, json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]}));
     assert_eq!(world.bridge.tally().posts, 0);
 }
 
@@ -199,10 +199,10 @@ async fn a_bridge_that_does_not_answer_costs_no_more_than_the_deadline() {
     let world = world(options, LIMITS).await;
     world.s3.put("a", log(30));
     let context = within(Duration::from_millis(500));
-    let answer = world.function.handle(sqs_event(&["a"]), &context);
-    let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.expect("it waited for the bridge").unwrap();
+    let response = world.function.handle(sqs_event(&["a"]), &context);
+    let response = tokio::time::timeout(Duration::from_secs(20), response).await.expect("it waited for the bridge").unwrap();
     assert!(world.bridge.tally().posts >= 1);
-    assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]}));
+    assert_eq!(response, json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]}));
 }
 
 #[tokio::test]
@@ -210,7 +210,7 @@ async fn a_retry_sends_the_same_batches_under_the_same_keys() {
     let options = Options {
         react: Arc::new(|arrival| match (arrival.endpoint, arrival.number) {
             // The bridge goes away after two posts, and comes back.
-            (Endpoint::Edge, 3..=40) => Reaction::Answer { status: 404, headers: vec![], body: String::new() },
+            (Endpoint::Edge, 3..=40) => Reaction::Respond { status: 404, headers: vec![], body: String::new() },
             _ => Reaction::Normal,
         }),
         ..Options::default()
@@ -238,7 +238,7 @@ async fn a_retry_sends_the_same_batches_under_the_same_keys() {
 
 #[test]
 fn without_a_configuration_every_message_fails() {
-    let answer = fail_all(sqs_event(&["a", "b"]), "why").unwrap();
-    assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "message-a"}, {"itemIdentifier": "message-b"}]}));
+    let response = fail_all(sqs_event(&["a", "b"]), "why").unwrap();
+    assert_eq!(response, json!({"batchItemFailures": [{"itemIdentifier": "message-a"}, {"itemIdentifier": "message-b"}]}));
     assert!(fail_all(s3_event(&["a"]), "the reason").unwrap_err().to_string().contains("the reason"));
 }

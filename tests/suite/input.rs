@@ -13,11 +13,11 @@ use edgetap::log::Field;
 use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::redact::{Cookies, Key, Redaction};
 use edgetap::retry::Deadline;
-use edgetap::secret::{Credentials, SecretSource};
+use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::telemetry;
 use edgetap::token::AuthMethod;
-use edgetap::wire::Wire;
-use edgetap::work::{ObjectRef, Work};
+use edgetap::encode::Encoding;
+use edgetap::job::{ObjectRef, Job};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tracing::Level;
@@ -26,13 +26,13 @@ use crate::support::{Lines, client_with, s3_event, world};
 
 /// Nothing dropped, in our own words.
 fn everything() -> Rules {
-    Rules { wire: Wire::Ndjson, static_assets: StaticAssets::parse("none").unwrap(), ..Rules::default() }
+    Rules { encoding: Encoding::Ndjson, static_assets: StaticAssets::parse("none").unwrap(), ..Rules::default() }
 }
 
 fn read(text: &str, rules: Rules) -> (Vec<u8>, Counts) {
-    let work = Work::all(ObjectRef { bucket: "b".to_owned(), key: "k".to_owned(), etag: None });
+    let job = Job::all(ObjectRef { bucket: "b".to_owned(), key: "k".to_owned(), etag: None });
     let (mut bodies, mut summary) = (Vec::new(), Summary::default());
-    for batch in Batches::new(&work, Cursor::new(text.to_owned().into_bytes()), Arc::new(rules)) {
+    for batch in Batches::new(&job, Cursor::new(text.to_owned().into_bytes()), Arc::new(rules)) {
         let batch = batch.unwrap_or_else(|error| panic!("{error}\n{text}"));
         bodies.extend_from_slice(&batch.body);
         summary.settle(&batch, Vec::new());
@@ -209,7 +209,7 @@ fn what_an_operator_should_look_at_is_a_warning() {
         (rows(3, 0, "/a"), "INFO", "successfully sent 3 transactions"),
         (rows(3, 0, "/a.css"), "WARN", "every request is for a static asset"),
         (rows(0, 3, "/a"), "WARN", "every row is malformed"),
-        (rows(1, 3, "/a.css"), "WARN", "its rows are static, excluded, malformed or refused"),
+        (rows(1, 3, "/a.css"), "WARN", "its rows are static, excluded, malformed or rejected"),
         (rows(99, 1, "/a"), "INFO", "successfully sent 99"),
         (rows(98, 2, "/a"), "WARN", "2 of 100 rows are malformed"),
         ("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n", "INFO", "successfully sent 0"),
@@ -245,17 +245,17 @@ async fn cookies_are_hashed_under_the_key_of_the_secret() {
         let mut world = world(options.clone(), Limits::default()).await;
         let credentials =
             Credentials { redaction_key: key.clone(), ..Credentials::new(options.client_id.clone(), options.client_secret.clone()) };
-        world.function.bridge = client_with(&world.bridge, SecretSource::Variables(credentials), AuthMethod::Post, None);
+        world.function.bridge = client_with(&world.bridge, CredentialsSource::Variables(credentials), AuthMethod::Post, None);
         world.function.rules = Arc::new(Rules { redaction: hashed.clone(), ..Rules::default() });
         world.s3.put("log", text.clone());
         let context = Context { deadline: Deadline::NEVER, trace: None, function: "edgetap".to_owned() };
-        let answer = world.function.handle(s3_event(&["log"]), &context).await;
+        let response = world.function.handle(s3_event(&["log"]), &context).await;
         let received = world.bridge.received();
         if key.is_none() {
-            let error = answer.unwrap_err().to_string();
+            let error = response.unwrap_err().to_string();
             assert!(error.contains("redaction_key") && received.is_empty(), "{error}");
         } else {
-            answer.unwrap();
+            response.unwrap();
             let cookie = String::from_utf8(received[0].transactions[0].request_header("Cookie").unwrap()).unwrap();
             assert!(cookie.starts_with("sid=") && cookie.len() == 20, "{cookie}");
         }
@@ -401,7 +401,7 @@ fn said_of(text: &str, rules: Rules) -> String {
     let lines = Lines::default();
     let subscriber: Arc<dyn tracing::Subscriber + Send + Sync> = Arc::new(telemetry::json(Level::TRACE, lines.clone()));
     let _current = tracing::subscriber::set_default(subscriber);
-    let batches = Batches::new(&Work::all(ObjectRef::local("k")), Cursor::new(text.to_owned().into_bytes()), Arc::new(rules));
+    let batches = Batches::new(&Job::all(ObjectRef::local("k")), Cursor::new(text.to_owned().into_bytes()), Arc::new(rules));
     let ends: Vec<String> =
         batches.map(|batch| format!("{batch:?} {}", batch.as_ref().err().map(ToString::to_string).unwrap_or_default())).collect();
     lines.text() + &ends.join("\n")
@@ -463,8 +463,8 @@ proptest! {
             row(&[(field, &logged(&value))])
         };
         let redaction = Redaction { urls: true, cookies };
-        let wire = if ndjson { Wire::Ndjson } else { Rules::default().wire };
-        let (body, counts) = read(&text, Rules { redaction, wire, ..everything() });
+        let encoding = if ndjson { Encoding::Ndjson } else { Rules::default().encoding };
+        let (body, counts) = read(&text, Rules { redaction, encoding, ..everything() });
         prop_assert_eq!(counts.sent, 1);
         prop_assert!(!shown(&body).contains(CANARY), "{}\n{}", text, shown(&body));
         // And it would have left, had it not been masked.

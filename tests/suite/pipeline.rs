@@ -10,19 +10,19 @@ use edgetap::local_bridge::decode;
 use edgetap::log::{LogError, LogReader};
 use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::transaction::stitch;
-use edgetap::work::{ObjectRef, Work};
+use edgetap::job::{ObjectRef, Job};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::support::{HEADER, fixtures, gzip, log, neutral, row, rules};
 
-fn work(key: &str) -> Work {
-    Work::all(ObjectRef { bucket: "fixtures".to_owned(), key: key.to_owned(), etag: None })
+fn job(key: &str) -> Job {
+    Job::all(ObjectRef { bucket: "fixtures".to_owned(), key: key.to_owned(), etag: None })
 }
 
-fn batches(work: &Work, bytes: Vec<u8>, rules: &Arc<Rules>) -> (Vec<Batch>, Option<LogError>) {
+fn batches(job: &Job, bytes: Vec<u8>, rules: &Arc<Rules>) -> (Vec<Batch>, Option<LogError>) {
     let (mut batches, mut end) = (Vec::new(), None);
-    let mut all = Batches::new(work, Cursor::new(bytes), rules.clone());
+    let mut all = Batches::new(job, Cursor::new(bytes), rules.clone());
     for batch in all.by_ref() {
         assert!(end.is_none(), "nothing comes after the error");
         match batch {
@@ -55,17 +55,17 @@ fn fixtures_give_what_is_expected_of_them() {
         let Some(log) = path.to_str().unwrap().strip_suffix(".expected.json") else { continue };
         let expected: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let name = std::path::Path::new(log).file_name().unwrap().to_str().unwrap();
-        let work = work(name);
-        let (batches, end) = batches(&work, std::fs::read(log).unwrap(), &rules(Limits { transactions: 3, ..Limits::default() }));
+        let job = job(name);
+        let (batches, end) = batches(&job, std::fs::read(log).unwrap(), &rules(Limits { transactions: 3, ..Limits::default() }));
         assert!(end.is_none(), "{name}: {end:?}");
         let Summary { counts, distribution, .. } = summary(&batches);
         assert!(counts.balance(), "{name}: {counts:?}");
         assert_eq!(
-            json!({"rows": counts.rows, "sent": counts.sent, "static": counts.static_assets, "excluded": counts.excluded, "malformed": counts.malformed, "refused": 0}),
+            json!({"rows": counts.rows, "sent": counts.sent, "static": counts.static_assets, "excluded": counts.excluded, "malformed": counts.malformed, "rejected": 0}),
             expected["counts"],
             "{name}"
         );
-        assert_eq!(json!(distribution.or(work.object.distribution().map(str::to_owned))), expected["distribution"], "{name}");
+        assert_eq!(json!(distribution.or(job.object.distribution().map(str::to_owned))), expected["distribution"], "{name}");
         let (found, expected) = (transactions(&batches), expected["transactions"].as_array().unwrap());
         for (found, expected) in found.iter().zip(expected) {
             assert_eq!(found, expected, "{name}");
@@ -112,7 +112,7 @@ fn what_is_dropped_as_a_static_asset() {
         let text = format!(
             "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-content-type sc-status\n1\t192.0.2.1\t{method}\t{path}\t{content_type}\t{status}\n"
         );
-        let (batches, _) = batches(&work("x"), text.into_bytes(), &rules(Limits::default()));
+        let (batches, _) = batches(&job("x"), text.into_bytes(), &rules(Limits::default()));
         let counts = summary(&batches).counts;
         assert!(
             counts.rows == 1 && (counts.static_assets == 1) == dropped && (counts.sent == 1) != dropped,
@@ -150,7 +150,7 @@ fn the_list_of_extensions_is_replaced_edited_or_emptied() {
         let static_assets = StaticAssets::parse(setting).unwrap();
         let rules = Arc::new(Rules { static_assets, ..Rules::default() });
         let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n1\t192.0.2.1\tGET\t{path}\n");
-        summary(&batches(&work("x"), text.into_bytes(), &rules).0).counts.static_assets == 1
+        summary(&batches(&job("x"), text.into_bytes(), &rules).0).counts.static_assets == 1
     };
     for (setting, jpg, css, pdf) in [
         ("css, .PDF", false, true, true),
@@ -180,7 +180,7 @@ fn the_digest_of_the_rules_is_what_it_was() {
 fn a_transaction_without_an_id_has_one_made_of_where_it_stands() {
     let row = "1\t::1\tGET\t/a\n";
     let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n{row}{row}");
-    let (batches, _) = batches(&work("x"), text.into_bytes(), &rules(Limits::default()));
+    let (batches, _) = batches(&job("x"), text.into_bytes(), &rules(Limits::default()));
     let ids: Vec<_> = decode(&batches[0].body).unwrap().into_iter().map(|transaction| transaction.transaction_id).collect();
     assert_eq!(
         ids,
@@ -195,7 +195,7 @@ fn a_transaction_without_an_id_has_one_made_of_where_it_stands() {
 fn one_encoded_newline_cannot_forge_a_transaction() {
     let forged = "x%0A2026-11-14%0920:00:00%096.6.6.6%09GET%09/forged%09200%09forged";
     let text = format!("{HEADER}2026-11-14\t20:00:00\t192.0.2.7\tGET\t/a?{forged}\t200\tid\n");
-    let (batches, _) = batches(&work("x"), text.into_bytes(), &rules(Limits::default()));
+    let (batches, _) = batches(&job("x"), text.into_bytes(), &rules(Limits::default()));
     let found = transactions(&batches);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0]["client_ip"], "192.0.2.7");
@@ -205,7 +205,7 @@ fn one_encoded_newline_cannot_forge_a_transaction() {
 #[test]
 fn a_cut_log_gives_its_last_partial_batch_then_the_error_then_nothing() {
     let whole = gzip(&log(25));
-    let (batches, end) = batches(&work("x"), whole[..whole.len() - 1].to_vec(), &rules(Limits { transactions: 10, bytes: 100_000 }));
+    let (batches, end) = batches(&job("x"), whole[..whole.len() - 1].to_vec(), &rules(Limits { transactions: 10, bytes: 100_000 }));
     assert_eq!(batches.iter().map(|batch| batch.rows.clone()).collect::<Vec<_>>(), [0..10, 10..20, 20..25]);
     assert!(matches!(end, Some(LogError::Cut(_))), "{end:?}");
 }
@@ -214,7 +214,7 @@ fn a_cut_log_gives_its_last_partial_batch_then_the_error_then_nothing() {
 fn a_transaction_larger_than_a_batch_travels_alone() {
     let large = "x".repeat(5000);
     let text = format!("{HEADER}{}2026-11-14\t20:00:00\t192.0.2.7\tGET\t/{large}\t200\tlarge\n{}", row(0), row(2));
-    let (batches, _) = batches(&work("x"), text.into_bytes(), &rules(Limits { transactions: 250, bytes: 2000 }));
+    let (batches, _) = batches(&job("x"), text.into_bytes(), &rules(Limits { transactions: 250, bytes: 2000 }));
     let shapes: Vec<_> = batches.iter().map(|batch| (batch.rows.clone(), batch.marks.len())).collect();
     assert_eq!(shapes, [(0..1, 1), (1..2, 1), (2..3, 1)]);
     assert!(batches[1].body.len() > 5000);
@@ -224,14 +224,14 @@ fn a_transaction_larger_than_a_batch_travels_alone() {
 fn an_object_of_static_assets_makes_progress_that_can_be_seen() {
     let asset = "2026-11-14\t20:00:00\t192.0.2.7\tGET\t/a.js\t200\tid\n";
     let text = HEADER.to_owned() + &asset.repeat(usize::try_from(MAX_ROWS).unwrap() + 5) + &row(1);
-    let (batches, _) = batches(&work("x"), text.into_bytes(), &rules(Limits::default()));
+    let (batches, _) = batches(&job("x"), text.into_bytes(), &rules(Limits::default()));
     let shapes: Vec<_> = batches.iter().map(|batch| (batch.rows.clone(), batch.marks.len(), batch.body.is_empty())).collect();
     assert_eq!(shapes, [(0..MAX_ROWS, 0, true), (MAX_ROWS..MAX_ROWS + 6, 1, false)]);
 }
 
 #[test]
 fn halves_are_bodies_of_their_own_and_tile_their_batch() {
-    let (batches, _) = batches(&work("x"), log(9).into_bytes(), &rules(Limits::default()));
+    let (batches, _) = batches(&job("x"), log(9).into_bytes(), &rules(Limits::default()));
     let [batch] = &batches[..] else { panic!("{}", batches.len()) };
     let [first, second] = batch.halves().unwrap();
     assert_eq!((first.rows.clone(), second.rows.clone()), (0..4, 4..9));
@@ -243,7 +243,7 @@ fn halves_are_bodies_of_their_own_and_tile_their_batch() {
 }
 
 fn batches_of_one() -> Vec<Batch> {
-    batches(&work("x"), log(1).into_bytes(), &rules(Limits::default())).0
+    batches(&job("x"), log(1).into_bytes(), &rules(Limits::default())).0
 }
 
 /// What a row of a made-up log is.
@@ -277,8 +277,8 @@ proptest! {
             writeln!(text, "2026-11-14\t20:00:00\t192.0.2.7\tGET\t{path}\t200\t{id}").unwrap();
             row += 1;
         }
-        let work = Work { rows: from..u64::MAX, ..work("x") };
-        let (batches, end) = batches(&work, text.into_bytes(), &rules(limits));
+        let job = Job { rows: from..u64::MAX, ..job("x") };
+        let (batches, end) = batches(&job, text.into_bytes(), &rules(limits));
         prop_assert!(end.is_none());
         let mut next = from;
         let mut total = Counts::default();
@@ -307,7 +307,7 @@ proptest! {
         let mut text = if header { HEADER.as_bytes().to_vec() } else { Vec::new() };
         text.extend(bytes);
         let bytes = if zip { gzip(&String::from_utf8_lossy(&text)) } else { text };
-        let (batches, _) = batches(&work("x"), bytes, &rules(Limits { transactions: 2, bytes: 1000 }));
+        let (batches, _) = batches(&job("x"), bytes, &rules(Limits { transactions: 2, bytes: 1000 }));
         prop_assert!(summary(&batches).counts.balance());
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::runtime_api::{Outcome, Process, RuntimeApi};
 use crate::support::fake_s3::FakeS3;
 use crate::support::fake_sqs::FakeSqs;
-use crate::support::road::{Manner, Road};
+use crate::support::fault_proxy::{Manner, FaultProxy};
 use crate::support::{log, s3_event, start};
 
 /// Renewed at half of it, which an invocation does not take.
@@ -27,23 +27,23 @@ async fn a_frozen_and_thawed_process_loses_nothing_and_asks_for_one_token() {
     };
     let options = Options { token_lifetime: LIFETIME, react: Arc::new(react), ..Options::default() };
     let (s3, sqs, bridge) = (FakeS3::start().await, FakeSqs::start().await, start(&options).await);
-    let road = |to| Road::start(to, || Manner::Smooth);
-    let roads = [road(s3.address()).await, road(sqs.address()).await, road(bridge.address()).await, road(bridge.address()).await];
+    let fault_proxy = |to| FaultProxy::start(to, || Manner::Smooth);
+    let fault_proxies = [fault_proxy(s3.address()).await, fault_proxy(sqs.address()).await, fault_proxy(bridge.address()).await, fault_proxy(bridge.address()).await];
     let api = RuntimeApi::start().await;
-    let mut process = Process::bootstrap(Path::new(env!("CARGO_BIN_EXE_bootstrap")), &api.address(), variables(&roads, &options));
+    let mut process = Process::bootstrap(Path::new(env!("CARGO_BIN_EXE_bootstrap")), &api.address(), variables(&fault_proxies, &options));
     for (key, rows) in [("before", 60), ("after", 90)] {
         s3.put(key, log(rows));
         sqs.send(s3_event(&[key]).to_string());
     }
     deliver(&api, &sqs).await;
     assert_eq!((ids(&bridge), asked.load(Ordering::Relaxed)), (60, 1));
-    assert!(roads.iter().all(|road| road.open_connections() > 0), "kept alive");
+    assert!(fault_proxies.iter().all(|fault_proxy| fault_proxy.open_connections() > 0), "kept alive");
 
     process.signal("STOP");
     // While it is frozen its connections die, and the token expires: not a moment before it is wanted.
-    for road in &roads {
-        road.close();
-        road.open().await;
+    for fault_proxy in &fault_proxies {
+        fault_proxy.close();
+        fault_proxy.open().await;
     }
     tokio::time::sleep(LIFETIME).await;
     process.signal("CONT");
@@ -63,8 +63,8 @@ async fn a_frozen_and_thawed_process_loses_nothing_and_asks_for_one_token() {
 async fn deliver(api: &RuntimeApi, sqs: &FakeSqs) {
     let record = sqs.receive(Duration::from_mins(30)).unwrap();
     let id = record["messageId"].as_str().unwrap().to_owned();
-    let answer = api.invoke(json!({ "Records": [record] }), 60_000).await;
-    assert_eq!(answer, Outcome::Response(json!({ "batchItemFailures": [] })));
+    let response = api.invoke(json!({ "Records": [record] }), 60_000).await;
+    assert_eq!(response, Outcome::Response(json!({ "batchItemFailures": [] })));
     sqs.delete(&id);
 }
 
@@ -72,8 +72,8 @@ fn ids(bridge: &LocalBridge) -> usize {
     bridge.received().iter().map(|batch| batch.transactions.len()).sum()
 }
 
-fn variables([s3, sqs, edge, token]: &[Road; 4], options: &Options) -> Vec<(&'static str, String)> {
-    let url = |road: &Road, path: &str| format!("http://{}{path}", road.address());
+fn variables([s3, sqs, edge, token]: &[FaultProxy; 4], options: &Options) -> Vec<(&'static str, String)> {
+    let url = |fault_proxy: &FaultProxy, path: &str| format!("http://{}{path}", fault_proxy.address());
     vec![
         ("AWS_ACCESS_KEY_ID", "test".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),

@@ -41,7 +41,7 @@ async fn everything_said(level: Level) -> (String, Vec<String>) {
         |endpoint, _| if endpoint == Endpoint::Edge { Reaction::HangUp } else { Reaction::Normal },
         // The answers of a token endpoint gone mad show what they were sent.
         |endpoint, _| match endpoint {
-            Endpoint::Token => Reaction::Answer {
+            Endpoint::Token => Reaction::Respond {
                 status: 400,
                 headers: vec![("content-type", "application/json".to_owned())],
                 body: format!("{{\"error\":\"invalid_scope\",\"error_description\":\"{SECRET}\"}}"),
@@ -49,7 +49,7 @@ async fn everything_said(level: Level) -> (String, Vec<String>) {
             Endpoint::Edge => Reaction::Normal,
         },
         |endpoint, _| match endpoint {
-            Endpoint::Token => Reaction::Answer { status: 200, headers: vec![], body: format!("{{\"access_token\": {SECRET}") },
+            Endpoint::Token => Reaction::Respond { status: 200, headers: vec![], body: format!("{{\"access_token\": {SECRET}") },
             Endpoint::Edge => Reaction::Normal,
         },
     ];
@@ -72,7 +72,7 @@ async fn everything_said(level: Level) -> (String, Vec<String>) {
                     .handle(event, &Context { deadline: Deadline::NEVER, trace: None, function: "edgetap".to_owned() })
                     .await
                 {
-                    Ok(answer) => said.push(answer.to_string()),
+                    Ok(response) => said.push(response.to_string()),
                     Err(error) => said.push(format!("{error} {error:?}")),
                 }
             }
@@ -127,7 +127,7 @@ async fn an_object_is_one_line_with_its_counts() {
     assert_eq!((&line["level"], &line["requestId"]), (&Value::from("WARN"), &Value::from("request-1")));
     assert_eq!(line["object"], "s3://logs/E27FO14I29XXXX.2026-11-14-20.d740d76b.gz");
     let count = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("{name}: {line}"));
-    assert_eq!(count("rows"), count("sent") + count("static") + count("excluded") + count("malformed") + count("refused"));
+    assert_eq!(count("rows"), count("sent") + count("static") + count("excluded") + count("malformed") + count("rejected"));
     assert_eq!((count("rows"), count("static"), count("malformed"), count("batches")), (17, 4, 1, 1));
     assert!(count("bytes") > 1000 && line["elapsed_ms"].is_u64());
     line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();

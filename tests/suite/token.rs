@@ -7,9 +7,9 @@ use edgetap::batch::Limits;
 use edgetap::ingest::{Outcome, Why, ingest};
 use edgetap::local_bridge::{Endpoint, Options, Reaction};
 use edgetap::retry::Deadline;
-use edgetap::secret::SecretSource;
+use edgetap::credentials::CredentialsSource;
 use edgetap::token::{AuthMethod, TokenError};
-use edgetap::work::{ObjectRef, Work};
+use edgetap::job::{ObjectRef, Job};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::json;
@@ -26,8 +26,8 @@ fn at_token(react: impl Fn(u64) -> Reaction + Send + Sync + 'static) -> Options 
     }
 }
 
-fn answer(status: u16, body: &serde_json::Value) -> Reaction {
-    Reaction::Answer { status, headers: vec![("content-type", "application/json".to_owned())], body: body.to_string() }
+fn response(status: u16, body: &serde_json::Value) -> Reaction {
+    Reaction::Respond { status, headers: vec![("content-type", "application/json".to_owned())], body: body.to_string() }
 }
 
 #[tokio::test]
@@ -88,10 +88,10 @@ async fn a_refused_token_that_was_replaced_meanwhile_is_not_fetched_again() {
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
     let tokens = client.tokens();
-    let refused = tokens.token(Deadline::after(SOON)).await.unwrap();
-    tokens.discard(&refused).await;
+    let rejected = tokens.token(Deadline::after(SOON)).await.unwrap();
+    tokens.discard(&rejected).await;
     let fresh = tokens.token(Deadline::after(SOON)).await.unwrap();
-    tokens.discard(&refused).await;
+    tokens.discard(&rejected).await;
     assert!(Arc::ptr_eq(&fresh, &tokens.token(Deadline::after(SOON)).await.unwrap()));
     assert_eq!(bridge.tally().tokens, 2);
 }
@@ -107,16 +107,16 @@ async fn what_may_pass_at_the_token_endpoint_is_tried_again() {
 
 #[tokio::test]
 async fn what_will_not_pass_at_the_token_endpoint_is_told_in_words() {
-    let html = Reaction::Answer { status: 200, headers: vec![("content-type", "text/html".to_owned())], body: "<html>".to_owned() };
+    let html = Reaction::Respond { status: 200, headers: vec![("content-type", "text/html".to_owned())], body: "<html>".to_owned() };
     for (reaction, words) in [
-        (answer(400, &json!({"error": "unauthorized_client"})), "unauthorized_client"),
-        (answer(400, &json!({"error": "invalid_scope", "error_description": "canary-description"})), "invalid_scope"),
-        (answer(400, &json!({"error": "canary-error"})), "an error of its own"),
-        (answer(401, &json!({"error": "invalid_client"})), "invalid_client"),
-        (answer(200, &json!({"access_token": "canary-token", "token_type": "mac", "expires_in": 60})), "not a bearer token"),
-        (answer(200, &json!({"token": "canary-token"})), "something else"),
+        (response(400, &json!({"error": "unauthorized_client"})), "unauthorized_client"),
+        (response(400, &json!({"error": "invalid_scope", "error_description": "canary-description"})), "invalid_scope"),
+        (response(400, &json!({"error": "canary-error"})), "an error of its own"),
+        (response(401, &json!({"error": "invalid_client"})), "invalid_client"),
+        (response(200, &json!({"access_token": "canary-token", "token_type": "mac", "expires_in": 60})), "not a bearer token"),
+        (response(200, &json!({"token": "canary-token"})), "something else"),
         (Reaction::status(404), "answers 404 with something else"),
-        (Reaction::Answer { status: 302, headers: vec![("location", "/login".to_owned())], body: String::new() }, "redirect"),
+        (Reaction::Respond { status: 302, headers: vec![("location", "/login".to_owned())], body: String::new() }, "redirect"),
         (html, "web page"),
     ] {
         let shown = reaction.clone();
@@ -132,7 +132,7 @@ async fn what_will_not_pass_at_the_token_endpoint_is_told_in_words() {
 
 #[tokio::test]
 async fn without_expires_in_a_token_lives_five_minutes() {
-    let options = at_token(|_| answer(200, &json!({"access_token": "t", "token_type": "bearer"})));
+    let options = at_token(|_| response(200, &json!({"access_token": "t", "token_type": "bearer"})));
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
     let left = client.tokens().token(Deadline::after(SOON)).await.unwrap().time_left();
@@ -179,12 +179,12 @@ fn certificates(by_authority: bool, names: &[&str]) -> Certificates {
 async fn delivers(options: &Options, bridge_ca: Option<String>) -> Result<(), String> {
     let bridge = start(options).await;
     let client = client(&bridge, options, AuthMethod::Post, bridge_ca);
-    let work = Work::all(ObjectRef::local("log"));
+    let job = Job::all(ObjectRef::local("log"));
     let session = client.session(Deadline::after(SOON));
-    match ingest(&work, std::io::Cursor::new(log(3)), &rules(Limits::default()), &session, 1).await {
+    match ingest(&job, std::io::Cursor::new(log(3)), &rules(Limits::default()), &session, 1).await {
         Outcome::Complete(_) => Ok(()),
-        Outcome::Rest { why: Why::Later(why), .. } => Err(why),
-        other @ Outcome::Rest { .. } => panic!("{other:?}"),
+        Outcome::Partial { why: Why::Later(why), .. } => Err(why),
+        other @ Outcome::Partial { .. } => panic!("{other:?}"),
     }
 }
 
@@ -228,8 +228,8 @@ async fn the_operators_certificates_count_for_the_bridges_host_only() {
         method: AuthMethod::Post,
         bridge_ca: Some(certificates.own_pem),
     };
-    let credentials = edgetap::secret::Credentials::new(options.client_id.clone(), options.client_secret.clone());
-    let client = edgetap::bridge::Bridge::new(endpoints, SecretSource::Variables(credentials), crate::support::BACKOFF).unwrap();
+    let credentials = edgetap::credentials::Credentials::new(options.client_id.clone(), options.client_secret.clone());
+    let client = edgetap::bridge::Bridge::new(endpoints, CredentialsSource::Variables(credentials), crate::support::BACKOFF).unwrap();
     let error = client.tokens().token(Deadline::after(SOON)).await.unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
 }
@@ -239,10 +239,10 @@ async fn certificates_of_the_secret_are_believed_too() {
     let certificates = certificates(false, &["127.0.0.1"]);
     let options = Options { tls: Some(certificates.server.clone()), ..Options::default() };
     let bridge = start(&options).await;
-    let credentials = edgetap::secret::Credentials {
+    let credentials = edgetap::credentials::Credentials {
         bridge_ca: Some(certificates.own_pem),
-        ..edgetap::secret::Credentials::new(options.client_id.clone(), options.client_secret.clone())
+        ..edgetap::credentials::Credentials::new(options.client_id.clone(), options.client_secret.clone())
     };
-    let client = client_with(&bridge, SecretSource::Variables(credentials), AuthMethod::Post, None);
+    let client = client_with(&bridge, CredentialsSource::Variables(credentials), AuthMethod::Post, None);
     client.tokens().token(Deadline::after(SOON)).await.unwrap();
 }

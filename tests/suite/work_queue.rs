@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use edgetap::batch::Limits;
 use edgetap::local_bridge::{Endpoint, Options, Reaction, decode};
-use edgetap::work::Continuation;
+use edgetap::job::Continuation;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -55,9 +55,9 @@ async fn the_rest_of_an_object_goes_on_where_it_was_left() {
     world.s3.put("log", log(45));
     world.notify("log");
     assert_eq!(world.poll(PLENTY).await, Some(true), "the first message is done: the rest has one of its own");
-    let [rest] = &world.sqs.work()[..] else { panic!() };
+    let [rest] = &world.sqs.job()[..] else { panic!() };
     let continuation: Continuation = serde_json::from_str(&rest.body).unwrap();
-    assert_eq!((&continuation.rows[..], continuation.hops, continuation.object.etag.is_some()), (&[(20, None)][..], 1, true));
+    assert_eq!((&continuation.rows[..], continuation.requeue_count, continuation.object.etag.is_some()), (&[(20, None)][..], 1, true));
     assert!(rest.trace.as_deref().is_some_and(|trace| trace.starts_with("Root=")), "AWS counts hops by it");
     assert_eq!(world.drain(PLENTY, 5).await, 1);
     assert_eq!(arrivals(&world), once_each(0..45));
@@ -93,17 +93,17 @@ async fn a_bridge_that_accepts_one_batch_and_then_fails_for_days_neither_loses_n
         quiet(at_edge(move |_, _| if seen.fetch_add(1, Ordering::Relaxed) == 0 { Reaction::Normal } else { Reaction::status(503) })).await;
     world.s3.put("log", log(300));
     world.notify("log");
-    let (mut hops, mut invocations) = (BTreeSet::new(), 0);
+    let (mut requeue_count, mut invocations) = (BTreeSet::new(), 0);
     while world.sqs.wait_for_next().is_some() {
         accepted.store(0, Ordering::Relaxed);
-        for message in world.sqs.work() {
-            hops.extend(serde_json::from_str::<Continuation>(&message.body).ok().map(|rest| rest.hops));
+        for message in world.sqs.job() {
+            requeue_count.extend(serde_json::from_str::<Continuation>(&message.body).ok().map(|rest| rest.requeue_count));
         }
         world.poll(PLENTY).await.unwrap();
         invocations += 1;
         assert!(invocations < 400, "it loops");
     }
-    assert_eq!(hops.last(), Some(&12));
+    assert_eq!(requeue_count.last(), Some(&12));
     let [letter] = &letters(&world)[..] else { panic!() };
     let [(first, None)] = letter.rows[..] else { panic!("{letter:?}") };
     // What was accepted once more is known by its key; nothing is missing before the rows that the letter names.
@@ -291,9 +291,9 @@ async fn of_several_objects_in_a_message_only_those_not_delivered_come_again() {
         world.s3.put("bad", crate::support::HEADER.to_owned() + &(100..130).map(row).collect::<String>());
         world.sqs.send(crate::support::s3_event(&keys).to_string());
         assert_eq!(world.poll(PLENTY).await, Some(true), "what is left has a message of its own");
-        let [rest] = &world.sqs.work()[..] else { panic!() };
+        let [rest] = &world.sqs.job()[..] else { panic!() };
         let rest: Continuation = serde_json::from_str(&rest.body).unwrap();
-        assert_eq!((rest.object.key.as_str(), &rest.rows[..], rest.hops), ("bad", &[(0, None)][..], 1));
+        assert_eq!((rest.object.key.as_str(), &rest.rows[..], rest.requeue_count), ("bad", &[(0, None)][..], 1));
         world.sqs.wait_for_next();
         assert_eq!(world.poll(PLENTY).await, Some(false), "alone it makes no progress");
         down.store(false, Ordering::Relaxed);
@@ -306,9 +306,9 @@ async fn of_several_objects_in_a_message_only_those_not_delivered_come_again() {
 #[tokio::test]
 async fn a_bridge_that_asks_for_long_waits_is_not_waited_for_in_an_invocation() {
     for endpoint in [Endpoint::Edge, Endpoint::Token] {
-        let answer = Reaction::Answer { status: 503, headers: vec![("retry-after", "120".to_owned())], body: String::new() };
+        let response = Reaction::Respond { status: 503, headers: vec![("retry-after", "120".to_owned())], body: String::new() };
         let react = move |arrival: edgetap::local_bridge::Arrival<'_>| {
-            if arrival.endpoint == endpoint { answer.clone() } else { Reaction::Normal }
+            if arrival.endpoint == endpoint { response.clone() } else { Reaction::Normal }
         };
         let world = quiet(Options { react: Arc::new(react), ..Options::default() }).await;
         world.s3.put("log", log(45));
@@ -343,7 +343,7 @@ async fn a_read_that_breaks_off_moves_no_batch() {
     }
     world.notify("log");
     assert_eq!(world.poll(PLENTY).await, Some(true), "handed over");
-    let [rest] = &world.sqs.work()[..] else { panic!() };
+    let [rest] = &world.sqs.job()[..] else { panic!() };
     assert_eq!(serde_json::from_str::<Continuation>(&rest.body).unwrap().rows, [(20, None)], "25 rows were read");
     assert_eq!(world.drain(PLENTY, 1).await, 1);
     assert_eq!(arrivals(&world), once_each(0..45));
@@ -399,10 +399,10 @@ async fn the_line_of_an_object_is_its_metrics_at_every_level() {
     let known: Value = serde_json::from_str(include_str!("../../terraform/metrics.json")).unwrap();
     let (lines, _listening) = Lines::listen(tracing::Level::ERROR);
     let world = quiet(at_edge(|number, body| {
-        let refused = decode(body).unwrap().iter().any(|t| t.transaction_id == "id-1015");
+        let rejected = decode(body).unwrap().iter().any(|t| t.transaction_id == "id-1015");
         if number == 2 {
             Reaction::status(503)
-        } else if refused {
+        } else if rejected {
             Reaction::status(422)
         } else {
             Reaction::Normal
@@ -431,8 +431,8 @@ async fn the_line_of_an_object_is_its_metrics_at_every_level() {
     }
     assert_eq!(named.len(), known["metrics"].as_object().unwrap().len());
     let number = |name: &str| line[name].as_u64().unwrap();
-    assert_eq!((number("rows"), number("sent"), number("refused"), number("dead_letters"), number("retries")), (1025, 1024, 1, 1, 1));
-    assert_eq!((number("token_requests"), number("lost"), number("hand_overs"), number("postponements")), (1, 0, 0, 0));
+    assert_eq!((number("rows"), number("sent"), number("rejected"), number("dead_letters"), number("retries")), (1025, 1024, 1, 1, 1));
+    assert_eq!((number("token_requests"), number("lost"), number("requeues"), number("messages_delayed")), (1, 0, 0, 0));
     assert!(number("bytes_in") > 1000 && number("bytes_out") > 100_000);
     // A hundred and some posts do not fit into one line.
     assert_eq!(more.len(), 2, "{more:#?}");

@@ -24,7 +24,7 @@ pub enum Fault {
     /// This status.
     Status(u16),
     /// This status, with a code in words.
-    Refusal(u16, &'static str),
+    Rejection(u16, &'static str),
     /// The connection is closed without an answer.
     HangUp,
     /// The connection breaks after so many of the bytes promised.
@@ -70,8 +70,8 @@ impl FakeS3 {
         let state = Arc::new(State::default());
         let shared = state.clone();
         let server = serve(listener, None, move |request| {
-            let answer = answer(&shared, &request);
-            async move { answer }
+            let response = response(&shared, &request);
+            async move { response }
         });
         Self { address, state, server }
     }
@@ -120,7 +120,7 @@ impl Drop for FakeS3 {
     }
 }
 
-fn answer(state: &State, request: &Request<Incoming>) -> io::Result<Response<AnyBody>> {
+fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<AnyBody>> {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let key = request.uri().path().splitn(3, '/').nth(2).unwrap_or_default();
     let key = percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned();
@@ -134,7 +134,7 @@ fn answer(state: &State, request: &Request<Incoming>) -> io::Result<Response<Any
     let fault = fault.or_else(|| state.react.lock().unwrap().as_ref().and_then(|react| react()));
     match fault {
         Some(Fault::Status(status)) => return status_only(status),
-        Some(Fault::Refusal(status, code)) => {
+        Some(Fault::Rejection(status, code)) => {
             let body = http_body_util::Full::from(format!("<Error><Code>{code}</Code><Message>no</Message></Error>"));
             return Response::builder().status(status).body(body.map_err(|never| match never {}).boxed_unsync()).map_err(io::Error::other);
         }
@@ -152,12 +152,12 @@ fn answer(state: &State, request: &Request<Incoming>) -> io::Result<Response<Any
     }
     let last = last.parse::<usize>().unwrap().min(object.len() - 1);
     let bytes = object.slice(first..=last);
-    let mut answer = Response::builder().status(StatusCode::PARTIAL_CONTENT).header("content-length", bytes.len());
+    let mut response = Response::builder().status(StatusCode::PARTIAL_CONTENT).header("content-length", bytes.len());
     if !etag.is_empty() {
-        answer = answer.header("etag", etag);
+        response = response.header("etag", etag);
     }
     if fault != Some(Fault::NoRange) {
-        answer = answer.header("content-range", format!("bytes {first}-{last}/{}", object.len()));
+        response = response.header("content-range", format!("bytes {first}-{last}/{}", object.len()));
     }
     let frames: Vec<io::Result<Frame<Bytes>>> = match fault {
         Some(Fault::Cut(after)) => {
@@ -178,7 +178,7 @@ fn answer(state: &State, request: &Request<Incoming>) -> io::Result<Response<Any
         tokio::time::sleep(pause + Duration::from_millis(1)).await;
         frame
     });
-    answer.body(BodyExt::boxed_unsync(StreamBody::new(frames))).map_err(io::Error::other)
+    response.body(BodyExt::boxed_unsync(StreamBody::new(frames))).map_err(io::Error::other)
 }
 
 fn status_only(status: u16) -> io::Result<Response<AnyBody>> {

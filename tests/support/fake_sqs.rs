@@ -28,7 +28,7 @@ pub struct Queued {
     pub trace: Option<String>,
     pub sent: Timestamp,
     pub visible_from: Timestamp,
-    pub receives: u32,
+    pub receive_count: u32,
 }
 
 /// Decides whether a request of that action, the how-manieth, fails; and if so, whether it does what it was asked all the same.
@@ -36,7 +36,7 @@ pub type Fails = Arc<dyn Fn(&str, u64) -> Option<bool> + Send + Sync>;
 
 struct State {
     now: Timestamp,
-    work: BTreeMap<String, Queued>,
+    job: BTreeMap<String, Queued>,
     dead_letters: Vec<Queued>,
     sent: u64,
     requests: BTreeMap<String, u64>,
@@ -55,14 +55,14 @@ impl FakeSqs {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
             now: Timestamp::now(),
-            work: BTreeMap::new(),
+            job: BTreeMap::new(),
             dead_letters: Vec::new(),
             sent: 0,
             requests: BTreeMap::new(),
             fails: Arc::new(|_, _| None),
         }));
         let shared = state.clone();
-        let server = serve(listener, None, move |request| answer(shared.clone(), request));
+        let server = serve(listener, None, move |request| response(shared.clone(), request));
         Self { address, state, server }
     }
 
@@ -102,7 +102,7 @@ impl FakeSqs {
     pub fn receive_any(&self, visibility: Duration, pick: impl FnOnce(usize) -> usize) -> Option<Value> {
         let mut state = self.lock();
         let now = state.now;
-        let mut visible: Vec<_> = state.work.values().filter(|message| message.visible_from <= now).collect();
+        let mut visible: Vec<_> = state.job.values().filter(|message| message.visible_from <= now).collect();
         if visible.is_empty() {
             return None;
         }
@@ -117,20 +117,20 @@ impl FakeSqs {
     }
 
     pub fn delete(&self, id: &str) {
-        self.lock().work.remove(id);
+        self.lock().job.remove(id);
     }
 
     /// Moves the clock to when the next message is visible; tells by how much, `None` when there is no message.
     pub fn wait_for_next(&self) -> Option<SignedDuration> {
         let mut state = self.lock();
-        let next = state.work.values().map(|message| message.visible_from).min()?;
+        let next = state.job.values().map(|message| message.visible_from).min()?;
         let wait = next.duration_since(state.now).max(SignedDuration::ZERO);
         state.now = state.now.max(next);
         Some(wait)
     }
 
-    pub fn work(&self) -> Vec<Queued> {
-        self.lock().work.values().cloned().collect()
+    pub fn job(&self) -> Vec<Queued> {
+        self.lock().job.values().cloned().collect()
     }
 
     pub fn dead_letters(&self) -> Vec<Queued> {
@@ -168,23 +168,23 @@ impl Drop for FakeSqs {
 impl State {
     fn queued(&mut self, body: String, trace: Option<String>) -> Queued {
         self.sent += 1;
-        Queued { id: format!("message-{:06}", self.sent), body, trace, sent: self.now, visible_from: self.now, receives: 0 }
+        Queued { id: format!("message-{:06}", self.sent), body, trace, sent: self.now, visible_from: self.now, receive_count: 0 }
     }
 
     fn receive(&mut self, id: &str, visibility: Duration) -> Option<Value> {
         let now = self.now;
-        let message = self.work.get_mut(id)?;
-        message.receives += 1;
+        let message = self.job.get_mut(id)?;
+        message.receive_count += 1;
         message.visible_from = now + SignedDuration::try_from(visibility).unwrap();
         Some(json!({
             "messageId": message.id, "receiptHandle": message.id, "body": message.body, "eventSource": "aws:sqs", "eventSourceARN": WORK,
-            "attributes": {"ApproximateReceiveCount": message.receives.to_string(), "SentTimestamp": message.sent.as_millisecond().to_string()},
+            "attributes": {"ApproximateReceiveCount": message.receive_count.to_string(), "SentTimestamp": message.sent.as_millisecond().to_string()},
         }))
     }
 
     fn enqueue(&mut self, body: String, trace: Option<String>) {
         let message = self.queued(body, trace);
-        self.work.insert(message.id.clone(), message);
+        self.job.insert(message.id.clone(), message);
     }
 
     fn handle(&mut self, action: &str, request: &Value) -> Result<Value, &'static str> {
@@ -211,7 +211,7 @@ impl State {
                     .filter(|seconds| (0..=43_200).contains(seconds))
                     .ok_or("InvalidParameterValue")?;
                 let visible_from = self.now + SignedDuration::from_secs(seconds);
-                let message = self.work.get_mut(request["ReceiptHandle"].as_str().unwrap_or_default()).ok_or("ReceiptHandleIsInvalid")?;
+                let message = self.job.get_mut(request["ReceiptHandle"].as_str().unwrap_or_default()).ok_or("ReceiptHandleIsInvalid")?;
                 message.visible_from = visible_from;
                 Ok(json!({}))
             }
@@ -224,7 +224,7 @@ impl State {
     }
 }
 
-async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+async fn response(state: Arc<Mutex<State>>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
     let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let action = target.trim_start_matches("AmazonSQS.").to_owned();
     let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
@@ -243,10 +243,10 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> io::Res
         }
     };
     let (status, body) = match handled {
-        Ok(answer) => (200, answer),
+        Ok(response) => (200, response),
         Err("InternalError") => (500, json!({"__type": "com.amazonaws.sqs#InternalError"})),
         Err(code) => (400, json!({"__type": format!("com.amazonaws.sqs#{code}")})),
     };
-    let answer = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
-    answer.body(body.to_string().into()).map_err(io::Error::other)
+    let response = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
+    response.body(body.to_string().into()).map_err(io::Error::other)
 }

@@ -4,7 +4,7 @@
 
 pub mod fake_s3;
 pub mod fake_sqs;
-pub mod road;
+pub mod fault_proxy;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -24,7 +24,7 @@ use edgetap::invocation::Function;
 use edgetap::local_bridge::{LocalBridge, Options, Transaction};
 use edgetap::pipeline::Rules;
 use edgetap::retry::{Backoff, Deadline};
-use edgetap::secret::{Credentials, SecretSource};
+use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::source::S3;
 use edgetap::telemetry;
 use edgetap::token::AuthMethod;
@@ -70,10 +70,10 @@ pub fn rules(limits: Limits) -> Arc<Rules> {
 /// A client of `bridge`, with `method` and whatever certificates.
 pub fn client(bridge: &LocalBridge, options: &Options, method: AuthMethod, bridge_ca: Option<String>) -> Bridge {
     let credentials = Credentials::new(options.client_id.clone(), options.client_secret.clone());
-    client_with(bridge, SecretSource::Variables(credentials), method, bridge_ca)
+    client_with(bridge, CredentialsSource::Variables(credentials), method, bridge_ca)
 }
 
-pub fn client_with(bridge: &LocalBridge, secret: SecretSource, method: AuthMethod, bridge_ca: Option<String>) -> Bridge {
+pub fn client_with(bridge: &LocalBridge, secret: CredentialsSource, method: AuthMethod, bridge_ca: Option<String>) -> Bridge {
     let endpoints = Endpoints { edge: bridge.edge_url().parse().unwrap(), token: bridge.token_url().parse().unwrap(), method, bridge_ca };
     Bridge::new(endpoints, secret, BACKOFF).unwrap()
 }
@@ -134,8 +134,8 @@ impl World {
             trace: Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned()),
             function: "edgetap".to_owned(),
         };
-        let answer = self.function.handle(json!({ "Records": [record] }), &context).await.unwrap();
-        let done = answer["batchItemFailures"].as_array().unwrap().is_empty();
+        let response = self.function.handle(json!({ "Records": [record] }), &context).await.unwrap();
+        let done = response["batchItemFailures"].as_array().unwrap().is_empty();
         if done {
             self.sqs.delete(&id);
         }
@@ -151,7 +151,7 @@ impl World {
             }
             self.poll(time_left).await.unwrap();
         }
-        panic!("the queue is not empty after {limit} invocations: {:?}", self.sqs.work());
+        panic!("the queue is not empty after {limit} invocations: {:?}", self.sqs.job());
     }
 
     /// The transaction ids that the bridge has, in the order of their arrival.

@@ -131,21 +131,21 @@ async fn respond(state: Arc<State>, request: Request<Incoming>) -> io::Result<Re
     let is_post = request.method() == Method::POST;
     let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
     // An answer that is no JSON is shown as text: the test that gets it says what it wanted.
-    let answer = || serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
+    let response = || serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
     if path == INIT_ERROR && is_post {
         let waiting: Vec<_> = lock(&state.waiting).drain().collect();
         if waiting.is_empty() {
-            *lock(&state.init_error) = Some(answer());
+            *lock(&state.init_error) = Some(response());
         }
         for (_, waiting) in waiting {
-            _ = waiting.send(Outcome::InitError(answer()));
+            _ = waiting.send(Outcome::InitError(response()));
         }
         return status(StatusCode::ACCEPTED);
     }
     match path.strip_prefix(INVOCATION).map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
         Some(("next", "")) if !is_post => next(&state).await,
-        Some((id, "response")) if is_post => end(&state, id, Outcome::Response(answer())),
-        Some((id, "error")) if is_post => end(&state, id, Outcome::Error(answer())),
+        Some((id, "response")) if is_post => end(&state, id, Outcome::Response(response())),
+        Some((id, "error")) if is_post => end(&state, id, Outcome::Error(response())),
         _ => status(StatusCode::NOT_FOUND),
     }
 }

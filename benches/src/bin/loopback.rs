@@ -81,7 +81,7 @@ async fn main() -> anyhow::Result<()> {
         stream.set_nodelay(true)?;
         let state = state.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(state.clone(), request));
+            let service = service_fn(move |request| response(state.clone(), request));
             if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
                 eprintln!("a connection ended: {error}");
             }
@@ -89,7 +89,7 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> anyhow::Result<Response<Full<Bytes>>> {
+async fn response(state: Arc<State>, request: Request<Incoming>) -> anyhow::Result<Response<Full<Bytes>>> {
     let (head, mut body) = request.into_parts();
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {

@@ -8,21 +8,21 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use edgetap::pipeline::{Batches, Rules, Summary};
-use edgetap::wire::Wire;
-use edgetap::work::{ObjectRef, Work};
+use edgetap::encode::Encoding;
+use edgetap::job::{ObjectRef, Job};
 use edgetap_benches::repeat;
 
 fn main() -> anyhow::Result<()> {
     let has = |flag: &str| std::env::args().any(|argument| argument == flag);
     let mut rules = Rules::default();
     if has("--ndjson") {
-        rules.wire = Wire::Ndjson;
+        rules.encoding = Encoding::Ndjson;
         rules.redaction.urls = false;
     }
     let object = ObjectRef { bucket: "logs".to_owned(), key: "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz".to_owned(), etag: None };
     let mut summary = Summary::default();
     let mut out = io::stdout().lock();
-    for batch in Batches::new(&Work::all(object), repeat::from_arguments()?, Arc::new(rules)) {
+    for batch in Batches::new(&Job::all(object), repeat::from_arguments()?, Arc::new(rules)) {
         let batch = batch?;
         summary.settle(&batch, Vec::new());
         if has("--print") {

@@ -20,15 +20,15 @@ use clap::Parser;
 use cpu_time::ProcessTime;
 use edgetap::aws::sdk_config;
 use edgetap::bridge::Bridge;
-use edgetap::config::{BridgeConfig, Config, SecretConfig, Variables};
+use edgetap::config::{BridgeConfig, Config, CredentialsConfig, Variables};
 use edgetap::invocation::{Context, Function};
 use edgetap::local_bridge::EDGE_PATH;
 use edgetap::pipeline::{Batches, Rules};
 use edgetap::retry::{Backoff, Clock, Deadline};
-use edgetap::secret::SecretSource;
+use edgetap::credentials::CredentialsSource;
 use edgetap::source::S3;
 use edgetap::telemetry;
-use edgetap::work::{ObjectRef, Work};
+use edgetap::job::{ObjectRef, Job};
 use edgetap::work_queue::WorkQueue;
 use edgetap_benches::objects::{self, BUCKET, Object};
 use http_body_util::{BodyExt as _, Full};
@@ -126,8 +126,8 @@ async fn function() -> anyhow::Result<(Function, Arc<Rules>)> {
     let sdk = sdk_config().await;
     let BridgeConfig { endpoints, secret, concurrency } = config.bridge;
     let secret = match secret {
-        SecretConfig::Given(credentials) => SecretSource::Variables(credentials),
-        SecretConfig::Arn(arn) => SecretSource::secrets_manager(&sdk, arn),
+        CredentialsConfig::Given(credentials) => CredentialsSource::Variables(credentials),
+        CredentialsConfig::Arn(arn) => CredentialsSource::secrets_manager(&sdk, arn),
     };
     let (backoff, rules) = (Backoff::default(), Arc::new(config.rules));
     let function = Function {
@@ -152,13 +152,13 @@ async fn put_all(s3: &aws_sdk_s3::Client, objects: &mut [Object]) -> anyhow::Res
     Ok(())
 }
 
-fn work(object: &Object) -> Work {
-    Work::all(ObjectRef { bucket: BUCKET.to_owned(), key: object.key.clone(), etag: Some(object.etag.trim_matches('"').to_owned()) })
+fn job(object: &Object) -> Job {
+    Job::all(ObjectRef { bucket: BUCKET.to_owned(), key: object.key.clone(), etag: Some(object.etag.trim_matches('"').to_owned()) })
 }
 
 /// The one batch of a small object.
 fn body(object: &Object, rules: &Arc<Rules>) -> anyhow::Result<Bytes> {
-    let mut batches = Batches::new(&work(object), io::Cursor::new(object.gzip.clone()), rules.clone());
+    let mut batches = Batches::new(&job(object), io::Cursor::new(object.gzip.clone()), rules.clone());
     let body = batches.next().context("an object without a transaction")??.body;
     ensure!(batches.next().is_none(), "a small object is one batch");
     Ok(body)
@@ -196,8 +196,8 @@ impl Bench {
     async fn handle(&self, events: Vec<Value>) -> anyhow::Result<()> {
         for event in events {
             let context = Context { deadline: Deadline::after(Duration::from_secs(290)), trace: None, function: "bench".to_owned() };
-            let answer = Box::pin(self.function.handle(event, &context)).await?;
-            ensure!(answer["batchItemFailures"].as_array().is_none_or(Vec::is_empty), "the handler fails: {answer}");
+            let response = Box::pin(self.function.handle(event, &context)).await?;
+            ensure!(response["batchItemFailures"].as_array().is_none_or(Vec::is_empty), "the handler fails: {response}");
         }
         Ok(())
     }
@@ -211,7 +211,7 @@ impl Bench {
             }
             let got = self.get(object, signed).await?;
             if contestant == "reading" {
-                for batch in Batches::new(&work(object), io::Cursor::new(got), self.rules.clone()) {
+                for batch in Batches::new(&job(object), io::Cursor::new(got), self.rules.clone()) {
                     self.post(batch?.body).await?;
                 }
             } else {
@@ -248,8 +248,8 @@ impl Bench {
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Bytes> {
-        let answer = self.http.request(request).await?;
-        ensure!(answer.status().is_success(), "{}", answer.status());
-        Ok(answer.into_body().collect().await?.to_bytes())
+        let response = self.http.request(request).await?;
+        ensure!(response.status().is_success(), "{}", response.status());
+        Ok(response.into_body().collect().await?.to_bytes())
     }
 }

@@ -26,7 +26,7 @@ pub struct Args {
     status: Option<u16>,
     /// Accept posts, but hang up instead of answering.
     #[arg(long, conflicts_with = "status")]
-    drop_answers: bool,
+    drop_responses: bool,
     /// Misbehave at every Nth post only.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
@@ -47,7 +47,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     }
     let misbehaviour = match args.status {
         Some(status) => Reaction::status(status),
-        None if args.drop_answers => Reaction::NormalThenHangUp,
+        None if args.drop_responses => Reaction::NormalThenHangUp,
         None => Reaction::Normal,
     };
     options.react = Arc::new(move |arrival| {

@@ -7,8 +7,8 @@ use anyhow::{Context as _, anyhow};
 use edgetap::config::{Config, Variables};
 use edgetap::ingest::{Outcome, ingest};
 use edgetap::retry::Deadline;
-use edgetap::trust::Trust;
-use edgetap::work::{ObjectRef, Work};
+use edgetap::tls::ServerTrust;
+use edgetap::job::{ObjectRef, Job};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -41,7 +41,7 @@ pub async fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
     println!("token          ok: got one in {} ms", started.elapsed().as_millis());
 
     if edge.scheme() == "https" {
-        check_tls(&edge, bridge.trust()).await?;
+        check_tls(&edge, bridge.tls()).await?;
     } else {
         println!("TLS            none: {edge} is this machine");
     }
@@ -61,22 +61,22 @@ async fn send(bridge: &edgetap::bridge::Bridge, rules: Arc<edgetap::pipeline::Ru
         "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem cs-uri-query sc-status x-host-header cs-protocol cs(User-Agent) x-edge-request-id\n\
          {now}\t192.0.2.1\tGET\t/edgetap-check\tsent-by=edgetap-check\t200\tedgetap.invalid\thttps\t{agent}\tedgetap-check-{now}\n"
     );
-    let work = Work::all(ObjectRef::local("edgetap-check"));
+    let job = Job::all(ObjectRef::local("edgetap-check"));
     let session = bridge.session(Deadline::after(PATIENCE));
-    match ingest(&work, std::io::Cursor::new(log), &rules, &session, 1).await {
+    match ingest(&job, std::io::Cursor::new(log), &rules, &session, 1).await {
         Outcome::Complete(summary) if summary.counts.sent == 1 => Ok(()),
         Outcome::Complete(_) => Err(anyhow!("transaction: the bridge refuses it").into()),
-        Outcome::Rest { why, .. } => Err(anyhow!("transaction: {why}").into()),
+        Outcome::Partial { why, .. } => Err(anyhow!("transaction: {why}").into()),
     }
 }
 
 /// Opens TLS to the bridge, and shows its certificates whether they are believed or not.
-async fn check_tls(edge: &Url, trust: &Arc<Trust>) -> Result<(), Failure> {
+async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
     let host = edge.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = edge.port_or_known_default().unwrap_or(443);
     let name = ServerName::try_from(host.clone()).with_context(|| format!("TLS: {host} is no host name"))?;
-    let recorder = Arc::new(Recorder { trust: trust.clone(), chain: Mutex::default() });
-    let mut config = trust.client_config(&[b"h2", b"http/1.1"])?;
+    let recorder = Arc::new(Recorder { tls: tls.clone(), chain: Mutex::default() });
+    let mut config = tls.client_config(&[b"h2", b"http/1.1"])?;
     config.dangerous().set_certificate_verifier(recorder.clone());
 
     let connect = async {
@@ -144,10 +144,10 @@ fn pem(der: &CertificateDer<'_>) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----", lines.join("\n"))
 }
 
-/// Believes what [`Trust`] believes, and keeps what it was shown.
+/// Believes what [`ServerTrust`] believes, and keeps what it was shown.
 #[derive(Debug)]
 struct Recorder {
-    trust: Arc<Trust>,
+    tls: Arc<ServerTrust>,
     chain: Mutex<Vec<CertificateDer<'static>>>,
 }
 
@@ -162,7 +162,7 @@ impl ServerCertVerifier for Recorder {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let chain = std::iter::once(end_entity).chain(intermediates).map(|certificate| certificate.clone().into_owned()).collect();
         *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
-        self.trust.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        self.tls.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(
@@ -171,7 +171,7 @@ impl ServerCertVerifier for Recorder {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.trust.verify_tls12_signature(message, certificate, signed)
+        self.tls.verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -180,10 +180,10 @@ impl ServerCertVerifier for Recorder {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.trust.verify_tls13_signature(message, certificate, signed)
+        self.tls.verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.trust.supported_verify_schemes()
+        self.tls.supported_verify_schemes()
     }
 }

@@ -8,9 +8,9 @@ use edgetap::ingest::{Outcome, ingest};
 use edgetap::local_bridge::{LocalBridge, Options};
 use edgetap::pipeline::Rules;
 use edgetap::retry::{Backoff, Deadline};
-use edgetap::secret::{Credentials, SecretSource};
+use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::token::AuthMethod;
-use edgetap::work::{ObjectRef, Work};
+use edgetap::job::{ObjectRef, Job};
 
 use crate::{Failure, show};
 
@@ -35,17 +35,17 @@ pub async fn run() -> Result<(), Failure> {
     let local = LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options).await?;
     let endpoints =
         Endpoints { edge: local.edge_url().parse()?, token: local.token_url().parse()?, method: AuthMethod::default(), bridge_ca: None };
-    let bridge = Bridge::new(endpoints, SecretSource::Variables(credentials), Backoff::default())?;
+    let bridge = Bridge::new(endpoints, CredentialsSource::Variables(credentials), Backoff::default())?;
     println!("CloudFront access logs → edgetap → {} (an embedded bridge, with OAuth 2.0 client credentials)\n", local.edge_url());
 
     let rules = Arc::new(Rules::default());
     let session = bridge.session(Deadline::NEVER);
     let mut counts = Vec::new();
     for (name, bytes) in SAMPLES {
-        let work = Work::all(ObjectRef::local(name));
-        match ingest(&work, bytes, &rules, &session, 4).await {
+        let job = Job::all(ObjectRef::local(name));
+        match ingest(&job, bytes, &rules, &session, 4).await {
             Outcome::Complete(summary) => counts.push((name, summary.counts)),
-            Outcome::Rest { from_row, why, .. } => {
+            Outcome::Partial { from_row, why, .. } => {
                 return Err(anyhow::anyhow!("{name} was not delivered from row {from_row} on: {why}").into());
             }
         }

@@ -10,9 +10,9 @@ use edgetap::pipeline::Rules;
 use edgetap::redact::{Cookies, Redaction};
 use edgetap::source::Opened;
 use edgetap::transaction::{Transaction, stitch};
-use edgetap::value::on_the_wire;
-use edgetap::wire::{Origin, Wire};
-use edgetap::work::ObjectRef;
+use edgetap::decode::as_sent;
+use edgetap::encode::{Origin, Encoding};
+use edgetap::job::ObjectRef;
 
 use crate::{Failure, show};
 
@@ -77,7 +77,7 @@ fn fields(record: Record<'_>, redaction: &Redaction) -> Table {
     let mut scratch = (Vec::new(), Vec::new());
     for &field in Field::ALL {
         let Some(logged) = record.get(field) else { continue };
-        let value = on_the_wire(field, logged, &mut scratch.0);
+        let value = as_sent(field, logged, &mut scratch.0);
         let (value, place) = match (field, &redaction.cookies) {
             (Field::Cookie, Cookies::Drop) => (&b""[..], "nowhere: REDACT_COOKIES=drop"),
             (Field::Cookie, Cookies::Hash(_)) => (&b""[..], "request.headers Cookie, each value hashed"),
@@ -86,7 +86,7 @@ fn fields(record: Record<'_>, redaction: &Redaction) -> Table {
         table.add_row([field.name(), &show::printable(&String::from_utf8_lossy(value)), place]);
     }
     for (name, logged) in record.others() {
-        let value: Vec<u8> = on_the_wire(Field::ViewerRequestLogData, logged, &mut scratch.0).to_vec();
+        let value: Vec<u8> = as_sent(Field::ViewerRequestLogData, logged, &mut scratch.0).to_vec();
         let value = redaction.mask_value(&value, &mut scratch.1);
         table.add_row([&show::printable(name), &show::printable(&String::from_utf8_lossy(value)), "fields (ndjson only): an unknown name"]);
     }
@@ -135,7 +135,7 @@ fn judge(transaction: &Transaction<'_>, object: &ObjectRef, rules: &Rules) {
     let (mut masked, mut body) = (Vec::new(), Vec::new());
     let masked = rules.redaction.mask(transaction, &mut masked);
     let origin = Origin { object, distribution: object.distribution() };
-    Wire::Ndjson.encode(&masked, origin, &rules.redaction, &mut body);
+    Encoding::Ndjson.encode(&masked, origin, &rules.redaction, &mut body);
     let pretty = serde_json::from_slice(&body).and_then(|value: serde_json::Value| serde_json::to_string_pretty(&value));
     println!("{}", pretty.unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned()));
 }

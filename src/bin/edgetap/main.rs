@@ -12,9 +12,9 @@ mod show;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
-use edgetap::config::{BridgeConfig, Problems, SecretConfig, Variables, log_level};
+use edgetap::config::{BridgeConfig, Problems, CredentialsConfig, Variables, log_level};
 use edgetap::retry::Backoff;
-use edgetap::secret::SecretSource;
+use edgetap::credentials::CredentialsSource;
 use edgetap::{aws, telemetry};
 
 /// A passive tap for Amazon CloudFront: access logs become HTTP transactions at an API-protection bridge.
@@ -105,8 +105,8 @@ async fn run(verb: Verb, env_file: Option<PathBuf>) -> Result<(), Failure> {
 /// The client of the configured bridge.
 async fn connect(config: BridgeConfig) -> Result<edgetap::bridge::Bridge, Failure> {
     let secret = match config.secret {
-        SecretConfig::Given(credentials) => SecretSource::Variables(credentials),
-        SecretConfig::Arn(arn) => SecretSource::secrets_manager(&aws::sdk_config().await, arn),
+        CredentialsConfig::Given(credentials) => CredentialsSource::Variables(credentials),
+        CredentialsConfig::Arn(arn) => CredentialsSource::secrets_manager(&aws::sdk_config().await, arn),
     };
     Ok(edgetap::bridge::Bridge::new(config.endpoints, secret, Backoff::default())?)
 }

@@ -14,8 +14,8 @@ use edgetap::ingest::{Outcome, ingest_watched};
 use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::retry::{Backoff, Deadline};
 use edgetap::source::{Opened, S3};
-use edgetap::wire::Wire;
-use edgetap::work::{ObjectRef, Work};
+use edgetap::encode::Encoding;
+use edgetap::job::{ObjectRef, Job};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use crate::{Failure, connect};
@@ -27,7 +27,7 @@ pub struct Args {
     inputs: Vec<String>,
     /// Without --post: in which form transactions are written.
     #[arg(long, value_enum, default_value_t = WireArg::Ndjson, conflicts_with = "post")]
-    wire: WireArg,
+    encoding: WireArg,
     /// Deliver to the configured bridge instead of writing to stdout.
     #[arg(long)]
     post: bool,
@@ -61,8 +61,8 @@ pub async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
         Sink::Bridge { rules: Arc::new(rules), bridge: Box::new(connect(bridge).await?), concurrency }
     } else {
         let rules = Config::read_rules(variables)?;
-        Sink::Stdout(Arc::new(match args.wire {
-            WireArg::Ndjson => Rules { wire: Wire::Ndjson, ..rules },
+        Sink::Stdout(Arc::new(match args.encoding {
+            WireArg::Ndjson => Rules { encoding: Encoding::Ndjson, ..rules },
             WireArg::Uap => rules,
         }))
     };
@@ -82,17 +82,17 @@ pub async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
         total.counts += summary.counts;
         total.batches += summary.batches;
         total.bytes += summary.bytes;
-        total.refused.extend(summary.refused);
+        total.rejected.extend(summary.rejected);
         if let Some(problem) = problem {
             progress.suspend(|| eprintln!("edgetap: {problem}"));
             unreadable = true;
         }
     }
     progress.finish_and_clear();
-    let Counts { rows, sent, static_assets, excluded, malformed, refused, .. } = total.counts;
+    let Counts { rows, sent, static_assets, excluded, malformed, rejected, .. } = total.counts;
     let verb = if args.post { "delivered" } else { "written" };
     eprintln!(
-        "{} objects, {} rows in {:.1} s: {} {verb}, {} static, {} excluded, {} malformed, {} refused; {} batches, {}",
+        "{} objects, {} rows in {:.1} s: {} {verb}, {} static, {} excluded, {} malformed, {} rejected; {} batches, {}",
         HumanCount(objects),
         HumanCount(rows),
         started.elapsed().as_secs_f64(),
@@ -100,11 +100,11 @@ pub async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
         HumanCount(static_assets),
         HumanCount(excluded),
         HumanCount(malformed),
-        HumanCount(refused),
+        HumanCount(rejected),
         HumanCount(total.batches),
         HumanBytes(total.bytes),
     );
-    if unreadable || !total.refused.is_empty() { Err(Failure::Incomplete) } else { Ok(()) }
+    if unreadable || !total.rejected.is_empty() { Err(Failure::Incomplete) } else { Ok(()) }
 }
 
 fn per_second(rows: u64, since: Instant) -> u64 {
@@ -192,19 +192,19 @@ async fn replay(
         Ok(opened) => opened,
         Err(error) => return Ok((Summary::default(), Some(error.to_string()))),
     };
-    let work = Work::all(object);
+    let job = Job::all(object);
     let bytes = progress.wrap_read(bytes);
     match sink {
         Sink::Stdout(rules) => {
-            let batches = Batches::new(&work, bytes, rules.clone());
-            let one_a_line = rules.wire != Wire::Ndjson;
+            let batches = Batches::new(&job, bytes, rules.clone());
+            let one_a_line = rules.encoding != Encoding::Ndjson;
             let written = tokio::task::spawn_blocking(move || write(batches, one_a_line, watch)).await?;
             let (summary, error) = match written {
                 // Whoever read our output has seen enough, and knows it.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Failure::Incomplete),
                 written => written?,
             };
-            Ok((summary, error.map(|error| format!("{}: {error}", work.object))))
+            Ok((summary, error.map(|error| format!("{}: {error}", job.object))))
         }
         Sink::Bridge { rules, bridge, concurrency } => {
             let session = bridge.session(Deadline::NEVER);
@@ -214,16 +214,16 @@ async fn replay(
             };
             let rules = match keyed {
                 Ok(rules) => rules,
-                Err(why) => return Ok((Summary::default(), Some(format!("{}: not delivered: {why}", work.object)))),
+                Err(why) => return Ok((Summary::default(), Some(format!("{}: not delivered: {why}", job.object)))),
             };
-            Ok(match ingest_watched(&work, bytes, &rules, &session, *concurrency, |summary, _| watch(summary)).await {
+            Ok(match ingest_watched(&job, bytes, &rules, &session, *concurrency, |summary, _| watch(summary)).await {
                 Outcome::Complete(summary) => {
-                    let problem = (!summary.refused.is_empty())
-                        .then(|| format!("{}: the bridge refuses {} rows", work.object, summary.refused.len()));
+                    let problem = (!summary.rejected.is_empty())
+                        .then(|| format!("{}: the bridge refuses {} rows", job.object, summary.rejected.len()));
                     (summary, problem)
                 }
-                Outcome::Rest { from_row, why, summary } => {
-                    (summary, Some(format!("{}: not delivered from row {from_row} on: {why}", work.object)))
+                Outcome::Partial { from_row, why, summary } => {
+                    (summary, Some(format!("{}: not delivered from row {from_row} on: {why}", job.object)))
                 }
             })
         }

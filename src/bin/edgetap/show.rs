@@ -29,9 +29,9 @@ pub fn printable(text: &str) -> String {
 /// A table of counts, a row for each name.
 pub fn counts<'a>(rows: impl IntoIterator<Item = (&'a str, Counts)>) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["log", "rows", "sent", "static", "excluded", "malformed", "refused"]);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["log", "rows", "sent", "static", "excluded", "malformed", "rejected"]);
     for (name, counts) in rows {
-        let numbers = [counts.rows, counts.sent, counts.static_assets, counts.excluded, counts.malformed, counts.refused];
+        let numbers = [counts.rows, counts.sent, counts.static_assets, counts.excluded, counts.malformed, counts.rejected];
         table.add_row(std::iter::once(name.to_owned()).chain(numbers.map(|number| number.to_string())));
     }
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 /// Why certificates cannot be used.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum TrustError {
+pub enum TlsError {
     /// No certificate in the text.
     #[error("holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)")]
     Empty,
@@ -36,19 +36,19 @@ struct Own {
 
 /// Believes the public roots, and for one host the operator's certificates too.
 #[derive(Debug)]
-pub struct Trust {
+pub struct ServerTrust {
     host: String,
     provider: Arc<CryptoProvider>,
     public: Arc<WebPkiServerVerifier>,
     own: RwLock<Option<Own>>,
 }
 
-impl Trust {
+impl ServerTrust {
     /// Trust for a bridge at `host`, with the public roots only.
     ///
     /// # Errors
     /// When the TLS library refuses its own defaults.
-    pub fn new(host: &str) -> Result<Arc<Self>, TrustError> {
+    pub fn new(host: &str) -> Result<Arc<Self>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let public = verifier(&provider, public_roots())?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
@@ -59,15 +59,15 @@ impl Trust {
     ///
     /// # Errors
     /// When the text holds no certificate, or something else.
-    pub fn set_own(&self, pem: &str) -> Result<(), TrustError> {
+    pub fn set_own(&self, pem: &str) -> Result<(), TlsError> {
         let certificates: Vec<_> =
-            CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| TrustError::NotCertificate)?;
+            CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| TlsError::NotCertificate)?;
         if certificates.is_empty() {
-            return Err(TrustError::Empty);
+            return Err(TlsError::Empty);
         }
         let mut roots = public_roots();
         for certificate in &certificates {
-            roots.add(certificate.clone()).map_err(|_| TrustError::NotCertificate)?;
+            roots.add(certificate.clone()).map_err(|_| TlsError::NotCertificate)?;
         }
         let own = Own { verifier: verifier(&self.provider, roots)?, certificates };
         // A poisoned lock holds a whole value all the same: it is only ever replaced.
@@ -79,10 +79,10 @@ impl Trust {
     ///
     /// # Errors
     /// When the TLS library refuses its own defaults.
-    pub fn client_config(self: &Arc<Self>, protocols: &[&[u8]]) -> Result<ClientConfig, TrustError> {
+    pub fn client_config(self: &Arc<Self>, protocols: &[&[u8]]) -> Result<ClientConfig, TlsError> {
         let mut config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|_| TrustError::Tls)?
+            .map_err(|_| TlsError::Tls)?
             .dangerous() // rustls' word for any verifier that is not its own; this one adds a pin to it
             .with_custom_certificate_verifier(self.clone())
             .with_no_client_auth();
@@ -95,11 +95,11 @@ fn public_roots() -> RootCertStore {
     RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
 }
 
-fn verifier(provider: &Arc<CryptoProvider>, roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, TrustError> {
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().map_err(|_| TrustError::Tls)
+fn verifier(provider: &Arc<CryptoProvider>, roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().map_err(|_| TlsError::Tls)
 }
 
-impl ServerCertVerifier for Trust {
+impl ServerCertVerifier for ServerTrust {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

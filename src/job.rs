@@ -22,7 +22,7 @@ use thiserror::Error;
 pub const ALL_ROWS: Range<u64> = 0..u64::MAX;
 
 /// Wrappings inside wrappings (S3 in SNS in SQS is two) before an event is refused.
-const MAX_WRAPPINGS: usize = 4;
+const MAX_ENVELOPES: usize = 4;
 
 /// What some AWS services write to see whether they may.
 const ACCESS_TEST_OBJECT: &str = "aws-programmatic-access-test-object";
@@ -62,7 +62,7 @@ impl fmt::Display for ObjectRef {
 
 /// An object and the rows of it still to deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Work {
+pub struct Job {
     /// Which object.
     pub object: ObjectRef,
     /// Which of its rows, counted from 0: [`ALL_ROWS`] for an object just created.
@@ -70,18 +70,18 @@ pub struct Work {
     /// When the object was first asked for; unknown for an event that does not say.
     pub since: Option<Timestamp>,
     /// How many invocations have handed it over.
-    pub hops: u8,
+    pub requeue_count: u8,
 }
 
-impl Work {
+impl Job {
     /// All of an object, from now on.
     pub fn all(object: ObjectRef) -> Self {
-        Self { object, rows: ALL_ROWS, since: None, hops: 0 }
+        Self { object, rows: ALL_ROWS, since: None, requeue_count: 0 }
     }
 
     /// Whether part of it was delivered before, or it was brought back: then its object must exist.
     pub fn has_begun(&self) -> bool {
-        self.rows != ALL_ROWS || self.hops > 0
+        self.rows != ALL_ROWS || self.requeue_count > 0
     }
 }
 
@@ -100,7 +100,8 @@ pub struct Continuation {
     /// When the object was first asked for.
     pub since: Timestamp,
     /// How many invocations have handed it over.
-    pub hops: u8,
+    #[serde(rename = "hops")]
+    pub requeue_count: u8,
     /// Why it was not delivered at once, in words.
     pub reason: String,
     /// The digest of the rules in force: with other rules batches may begin elsewhere.
@@ -123,7 +124,7 @@ pub const CONTINUATION_VERSION: u32 = 1;
 
 impl Continuation {
     /// What it asks for.
-    fn works(self) -> Result<Vec<Work>, EventError> {
+    fn jobs(self) -> Result<Vec<Job>, EventError> {
         if self.edgetap == 0 || self.edgetap > CONTINUATION_VERSION {
             return Err(EventError::ContinuationVersion(self.edgetap));
         }
@@ -133,13 +134,13 @@ impl Continuation {
         }
         let ContinuedObject { bucket, key, etag } = self.object;
         let object = ObjectRef { bucket, key, etag };
-        let works = self.rows.into_iter().map(|(start, end)| Work {
+        let jobs = self.rows.into_iter().map(|(start, end)| Job {
             object: object.clone(),
             rows: start..end.unwrap_or(u64::MAX),
             since: Some(self.since),
-            hops: self.hops,
+            requeue_count: self.requeue_count,
         });
-        Ok(works.collect())
+        Ok(jobs.collect())
     }
 }
 
@@ -149,7 +150,7 @@ pub enum Event {
     /// A batch of SQS messages, each of which succeeds or fails by itself.
     Sqs(Vec<SqsRecord>),
     /// Everything else: it succeeds or fails as a whole.
-    Direct(Vec<Work>),
+    Direct(Vec<Job>),
 }
 
 /// One SQS message and the work it names.
@@ -158,31 +159,31 @@ pub struct SqsRecord {
     /// What `batchItemFailures` calls it.
     pub message_id: String,
     /// How the queue knows this receipt of it.
-    pub receipt: Receipt,
+    pub meta: SqsMessageMeta,
     /// What it asks for, or why it cannot be understood.
-    pub works: Result<Vec<Work>, EventError>,
+    pub jobs: Result<Vec<Job>, EventError>,
 }
 
 /// One receipt of an SQS message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Receipt {
+pub struct SqsMessageMeta {
     /// The queue's ARN.
     pub queue: Option<String>,
     /// The handle of this receipt.
     pub handle: Option<String>,
     /// How often the message was received, this time included.
-    pub receives: u32,
+    pub receive_count: u32,
     /// When it was sent.
     pub sent: Option<Timestamp>,
 }
 
-impl Receipt {
+impl SqsMessageMeta {
     fn of(message: &SqsMessage) -> Self {
         let number = |name: &str| message.attributes.get(name).and_then(|text| text.parse::<i64>().ok());
         Self {
             queue: message.event_source_arn.clone(),
             handle: message.receipt_handle.clone(),
-            receives: number("ApproximateReceiveCount").and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
+            receive_count: number("ApproximateReceiveCount").and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
             sent: number("SentTimestamp").and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok()),
         }
     }
@@ -196,7 +197,7 @@ pub enum EventError {
     NotJson(&'static str),
     /// None of the known shapes.
     #[error("not an S3 notification in any known wrapping (S3, SQS, SNS, EventBridge): its keys are {0}")]
-    Unrecognised(String),
+    Unrecognized(String),
     /// A record of a known shape without what it must have.
     #[error("an S3 record without {0}")]
     Incomplete(&'static str),
@@ -219,7 +220,7 @@ pub enum EventError {
     #[error("a continuation that cannot be read")]
     Continuation,
     /// Wrapped too deeply.
-    #[error("a notification wrapped more than {MAX_WRAPPINGS} times")]
+    #[error("a notification wrapped more than {MAX_ENVELOPES} times")]
     TooDeep,
 }
 
@@ -231,24 +232,24 @@ impl Event {
     pub fn parse(event: Value) -> Result<Self, EventError> {
         let from_sqs = event["Records"].get(0).is_some_and(|first| first["eventSource"] == "aws:sqs");
         if !from_sqs {
-            return works(&event, 0).map(Self::Direct);
+            return jobs(&event, 0).map(Self::Direct);
         }
         let event = SqsEvent::deserialize(event).map_err(|_| EventError::Sqs)?;
         let records = event.records.into_iter().map(|message| {
-            let receipt = Receipt::of(&message);
+            let meta = SqsMessageMeta::of(&message);
             let (Some(message_id), Some(body)) = (message.message_id, message.body) else { return Err(EventError::Sqs) };
-            let mut works = parse_text(&body, "SQS message's body").and_then(|body| works(&body, 1));
-            for work in works.iter_mut().flatten() {
-                work.since = work.since.or(receipt.sent);
+            let mut jobs = parse_text(&body, "SQS message's body").and_then(|body| jobs(&body, 1));
+            for job in jobs.iter_mut().flatten() {
+                job.since = job.since.or(meta.sent);
             }
-            Ok(SqsRecord { message_id, receipt, works })
+            Ok(SqsRecord { message_id, meta, jobs })
         });
         records.collect::<Result<_, _>>().map(Self::Sqs)
     }
 }
 
-fn works(event: &Value, wrappings: usize) -> Result<Vec<Work>, EventError> {
-    if wrappings > MAX_WRAPPINGS {
+fn jobs(event: &Value, envelopes: usize) -> Result<Vec<Job>, EventError> {
+    if envelopes > MAX_ENVELOPES {
         return Err(EventError::TooDeep);
     }
     if let Some(records) = event["Records"].as_array() {
@@ -257,15 +258,15 @@ fn works(event: &Value, wrappings: usize) -> Result<Vec<Work>, EventError> {
             if record.get("s3").is_some() {
                 all.extend(from_s3_record(record)?);
             } else if let Some(text) = record["Sns"]["Message"].as_str() {
-                all.extend(works(&parse_text(text, "SNS message")?, wrappings + 1)?);
+                all.extend(jobs(&parse_text(text, "SNS message")?, envelopes + 1)?);
             } else {
-                return Err(unrecognised(record));
+                return Err(unrecognized(record));
             }
         }
         return Ok(all);
     }
     if event.get("edgetap").is_some() {
-        return Continuation::deserialize(event).map_err(|_| EventError::Continuation)?.works();
+        return Continuation::deserialize(event).map_err(|_| EventError::Continuation)?.jobs();
     }
     if event["Event"] == "s3:TestEvent" {
         tracing::debug!("skipping S3's test event");
@@ -275,14 +276,14 @@ fn works(event: &Value, wrappings: usize) -> Result<Vec<Work>, EventError> {
         return Ok(from_event_bridge(event)?.into_iter().collect());
     }
     match (event["Type"].as_str(), event["Message"].as_str()) {
-        (Some("Notification"), Some(text)) => works(&parse_text(text, "SNS message")?, wrappings + 1),
+        (Some("Notification"), Some(text)) => jobs(&parse_text(text, "SNS message")?, envelopes + 1),
         (Some("SubscriptionConfirmation"), _) => Err(EventError::Confirmation),
-        _ => Err(unrecognised(event)),
+        _ => Err(unrecognized(event)),
     }
 }
 
 /// A record of an S3 event notification. Its key is form-encoded: `+` is a space.
-fn from_s3_record(record: &Value) -> Result<Option<Work>, EventError> {
+fn from_s3_record(record: &Value) -> Result<Option<Job>, EventError> {
     if let Some(version) = record["eventVersion"].as_str()
         && version.split('.').next() != Some("2")
     {
@@ -302,7 +303,7 @@ fn from_s3_record(record: &Value) -> Result<Option<Work>, EventError> {
 }
 
 /// An EventBridge event of S3. Its key is plain.
-fn from_event_bridge(event: &Value) -> Result<Option<Work>, EventError> {
+fn from_event_bridge(event: &Value) -> Result<Option<Job>, EventError> {
     let kind = event["detail-type"].as_str().ok_or(EventError::Incomplete("detail-type"))?;
     if kind != "Object Created" {
         tracing::debug!(event = kind, "skipping an event that is not a creation");
@@ -314,13 +315,13 @@ fn from_event_bridge(event: &Value) -> Result<Option<Work>, EventError> {
     Ok(creation(bucket.to_owned(), key.to_owned(), object["size"].as_i64(), object["etag"].as_str().map(str::to_owned)))
 }
 
-fn creation(bucket: String, key: String, size: Option<i64>, etag: Option<String>) -> Option<Work> {
+fn creation(bucket: String, key: String, size: Option<i64>, etag: Option<String>) -> Option<Job> {
     let object = ObjectRef { bucket, key, etag: etag.filter(|etag| !etag.is_empty()) };
     if object.key.ends_with('/') || size == Some(0) || object.key.ends_with(ACCESS_TEST_OBJECT) {
         tracing::debug!(%object, "skipping a folder marker, an empty or a test object");
         return None;
     }
-    Some(Work::all(object))
+    Some(Job::all(object))
 }
 
 /// An object key as S3 event notifications encode it: form-encoded, so `+` is a space and `%3D` is `=`.
@@ -336,8 +337,8 @@ fn parse_text(text: &str, what: &'static str) -> Result<Value, EventError> {
     serde_json::from_str(text).map_err(|_| EventError::NotJson(what))
 }
 
-fn unrecognised(event: &Value) -> EventError {
+fn unrecognized(event: &Value) -> EventError {
     let keys =
         event.as_object().map(|fields| fields.keys().take(12).map(|key| key.chars().take(40).collect::<String>()).collect::<Vec<_>>());
-    EventError::Unrecognised(keys.map_or_else(|| "none".to_owned(), |keys| keys.join(", ")))
+    EventError::Unrecognized(keys.map_or_else(|| "none".to_owned(), |keys| keys.join(", ")))
 }

@@ -5,15 +5,15 @@
 use std::net::Ipv6Addr;
 
 use crate::log::Field;
-use crate::octets::{Positions, equal, every, hex, is_graphic};
+use crate::simd::{Positions, equal, every, hex, is_graphic};
 
 /// A logged value as it was on the wire: decoded once, by the rules of its field.
-pub fn on_the_wire<'a>(field: Field, logged: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+pub fn as_sent<'a>(field: Field, logged: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     scratch.clear();
     decode(field, logged, scratch).of(scratch)
 }
 
-/// As [`on_the_wire`], behind what is in the scratch buffer already.
+/// As [`as_sent`], behind what is in the scratch buffer already.
 pub(crate) fn decode<'a>(field: Field, logged: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
     match field {
         Field::UserAgent => decoded_user_agent(logged, scratch),

@@ -8,14 +8,14 @@ pub use uap::Uap;
 use sha2::{Digest, Sha256};
 use wide::i8x16;
 
-use crate::octets::{equal, every};
+use crate::simd::{equal, every};
 use crate::redact::Redaction;
 use crate::transaction::Transaction;
-use crate::work::ObjectRef;
+use crate::job::ObjectRef;
 
 /// In which form transactions leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wire {
+pub enum Encoding {
     /// The bridge's request bodies.
     Uap(Uap),
     /// Our own transaction, one JSON object a line.
@@ -42,7 +42,7 @@ pub struct Origin<'a> {
     pub distribution: Option<&'a str>,
 }
 
-impl Wire {
+impl Encoding {
     /// How bodies are framed.
     pub fn framing(&self) -> Framing {
         match self {

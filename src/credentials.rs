@@ -34,7 +34,7 @@ impl Credentials {
 
 /// Why the secret cannot be had. The text names the secret and its keys, never a value.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum SecretError {
+pub enum CredentialsError {
     /// Secrets Manager could not be reached or asked to wait.
     #[error("secret {arn} cannot be read for now: {reason}")]
     Unavailable {
@@ -67,7 +67,7 @@ pub enum SecretError {
 
 /// Where the credentials come from.
 #[derive(Clone)]
-pub enum SecretSource {
+pub enum CredentialsSource {
     /// Variables: read once, at the start.
     Variables(Credentials),
     /// A secret in Secrets Manager, a JSON object.
@@ -79,7 +79,7 @@ pub enum SecretSource {
     },
 }
 
-impl fmt::Debug for SecretSource {
+impl fmt::Debug for CredentialsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variables(credentials) => f.debug_tuple("Variables").field(credentials).finish(),
@@ -88,7 +88,7 @@ impl fmt::Debug for SecretSource {
     }
 }
 
-impl SecretSource {
+impl CredentialsSource {
     /// The secret with that ARN.
     pub fn secrets_manager(config: &SdkConfig, arn: String) -> Self {
         Self::SecretsManager { client: Client::new(config), arn }
@@ -98,22 +98,22 @@ impl SecretSource {
     ///
     /// # Errors
     /// When Secrets Manager does not give them, or gives something else.
-    pub async fn read(&self) -> Result<Credentials, SecretError> {
+    pub async fn read(&self) -> Result<Credentials, CredentialsError> {
         let (client, arn) = match self {
             Self::Variables(credentials) => return Ok(credentials.clone()),
             Self::SecretsManager { client, arn } => (client, arn),
         };
-        let answer = client.get_secret_value().secret_id(arn).send().await.map_err(|error| {
+        let response = client.get_secret_value().secret_id(arn).send().await.map_err(|error| {
             let (arn, code) = (arn.clone(), error.code().unwrap_or_default().to_owned());
-            let refused = matches!(&error, SdkError::ServiceError(answer) if answer.raw().status().is_client_error());
-            if refused && !code.contains("Throttling") {
-                SecretError::Refused { arn, reason: format!("{code} {}", error.message().unwrap_or_default()) }
+            let rejected = matches!(&error, SdkError::ServiceError(response) if response.raw().status().is_client_error());
+            if rejected && !code.contains("Throttling") {
+                CredentialsError::Refused { arn, reason: format!("{code} {}", error.message().unwrap_or_default()) }
             } else {
-                SecretError::Unavailable { arn, reason: causes(&error) }
+                CredentialsError::Unavailable { arn, reason: causes(&error) }
             }
         })?;
-        let malformed = |reason| SecretError::Malformed { arn: arn.clone(), reason };
-        let text = answer.secret_string().ok_or_else(|| malformed("is binary"))?;
+        let malformed = |reason| CredentialsError::Malformed { arn: arn.clone(), reason };
+        let text = response.secret_string().ok_or_else(|| malformed("is binary"))?;
         let mut secret: Value = serde_json::from_str(text).map_err(|_| malformed("is not JSON"))?;
         let mut take = |key| match secret.get_mut(key).map(Value::take) {
             Some(Value::String(value)) if !value.is_empty() => Some(value),

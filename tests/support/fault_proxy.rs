@@ -39,13 +39,13 @@ struct State {
     bearers: Mutex<BTreeSet<String>>,
 }
 
-pub struct Road {
+pub struct FaultProxy {
     address: SocketAddr,
     state: Arc<State>,
     server: Mutex<Option<AbortHandle>>,
 }
 
-impl Road {
+impl FaultProxy {
     /// A road to `to`.
     pub async fn start(to: SocketAddr, manners: impl Fn() -> Manner + Send + Sync + 'static) -> Self {
         let listener = loop {
@@ -61,9 +61,9 @@ impl Road {
             late: AtomicUsize::new(0),
             bearers: Mutex::default(),
         });
-        let road = Self { address: listener.local_addr().unwrap(), state, server: Mutex::default() };
-        road.serve(listener);
-        road
+        let fault_proxy = Self { address: listener.local_addr().unwrap(), state, server: Mutex::default() };
+        fault_proxy.serve(listener);
+        fault_proxy
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -129,7 +129,7 @@ impl Road {
     }
 }
 
-impl Drop for Road {
+impl Drop for FaultProxy {
     fn drop(&mut self) {
         self.close();
     }

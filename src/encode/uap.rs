@@ -1,6 +1,6 @@
 //! The bridge's wire format: `POST …/api-transactions`, `{"data":[…]}`.
 //!
-//! The table of its members stands in `docs/wire-format.md`, with what is published, what was observed, and what to
+//! The table of its members stands in `docs/encoding-format.md`, with what is published, what was observed, and what to
 //! confirm with the tenant.
 
 use std::io::{Cursor, Write as _};
