@@ -8,8 +8,8 @@ use std::ops::{AddAssign, Range};
 
 use bytes::Bytes;
 
-use crate::transaction::Transaction;
 use crate::encode::Framing;
+use crate::transaction::Transaction;
 
 /// A batch is closed after so many rows even when nearly all of them were dropped, so that an object of static assets
 /// makes progress that can be seen.
@@ -26,7 +26,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { transactions: 250, bytes: 1_000_000 }
+        Self {
+            transactions: 250,
+            bytes: 1_000_000,
+        }
     }
 }
 
@@ -101,7 +104,11 @@ impl fmt::Debug for Batch {
     /// Without the body: it is log content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.body.len();
-        f.debug_struct("Batch").field("rows", &self.rows).field("counts", &self.counts).field("bytes", &bytes).finish_non_exhaustive()
+        f.debug_struct("Batch")
+            .field("rows", &self.rows)
+            .field("counts", &self.counts)
+            .field("bytes", &bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,7 +117,10 @@ impl Batch {
     pub fn halves(&self) -> Option<[Self; 2]> {
         let middle = self.marks.len() / 2;
         let first_of_second = self.marks.get(middle).filter(|_| middle > 0)?.row;
-        Some([self.part(0..middle, self.rows.start..first_of_second), self.part(middle..self.marks.len(), first_of_second..self.rows.end)])
+        Some([
+            self.part(0..middle, self.rows.start..first_of_second),
+            self.part(middle..self.marks.len(), first_of_second..self.rows.end),
+        ])
     }
 
     fn part(&self, marks: Range<usize>, rows: Range<u64>) -> Self {
@@ -120,13 +130,27 @@ impl Batch {
         };
         let marks = &self.marks[marks];
         let end = marks.last().map_or(start, |mark| mark.end);
-        let body = [self.framing.open.as_bytes(), &self.body[start..end], self.framing.close.as_bytes()].concat();
+        let body = [
+            self.framing.open.as_bytes(),
+            &self.body[start..end],
+            self.framing.close.as_bytes(),
+        ]
+        .concat();
         let shift = start - self.framing.open.len();
         Self {
             rows,
-            counts: Counts { sent: marks.len() as u64, ..Counts::default() },
+            counts: Counts {
+                sent: marks.len() as u64,
+                ..Counts::default()
+            },
             body: body.into(),
-            marks: marks.iter().map(|mark| Mark { row: mark.row, end: mark.end - shift }).collect(),
+            marks: marks
+                .iter()
+                .map(|mark| Mark {
+                    row: mark.row,
+                    end: mark.end - shift,
+                })
+                .collect(),
             distribution: self.distribution.clone(),
             absent: Vec::new(),
             oldest_end: self.oldest_end,
@@ -171,7 +195,9 @@ impl Builder {
 
     /// Says that `row` comes next. Returns the batch before it when that covers [`MAX_ROWS`].
     pub fn begin_row(&mut self, row: u64) -> Option<Batch> {
-        (row - self.first_row >= MAX_ROWS).then(|| self.finish(row)).flatten()
+        (row - self.first_row >= MAX_ROWS)
+            .then(|| self.finish(row))
+            .flatten()
     }
 
     /// The row is a request for a static asset.
@@ -193,12 +219,26 @@ impl Builder {
     }
 
     /// The row is a transaction, which `encode` appends. Returns the batch before it when it did not fit in there.
-    pub fn push(&mut self, transaction: &Transaction<'_>, encode: impl FnOnce(&mut Vec<u8>)) -> Option<Batch> {
-        let Transaction { row, distribution, .. } = *transaction;
+    pub fn push(
+        &mut self,
+        transaction: &Transaction<'_>,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<Batch> {
+        let Transaction {
+            row, distribution, ..
+        } = *transaction;
         let ended = transaction.ended();
-        let full = if self.marks.len() >= self.limits.transactions { self.finish(row) } else { None };
+        let full = if self.marks.len() >= self.limits.transactions {
+            self.finish(row)
+        } else {
+            None
+        };
         let before = self.body.len();
-        let before_it = if self.marks.is_empty() { self.framing.open } else { self.framing.separator };
+        let before_it = if self.marks.is_empty() {
+            self.framing.open
+        } else {
+            self.framing.separator
+        };
         self.body.extend_from_slice(before_it.as_bytes());
         let start = self.body.len();
         encode(&mut self.body);
@@ -213,7 +253,10 @@ impl Builder {
         } else {
             full
         };
-        self.marks.push(Mark { row, end: self.body.len() });
+        self.marks.push(Mark {
+            row,
+            end: self.body.len(),
+        });
         self.counts.rows += 1;
         self.counts.sent += 1;
         self.counts.unreadable += transaction.unreadable;

@@ -22,13 +22,13 @@ use tokio::time::Instant;
 use url::{Host, Url};
 
 use crate::batch::Batch;
+use crate::credentials::CredentialsSource;
 use crate::filter::is_html;
+use crate::job::ObjectRef;
 use crate::pipeline::{Rejection, Rules};
 use crate::retry::{Backoff, Deadline, Moment, retry_after};
-use crate::credentials::CredentialsSource;
-use crate::token::{AuthMethod, TokenError, TokenSource, in_words};
 use crate::tls::{ServerTrust, TlsError};
-use crate::job::ObjectRef;
+use crate::token::{AuthMethod, TokenError, TokenSource, in_words};
 
 /// Refused transactions of one object that are isolated by bisecting; more of them mean that something else is wrong.
 pub const MAX_ISOLATED: usize = 10;
@@ -110,7 +110,11 @@ enum Meaning {
     Unauthorized,
     TooLarge,
     Unprocessable(StatusCode),
-    MayPass { why: String, after: Option<Duration>, holds_all: bool },
+    MayPass {
+        why: String,
+        after: Option<Duration>,
+        holds_all: bool,
+    },
     Misconfigured(String),
 }
 
@@ -119,21 +123,45 @@ impl Bridge {
     ///
     /// # Errors
     /// When the operator's certificates are none.
-    pub fn new(endpoints: Endpoints, secret: CredentialsSource, backoff: Backoff) -> Result<Self, TlsError> {
-        let Endpoints { edge, token, method, bridge_ca } = endpoints;
+    pub fn new(
+        endpoints: Endpoints,
+        secret: CredentialsSource,
+        backoff: Backoff,
+    ) -> Result<Self, TlsError> {
+        let Endpoints {
+            edge,
+            token,
+            method,
+            bridge_ca,
+        } = endpoints;
         let tls = ServerTrust::new(edge.host_str().unwrap_or_default())?;
         if let Some(pem) = bridge_ca {
             tls.set_own(&pem)?;
         }
         let http = http_client(&tls, is_loopback(&edge))?;
-        let token_http = if is_loopback(&edge) == is_loopback(&token) { http.clone() } else { http_client(&tls, is_loopback(&token))? };
+        let token_http = if is_loopback(&edge) == is_loopback(&token) {
+            http.clone()
+        } else {
+            http_client(&tls, is_loopback(&token))?
+        };
         let tokens = TokenSource::new(token_http, token, method, secret, tls, backoff);
-        Ok(Self { http, endpoint: edge, tokens, backoff, gate: Gate::default() })
+        Ok(Self {
+            http,
+            endpoint: edge,
+            tokens,
+            backoff,
+            gate: Gate::default(),
+        })
     }
 
     /// Begins an invocation's deliveries.
     pub fn session(&self, deadline: Deadline) -> Session<'_> {
-        Session { bridge: self, deadline, accepted: AtomicBool::new(false), meter: Mutex::default() }
+        Session {
+            bridge: self,
+            deadline,
+            accepted: AtomicBool::new(false),
+            meter: Mutex::default(),
+        }
     }
 
     /// Whose certificates are believed.
@@ -195,7 +223,9 @@ impl Session<'_> {
     /// In words, when the secret has no key.
     pub fn keyed(&self, rules: &Arc<Rules>) -> Result<Arc<Rules>, String> {
         const MISSING: &str = "the secret has no redaction_key, which REDACT_COOKIES=hash needs: scripts/setup-tfvars.sh makes one";
-        rules.keyed(self.bridge.tokens.redaction_key()).ok_or_else(|| MISSING.to_owned())
+        rules
+            .keyed(self.bridge.tokens.redaction_key())
+            .ok_or_else(|| MISSING.to_owned())
     }
 
     /// Fetches the token while something else is waited for.
@@ -203,11 +233,20 @@ impl Session<'_> {
     /// # Errors
     /// As [`TokenSource::token`].
     pub async fn warm_up(&self) -> Result<(), TokenError> {
-        self.bridge.tokens.token(self.deadline.within(PATIENCE)).await.map(|_| ())
+        self.bridge
+            .tokens
+            .token(self.deadline.within(PATIENCE))
+            .await
+            .map(|_| ())
     }
 
     /// Delivers a batch of an object, in parts where it must be. `isolated` counts the object's refused transactions.
-    pub async fn deliver(&self, object: &ObjectRef, batch: &Batch, isolated: &AtomicUsize) -> Verdict {
+    pub async fn deliver(
+        &self,
+        object: &ObjectRef,
+        batch: &Batch,
+        isolated: &AtomicUsize,
+    ) -> Verdict {
         let mut rejected = Vec::new();
         let mut parts = VecDeque::from([batch.clone()]);
         while let Some(part) = parts.pop_front() {
@@ -217,9 +256,17 @@ impl Session<'_> {
                 Meaning::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                 Meaning::Unprocessable(status) if self.accepted.load(Ordering::Relaxed) => status,
                 Meaning::Unprocessable(status) => {
-                    return self.misconfigured(status, "it refuses what it is sent and has accepted nothing yet");
+                    return self.misconfigured(
+                        status,
+                        "it refuses what it is sent and has accepted nothing yet",
+                    );
                 }
-                Meaning::Unauthorized => return self.misconfigured(StatusCode::UNAUTHORIZED, "it does not accept a fresh token"),
+                Meaning::Unauthorized => {
+                    return self.misconfigured(
+                        StatusCode::UNAUTHORIZED,
+                        "it does not accept a fresh token",
+                    );
+                }
                 Meaning::MayPass { why, after, .. } => return Verdict::Later { why, after },
                 Meaning::Misconfigured(why) => return Verdict::Misconfigured(why),
             };
@@ -229,17 +276,32 @@ impl Session<'_> {
                 continue;
             }
             // A bridge that has accepted something may have its reasons to find transactions too large, however many.
-            let bounded = status != StatusCode::PAYLOAD_TOO_LARGE || !self.accepted.load(Ordering::Relaxed);
+            let bounded =
+                status != StatusCode::PAYLOAD_TOO_LARGE || !self.accepted.load(Ordering::Relaxed);
             if bounded && isolated.fetch_add(1, Ordering::Relaxed) >= MAX_ISOLATED {
-                return self.misconfigured(status, "it refuses more transactions than can be an accident");
+                return self.misconfigured(
+                    status,
+                    "it refuses more transactions than can be an accident",
+                );
             }
-            rejected.extend(part.marks.iter().map(|mark| Rejection { row: mark.row, status: status.as_u16() }));
+            rejected.extend(part.marks.iter().map(|mark| Rejection {
+                row: mark.row,
+                status: status.as_u16(),
+            }));
         }
-        if rejected.is_empty() { Verdict::Accepted } else { Verdict::Refused(rejected) }
+        if rejected.is_empty() {
+            Verdict::Accepted
+        } else {
+            Verdict::Refused(rejected)
+        }
     }
 
     fn misconfigured(&self, status: StatusCode, why: &str) -> Verdict {
-        Verdict::Misconfigured(format!("{} answers {status}: {why}; {}", self.bridge.endpoint, advice(status)))
+        Verdict::Misconfigured(format!(
+            "{} answers {status}: {why}; {}",
+            self.bridge.endpoint,
+            advice(status)
+        ))
     }
 
     /// Posts until the answer says something else than "try again", or there are no attempts or no time left.
@@ -258,13 +320,25 @@ impl Session<'_> {
             }
             let token = match bridge.tokens.token(patience).await {
                 Ok(token) => token,
-                Err(TokenError::Later { reason, after }) => return Meaning::MayPass { why: reason, after, holds_all: false },
-                Err(error @ TokenError::Misconfigured(_)) => return Meaning::Misconfigured(error.to_string()),
+                Err(TokenError::Later { reason, after }) => {
+                    return Meaning::MayPass {
+                        why: reason,
+                        after,
+                        holds_all: false,
+                    };
+                }
+                Err(error @ TokenError::Misconfigured(_)) => {
+                    return Meaning::Misconfigured(error.to_string());
+                }
             };
             let started = Instant::now();
-            let sent = self.post(&token.authorization(), &key, batch.body.clone()).await;
+            let sent = self
+                .post(&token.authorization(), &key, batch.body.clone())
+                .await;
             if sent.is_ok() {
-                self.meter().latencies.push(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+                self.meter()
+                    .latencies
+                    .push(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
             }
             let response = match sent {
                 Ok(response) => self.classify(response).await,
@@ -274,7 +348,11 @@ impl Session<'_> {
                     self.meter().retries += 1;
                     continue;
                 }
-                Err(error) => Meaning::MayPass { why: format!("{}: {}", bridge.endpoint, in_words(&error)), after: None, holds_all: false },
+                Err(error) => Meaning::MayPass {
+                    why: format!("{}: {}", bridge.endpoint, in_words(&error)),
+                    after: None,
+                    holds_all: false,
+                },
             };
             match response {
                 Meaning::Accepted => self.accepted.store(true, Ordering::Relaxed),
@@ -283,17 +361,31 @@ impl Session<'_> {
                     bridge.tokens.discard(&token).await;
                     continue;
                 }
-                Meaning::MayPass { ref why, after, holds_all } => {
+                Meaning::MayPass {
+                    ref why,
+                    after,
+                    holds_all,
+                } => {
                     failed += 1;
-                    let wait = bridge.backoff.wait(failed).map(|wait| wait.max(after.unwrap_or_default()));
+                    let wait = bridge
+                        .backoff
+                        .wait(failed)
+                        .map(|wait| wait.max(after.unwrap_or_default()));
                     if holds_all {
                         bridge.gate.hold(wait.or(after).unwrap_or_default());
                     }
                     let Some(wait) = wait else { return response };
                     if wait > LONG_WAIT && wait < patience.time_left() {
-                        tracing::warn!(seconds = wait.as_secs(), "waiting as the bridge asks: {why}");
+                        tracing::warn!(
+                            seconds = wait.as_secs(),
+                            "waiting as the bridge asks: {why}"
+                        );
                     }
-                    tracing::debug!(failed, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "posting again: {why}");
+                    tracing::debug!(
+                        failed,
+                        wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                        "posting again: {why}"
+                    );
                     self.meter().retries += 1;
                     if !holds_all && !patience.sleep(wait).await {
                         return response;
@@ -306,7 +398,12 @@ impl Session<'_> {
         }
     }
 
-    async fn post(&self, authorization: &str, key: &str, body: Bytes) -> Result<Response, reqwest::Error> {
+    async fn post(
+        &self,
+        authorization: &str,
+        key: &str,
+        body: Bytes,
+    ) -> Result<Response, reqwest::Error> {
         let mut request = self
             .bridge
             .http
@@ -325,8 +422,15 @@ impl Session<'_> {
 
     async fn classify(&self, response: Response) -> Meaning {
         let (status, endpoint) = (response.status(), &self.bridge.endpoint);
-        let html = response.headers().get(CONTENT_TYPE).is_some_and(|value| is_html(value.as_bytes()));
-        let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
+        let html = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| is_html(value.as_bytes()));
+        let after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(retry_after);
         if let Err(error) = drain(response).await
             && !status.is_success()
         {
@@ -340,9 +444,11 @@ impl Session<'_> {
             401 => Meaning::Unauthorized,
             413 => Meaning::TooLarge,
             400 | 422 => Meaning::Unprocessable(status),
-            408 | 429 | 500 | 502 | 503 | 504 => {
-                Meaning::MayPass { why: format!("{endpoint} answers {status}"), after, holds_all: matches!(status.as_u16(), 429 | 503) }
-            }
+            408 | 429 | 500 | 502 | 503 | 504 => Meaning::MayPass {
+                why: format!("{endpoint} answers {status}"),
+                after,
+                holds_all: matches!(status.as_u16(), 429 | 503),
+            },
             _ => Meaning::Misconfigured(format!("{endpoint} answers {status}; {}", advice(status))),
         }
     }
@@ -364,7 +470,9 @@ async fn drain(mut response: Response) -> Result<(), reqwest::Error> {
 fn advice(status: StatusCode) -> &'static str {
     match status.as_u16() {
         300..=399 => "a redirect is never followed: set BRIDGE_EDGE_ENDPOINT to where it points",
-        400 | 422 => "check that BRIDGE_EDGE_ENDPOINT takes API transactions, and the bridge's own log",
+        400 | 422 => {
+            "check that BRIDGE_EDGE_ENDPOINT takes API transactions, and the bridge's own log"
+        }
         401 => "check that BRIDGE_AUTH_ENDPOINT and BRIDGE_EDGE_ENDPOINT belong to the same tenant",
         403 => "check what the OAuth client is permitted to do, and any firewall before the bridge",
         404 | 405 => "check the path of BRIDGE_EDGE_ENDPOINT",
@@ -375,9 +483,15 @@ fn advice(status: StatusCode) -> &'static str {
 /// The same rows of the same version of an object have the same key, whoever sends them and how often.
 /// What has no entity tag, a local log, is told by the batch's own content.
 fn idempotency_key(object: &ObjectRef, batch: &Batch) -> String {
-    let version = object.etag.clone().unwrap_or_else(|| hex::encode(Sha256::digest(&batch.body)));
+    let version = object
+        .etag
+        .clone()
+        .unwrap_or_else(|| hex::encode(Sha256::digest(&batch.body)));
     let (first, last) = (batch.rows.start, batch.rows.end.saturating_sub(1));
-    hex::encode(Sha256::digest(format!("{}\0{}\0{version}\0{first}\0{last}", object.bucket, object.key)))
+    hex::encode(Sha256::digest(format!(
+        "{}\0{}\0{version}\0{first}\0{last}",
+        object.bucket, object.key
+    )))
 }
 
 /// Whether the connection was closed before an answer came.
@@ -388,14 +502,18 @@ fn is_hang_up(error: &reqwest::Error) -> bool {
     }
     let mut cause = error.source();
     while let Some(error) = cause {
-        if error
-            .downcast_ref::<hyper::Error>()
-            .is_some_and(|error| error.is_incomplete_message() || error.is_closed() || error.is_canceled())
-        {
+        if error.downcast_ref::<hyper::Error>().is_some_and(|error| {
+            error.is_incomplete_message() || error.is_closed() || error.is_canceled()
+        }) {
             return true;
         }
-        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        if matches!(kind, Some(std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)) {
+        let kind = error
+            .downcast_ref::<std::io::Error>()
+            .map(std::io::Error::kind);
+        if matches!(
+            kind,
+            Some(std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
+        ) {
             return true;
         }
         cause = error.source();
@@ -411,7 +529,10 @@ impl Gate {
     fn hold(&self, time: Duration) {
         let until = Moment::after(time);
         let mut gate = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *gate = Some(gate.filter(|held| held.time_left() > until.time_left()).unwrap_or(until));
+        *gate = Some(
+            gate.filter(|held| held.time_left() > until.time_left())
+                .unwrap_or(until),
+        );
     }
 
     /// Waits until the gate is open; `false` when that is not in time.

@@ -13,13 +13,13 @@ use url::Url;
 
 use crate::batch::Limits;
 use crate::bridge::{Endpoints, is_loopback};
+use crate::credentials::Credentials;
 use crate::dotenv;
+use crate::encode::{Encoding, Uap};
 use crate::filter::{ExcludedPaths, StaticAssets};
 use crate::pipeline::Rules;
 use crate::redact::{Cookies, Key, Redaction};
-use crate::credentials::Credentials;
 use crate::token::AuthMethod;
-use crate::encode::{Uap, Encoding};
 
 /// A variable that edgetap reads.
 #[derive(Clone, Copy, Debug)]
@@ -34,45 +34,130 @@ pub struct Setting {
     pub about: &'static str,
 }
 
-const fn setting(name: &'static str, vendor_name: Option<&'static str>, default: Option<&'static str>, about: &'static str) -> Setting {
-    Setting { name, vendor_name, default, about }
+const fn setting(
+    name: &'static str,
+    vendor_name: Option<&'static str>,
+    default: Option<&'static str>,
+    about: &'static str,
+) -> Setting {
+    Setting {
+        name,
+        vendor_name,
+        default,
+        about,
+    }
 }
 
 /// Every variable, the required ones first. Names are matched without regard to case.
 pub const SETTINGS: &[Setting] = &[
-    setting("BRIDGE_CLIENT_ID", Some("CEQUENCE_CLIENT_ID"), None, "id of the OAuth client"),
-    setting("BRIDGE_CLIENT_SECRET", Some("CEQUENCE_CLIENT_SECRET"), None, "its secret; any character"),
-    setting("BRIDGE_AUTH_ENDPOINT", Some("CEQUENCE_AUTH_ENDPOINT"), None, "token endpoint; without a path the tenant's default one"),
-    setting("BRIDGE_EDGE_ENDPOINT", Some("CEQUENCE_EDGE_ENDPOINT"), None, "the bridge; without a path /api-transactions"),
+    setting(
+        "BRIDGE_CLIENT_ID",
+        Some("CEQUENCE_CLIENT_ID"),
+        None,
+        "id of the OAuth client",
+    ),
+    setting(
+        "BRIDGE_CLIENT_SECRET",
+        Some("CEQUENCE_CLIENT_SECRET"),
+        None,
+        "its secret; any character",
+    ),
+    setting(
+        "BRIDGE_AUTH_ENDPOINT",
+        Some("CEQUENCE_AUTH_ENDPOINT"),
+        None,
+        "token endpoint; without a path the tenant's default one",
+    ),
+    setting(
+        "BRIDGE_EDGE_ENDPOINT",
+        Some("CEQUENCE_EDGE_ENDPOINT"),
+        None,
+        "the bridge; without a path /api-transactions",
+    ),
     setting(
         "BRIDGE_SECRET_ARN",
         None,
         Some(""),
         "instead of id and secret: ARN of a Secrets Manager secret {\"client_id\", \"client_secret\"}, with \"bridge_ca\" where needed",
     ),
-    setting("BRIDGE_CA_FILE", None, Some(""), "PEM file: certificates to trust for the bridge's host, or its own self-signed one"),
-    setting("BRIDGE_AUTH_METHOD", None, Some("client_secret_post"), "or client_secret_basic"),
-    setting("BRIDGE_CONCURRENCY", None, Some("4"), "posts in flight, 1 to 64"),
-    setting("BATCH_MAX_TRANSACTIONS", None, Some("250"), "transactions a post, 1 to 250"),
-    setting("BATCH_MAX_BYTES", None, Some("1000000"), "bytes a post, 1000 to 10000000"),
+    setting(
+        "BRIDGE_CA_FILE",
+        None,
+        Some(""),
+        "PEM file: certificates to trust for the bridge's host, or its own self-signed one",
+    ),
+    setting(
+        "BRIDGE_AUTH_METHOD",
+        None,
+        Some("client_secret_post"),
+        "or client_secret_basic",
+    ),
+    setting(
+        "BRIDGE_CONCURRENCY",
+        None,
+        Some("4"),
+        "posts in flight, 1 to 64",
+    ),
+    setting(
+        "BATCH_MAX_TRANSACTIONS",
+        None,
+        Some("250"),
+        "transactions a post, 1 to 250",
+    ),
+    setting(
+        "BATCH_MAX_BYTES",
+        None,
+        Some("1000000"),
+        "bytes a post, 1000 to 10000000",
+    ),
     setting(
         "STATIC_EXTENSIONS",
         None,
         Some("the built-in list"),
         "which requests are dropped: css,js,png replaces the list, +pdf,-svg edits it, none keeps all",
     ),
-    setting("EXCLUDE_PATHS", None, Some(""), "globs of paths whose requests are dropped, such as /health,/metrics/**"),
-    setting("REDACT", None, Some("on"), "credentials in URLs are masked; off sends them"),
-    setting("REDACT_COOKIES", None, Some("keep"), "cookies, where they are logged: keep, drop, or hash (names kept, each value an HMAC)"),
+    setting(
+        "EXCLUDE_PATHS",
+        None,
+        Some(""),
+        "globs of paths whose requests are dropped, such as /health,/metrics/**",
+    ),
+    setting(
+        "REDACT",
+        None,
+        Some("on"),
+        "credentials in URLs are masked; off sends them",
+    ),
+    setting(
+        "REDACT_COOKIES",
+        None,
+        Some("keep"),
+        "cookies, where they are logged: keep, drop, or hash (names kept, each value an HMAC)",
+    ),
     setting(
         "REDACTION_KEY",
         None,
         Some(""),
         "key of REDACT_COOKIES=hash, 16 bytes or more; with BRIDGE_SECRET_ARN it is \"redaction_key\" in that secret",
     ),
-    setting("RETRY_FOR", None, Some("3d"), "how long an object is tried before it is dead-lettered, 1m to 3d"),
-    setting("LOG_LEVEL", Some("CEQUENCE_LOG_LEVEL"), Some("info"), "error, warn, info, debug or trace"),
-    setting("TF_AUTO_APPROVE", None, Some("false"), "for the scripts: true applies without asking"),
+    setting(
+        "RETRY_FOR",
+        None,
+        Some("3d"),
+        "how long an object is tried before it is dead-lettered, 1m to 3d",
+    ),
+    setting(
+        "LOG_LEVEL",
+        Some("CEQUENCE_LOG_LEVEL"),
+        Some("info"),
+        "error, warn, info, debug or trace",
+    ),
+    setting(
+        "TF_AUTO_APPROVE",
+        None,
+        Some("false"),
+        "for the scripts: true applies without asking",
+    ),
 ];
 
 /// The path of the tenant's token endpoint.
@@ -95,7 +180,11 @@ pub struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.0.iter().map(|Problem { name, what }| format!("{name} {what}")).collect();
+        let lines: Vec<String> = self
+            .0
+            .iter()
+            .map(|Problem { name, what }| format!("{name} {what}"))
+            .collect();
         f.write_str(&lines.join("; "))
     }
 }
@@ -118,11 +207,17 @@ impl Variables {
     ///
     /// # Errors
     /// As [`Variables::from_pairs`].
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the environment"
+    )]
     pub fn from_environment() -> Result<Self, Problems> {
         let pairs = std::env::vars_os().filter_map(|(name, value)| {
             // A name that is not UTF-8 is none of ours.
-            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            Some((
+                name.into_string().ok()?,
+                value.to_string_lossy().into_owned(),
+            ))
         });
         Self::from_pairs(pairs)
     }
@@ -132,12 +227,31 @@ impl Variables {
     /// # Errors
     /// When the file cannot be read, and as [`Variables::from_pairs`].
     pub fn from_environment_and_file(file: &Path) -> Result<Self, Problems> {
-        let problem = |what| Problem { name: file.display().to_string(), what };
-        let text = std::fs::read_to_string(file).map_err(|error| Problems(vec![problem(format!("cannot be read: {error}"))]))?;
-        let pairs = dotenv::parse(&text).map_err(|errors| Problems(errors.iter().map(|error| problem(error.to_string())).collect()))?;
+        let problem = |what| Problem {
+            name: file.display().to_string(),
+            what,
+        };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Problems(vec![problem(format!("cannot be read: {error}"))]))?;
+        let pairs = dotenv::parse(&text).map_err(|errors| {
+            Problems(
+                errors
+                    .iter()
+                    .map(|error| problem(error.to_string()))
+                    .collect(),
+            )
+        })?;
         let (mut below, above) = match (Self::from_pairs(pairs), Self::from_environment()) {
             (Ok(below), Ok(above)) => (below, above),
-            (below, above) => return Err(Problems([below.err(), above.err()].into_iter().flatten().flat_map(|p| p.0).collect())),
+            (below, above) => {
+                return Err(Problems(
+                    [below.err(), above.err()]
+                        .into_iter()
+                        .flatten()
+                        .flat_map(|p| p.0)
+                        .collect(),
+                ));
+            }
         };
         below.0.extend(above.0);
         Ok(below)
@@ -151,9 +265,14 @@ impl Variables {
         let (mut found, mut problems) = (BTreeMap::<_, (String, String)>::new(), Vec::new());
         for (name, value) in pairs {
             let upper = name.to_ascii_uppercase();
-            let known = SETTINGS.iter().find(|setting| upper == setting.name || Some(upper.as_str()) == setting.vendor_name);
+            let known = SETTINGS.iter().find(|setting| {
+                upper == setting.name || Some(upper.as_str()) == setting.vendor_name
+            });
             let Some(known) = known else {
-                if ["BRIDGE_", "BATCH_MAX_", "CEQUENCE_"].iter().any(|prefix| upper.starts_with(prefix)) {
+                if ["BRIDGE_", "BATCH_MAX_", "CEQUENCE_"]
+                    .iter()
+                    .any(|prefix| upper.starts_with(prefix))
+                {
                     let what = "is no setting of edgetap: correct or remove it (.env.example lists them all)".to_owned();
                     problems.push(Problem { name, what });
                 }
@@ -171,7 +290,12 @@ impl Variables {
             }
         }
         if problems.is_empty() {
-            Ok(Self(found.into_iter().map(|(name, (_, value))| (name, value)).collect()))
+            Ok(Self(
+                found
+                    .into_iter()
+                    .map(|(name, (_, value))| (name, value))
+                    .collect(),
+            ))
         } else {
             Err(Problems(problems))
         }
@@ -225,10 +349,23 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with them.
     pub fn read(variables: &Variables) -> Result<Self, Problems> {
-        let mut reader = Reader { variables, problems: Vec::new() };
-        let (rules, bridge, retry_for, log_level) = (reader.rules(), reader.bridge(), reader.retry_for(), reader.log_level());
+        let mut reader = Reader {
+            variables,
+            problems: Vec::new(),
+        };
+        let (rules, bridge, retry_for, log_level) = (
+            reader.rules(),
+            reader.bridge(),
+            reader.retry_for(),
+            reader.log_level(),
+        );
         match (bridge, reader.problems) {
-            (Some(bridge), problems) if problems.is_empty() => Ok(Self { rules, bridge, retry_for, log_level }),
+            (Some(bridge), problems) if problems.is_empty() => Ok(Self {
+                rules,
+                bridge,
+                retry_for,
+                log_level,
+            }),
             (_, problems) => Err(Problems(problems)),
         }
     }
@@ -238,15 +375,26 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with those variables.
     pub fn read_rules(variables: &Variables) -> Result<Rules, Problems> {
-        let mut reader = Reader { variables, problems: Vec::new() };
+        let mut reader = Reader {
+            variables,
+            problems: Vec::new(),
+        };
         let rules = reader.rules();
-        if reader.problems.is_empty() { Ok(rules) } else { Err(Problems(reader.problems)) }
+        if reader.problems.is_empty() {
+            Ok(rules)
+        } else {
+            Err(Problems(reader.problems))
+        }
     }
 }
 
 /// How much is logged, by `LOG_LEVEL`; `info` where that says nothing that can be read (which [`Config::read`] reports).
 pub fn log_level(variables: &Variables) -> Level {
-    Reader { variables, problems: Vec::new() }.log_level()
+    Reader {
+        variables,
+        problems: Vec::new(),
+    }
+    .log_level()
 }
 
 struct Reader<'a> {
@@ -256,7 +404,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn rules(&mut self) -> Rules {
-        let static_assets = match self.variables.get("STATIC_EXTENSIONS").map(StaticAssets::parse) {
+        let static_assets = match self
+            .variables
+            .get("STATIC_EXTENSIONS")
+            .map(StaticAssets::parse)
+        {
             Some(Ok(static_assets)) => static_assets,
             Some(Err(what)) => {
                 self.problem("STATIC_EXTENSIONS", what);
@@ -265,13 +417,26 @@ impl Reader<'_> {
             None => StaticAssets::default(),
         };
         let limits = Limits {
-            transactions: self.number("BATCH_MAX_TRANSACTIONS", 1..=250, Limits::default().transactions),
-            bytes: self.number("BATCH_MAX_BYTES", 1000..=10_000_000, Limits::default().bytes),
+            transactions: self.number(
+                "BATCH_MAX_TRANSACTIONS",
+                1..=250,
+                Limits::default().transactions,
+            ),
+            bytes: self.number(
+                "BATCH_MAX_BYTES",
+                1000..=10_000_000,
+                Limits::default().bytes,
+            ),
         };
-        let excluded_paths = self.variables.get("EXCLUDE_PATHS").map(ExcludedPaths::parse).transpose().unwrap_or_else(|what| {
-            self.problem("EXCLUDE_PATHS", what);
-            None
-        });
+        let excluded_paths = self
+            .variables
+            .get("EXCLUDE_PATHS")
+            .map(ExcludedPaths::parse)
+            .transpose()
+            .unwrap_or_else(|what| {
+                self.problem("EXCLUDE_PATHS", what);
+                None
+            });
         Rules {
             encoding: Encoding::Uap(Uap::new(static_assets.name())),
             static_assets,
@@ -314,7 +479,10 @@ impl Reader<'_> {
             }
             None if in_secret => None,
             None => {
-                self.problem("REDACTION_KEY", "is not set: REDACT_COOKIES=hash needs one (openssl rand -hex 32)");
+                self.problem(
+                    "REDACTION_KEY",
+                    "is not set: REDACT_COOKIES=hash needs one (openssl rand -hex 32)",
+                );
                 None
             }
         }
@@ -328,35 +496,57 @@ impl Reader<'_> {
             None | Some("client_secret_post") => AuthMethod::Post,
             Some("client_secret_basic") => AuthMethod::Basic,
             Some(_) => {
-                self.problem("BRIDGE_AUTH_METHOD", "is neither client_secret_post nor client_secret_basic");
+                self.problem(
+                    "BRIDGE_AUTH_METHOD",
+                    "is neither client_secret_post nor client_secret_basic",
+                );
                 AuthMethod::Post
             }
         };
         let concurrency = self.number("BRIDGE_CONCURRENCY", 1..=64, 4);
-        let bridge_ca = self.variables.get("BRIDGE_CA_FILE").map(PathBuf::from).and_then(|file| match std::fs::read_to_string(&file) {
-            Ok(pem) => Some(pem),
-            Err(error) => {
-                self.problem("BRIDGE_CA_FILE", format!("names a file that cannot be read ({error})"));
-                None
-            }
-        });
+        let bridge_ca = self
+            .variables
+            .get("BRIDGE_CA_FILE")
+            .map(PathBuf::from)
+            .and_then(|file| match std::fs::read_to_string(&file) {
+                Ok(pem) => Some(pem),
+                Err(error) => {
+                    self.problem(
+                        "BRIDGE_CA_FILE",
+                        format!("names a file that cannot be read ({error})"),
+                    );
+                    None
+                }
+            });
         if let Some(pem) = &bridge_ca
             && let Err(error) = crate::tls::ServerTrust::new("").and_then(|tls| tls.set_own(pem))
         {
             self.problem("BRIDGE_CA_FILE", format!("names a file that {error}"));
         }
-        Some(BridgeConfig { endpoints: Endpoints { edge: edge?, token: token?, method, bridge_ca }, secret: secret?, concurrency })
+        Some(BridgeConfig {
+            endpoints: Endpoints {
+                edge: edge?,
+                token: token?,
+                method,
+                bridge_ca,
+            },
+            secret: secret?,
+            concurrency,
+        })
     }
 
     fn secret(&mut self) -> Option<CredentialsConfig> {
-        let given = ["BRIDGE_CLIENT_ID", "BRIDGE_CLIENT_SECRET"].map(|name| self.variables.get(name).map(str::to_owned));
+        let given = ["BRIDGE_CLIENT_ID", "BRIDGE_CLIENT_SECRET"]
+            .map(|name| self.variables.get(name).map(str::to_owned));
         match (self.variables.get("BRIDGE_SECRET_ARN"), given) {
             (Some(arn), [None, None]) => Some(CredentialsConfig::Arn(arn.to_owned())),
             (Some(_), _) => {
                 self.problem("BRIDGE_SECRET_ARN", "is set beside BRIDGE_CLIENT_ID or BRIDGE_CLIENT_SECRET: keep one of the two ways");
                 None
             }
-            (None, [Some(client_id), Some(client_secret)]) => Some(CredentialsConfig::Given(Credentials::new(client_id, client_secret))),
+            (None, [Some(client_id), Some(client_secret)]) => Some(CredentialsConfig::Given(
+                Credentials::new(client_id, client_secret),
+            )),
             (None, [id, secret]) => {
                 for (name, value) in [("BRIDGE_CLIENT_ID", id), ("BRIDGE_CLIENT_SECRET", secret)] {
                     if value.is_none() {
@@ -371,10 +561,17 @@ impl Reader<'_> {
     /// A URL, `https` where it names no scheme, with `default_path` where it has no path.
     fn url(&mut self, name: &'static str, default_path: &str) -> Option<Url> {
         let Some(text) = self.variables.get(name) else {
-            self.problem(name, "is not set: it is the URL, or the host, that the tenant gave you");
+            self.problem(
+                name,
+                "is not set: it is the URL, or the host, that the tenant gave you",
+            );
             return None;
         };
-        let text = if text.contains("://") { text.trim().to_owned() } else { format!("https://{}", text.trim()) };
+        let text = if text.contains("://") {
+            text.trim().to_owned()
+        } else {
+            format!("https://{}", text.trim())
+        };
         let mut url = match Url::parse(&text) {
             Ok(url) if url.has_host() => url,
             _ => {
@@ -383,11 +580,17 @@ impl Reader<'_> {
             }
         };
         let refusal = match url.scheme() {
-            "https" | "http" if !url.username().is_empty() || url.password().is_some() => "holds credentials: a URL here may not",
-            "https" | "http" if url.query().is_some() || url.fragment().is_some() => "has a query or a fragment: remove it",
+            "https" | "http" if !url.username().is_empty() || url.password().is_some() => {
+                "holds credentials: a URL here may not"
+            }
+            "https" | "http" if url.query().is_some() || url.fragment().is_some() => {
+                "has a query or a fragment: remove it"
+            }
             "https" => "",
             "http" if is_loopback(&url) => "",
-            "http" => "is not https: secrets and transactions travel in the clear only to this machine (loopback)",
+            "http" => {
+                "is not https: secrets and transactions travel in the clear only to this machine (loopback)"
+            }
             _ => "is neither https nor http",
         };
         if !refusal.is_empty() {
@@ -400,21 +603,39 @@ impl Reader<'_> {
         Some(url)
     }
 
-    fn number(&mut self, name: &'static str, range: std::ops::RangeInclusive<usize>, default: usize) -> usize {
-        match self.variables.get(name).map(|text| text.trim().parse::<usize>()) {
+    fn number(
+        &mut self,
+        name: &'static str,
+        range: std::ops::RangeInclusive<usize>,
+        default: usize,
+    ) -> usize {
+        match self
+            .variables
+            .get(name)
+            .map(|text| text.trim().parse::<usize>())
+        {
             None => default,
             Some(Ok(number)) if range.contains(&number) => number,
             Some(_) => {
-                self.problem(name, format!("is not a number from {} to {}", range.start(), range.end()));
+                self.problem(
+                    name,
+                    format!("is not a number from {} to {}", range.start(), range.end()),
+                );
                 default
             }
         }
     }
 
     fn retry_for(&mut self) -> SignedDuration {
-        let Some(text) = self.variables.get("RETRY_FOR") else { return MAX_RETRY_FOR };
-        let time = text.parse::<Span>().ok().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
-        let time = time.filter(|time| (SignedDuration::from_mins(1)..=MAX_RETRY_FOR).contains(time));
+        let Some(text) = self.variables.get("RETRY_FOR") else {
+            return MAX_RETRY_FOR;
+        };
+        let time = text
+            .parse::<Span>()
+            .ok()
+            .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+        let time =
+            time.filter(|time| (SignedDuration::from_mins(1)..=MAX_RETRY_FOR).contains(time));
         if time.is_none() {
             self.problem("RETRY_FOR", "is not a time from 1m to 3d, such as 12h");
         }
@@ -422,7 +643,12 @@ impl Reader<'_> {
     }
 
     fn log_level(&mut self) -> Level {
-        let text = self.variables.get("LOG_LEVEL").unwrap_or("info").trim().to_ascii_lowercase();
+        let text = self
+            .variables
+            .get("LOG_LEVEL")
+            .unwrap_or("info")
+            .trim()
+            .to_ascii_lowercase();
         match Level::from_str(&text) {
             Ok(level) if !text.bytes().all(|b| b.is_ascii_digit()) => level,
             _ => {
@@ -433,6 +659,9 @@ impl Reader<'_> {
     }
 
     fn problem(&mut self, name: &str, what: impl Into<String>) {
-        self.problems.push(Problem { name: name.to_owned(), what: what.into() });
+        self.problems.push(Problem {
+            name: name.to_owned(),
+            what: what.into(),
+        });
     }
 }

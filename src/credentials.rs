@@ -28,7 +28,12 @@ pub struct Credentials {
 impl Credentials {
     /// Those of an OAuth client, and nothing beside.
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<SecretString>) -> Self {
-        Self { client_id: client_id.into(), client_secret: client_secret.into(), bridge_ca: None, redaction_key: None }
+        Self {
+            client_id: client_id.into(),
+            client_secret: client_secret.into(),
+            bridge_ca: None,
+            redaction_key: None,
+        }
     }
 }
 
@@ -83,7 +88,10 @@ impl fmt::Debug for CredentialsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variables(credentials) => f.debug_tuple("Variables").field(credentials).finish(),
-            Self::SecretsManager { arn, .. } => f.debug_struct("SecretsManager").field("arn", arn).finish_non_exhaustive(),
+            Self::SecretsManager { arn, .. } => f
+                .debug_struct("SecretsManager")
+                .field("arn", arn)
+                .finish_non_exhaustive(),
         }
     }
 }
@@ -91,7 +99,10 @@ impl fmt::Debug for CredentialsSource {
 impl CredentialsSource {
     /// The secret with that ARN.
     pub fn secrets_manager(config: &SdkConfig, arn: String) -> Self {
-        Self::SecretsManager { client: Client::new(config), arn }
+        Self::SecretsManager {
+            client: Client::new(config),
+            arn,
+        }
     }
 
     /// Reads the credentials anew.
@@ -112,8 +123,13 @@ impl CredentialsSource {
                 CredentialsError::Unavailable { arn, reason: causes(&error) }
             }
         })?;
-        let malformed = |reason| CredentialsError::Malformed { arn: arn.clone(), reason };
-        let text = response.secret_string().ok_or_else(|| malformed("is binary"))?;
+        let malformed = |reason| CredentialsError::Malformed {
+            arn: arn.clone(),
+            reason,
+        };
+        let text = response
+            .secret_string()
+            .ok_or_else(|| malformed("is binary"))?;
         let mut secret: Value = serde_json::from_str(text).map_err(|_| malformed("is not JSON"))?;
         let mut take = |key| match secret.get_mut(key).map(Value::take) {
             Some(Value::String(value)) if !value.is_empty() => Some(value),
@@ -121,10 +137,16 @@ impl CredentialsSource {
         };
         Ok(Credentials {
             client_id: take("client_id").ok_or_else(|| malformed("has no client_id"))?,
-            client_secret: take("client_secret").ok_or_else(|| malformed("has no client_secret"))?.into(),
+            client_secret: take("client_secret")
+                .ok_or_else(|| malformed("has no client_secret"))?
+                .into(),
             bridge_ca: take("bridge_ca"),
             redaction_key: match take("redaction_key").map(Key::new) {
-                Some(None) => return Err(malformed("has a redaction_key that is shorter than 16 bytes")),
+                Some(None) => {
+                    return Err(malformed(
+                        "has a redaction_key that is shorter than 16 bytes",
+                    ));
+                }
                 key => key.flatten(),
             },
         })

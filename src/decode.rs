@@ -69,15 +69,26 @@ fn push_decoded(value: &[u8], out: &mut Vec<u8>) {
 /// decode, and no space, is of that time: no one writes `%20` for every space of his own accord.
 fn decoded_user_agent<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
     let once = decoded(value, scratch);
-    let Span::Decoded(start, end) = once else { return once };
+    let Span::Decoded(start, end) = once else {
+        return once;
+    };
     let text = &scratch[start..end];
-    let is_encoded = |at: usize| matches!(text[at..], [_, b'2', b'0' | b'2', ..] | [_, b'5', b'C' | b'c', ..]);
+    let is_encoded = |at: usize| {
+        matches!(
+            text[at..],
+            [_, b'2', b'0' | b'2', ..] | [_, b'5', b'C' | b'c', ..]
+        )
+    };
     if memchr::memchr(b' ', text).is_some() || !memchr::memchr_iter(b'%', text).any(is_encoded) {
         return once;
     }
     let mut at = start;
     while let Some((&first, rest)) = scratch[at..end].split_first() {
-        let escape = if let (b'%', [high, low, ..]) = (first, rest) { hex(*high, *low) } else { None };
+        let escape = if let (b'%', [high, low, ..]) = (first, rest) {
+            hex(*high, *low)
+        } else {
+            None
+        };
         at += if escape.is_some() { 3 } else { 1 };
         scratch.push(escape.unwrap_or(first));
     }
@@ -126,10 +137,15 @@ pub(crate) fn push_visible(value: &[u8], out: &mut Vec<u8>) {
     }
     let mut rest = value;
     loop {
-        let plain = rest.iter().position(|byte| !byte.is_ascii_graphic() || *byte == b'%').unwrap_or(rest.len());
+        let plain = rest
+            .iter()
+            .position(|byte| !byte.is_ascii_graphic() || *byte == b'%')
+            .unwrap_or(rest.len());
         out.extend_from_slice(&rest[..plain]);
         rest = &rest[plain..];
-        let Some((&byte, after)) = rest.split_first() else { return };
+        let Some((&byte, after)) = rest.split_first() else {
+            return;
+        };
         let escape = match after {
             [high, low, ..] if byte == b'%' => hex(*high, *low),
             _ => None,
@@ -146,8 +162,12 @@ pub(crate) fn push_visible(value: &[u8], out: &mut Vec<u8>) {
 
 /// `YYYY-MM-DD` and `HH:MM:SS`, UTC, in milliseconds since the Unix epoch.
 pub(crate) fn date_time(date: &[u8], time: &[u8]) -> Option<i64> {
-    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date else { return None };
-    let &[h1, h2, b':', min1, min2, b':', s1, s2] = time else { return None };
+    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date else {
+        return None;
+    };
+    let &[h1, h2, b':', min1, min2, b':', s1, s2] = time else {
+        return None;
+    };
     let digits = [y1, y2, y3, y4, m1, m2, d1, d2, h1, h2, min1, min2, s1, s2];
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -156,14 +176,35 @@ pub(crate) fn date_time(date: &[u8], time: &[u8]) -> Option<i64> {
     let (year, month, day) = (two(y1, y2) * 100 + two(y3, y4), two(m1, m2), two(d1, d2));
     let (hour, minute, second) = (two(h1, h2), two(min1, min2), two(s1, s2));
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days_in_month = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let days_in_month = [
+        31,
+        if leap { 29 } else { 28 },
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
     let month_length = *days_in_month.get(usize::try_from(month).ok()?.checked_sub(1)?)?;
     if !(1..=month_length).contains(&day) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     // Days since 1970-01-01 in the proleptic Gregorian calendar, years beginning in March.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (month * 153 + 2) / 5 + day - 719_469;
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let days = year * 365 + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
+        + (month * 153 + 2) / 5
+        + day
+        - 719_469;
     Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000)
 }
 
@@ -174,8 +215,16 @@ pub(crate) fn milliseconds(seconds: &[u8]) -> Option<i64> {
     if !decimals.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let thousandths = (0..3).fold(0, |sum, index| sum * 10 + decimals.get(index).map_or(0, |digit| i64::from(digit - b'0')));
-    i64::try_from(number(whole)?).ok()?.checked_mul(1000)?.checked_add(thousandths)
+    let thousandths = (0..3).fold(0, |sum, index| {
+        sum * 10
+            + decimals
+                .get(index)
+                .map_or(0, |digit| i64::from(digit - b'0'))
+    });
+    i64::try_from(number(whole)?)
+        .ok()?
+        .checked_mul(1000)?
+        .checked_add(thousandths)
 }
 
 /// Three digits, the first not zero; `0` for `000`.
@@ -199,7 +248,8 @@ pub(crate) fn number(digits: &[u8]) -> Option<u64> {
 }
 
 pub(crate) fn is_address(logged: &[u8]) -> bool {
-    is_ipv4(logged) || std::str::from_utf8(logged).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+    is_ipv4(logged)
+        || std::str::from_utf8(logged).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
 /// Four numbers of at most 255 without leading zeros, as the standard library's parser judges. This and the media types that
@@ -216,7 +266,13 @@ fn is_ipv4(text: &[u8]) -> bool {
         )
     };
     let mut numbers = text.split(|byte| *byte == b'.');
-    numbers.by_ref().take(4).filter(|number| is_number(number)).count() == 4 && numbers.next().is_none()
+    numbers
+        .by_ref()
+        .take(4)
+        .filter(|number| is_number(number))
+        .count()
+        == 4
+        && numbers.next().is_none()
 }
 
 #[cfg(test)]
@@ -255,7 +311,10 @@ mod tests {
     #[test]
     fn a_user_agent_of_old_archives_is_decoded_twice_and_no_other() {
         for (logged, sent) in [
-            ("Mozilla/5.0%2520(Windows%2520NT)", "Mozilla/5.0 (Windows NT)"),
+            (
+                "Mozilla/5.0%2520(Windows%2520NT)",
+                "Mozilla/5.0 (Windows NT)",
+            ),
             ("Mozilla/5.0%20(Windows%20NT)", "Mozilla/5.0 (Windows NT)"),
             ("a%20b%2520c", "a b%20c"),
             ("Mastodon/4.5.2+glitch", "Mastodon/4.5.2+glitch"),
@@ -268,8 +327,14 @@ mod tests {
 
     #[test]
     fn forwarded_for_knows_two_escapes() {
-        assert_eq!(shown(decoded_forwarded_for, r"10.3.200.121,\x2010.56.14.213"), "10.3.200.121, 10.56.14.213");
-        assert_eq!(shown(decoded_forwarded_for, r"a%5Cx20,\x20b%20\xzz"), r"a\x20, b \xzz");
+        assert_eq!(
+            shown(decoded_forwarded_for, r"10.3.200.121,\x2010.56.14.213"),
+            "10.3.200.121, 10.56.14.213"
+        );
+        assert_eq!(
+            shown(decoded_forwarded_for, r"a%5Cx20,\x20b%20\xzz"),
+            r"a\x20, b \xzz"
+        );
     }
 
     #[test]
@@ -290,18 +355,34 @@ mod tests {
 
     #[test]
     fn a_date_that_does_not_exist_is_no_time() {
-        for (date, time) in
-            [("2026-02-29", "00:00:00"), ("2026-13-01", "00:00:00"), ("2026-01-01", "24:00:00"), ("26-01-01", "00:00:00"), ("", "")]
-        {
-            assert_eq!(date_time(date.as_bytes(), time.as_bytes()), None, "{date} {time}");
+        for (date, time) in [
+            ("2026-02-29", "00:00:00"),
+            ("2026-13-01", "00:00:00"),
+            ("2026-01-01", "24:00:00"),
+            ("26-01-01", "00:00:00"),
+            ("", ""),
+        ] {
+            assert_eq!(
+                date_time(date.as_bytes(), time.as_bytes()),
+                None,
+                "{date} {time}"
+            );
         }
     }
 
     #[test]
     fn a_number_of_an_address_is_judged_as_another_parser_does() {
         for number in (0..1000).flat_map(|number| [format!("{number}"), format!("0{number}")]) {
-            for address in [format!("{number}.2.3.4"), format!("1.2.{number}.4"), format!("1.2.3.{number}")] {
-                assert_eq!(is_address(address.as_bytes()), address.parse::<IpAddr>().is_ok(), "{address}");
+            for address in [
+                format!("{number}.2.3.4"),
+                format!("1.2.{number}.4"),
+                format!("1.2.3.{number}"),
+            ] {
+                assert_eq!(
+                    is_address(address.as_bytes()),
+                    address.parse::<IpAddr>().is_ok(),
+                    "{address}"
+                );
             }
         }
     }

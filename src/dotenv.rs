@@ -32,13 +32,20 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, String>, Vec<DotenvError>> {
         match assignment(content) {
             Ok((name, value)) => {
                 if variables.insert(name.to_owned(), value).is_some() {
-                    errors.push(DotenvError { line, what: "sets a name that is set before" });
+                    errors.push(DotenvError {
+                        line,
+                        what: "sets a name that is set before",
+                    });
                 }
             }
             Err(what) => errors.push(DotenvError { line, what }),
         }
     }
-    if errors.is_empty() { Ok(variables) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(variables)
+    } else {
+        Err(errors)
+    }
 }
 
 fn assignment(line: &str) -> Result<(&str, String), &'static str> {
@@ -52,14 +59,20 @@ fn assignment(line: &str) -> Result<(&str, String), &'static str> {
     let quoted = value.trim_start();
     let (value, rest) = match quoted.chars().next() {
         Some('\'') => {
-            let (value, rest) = quoted[1..].split_once('\'').ok_or("has a single quote that is not closed")?;
+            let (value, rest) = quoted[1..]
+                .split_once('\'')
+                .ok_or("has a single quote that is not closed")?;
             (value.to_owned(), rest)
         }
         Some('"') => double_quoted(&quoted[1..])?,
         _ => return Ok((name, unquoted(value).to_owned())),
     };
     let rest = rest.trim_start();
-    if rest.is_empty() || rest.starts_with('#') { Ok((name, value)) } else { Err("goes on after the closing quote") }
+    if rest.is_empty() || rest.starts_with('#') {
+        Ok((name, value))
+    } else {
+        Err("goes on after the closing quote")
+    }
 }
 
 fn double_quoted(text: &str) -> Result<(String, &str), &'static str> {
@@ -82,6 +95,9 @@ fn double_quoted(text: &str) -> Result<(String, &str), &'static str> {
 }
 
 fn unquoted(value: &str) -> &str {
-    let comment = value.char_indices().zip(value.chars().skip(1)).find(|((_, c), next)| c.is_whitespace() && *next == '#');
+    let comment = value
+        .char_indices()
+        .zip(value.chars().skip(1))
+        .find(|((_, c), next)| c.is_whitespace() && *next == '#');
     comment.map_or(value, |((at, _), _)| &value[..at]).trim()
 }

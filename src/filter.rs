@@ -45,7 +45,8 @@ impl Extension {
         let mut bytes = [b' '; MAX_EXTENSION];
         bytes.get_mut(..text.len())?.copy_from_slice(text);
         bytes.make_ascii_lowercase();
-        (!text.is_empty() && text.iter().all(u8::is_ascii_alphanumeric)).then(|| Self(u128::from_be_bytes(bytes)))
+        (!text.is_empty() && text.iter().all(u8::is_ascii_alphanumeric))
+            .then(|| Self(u128::from_be_bytes(bytes)))
     }
 }
 
@@ -67,7 +68,10 @@ pub struct StaticAssets {
 impl Default for StaticAssets {
     fn default() -> Self {
         Self {
-            extensions: DEFAULT_EXTENSIONS.split(',').filter_map(|text| Extension::new(text.as_bytes())).collect(),
+            extensions: DEFAULT_EXTENSIONS
+                .split(',')
+                .filter_map(|text| Extension::new(text.as_bytes()))
+                .collect(),
             name: "static-assets",
         }
     }
@@ -80,25 +84,43 @@ impl StaticAssets {
     /// In words, when the text is none of these.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.trim().eq_ignore_ascii_case("none") {
-            return Ok(Self { extensions: BTreeSet::new(), name: "none" });
+            return Ok(Self {
+                extensions: BTreeSet::new(),
+                name: "none",
+            });
         }
-        let words: Vec<&str> = text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
-        let edits = words.iter().filter(|word| word.starts_with(['+', '-'])).count();
+        let words: Vec<&str> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+            .collect();
+        let edits = words
+            .iter()
+            .filter(|word| word.starts_with(['+', '-']))
+            .count();
         if edits != 0 && edits != words.len() {
             return Err("mixes a list (css,js) with edits (+pdf,-svg): use one of them".to_owned());
         }
-        let mut extensions = if edits == 0 { BTreeSet::new() } else { Self::default().extensions };
+        let mut extensions = if edits == 0 {
+            BTreeSet::new()
+        } else {
+            Self::default().extensions
+        };
         for word in words {
             let extension = word.trim_start_matches(['+', '-']).trim_start_matches('.');
-            let extension = Extension::new(extension.as_bytes())
-                .ok_or_else(|| format!("has an extension that is not 1 to {MAX_EXTENSION} letters and digits"))?;
+            let extension = Extension::new(extension.as_bytes()).ok_or_else(|| {
+                format!("has an extension that is not 1 to {MAX_EXTENSION} letters and digits")
+            })?;
             if word.starts_with('-') {
                 extensions.remove(&extension)
             } else {
                 extensions.insert(extension)
             };
         }
-        Ok(Self { extensions, name: "static-assets-custom" })
+        Ok(Self {
+            extensions,
+            name: "static-assets-custom",
+        })
     }
 
     /// What these rules are called in the transactions they let through.
@@ -122,12 +144,23 @@ impl StaticAssets {
         if !self.has_extension(transaction.path()) {
             return Err("its path ends in no extension of a static asset");
         }
-        if [transaction.path(), transaction.stem].map(last_segment).iter().any(|segment| has_hidden_delimiter(segment)) {
+        if [transaction.path(), transaction.stem]
+            .map(last_segment)
+            .iter()
+            .any(|segment| has_hidden_delimiter(segment))
+        {
             return Err("the last segment of its path holds an encoded delimiter");
         }
         match transaction.content_type {
-            Some(content_type) if is_api(essence(content_type)) => Err("its answer has an API's media type"),
-            Some(content_type) if is_html(content_type) && transaction.status.is_none_or(|status| status.starts_with(b"2")) => {
+            Some(content_type) if is_api(essence(content_type)) => {
+                Err("its answer has an API's media type")
+            }
+            Some(content_type)
+                if is_html(content_type)
+                    && transaction
+                        .status
+                        .is_none_or(|status| status.starts_with(b"2")) =>
+            {
                 Err("its answer is a page")
             }
             _ => Ok(()),
@@ -137,21 +170,28 @@ impl StaticAssets {
     /// Whether that can be said of a record as it was logged, since nothing in it that matters is encoded: most static assets
     /// need not be decoded to be dropped.
     pub fn matches_as_logged(&self, record: Record<'_>) -> bool {
-        let Some(stem) = record.get(Field::UriStem) else { return false };
+        let Some(stem) = record.get(Field::UriStem) else {
+            return false;
+        };
         matches!(record.get(Field::Method), Some(b"GET" | b"HEAD"))
             && self.has_extension(stem)
             && every(stem, is_graphic)
             && memchr::memchr2(b'%', b'\\', stem).is_none()
             && record.get(Field::ContentType).is_none_or(|content_type| {
-                let is_harmless = |essence| memchr::memchr(b'%', essence).is_none() && !is_api(essence) && !is_html(essence);
+                let is_harmless = |essence| {
+                    memchr::memchr(b'%', essence).is_none() && !is_api(essence) && !is_html(essence)
+                };
                 MOST_COMMON.contains(&content_type) || is_harmless(essence(content_type))
             })
     }
 
     fn has_extension(&self, path: &[u8]) -> bool {
         let name = before(b';', last_segment(path));
-        let Some(dot) = memchr::memrchr(b'.', name) else { return false };
-        Extension::new(&name[dot + 1..]).is_some_and(|extension| self.extensions.contains(&extension))
+        let Some(dot) = memchr::memrchr(b'.', name) else {
+            return false;
+        };
+        Extension::new(&name[dot + 1..])
+            .is_some_and(|extension| self.extensions.contains(&extension))
     }
 }
 
@@ -182,7 +222,12 @@ impl ExcludedPaths {
     /// # Errors
     /// In words, when one of them is no glob of a path.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let patterns: Vec<String> = text.split(',').map(str::trim).filter(|glob| !glob.is_empty()).map(str::to_owned).collect();
+        let patterns: Vec<String> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|glob| !glob.is_empty())
+            .map(str::to_owned)
+            .collect();
         let mut globs = GlobSetBuilder::new();
         for pattern in &patterns {
             if !pattern.starts_with('/') {
@@ -191,7 +236,9 @@ impl ExcludedPaths {
             let glob = GlobBuilder::new(pattern).literal_separator(true).build();
             globs.add(glob.map_err(|error| format!("has a glob that is none: {}", error.kind()))?);
         }
-        let globs = globs.build().map_err(|error| format!("cannot be used: {}", error.kind()))?;
+        let globs = globs
+            .build()
+            .map_err(|error| format!("cannot be used: {}", error.kind()))?;
         Ok(Self { globs, patterns })
     }
 
@@ -202,12 +249,16 @@ impl ExcludedPaths {
             return false;
         }
         let decoded: Vec<u8> = percent_encoding::percent_decode(transaction.path()).collect();
-        let is_dots = |segment: &[u8]| matches!(segment.split(|b| *b == b';').next(), Some(b"." | b".."));
+        let is_dots =
+            |segment: &[u8]| matches!(segment.split(|b| *b == b';').next(), Some(b"." | b".."));
         let ambiguous = has_hidden_delimiter(transaction.path())
             || has_hidden_delimiter(transaction.stem)
             || decoded.contains(&b'%')
             || decoded.split(|b| *b == b'/').any(is_dots);
-        !ambiguous && self.globs.is_match(Path::new(&*String::from_utf8_lossy(&decoded)))
+        !ambiguous
+            && self
+                .globs
+                .is_match(Path::new(&*String::from_utf8_lossy(&decoded)))
     }
 }
 
@@ -222,9 +273,16 @@ fn before(byte: u8, text: &[u8]) -> &[u8] {
 
 /// A backslash, or an encoded character that ends or divides a path for some servers and not for others.
 fn has_hidden_delimiter(segment: &[u8]) -> bool {
-    const ENCODED: [&[u8]; 8] = [b"%2f", b"%5c", b"%3b", b"%3f", b"%23", b"%00", b"%0a", b"%0d"];
-    let is_encoded =
-        |at: usize| segment.get(at..at + 3).is_some_and(|escape| ENCODED.iter().any(|encoded| escape.eq_ignore_ascii_case(encoded)));
+    const ENCODED: [&[u8]; 8] = [
+        b"%2f", b"%5c", b"%3b", b"%3f", b"%23", b"%00", b"%0a", b"%0d",
+    ];
+    let is_encoded = |at: usize| {
+        segment.get(at..at + 3).is_some_and(|escape| {
+            ENCODED
+                .iter()
+                .any(|encoded| escape.eq_ignore_ascii_case(encoded))
+        })
+    };
     segment.contains(&b'\\') || memchr::memchr_iter(b'%', segment).any(is_encoded)
 }
 
@@ -236,8 +294,17 @@ fn essence(content_type: &[u8]) -> &[u8] {
 /// Whether a media type is one that APIs answer in.
 fn is_api(essence: &[u8]) -> bool {
     let is = |name: &[u8]| essence.eq_ignore_ascii_case(name);
-    let ends = |suffix: &[u8]| essence.len().checked_sub(suffix.len()).is_some_and(|at| essence[at..].eq_ignore_ascii_case(suffix));
-    let has = |part: &[u8]| essence.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
+    let ends = |suffix: &[u8]| {
+        essence
+            .len()
+            .checked_sub(suffix.len())
+            .is_some_and(|at| essence[at..].eq_ignore_ascii_case(suffix))
+    };
+    let has = |part: &[u8]| {
+        essence
+            .windows(part.len())
+            .any(|window| window.eq_ignore_ascii_case(part))
+    };
     has(b"json")
         || (ends(b"/xml") || ends(b"+xml")) && !is(b"image/svg+xml")
         || has(b"/grpc")
@@ -254,7 +321,8 @@ fn is_api(essence: &[u8]) -> bool {
 /// Whether a content type is a web page's.
 pub(crate) fn is_html(content_type: &[u8]) -> bool {
     let essence = essence(content_type);
-    essence.eq_ignore_ascii_case(b"text/html") || essence.eq_ignore_ascii_case(b"application/xhtml+xml")
+    essence.eq_ignore_ascii_case(b"text/html")
+        || essence.eq_ignore_ascii_case(b"application/xhtml+xml")
 }
 
 #[cfg(test)]
@@ -264,7 +332,11 @@ mod tests {
     #[test]
     fn the_most_common_media_types_are_what_the_rules_say() {
         for media_type in MOST_COMMON {
-            assert!(!media_type.contains(&b'%') && !is_api(media_type) && !is_html(media_type), "{}", media_type.escape_ascii());
+            assert!(
+                !media_type.contains(&b'%') && !is_api(media_type) && !is_html(media_type),
+                "{}",
+                media_type.escape_ascii()
+            );
         }
     }
 }

@@ -13,10 +13,10 @@ use tokio::task::spawn_blocking;
 
 use crate::batch::Batch;
 use crate::bridge::{Session, Verdict};
+use crate::job::{Job, ObjectRef};
 use crate::log::LogError;
 use crate::pipeline::{Batches, Rules, Summary};
 use crate::source::SourceError;
-use crate::job::{ObjectRef, Job};
 
 /// How an object ended. The summary counts settled batches only.
 #[derive(Debug)]
@@ -71,7 +71,11 @@ impl Why {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Log(error) => !is_broken_read(error),
-            Self::Later(_) | Self::Misconfigured(_) | Self::Deadline | Self::Reader | Self::Unbalanced => false,
+            Self::Later(_)
+            | Self::Misconfigured(_)
+            | Self::Deadline
+            | Self::Reader
+            | Self::Unbalanced => false,
         }
     }
 }
@@ -104,7 +108,10 @@ pub async fn ingest_watched(
     let mut summary = Summary::default();
     let mut batches = Batches::new(job, bytes, rules.clone());
     let (sender, mut receiver) = mpsc::channel(1);
-    let (subscriber, span) = (tracing::dispatcher::get_default(Clone::clone), tracing::Span::current());
+    let (subscriber, span) = (
+        tracing::dispatcher::get_default(Clone::clone),
+        tracing::Span::current(),
+    );
     let read = move || {
         while let Some(batch) = batches.next() {
             if batches.pending_error().is_some_and(is_broken_read) {
@@ -115,7 +122,9 @@ pub async fn ingest_watched(
             }
         }
     };
-    let reader = spawn_blocking(move || tracing::dispatcher::with_default(&subscriber, || span.in_scope(read)));
+    let reader = spawn_blocking(move || {
+        tracing::dispatcher::with_default(&subscriber, || span.in_scope(read))
+    });
 
     let isolated = AtomicUsize::new(0);
     let mut posts = stream::poll_fn(|context| receiver.poll_recv(context))
@@ -128,7 +137,9 @@ pub async fn ingest_watched(
 
     let mut from_row = job.rows.start;
     let why = loop {
-        let Some(next) = session.deadline().bound(posts.next()).await else { break Why::Deadline };
+        let Some(next) = session.deadline().bound(posts.next()).await else {
+            break Why::Deadline;
+        };
         let (batch, rejected) = match next {
             None => {
                 drop(posts);
@@ -145,7 +156,9 @@ pub async fn ingest_watched(
             Some(Err(error)) => break Why::Log(error),
             Some(Ok((batch, Verdict::Accepted))) => (batch, Vec::new()),
             Some(Ok((batch, Verdict::Refused(rejected)))) => (batch, rejected),
-            Some(Ok((_, Verdict::Later { .. }))) if session.deadline().has_passed() => break Why::Deadline,
+            Some(Ok((_, Verdict::Later { .. }))) if session.deadline().has_passed() => {
+                break Why::Deadline;
+            }
             Some(Ok((_, Verdict::Later { why, .. }))) => break Why::Later(why),
             Some(Ok((_, Verdict::Misconfigured(why)))) => break Why::Misconfigured(why),
         };
@@ -154,12 +167,25 @@ pub async fn ingest_watched(
         watch(&summary, &batch);
     };
     name_distribution(job, &mut summary);
-    Outcome::Partial { from_row, why, summary }
+    Outcome::Partial {
+        from_row,
+        why,
+        summary,
+    }
 }
 
 /// A batch whose rows were all dropped is settled without a post.
-async fn settle(object: &ObjectRef, batch: &Batch, session: &Session<'_>, isolated: &AtomicUsize) -> Verdict {
-    if batch.marks.is_empty() { Verdict::Accepted } else { session.deliver(object, batch, isolated).await }
+async fn settle(
+    object: &ObjectRef,
+    batch: &Batch,
+    session: &Session<'_>,
+    isolated: &AtomicUsize,
+) -> Verdict {
+    if batch.marks.is_empty() {
+        Verdict::Accepted
+    } else {
+        session.deliver(object, batch, isolated).await
+    }
 }
 
 /// Batches tile the object in order, so the end of one is where the next must begin.

@@ -41,7 +41,11 @@ pub struct ObjectRef {
 impl ObjectRef {
     /// A local file by its path.
     pub fn local(path: impl Into<String>) -> Self {
-        Self { bucket: String::new(), key: path.into(), etag: None }
+        Self {
+            bucket: String::new(),
+            key: path.into(),
+            etag: None,
+        }
     }
 
     /// The distribution that the object's name tells, `E` and ten or more upper-case letters and digits: from the file's
@@ -50,13 +54,23 @@ impl ObjectRef {
         self.key
             .rsplit(['/', '\\'])
             .flat_map(|segment| segment.split(['.', '=']))
-            .find(|part| part.len() >= 11 && part.starts_with('E') && part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()))
+            .find(|part| {
+                part.len() >= 11
+                    && part.starts_with('E')
+                    && part
+                        .bytes()
+                        .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+            })
     }
 }
 
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.bucket.is_empty() { f.write_str(&self.key) } else { write!(f, "s3://{}/{}", self.bucket, self.key) }
+        if self.bucket.is_empty() {
+            f.write_str(&self.key)
+        } else {
+            write!(f, "s3://{}/{}", self.bucket, self.key)
+        }
     }
 }
 
@@ -76,7 +90,12 @@ pub struct Job {
 impl Job {
     /// All of an object, from now on.
     pub fn all(object: ObjectRef) -> Self {
-        Self { object, rows: ALL_ROWS, since: None, requeue_count: 0 }
+        Self {
+            object,
+            rows: ALL_ROWS,
+            since: None,
+            requeue_count: 0,
+        }
     }
 
     /// Whether part of it was delivered before, or it was brought back: then its object must exist.
@@ -128,7 +147,11 @@ impl Continuation {
         if self.edgetap == 0 || self.edgetap > CONTINUATION_VERSION {
             return Err(EventError::ContinuationVersion(self.edgetap));
         }
-        let is_sound = !self.rows.is_empty() && self.rows.iter().all(|(start, end)| end.is_none_or(|end| *start <= end));
+        let is_sound = !self.rows.is_empty()
+            && self
+                .rows
+                .iter()
+                .all(|(start, end)| end.is_none_or(|end| *start <= end));
         if !is_sound {
             return Err(EventError::Continuation); // else it would be done with nothing done
         }
@@ -179,12 +202,20 @@ pub struct SqsMessageMeta {
 
 impl SqsMessageMeta {
     fn of(message: &SqsMessage) -> Self {
-        let number = |name: &str| message.attributes.get(name).and_then(|text| text.parse::<i64>().ok());
+        let number = |name: &str| {
+            message
+                .attributes
+                .get(name)
+                .and_then(|text| text.parse::<i64>().ok())
+        };
         Self {
             queue: message.event_source_arn.clone(),
             handle: message.receipt_handle.clone(),
-            receive_count: number("ApproximateReceiveCount").and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
-            sent: number("SentTimestamp").and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok()),
+            receive_count: number("ApproximateReceiveCount")
+                .and_then(|count| u32::try_from(count).ok())
+                .unwrap_or(1),
+            sent: number("SentTimestamp")
+                .and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok()),
         }
     }
 }
@@ -196,7 +227,9 @@ pub enum EventError {
     #[error("the {0} is not JSON")]
     NotJson(&'static str),
     /// None of the known shapes.
-    #[error("not an S3 notification in any known wrapping (S3, SQS, SNS, EventBridge): its keys are {0}")]
+    #[error(
+        "not an S3 notification in any known wrapping (S3, SQS, SNS, EventBridge): its keys are {0}"
+    )]
     Unrecognized(String),
     /// A record of a known shape without what it must have.
     #[error("an S3 record without {0}")]
@@ -211,10 +244,14 @@ pub enum EventError {
     #[error("an SQS record without messageId or body")]
     Sqs,
     /// An SNS topic wants a confirmation before it sends notifications.
-    #[error("an SNS subscription confirmation, not a notification: confirm the queue's subscription to the topic")]
+    #[error(
+        "an SNS subscription confirmation, not a notification: confirm the queue's subscription to the topic"
+    )]
     Confirmation,
     /// A continuation that a later version of edgetap wrote.
-    #[error("a continuation of version {0}, which this version of edgetap does not read: it comes again")]
+    #[error(
+        "a continuation of version {0}, which this version of edgetap does not read: it comes again"
+    )]
     ContinuationVersion(u32),
     /// A continuation that is none.
     #[error("a continuation that cannot be read")]
@@ -230,19 +267,27 @@ impl Event {
     /// # Errors
     /// When the event as a whole is not understood. An SQS message that is not understood is an error of its own record.
     pub fn parse(event: Value) -> Result<Self, EventError> {
-        let from_sqs = event["Records"].get(0).is_some_and(|first| first["eventSource"] == "aws:sqs");
+        let from_sqs = event["Records"]
+            .get(0)
+            .is_some_and(|first| first["eventSource"] == "aws:sqs");
         if !from_sqs {
             return jobs(&event, 0).map(Self::Direct);
         }
         let event = SqsEvent::deserialize(event).map_err(|_| EventError::Sqs)?;
         let records = event.records.into_iter().map(|message| {
             let meta = SqsMessageMeta::of(&message);
-            let (Some(message_id), Some(body)) = (message.message_id, message.body) else { return Err(EventError::Sqs) };
+            let (Some(message_id), Some(body)) = (message.message_id, message.body) else {
+                return Err(EventError::Sqs);
+            };
             let mut jobs = parse_text(&body, "SQS message's body").and_then(|body| jobs(&body, 1));
             for job in jobs.iter_mut().flatten() {
                 job.since = job.since.or(meta.sent);
             }
-            Ok(SqsRecord { message_id, meta, jobs })
+            Ok(SqsRecord {
+                message_id,
+                meta,
+                jobs,
+            })
         });
         records.collect::<Result<_, _>>().map(Self::Sqs)
     }
@@ -266,7 +311,9 @@ fn jobs(event: &Value, envelopes: usize) -> Result<Vec<Job>, EventError> {
         return Ok(all);
     }
     if event.get("edgetap").is_some() {
-        return Continuation::deserialize(event).map_err(|_| EventError::Continuation)?.jobs();
+        return Continuation::deserialize(event)
+            .map_err(|_| EventError::Continuation)?
+            .jobs();
     }
     if event["Event"] == "s3:TestEvent" {
         tracing::debug!("skipping S3's test event");
@@ -276,7 +323,9 @@ fn jobs(event: &Value, envelopes: usize) -> Result<Vec<Job>, EventError> {
         return Ok(from_event_bridge(event)?.into_iter().collect());
     }
     match (event["Type"].as_str(), event["Message"].as_str()) {
-        (Some("Notification"), Some(text)) => jobs(&parse_text(text, "SNS message")?, envelopes + 1),
+        (Some("Notification"), Some(text)) => {
+            jobs(&parse_text(text, "SNS message")?, envelopes + 1)
+        }
         (Some("SubscriptionConfirmation"), _) => Err(EventError::Confirmation),
         _ => Err(unrecognized(event)),
     }
@@ -295,28 +344,55 @@ fn from_s3_record(record: &Value) -> Result<Option<Job>, EventError> {
         tracing::debug!(event = name, "skipping an event that is not a creation");
         return Ok(None);
     }
-    let entity = S3Entity::deserialize(&record["s3"]).map_err(|_| EventError::Incomplete("a bucket and an object"))?;
-    let bucket = entity.bucket.name.ok_or(EventError::Incomplete("s3.bucket.name"))?;
-    let key = entity.object.key.ok_or(EventError::Incomplete("s3.object.key"))?;
+    let entity = S3Entity::deserialize(&record["s3"])
+        .map_err(|_| EventError::Incomplete("a bucket and an object"))?;
+    let bucket = entity
+        .bucket
+        .name
+        .ok_or(EventError::Incomplete("s3.bucket.name"))?;
+    let key = entity
+        .object
+        .key
+        .ok_or(EventError::Incomplete("s3.object.key"))?;
     let key = decode_form_key(&key)?;
-    Ok(creation(bucket, key, entity.object.size, entity.object.e_tag))
+    Ok(creation(
+        bucket,
+        key,
+        entity.object.size,
+        entity.object.e_tag,
+    ))
 }
 
 /// An EventBridge event of S3. Its key is plain.
 fn from_event_bridge(event: &Value) -> Result<Option<Job>, EventError> {
-    let kind = event["detail-type"].as_str().ok_or(EventError::Incomplete("detail-type"))?;
+    let kind = event["detail-type"]
+        .as_str()
+        .ok_or(EventError::Incomplete("detail-type"))?;
     if kind != "Object Created" {
         tracing::debug!(event = kind, "skipping an event that is not a creation");
         return Ok(None);
     }
     let (bucket, object) = (&event["detail"]["bucket"], &event["detail"]["object"]);
-    let bucket = bucket["name"].as_str().ok_or(EventError::Incomplete("detail.bucket.name"))?;
-    let key = object["key"].as_str().ok_or(EventError::Incomplete("detail.object.key"))?;
-    Ok(creation(bucket.to_owned(), key.to_owned(), object["size"].as_i64(), object["etag"].as_str().map(str::to_owned)))
+    let bucket = bucket["name"]
+        .as_str()
+        .ok_or(EventError::Incomplete("detail.bucket.name"))?;
+    let key = object["key"]
+        .as_str()
+        .ok_or(EventError::Incomplete("detail.object.key"))?;
+    Ok(creation(
+        bucket.to_owned(),
+        key.to_owned(),
+        object["size"].as_i64(),
+        object["etag"].as_str().map(str::to_owned),
+    ))
 }
 
 fn creation(bucket: String, key: String, size: Option<i64>, etag: Option<String>) -> Option<Job> {
-    let object = ObjectRef { bucket, key, etag: etag.filter(|etag| !etag.is_empty()) };
+    let object = ObjectRef {
+        bucket,
+        key,
+        etag: etag.filter(|etag| !etag.is_empty()),
+    };
     if object.key.ends_with('/') || size == Some(0) || object.key.ends_with(ACCESS_TEST_OBJECT) {
         tracing::debug!(%object, "skipping a folder marker, an empty or a test object");
         return None;
@@ -330,7 +406,10 @@ fn creation(bucket: String, key: String, size: Option<i64>, etag: Option<String>
 /// When the decoded key is not UTF-8.
 pub fn decode_form_key(key: &str) -> Result<String, EventError> {
     let spaced = key.replace('+', " ");
-    percent_encoding::percent_decode_str(&spaced).decode_utf8().map(std::borrow::Cow::into_owned).map_err(|_| EventError::Key)
+    percent_encoding::percent_decode_str(&spaced)
+        .decode_utf8()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| EventError::Key)
 }
 
 fn parse_text(text: &str, what: &'static str) -> Result<Value, EventError> {
@@ -338,7 +417,12 @@ fn parse_text(text: &str, what: &'static str) -> Result<Value, EventError> {
 }
 
 fn unrecognized(event: &Value) -> EventError {
-    let keys =
-        event.as_object().map(|fields| fields.keys().take(12).map(|key| key.chars().take(40).collect::<String>()).collect::<Vec<_>>());
+    let keys = event.as_object().map(|fields| {
+        fields
+            .keys()
+            .take(12)
+            .map(|key| key.chars().take(40).collect::<String>())
+            .collect::<Vec<_>>()
+    });
     EventError::Unrecognized(keys.map_or_else(|| "none".to_owned(), |keys| keys.join(", ")))
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::batch::{Batch, Builder, Counts, Limits};
+use crate::encode::{Encoding, Origin, Uap};
 use crate::filter::{ExcludedPaths, StaticAssets};
+use crate::job::{Job, ObjectRef};
 use crate::log::{Columns, Field, LogError, LogReader};
 use crate::redact::{Cookies, Key, Redaction};
 use crate::transaction::{stitch, suffices};
-use crate::encode::{Origin, Uap, Encoding};
-use crate::job::{ObjectRef, Job};
 
 /// Of a path in a log line, so many bytes are shown.
 const SHOWN_PATH: usize = 200;
@@ -52,8 +52,14 @@ impl Rules {
         if self.redaction.cookies != Cookies::Hash(None) {
             return Some(self.clone());
         }
-        let redaction = Redaction { cookies: Cookies::Hash(Some(key?)), ..self.redaction };
-        Some(Arc::new(Self { redaction, ..(**self).clone() }))
+        let redaction = Redaction {
+            cookies: Cookies::Hash(Some(key?)),
+            ..self.redaction
+        };
+        Some(Arc::new(Self {
+            redaction,
+            ..(**self).clone()
+        }))
     }
 
     /// Tells these rules from others, in 16 hexadecimal digits.
@@ -122,7 +128,8 @@ impl<R: Read> Batches<R> {
                 continue; // accepted before: only found again
             }
             if !std::mem::replace(&mut self.named, true) {
-                self.builder.lacks(self.log.columns().into_iter().flat_map(Columns::absent));
+                self.builder
+                    .lacks(self.log.columns().into_iter().flat_map(Columns::absent));
             }
             let long_enough = self.builder.begin_row(row);
             // At most one of them: after a batch closed for its rows the next is empty.
@@ -134,7 +141,13 @@ impl<R: Read> Batches<R> {
 
     /// Decides on the row last read, and encodes it when it is to be sent. Returns the batch before it when it did not fit in there.
     fn take_row(&mut self) -> Option<Batch> {
-        let Rules { static_assets, excluded_paths, redaction, encoding, .. } = &*self.rules;
+        let Rules {
+            static_assets,
+            excluded_paths,
+            redaction,
+            encoding,
+            ..
+        } = &*self.rules;
         let (row, record) = self.log.record();
         if static_assets.matches_as_logged(record) && suffices(record).is_ok() {
             self.builder.push_static();
@@ -160,9 +173,14 @@ impl<R: Read> Batches<R> {
                 None
             }
             Ok(transaction) => {
-                let origin = Origin { object: &self.object, distribution: self.distribution.as_deref() };
+                let origin = Origin {
+                    object: &self.object,
+                    distribution: self.distribution.as_deref(),
+                };
                 let masked = redaction.mask(&transaction, &mut self.masked);
-                self.builder.push(&masked, |body| encoding.encode(&masked, origin, redaction, body))
+                self.builder.push(&masked, |body| {
+                    encoding.encode(&masked, origin, redaction, body)
+                })
             }
         }
     }
@@ -204,7 +222,15 @@ fn say_static(stem: &[u8]) {
 /// The stem as it was logged, cut, and with nothing in it that a terminal would obey.
 fn shown(stem: &[u8]) -> String {
     let stem = String::from_utf8_lossy(&stem[..stem.len().min(SHOWN_PATH)]);
-    stem.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    stem.chars()
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// A transaction that the bridge will not have.

@@ -54,7 +54,9 @@ impl Key {
     /// A key of at least 16 bytes.
     pub fn new(key: impl Into<Vec<u8>>) -> Option<Self> {
         const SHORTEST: usize = 16;
-        Some(key.into()).filter(|key| key.len() >= SHORTEST).map(Self)
+        Some(key.into())
+            .filter(|key| key.len() >= SHORTEST)
+            .map(Self)
     }
 }
 
@@ -88,17 +90,31 @@ pub struct Redaction {
 
 impl Default for Redaction {
     fn default() -> Self {
-        Self { urls: true, cookies: Cookies::Keep }
+        Self {
+            urls: true,
+            cookies: Cookies::Keep,
+        }
     }
 }
 
 impl Redaction {
     /// The transaction with its credentials masked, in `scratch` where something had to be.
-    pub fn mask<'a>(&self, transaction: &Transaction<'a>, scratch: &'a mut Vec<u8>) -> Transaction<'a> {
+    pub fn mask<'a>(
+        &self,
+        transaction: &Transaction<'a>,
+        scratch: &'a mut Vec<u8>,
+    ) -> Transaction<'a> {
         scratch.clear();
         let mut path_len = transaction.path_len;
-        let target = if self.urls { mask_target(transaction, &mut path_len, scratch) } else { None };
-        let referer = transaction.referer.filter(|_| self.urls).and_then(|referer| mask_url(referer, Part::Path, scratch));
+        let target = if self.urls {
+            mask_target(transaction, &mut path_len, scratch)
+        } else {
+            None
+        };
+        let referer = transaction
+            .referer
+            .filter(|_| self.urls)
+            .and_then(|referer| mask_url(referer, Part::Path, scratch));
         let cookie = transaction.cookie.and_then(|cookie| match &self.cookies {
             Cookies::Hash(Some(key)) => Some(hash_cookies(cookie, key, scratch)),
             _ => None,
@@ -110,7 +126,9 @@ impl Redaction {
             target: target.map_or(transaction.target, masked),
             path_len,
             referer: referer.map(masked).or(transaction.referer),
-            cookie: cookie.map(masked).or(transaction.cookie.filter(|_| keeps_cookies)),
+            cookie: cookie
+                .map(masked)
+                .or(transaction.cookie.filter(|_| keeps_cookies)),
             ..*transaction
         }
     }
@@ -126,7 +144,11 @@ impl Redaction {
 }
 
 /// The target with its path and its query masked, each by itself: a `?` may stand inside a path.
-fn mask_target(transaction: &Transaction<'_>, path_len: &mut usize, out: &mut Vec<u8>) -> Option<Range<usize>> {
+fn mask_target(
+    transaction: &Transaction<'_>,
+    path_len: &mut usize,
+    out: &mut Vec<u8>,
+) -> Option<Range<usize>> {
     if is_plain(transaction.target) {
         return None;
     }
@@ -168,7 +190,12 @@ fn mask_url(text: &[u8], part: Part, out: &mut Vec<u8>) -> Option<Range<usize>> 
     }
     let start = out.len();
     let mut copied = 0;
-    let mut find = Finder { text, at: 0, part, name: Name::default() };
+    let mut find = Finder {
+        text,
+        at: 0,
+        part,
+        name: Name::default(),
+    };
     while let Some(credential) = find.next() {
         out.extend_from_slice(&text[copied..credential.start]);
         out.extend_from_slice(MASK);
@@ -186,10 +213,21 @@ fn is_plain(text: &[u8]) -> bool {
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let is_credential = |at: usize| {
         let longest = &text[at.saturating_sub(MAX_NAME)..at];
-        let name = &longest[longest.iter().rposition(|byte| !is_of_name(byte)).map_or(0, |before| before + 1)..];
-        CREDENTIALS.iter().any(|credential| credential.eq_ignore_ascii_case(name))
+        let name = &longest[longest
+            .iter()
+            .rposition(|byte| !is_of_name(byte))
+            .map_or(0, |before| before + 1)..];
+        CREDENTIALS
+            .iter()
+            .any(|credential| credential.eq_ignore_ascii_case(name))
     };
-    let is_suspect = |bytes| equal(bytes, b'%') | equal(bytes, b'@') | equal(bytes, b']') | equal(bytes, b'=') | equal(bytes, JWT_START[2]);
+    let is_suspect = |bytes| {
+        equal(bytes, b'%')
+            | equal(bytes, b'@')
+            | equal(bytes, b']')
+            | equal(bytes, b'=')
+            | equal(bytes, JWT_START[2])
+    };
     !Positions::new(text, is_suspect).any(|at| match text[at] {
         b'=' => is_credential(at),
         b'%' | b'@' | b']' => true,
@@ -234,7 +272,9 @@ impl Finder<'_> {
                         return Some(found);
                     }
                 }
-                b'=' | b'?' | b'/' | b'&' | b';' | b'#' | b',' | b'[' | b'"' | b'\'' | b' ' => self.name = Name::default(),
+                b'=' | b'?' | b'/' | b'&' | b';' | b'#' | b',' | b'[' | b'"' | b'\'' | b' ' => {
+                    self.name = Name::default()
+                }
                 b']' => {} // user[password]=…
                 byte => {
                     if byte == JWT_START[0]
@@ -293,11 +333,21 @@ struct Character {
 
 impl Character {
     fn at(text: &[u8], at: usize) -> Option<Self> {
-        let mut character = Self { byte: *text.get(at)?, len: 1, depth: 0 };
+        let mut character = Self {
+            byte: *text.get(at)?,
+            len: 1,
+            depth: 0,
+        };
         while character.byte == b'%' && character.depth < MAX_DEPTH {
-            let Some([high, low]) = text.get(at + character.len..at + character.len + 2) else { break };
+            let Some([high, low]) = text.get(at + character.len..at + character.len + 2) else {
+                break;
+            };
             let Some(byte) = hex(*high, *low) else { break };
-            character = Self { byte, len: character.len + 2, depth: character.depth + 1 };
+            character = Self {
+                byte,
+                len: character.len + 2,
+                depth: character.depth + 1,
+            };
         }
         Some(character)
     }
@@ -319,7 +369,9 @@ impl Name {
     }
 
     fn is_credential(&self) -> bool {
-        self.bytes.get(..self.len).is_some_and(|name| CREDENTIALS.contains(&name))
+        self.bytes
+            .get(..self.len)
+            .is_some_and(|name| CREDENTIALS.contains(&name))
     }
 }
 
@@ -328,12 +380,16 @@ const JWT_START: &[u8] = b"eyJ";
 
 /// Where the signature of a token stands that begins here: behind its header and its payload.
 fn jwt_signature(text: &[u8], at: usize) -> Option<Range<usize>> {
-    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=' | b'.');
+    let is_token =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=' | b'.');
     let rest = &text[at..];
     if !rest.starts_with(JWT_START) {
         return None;
     }
-    let token = &rest[..rest.iter().position(|byte| !is_token(byte)).unwrap_or(rest.len())];
+    let token = &rest[..rest
+        .iter()
+        .position(|byte| !is_token(byte))
+        .unwrap_or(rest.len())];
     let header = memchr::memchr(b'.', token)?;
     let payload = memchr::memchr(b'.', &token[header + 1..])? + header + 1;
     (payload + 1 < token.len()).then_some(at + payload + 1..at + token.len())
@@ -347,7 +403,8 @@ fn hash_cookies(field: &[u8], key: &Key, out: &mut Vec<u8>) -> Range<usize> {
             out.push(b';');
         }
         // Without a name all of it is the value.
-        let value = memchr::memchr(b'=', cookie).map_or(cookie.len() - cookie.trim_ascii_start().len(), |at| at + 1);
+        let value = memchr::memchr(b'=', cookie)
+            .map_or(cookie.len() - cookie.trim_ascii_start().len(), |at| at + 1);
         out.extend_from_slice(&cookie[..value]);
         if value < cookie.len() {
             out.extend_from_slice(digest(&cookie[value..], key).as_bytes());
@@ -389,25 +446,52 @@ mod tests {
             ("a=1&PassWord=x", "a=1&PassWord=REDACTED"),
             ("%70assword=x", "%70assword=REDACTED"),
             ("user[password]=x", "user[password]=REDACTED"),
-            ("user[password]=x&user%5Bpwd%5D=y", "user[password]=REDACTED&user%5Bpwd%5D=REDACTED"),
+            (
+                "user[password]=x&user%5Bpwd%5D=y",
+                "user[password]=REDACTED&user%5Bpwd%5D=REDACTED",
+            ),
             (
                 "X-Amz-Signature=0a&X-Amz-Date=1&X-Amz-Security-Token=t%2F=",
                 "X-Amz-Signature=REDACTED&X-Amz-Date=1&X-Amz-Security-Token=REDACTED",
             ),
-            ("Policy=p&Signature=a~b_&Key-Pair-Id=K&Expires=1", "Policy=REDACTED&Signature=REDACTED&Key-Pair-Id=REDACTED&Expires=1"),
+            (
+                "Policy=p&Signature=a~b_&Key-Pair-Id=K&Expires=1",
+                "Policy=REDACTED&Signature=REDACTED&Key-Pair-Id=REDACTED&Expires=1",
+            ),
             ("sig=a=b==&x", "sig=REDACTED&x"),
             ("sig=a/b+c;d?e==&x", "sig=REDACTED&x"),
             ("access_token=a;b c&x=1", "access_token=REDACTED&x=1"),
             ("password=&pwd", "password=&pwd"),
-            ("passwords=1&mypassword=2&password2=3&design=4", "passwords=1&mypassword=2&password2=3&design=4"),
+            (
+                "passwords=1&mypassword=2&password2=3&design=4",
+                "passwords=1&mypassword=2&password2=3&design=4",
+            ),
             ("a=password=x", "a=password=REDACTED"),
-            ("next=https%3A%2F%2Fh%2F%3Fid_token%3Dsecret%26a%3Db&z=1", "next=https%3A%2F%2Fh%2F%3Fid_token%3DREDACTED%26a%3Db&z=1"),
-            ("next=%252F%253Fpwd%253Dsecret%2526a&z=1", "next=%252F%253Fpwd%253DREDACTED%2526a&z=1"),
+            (
+                "next=https%3A%2F%2Fh%2F%3Fid_token%3Dsecret%26a%3Db&z=1",
+                "next=https%3A%2F%2Fh%2F%3Fid_token%3DREDACTED%26a%3Db&z=1",
+            ),
+            (
+                "next=%252F%253Fpwd%253Dsecret%2526a&z=1",
+                "next=%252F%253Fpwd%253DREDACTED%2526a&z=1",
+            ),
             ("u=https://me:secret@h/p&a@b", "u=https://REDACTED@h/p&a@b"),
-            ("u=https%3A%2F%2Fme%3Asecret%40h%2Fp&a", "u=https%3A%2F%2FREDACTED%40h%2Fp&a"),
-            ("t=eyJhbGciOiJub25lIn0.eyJhIjoxfQ.c2ln&b=1", "t=eyJhbGciOiJub25lIn0.eyJhIjoxfQ.REDACTED&b=1"),
-            ("eyJhbGciOiJub25lIn0.eyJhIjoxfQ.a.b.c", "eyJhbGciOiJub25lIn0.eyJhIjoxfQ.REDACTED"),
-            ("t=eyJhbGciOiJub25lIn0.eyJhIjoxfQ.&u=keyJob.a.b", "t=eyJhbGciOiJub25lIn0.eyJhIjoxfQ.&u=keyJob.a.b"),
+            (
+                "u=https%3A%2F%2Fme%3Asecret%40h%2Fp&a",
+                "u=https%3A%2F%2FREDACTED%40h%2Fp&a",
+            ),
+            (
+                "t=eyJhbGciOiJub25lIn0.eyJhIjoxfQ.c2ln&b=1",
+                "t=eyJhbGciOiJub25lIn0.eyJhIjoxfQ.REDACTED&b=1",
+            ),
+            (
+                "eyJhbGciOiJub25lIn0.eyJhIjoxfQ.a.b.c",
+                "eyJhbGciOiJub25lIn0.eyJhIjoxfQ.REDACTED",
+            ),
+            (
+                "t=eyJhbGciOiJub25lIn0.eyJhIjoxfQ.&u=keyJob.a.b",
+                "t=eyJhbGciOiJub25lIn0.eyJhIjoxfQ.&u=keyJob.a.b",
+            ),
             ("100%&%zz=%", "100%&%zz=%"),
             ("", ""),
         ] {
@@ -434,11 +518,23 @@ mod tests {
     #[test]
     fn paths_have_credentials_too() {
         for (path, expected) in [
-            ("/a;sig=x/b;password=y", "/a;sig=REDACTED/b;password=REDACTED"),
-            ("/verify/eyJhbGciOiJub25lIn0.eyJhIjoxfQ.c2ln/now", "/verify/eyJhbGciOiJub25lIn0.eyJhIjoxfQ.REDACTED/now"),
+            (
+                "/a;sig=x/b;password=y",
+                "/a;sig=REDACTED/b;password=REDACTED",
+            ),
+            (
+                "/verify/eyJhbGciOiJub25lIn0.eyJhIjoxfQ.c2ln/now",
+                "/verify/eyJhbGciOiJub25lIn0.eyJhIjoxfQ.REDACTED/now",
+            ),
             ("/old?pwd=x&b", "/old?pwd=REDACTED&b"),
-            ("https://u:p@h/?a=b#access_token=t", "https://REDACTED@h/?a=b#access_token=REDACTED"),
-            ("https://h/p#access_token=a/b;c?d&e=f", "https://h/p#access_token=REDACTED&e=f"),
+            (
+                "https://u:p@h/?a=b#access_token=t",
+                "https://REDACTED@h/?a=b#access_token=REDACTED",
+            ),
+            (
+                "https://h/p#access_token=a/b;c?d&e=f",
+                "https://h/p#access_token=REDACTED&e=f",
+            ),
             ("/@me/a@b", "/@me/a@b"),
             ("//user@host/x", "//REDACTED@host/x"),
             ("/reset/password/form", "/reset/password/form"),
@@ -449,7 +545,8 @@ mod tests {
 
     #[test]
     fn cookies_are_hashed_by_their_values_and_the_key() {
-        let [one, other] = ["a key of 16 bytes", "another of 16 bytes"].map(|key| Key::new(key).unwrap());
+        let [one, other] =
+            ["a key of 16 bytes", "another of 16 bytes"].map(|key| Key::new(key).unwrap());
         assert_eq!(Key::new("short"), None);
         let hash = |field: &str, key| {
             let mut out = Vec::new();
@@ -457,10 +554,31 @@ mod tests {
             String::from_utf8(out[range].to_vec()).unwrap()
         };
         let text = hash("sid=secret; empty=; theme=dark;other=secret; bare", &one);
-        let values: Vec<&str> = text.split(';').map(|cookie| cookie.split_once('=').map_or(cookie.trim(), |(_, value)| value)).collect();
-        assert_eq!(text, format!("sid={}; empty=; theme={};other={}; {}", values[0], values[2], values[0], values[4]));
-        assert!(values[0].len() == 16 && values[0] != values[2] && !text.contains("secret") && !text.contains("bare"));
-        assert_ne!(text, hash("sid=secret; empty=; theme=dark;other=secret; bare", &other));
+        let values: Vec<&str> = text
+            .split(';')
+            .map(|cookie| {
+                cookie
+                    .split_once('=')
+                    .map_or(cookie.trim(), |(_, value)| value)
+            })
+            .collect();
+        assert_eq!(
+            text,
+            format!(
+                "sid={}; empty=; theme={};other={}; {}",
+                values[0], values[2], values[0], values[4]
+            )
+        );
+        assert!(
+            values[0].len() == 16
+                && values[0] != values[2]
+                && !text.contains("secret")
+                && !text.contains("bare")
+        );
+        assert_ne!(
+            text,
+            hash("sid=secret; empty=; theme=dark;other=secret; bare", &other)
+        );
         // As `printf secret | openssl dgst -sha256 -hmac 'a key of 16 bytes' -binary | head -c 12 | base64` says.
         assert_eq!(digest(b"secret", &one), "Jb66h3DXLgPd_8Sn");
     }

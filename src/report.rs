@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::batch::Counts;
 use crate::bridge::Meter;
-use crate::pipeline::Summary;
 use crate::job::ObjectRef;
+use crate::pipeline::Summary;
 
 /// CloudWatch takes at most so many values of one metric in one line.
 const MAX_VALUES: usize = 100;
@@ -67,7 +67,12 @@ impl Report {
     /// Prints the line: INFO when all was delivered, else ERROR; and more lines for what is more than a line may hold.
     pub fn print(&self, function: &str) {
         let counts = &self.summary.counts;
-        let distribution = self.summary.distribution.as_deref().or(self.object.distribution()).unwrap_or("unknown");
+        let distribution = self
+            .summary
+            .distribution
+            .as_deref()
+            .or(self.object.distribution())
+            .unwrap_or("unknown");
         let elapsed_ms = milliseconds(self.started.elapsed());
         let absent = Some(self.summary.absent.join(", ")).filter(|absent| !absent.is_empty());
         let (latencies, more_latencies) = split(&self.meter.latencies);
@@ -87,7 +92,11 @@ impl Report {
         }
         match &self.undelivered {
             None if counts.rows > 0 && counts.sent == 0 => {
-                line!(warn, "sent no transactions for distribution {distribution}: {}", all_of_them(counts));
+                line!(
+                    warn,
+                    "sent no transactions for distribution {distribution}: {}",
+                    all_of_them(counts)
+                );
             }
             None if counts.malformed > counts.rows / MALFORMED_IN => {
                 line!(
@@ -98,8 +107,16 @@ impl Report {
                     counts.rows
                 );
             }
-            None => line!(info, "successfully sent {} transactions for distribution {distribution}", counts.sent),
-            Some(why) => line!(error, "sent {} transactions for distribution {distribution}, but not all: {why}", counts.sent),
+            None => line!(
+                info,
+                "successfully sent {} transactions for distribution {distribution}",
+                counts.sent
+            ),
+            Some(why) => line!(
+                error,
+                "sent {} transactions for distribution {distribution}, but not all: {why}",
+                counts.sent
+            ),
         }
         let more = more_latencies
             .chunks(MAX_VALUES)

@@ -52,8 +52,13 @@ impl Moment {
 
     /// How long until it comes.
     pub fn time_left(&self) -> Duration {
-        let by_wall = self.1.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
-        self.0.saturating_duration_since(Instant::now()).min(by_wall)
+        let by_wall = self
+            .1
+            .duration_since(SystemTime::now())
+            .unwrap_or(Duration::ZERO);
+        self.0
+            .saturating_duration_since(Instant::now())
+            .min(by_wall)
     }
 
     /// Whether it has come.
@@ -78,12 +83,18 @@ impl Deadline {
     /// The earlier of this deadline and one that much from now; never, when this never comes.
     #[must_use]
     pub fn within(&self, time: Duration) -> Self {
-        Self(self.0.map(|at| Instant::now().checked_add(time).map_or(at, |other| at.min(other))))
+        Self(self.0.map(|at| {
+            Instant::now()
+                .checked_add(time)
+                .map_or(at, |other| at.min(other))
+        }))
     }
 
     /// The time left; zero when it has passed, `Duration::MAX` when there is no deadline.
     pub fn time_left(&self) -> Duration {
-        self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+        self.0.map_or(Duration::MAX, |at| {
+            at.saturating_duration_since(Instant::now())
+        })
     }
 
     /// Whether there is no time left.
@@ -122,7 +133,11 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { base: Duration::from_millis(200), cap: Duration::from_secs(20), attempts: 5 }
+        Self {
+            base: Duration::from_millis(200),
+            cap: Duration::from_secs(20),
+            attempts: 5,
+        }
     }
 }
 
@@ -136,7 +151,9 @@ impl Backoff {
         let now = SystemTime::now();
         match policy.should_retry(now, failed.saturating_sub(1)) {
             // Zero when the clock was put forward meanwhile.
-            RetryDecision::Retry { execute_after } => Some(execute_after.duration_since(now).unwrap_or(Duration::ZERO)),
+            RetryDecision::Retry { execute_after } => {
+                Some(execute_after.duration_since(now).unwrap_or(Duration::ZERO))
+            }
             RetryDecision::DoNotRetry => None,
         }
     }
@@ -156,7 +173,11 @@ pub fn retry_after(value: &str) -> Option<Duration> {
     }
     let date = httpdate::parse_http_date(value).ok()?;
     // A date that has passed asks for no wait.
-    Some(date.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO).min(MAX_RETRY_AFTER))
+    Some(
+        date.duration_since(SystemTime::now())
+            .unwrap_or(Duration::ZERO)
+            .min(MAX_RETRY_AFTER),
+    )
 }
 
 /// What an error came from, from the outermost cause to the innermost, each said once.
@@ -179,14 +200,24 @@ mod tests {
 
     #[test]
     fn back_off_stays_within_its_bounds_and_ends() {
-        let backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_millis(300), attempts: 4 };
+        let backoff = Backoff {
+            base: Duration::from_millis(100),
+            cap: Duration::from_millis(300),
+            attempts: 4,
+        };
         for _ in 0..200 {
             for (failed, longest) in [(1, 100), (2, 200), (3, 300)] {
-                assert!(backoff.wait(failed).is_some_and(|wait| wait <= Duration::from_millis(longest + 5)), "after {failed}");
+                assert!(
+                    backoff
+                        .wait(failed)
+                        .is_some_and(|wait| wait <= Duration::from_millis(longest + 5)),
+                    "after {failed}"
+                );
             }
             assert_eq!(backoff.wait(4), None);
         }
-        let waits: std::collections::BTreeSet<_> = (0..50).filter_map(|_| backoff.wait(3)).collect();
+        let waits: std::collections::BTreeSet<_> =
+            (0..50).filter_map(|_| backoff.wait(3)).collect();
         assert!(waits.len() > 10, "jitter");
     }
 
@@ -196,7 +227,10 @@ mod tests {
         assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
         assert_eq!(retry_after("31536000"), Some(Duration::from_mins(15)));
         assert!(retry_after(&in_a_minute).is_some_and(|wait| (58..=60).contains(&wait.as_secs())));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        assert_eq!(
+            retry_after("Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some(Duration::ZERO)
+        );
         for nonsense in ["", "soon", "-1", "+7", "1.5", "99999999999999999999999"] {
             assert_eq!(retry_after(nonsense), None, "{nonsense}");
         }
@@ -210,7 +244,12 @@ mod tests {
         assert_eq!(past.bound(std::future::pending::<()>()).await, None);
         assert!(!Deadline::NEVER.has_passed());
         assert_eq!(Deadline::NEVER.within(Duration::ZERO), Deadline::NEVER);
-        assert!(Deadline::after(Duration::from_mins(1)).within(Duration::from_secs(1)).time_left() <= Duration::from_secs(1));
+        assert!(
+            Deadline::after(Duration::from_mins(1))
+                .within(Duration::from_secs(1))
+                .time_left()
+                <= Duration::from_secs(1)
+        );
         assert!(past.within(Duration::from_mins(1)).has_passed());
     }
 }

@@ -58,11 +58,17 @@ impl Piece {
     #[inline]
     pub(crate) fn of(text: &[u8]) -> Self {
         match text.first_chunk() {
-            Some(bytes) => Self { bytes: *bytes, len: PIECE },
+            Some(bytes) => Self {
+                bytes: *bytes,
+                len: PIECE,
+            },
             None => {
                 let mut bytes = [0; PIECE];
                 bytes[..text.len()].copy_from_slice(text);
-                Self { bytes, len: text.len() }
+                Self {
+                    bytes,
+                    len: text.len(),
+                }
             }
         }
     }
@@ -77,8 +83,12 @@ impl Piece {
     #[inline]
     pub(crate) fn bits(&self, is: impl Fn(i8x16) -> i8x16) -> u64 {
         let steps = self.bytes.as_chunks().0.iter().zip((0..).step_by(STEP));
-        let bits = steps.fold(0, |bits, (step, at)| bits | u64::from(is(i8x16::from_ne_bytes(*step)).to_bitmask()) << at);
-        bits & u64::MAX.checked_shr(u64::BITS - u32::try_from(self.len).unwrap_or(0)).unwrap_or(0)
+        let bits = steps.fold(0, |bits, (step, at)| {
+            bits | u64::from(is(i8x16::from_ne_bytes(*step)).to_bitmask()) << at
+        });
+        bits & u64::MAX
+            .checked_shr(u64::BITS - u32::try_from(self.len).unwrap_or(0))
+            .unwrap_or(0)
     }
 }
 
@@ -96,7 +106,12 @@ impl<'a, F: Fn(i8x16) -> i8x16> Positions<'a, F> {
     /// Of the kind that `is` tells, as for [`every`].
     #[inline]
     pub(crate) fn new(text: &'a [u8], is: F) -> Self {
-        let mut positions = Self { text, is, piece: 0, bits: 0 };
+        let mut positions = Self {
+            text,
+            is,
+            piece: 0,
+            bits: 0,
+        };
         positions.search();
         positions
     }
@@ -107,8 +122,19 @@ impl<'a, F: Fn(i8x16) -> i8x16> Positions<'a, F> {
         let rest = &self.text[self.piece..];
         self.bits = match (rest.first_chunk(), self.text.last_chunk()) {
             // The last piece overlaps the one before it, whose bits go.
-            (None, Some(last)) => Piece { bytes: *last, len: PIECE }.bits(&self.is) >> (PIECE - rest.len()),
-            (Some(piece), _) => Piece { bytes: *piece, len: PIECE }.bits(&self.is),
+            (None, Some(last)) => {
+                Piece {
+                    bytes: *last,
+                    len: PIECE,
+                }
+                .bits(&self.is)
+                    >> (PIECE - rest.len())
+            }
+            (Some(piece), _) => Piece {
+                bytes: *piece,
+                len: PIECE,
+            }
+            .bits(&self.is),
             (None, None) => Piece::of(rest).bits(&self.is),
         };
     }
@@ -161,7 +187,9 @@ mod tests {
     /// Mostly of one kind, so that the others stand anywhere, and nowhere too.
     fn text() -> impl Strategy<Value = Vec<u8>> {
         (1u32..60, any::<u8>()).prop_flat_map(|(others, other)| {
-            let near = prop::sample::select(vec![0x08, 0x09, 0x0a, 0x00, 0x1f, b' ', b'!', b'~', 0x7f, 0x80, 0x89, 0xff]);
+            let near = prop::sample::select(vec![
+                0x08, 0x09, 0x0a, 0x00, 0x1f, b' ', b'!', b'~', 0x7f, 0x80, 0x89, 0xff,
+            ]);
             prop::collection::vec(prop_oneof![1 => near, others => Just(other)], 0..300)
         })
     }
@@ -171,11 +199,20 @@ mod tests {
     fn one_byte_among_others_is_found_wherever_it_stands() {
         for len in 0..=2 * PIECE + STEP {
             let mut text = vec![b'a'; len];
-            assert!(every(&text, is_graphic) && Positions::new(&text, |bytes| equal(bytes, b'\t')).next().is_none(), "{len} bytes");
+            assert!(
+                every(&text, is_graphic)
+                    && Positions::new(&text, |bytes| equal(bytes, b'\t'))
+                        .next()
+                        .is_none(),
+                "{len} bytes"
+            );
             for at in 0..len {
                 text[at] = b'\t';
                 assert!(!every(&text, is_graphic), "byte {at} of {len}");
-                assert!(Positions::new(&text, |bytes| equal(bytes, b'\t')).eq([at]), "byte {at} of {len}");
+                assert!(
+                    Positions::new(&text, |bytes| equal(bytes, b'\t')).eq([at]),
+                    "byte {at} of {len}"
+                );
                 text[at] = b'a';
             }
         }

@@ -14,8 +14,8 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use crate::retry::{Backoff, causes};
 use crate::job::ObjectRef;
+use crate::retry::{Backoff, causes};
 
 /// Of an object so much is fetched at a time; as much is held while as much is on its way. 4 MiB.
 const RANGE: u64 = 4 << 20;
@@ -30,7 +30,9 @@ pub enum SourceError {
         object: ObjectRef,
     },
     /// It may not be read.
-    #[error("{object} may not be read ({reason}): the role needs s3:GetObject on it, and kms:Decrypt on the key where the bucket uses one")]
+    #[error(
+        "{object} may not be read ({reason}): the role needs s3:GetObject on it, and kms:Decrypt on the key where the bucket uses one"
+    )]
     Forbidden {
         /// Which object.
         object: ObjectRef,
@@ -75,25 +77,43 @@ impl Opened {
         let object = ObjectRef::local(path.to_string_lossy());
         let open = || -> io::Result<_> {
             let file = File::open(path)?;
-            let size = Some(file.metadata()?).filter(std::fs::Metadata::is_file).map(|file| file.len());
+            let size = Some(file.metadata()?)
+                .filter(std::fs::Metadata::is_file)
+                .map(|file| file.len());
             Ok((file, size))
         };
         match open() {
-            Ok((file, size)) => Ok(Self { object, replaced: false, size, bytes: Box::new(file) }),
-            Err(error) => Err(SourceError::Unavailable { object, reason: error.to_string() }),
+            Ok((file, size)) => Ok(Self {
+                object,
+                replaced: false,
+                size,
+                bytes: Box::new(file),
+            }),
+            Err(error) => Err(SourceError::Unavailable {
+                object,
+                reason: error.to_string(),
+            }),
         }
     }
 
     /// The standard input.
     pub fn stdin() -> Self {
-        Self { object: ObjectRef::local("-"), replaced: false, size: None, bytes: Box::new(io::stdin()) }
+        Self {
+            object: ObjectRef::local("-"),
+            replaced: false,
+            size: None,
+            bytes: Box::new(io::stdin()),
+        }
     }
 }
 
 impl S3 {
     /// A client for S3.
     pub fn new(config: &SdkConfig, backoff: Backoff) -> Self {
-        Self { client: Client::new(config), backoff }
+        Self {
+            client: Client::new(config),
+            backoff,
+        }
     }
 
     /// Opens an object: fetches its first range, by which its version is fixed. Reading on must be done on a thread that
@@ -104,11 +124,21 @@ impl S3 {
     pub async fn open(&self, object: &ObjectRef) -> Result<Opened, SourceError> {
         let first = self.first_range(object).await?;
         if first.etag.is_none() && (first.bytes.len() as u64) < first.size {
-            let reason = "S3 tells no entity tag, so that its ranges may be of several versions".to_owned();
-            return Err(SourceError::Unavailable { object: object.clone(), reason });
+            let reason =
+                "S3 tells no entity tag, so that its ranges may be of several versions".to_owned();
+            return Err(SourceError::Unavailable {
+                object: object.clone(),
+                reason,
+            });
         }
         let replaced = object.etag.is_some() && object.etag != first.etag;
-        let (size, object) = (first.size, ObjectRef { etag: first.etag.clone(), ..object.clone() });
+        let (size, object) = (
+            first.size,
+            ObjectRef {
+                etag: first.etag.clone(),
+                ..object.clone()
+            },
+        );
         let reader = RangeReader {
             s3: self.clone(),
             object: object.clone(),
@@ -120,7 +150,12 @@ impl S3 {
             size,
             runtime: Handle::current(),
         };
-        Ok(Opened { object, replaced, size: Some(size), bytes: Box::new(reader) })
+        Ok(Opened {
+            object,
+            replaced,
+            size: Some(size),
+            bytes: Box::new(reader),
+        })
     }
 
     async fn first_range(&self, object: &ObjectRef) -> Result<Range, SourceError> {
@@ -133,7 +168,13 @@ impl S3 {
                     object.etag = None;
                 }
                 Err(GetError::Changed) => return Err(changed(&object)),
-                Err(GetError::Empty) => return Ok(Range { bytes: Vec::new(), size: 0, etag: object.etag }),
+                Err(GetError::Empty) => {
+                    return Ok(Range {
+                        bytes: Vec::new(),
+                        size: 0,
+                        etag: object.etag,
+                    });
+                }
                 Err(GetError::Final(error)) => return Err(error),
                 Err(GetError::Broken(reason)) => {
                     failed += 1;
@@ -147,7 +188,12 @@ impl S3 {
     }
 
     /// One ranged GET, from `offset` on, into a buffer that may have been used before.
-    async fn get(&self, object: &ObjectRef, offset: u64, mut bytes: Vec<u8>) -> Result<Range, GetError> {
+    async fn get(
+        &self,
+        object: &ObjectRef,
+        offset: u64,
+        mut bytes: Vec<u8>,
+    ) -> Result<Range, GetError> {
         let mut response = self
             .client
             .get_object()
@@ -158,17 +204,35 @@ impl S3 {
             .send()
             .await
             .map_err(|error| refusal(object, &error))?;
-        let size: Option<u64> = response.content_range().and_then(|range| range.rsplit_once('/')).and_then(|(_, size)| size.parse().ok());
+        let size: Option<u64> = response
+            .content_range()
+            .and_then(|range| range.rsplit_once('/'))
+            .and_then(|(_, size)| size.parse().ok());
         let Some(size) = size else {
             let reason = "S3 answered a range request without Content-Range".to_owned();
-            return Err(GetError::Final(SourceError::Unavailable { object: object.clone(), reason }));
+            return Err(GetError::Final(SourceError::Unavailable {
+                object: object.clone(),
+                reason,
+            }));
         };
-        let starts_at = response.content_range().and_then(|range| range.strip_prefix("bytes ")?.split_once('-')?.0.parse::<u64>().ok());
+        let starts_at = response.content_range().and_then(|range| {
+            range
+                .strip_prefix("bytes ")?
+                .split_once('-')?
+                .0
+                .parse::<u64>()
+                .ok()
+        });
         if starts_at != Some(offset) {
-            return Err(GetError::Broken("S3 sent another range than the one asked for".to_owned()));
+            return Err(GetError::Broken(
+                "S3 sent another range than the one asked for".to_owned(),
+            ));
         }
-        let etag = response.e_tag().map(|etag| etag.trim_matches('"').to_owned());
-        let expected = usize::try_from(RANGE.min(size.saturating_sub(offset))).unwrap_or(usize::MAX);
+        let etag = response
+            .e_tag()
+            .map(|etag| etag.trim_matches('"').to_owned());
+        let expected =
+            usize::try_from(RANGE.min(size.saturating_sub(offset))).unwrap_or(usize::MAX);
         bytes.clear();
         bytes.reserve_exact(expected);
         loop {
@@ -181,7 +245,10 @@ impl S3 {
             }
         }
         if bytes.is_empty() || bytes.len() > expected {
-            return Err(GetError::Broken(format!("S3 sent {} bytes where {expected} were due", bytes.len())));
+            return Err(GetError::Broken(format!(
+                "S3 sent {} bytes where {expected} were due",
+                bytes.len()
+            )));
         }
         Ok(Range { bytes, size, etag })
     }
@@ -190,20 +257,47 @@ impl S3 {
     ///
     /// # Errors
     /// When S3 does not list them.
-    pub async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<(ObjectRef, u64)>, SourceError> {
-        let mut pages = self.client.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
+    pub async fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+    ) -> Result<Vec<(ObjectRef, u64)>, SourceError> {
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix(prefix)
+            .into_paginator()
+            .send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| SourceError::Unavailable {
-                object: ObjectRef { bucket: bucket.to_owned(), key: prefix.to_owned(), etag: None },
+                object: ObjectRef {
+                    bucket: bucket.to_owned(),
+                    key: prefix.to_owned(),
+                    etag: None,
+                },
                 reason: causes(&error),
             })?;
             for listed in page.contents() {
-                let (Some(key), size) = (listed.key(), listed.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0)) else {
+                let (Some(key), size) = (
+                    listed.key(),
+                    listed
+                        .size()
+                        .and_then(|size| u64::try_from(size).ok())
+                        .unwrap_or(0),
+                ) else {
                     continue;
                 };
                 if size > 0 && !key.ends_with('/') {
-                    found.push((ObjectRef { bucket: bucket.to_owned(), key: key.to_owned(), etag: None }, size));
+                    found.push((
+                        ObjectRef {
+                            bucket: bucket.to_owned(),
+                            key: key.to_owned(),
+                            etag: None,
+                        },
+                        size,
+                    ));
                 }
             }
         }
@@ -231,25 +325,39 @@ enum GetError {
 }
 
 fn refusal(object: &ObjectRef, error: &SdkError<GetObjectError>) -> GetError {
-    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+    let status = error
+        .raw_response()
+        .map_or(0, |response| response.status().as_u16());
     let code = error.code().unwrap_or("no code");
     let object = object.clone();
     match status {
         416 => GetError::Empty,
         412 => GetError::Changed,
         404 => GetError::Final(SourceError::NotFound { object }),
-        403 => GetError::Final(SourceError::Forbidden { object, reason: code.to_owned() }),
+        403 => GetError::Final(SourceError::Forbidden {
+            object,
+            reason: code.to_owned(),
+        }),
         // What S3 says of the key is a 400.
-        400 if code.starts_with("KMS.") => GetError::Final(SourceError::Forbidden { object, reason: code.to_owned() }),
+        400 if code.starts_with("KMS.") => GetError::Final(SourceError::Forbidden {
+            object,
+            reason: code.to_owned(),
+        }),
         // The SDK has tried a few times already; a busy S3 may need longer.
         429 | 500.. => GetError::Broken(format!("S3 answers {status} ({code})")),
-        400.. => GetError::Final(SourceError::Unavailable { object, reason: format!("S3 answers {status} ({code})") }),
+        400.. => GetError::Final(SourceError::Unavailable {
+            object,
+            reason: format!("S3 answers {status} ({code})"),
+        }),
         _ => GetError::Broken(causes(error)),
     }
 }
 
 fn changed(object: &ObjectRef) -> SourceError {
-    SourceError::Unavailable { object: object.clone(), reason: "it was replaced by another version meanwhile".to_owned() }
+    SourceError::Unavailable {
+        object: object.clone(),
+        reason: "it was replaced by another version meanwhile".to_owned(),
+    }
 }
 
 /// Reads an object range by range, and fetches the next one while one is read.
@@ -278,7 +386,10 @@ impl RangeReader {
         self.offset += self.chunk.len() as u64;
         if self.offset < self.size {
             let (s3, object, offset) = (self.s3.clone(), self.object.clone(), self.offset);
-            self.ahead.spawn_on(async move { s3.get(&object, offset, used).await }, &self.runtime);
+            self.ahead.spawn_on(
+                async move { s3.get(&object, offset, used).await },
+                &self.runtime,
+            );
         }
     }
 
@@ -293,12 +404,17 @@ impl RangeReader {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(_) => Err(GetError::Broken("the runtime ends".to_owned())),
             },
-            None => self.runtime.block_on(self.s3.get(&self.object, self.offset, Vec::new())),
+            None => self
+                .runtime
+                .block_on(self.s3.get(&self.object, self.offset, Vec::new())),
         }
     }
 
     fn broken(&self, reason: &str) -> io::Error {
-        io::Error::other(SourceError::Unavailable { object: self.object.clone(), reason: reason.to_owned() })
+        io::Error::other(SourceError::Unavailable {
+            object: self.object.clone(),
+            reason: reason.to_owned(),
+        })
     }
 }
 
@@ -311,12 +427,16 @@ impl Read for RangeReader {
             }
             match self.fetch() {
                 Ok(range) => self.begin(range),
-                Err(GetError::Empty) => return Err(self.broken("it is shorter than S3 said before")),
+                Err(GetError::Empty) => {
+                    return Err(self.broken("it is shorter than S3 said before"));
+                }
                 Err(GetError::Changed) => return Err(io::Error::other(changed(&self.object))),
                 Err(GetError::Final(error)) => return Err(io::Error::other(error)),
                 Err(GetError::Broken(reason)) => {
                     failed += 1;
-                    let Some(wait) = self.s3.backoff.wait(failed) else { return Err(self.broken(&reason)) };
+                    let Some(wait) = self.s3.backoff.wait(failed) else {
+                        return Err(self.broken(&reason));
+                    };
                     std::thread::sleep(wait.min(Duration::from_secs(5)));
                 }
             }

@@ -24,8 +24,9 @@ use tracing_subscriber::registry::{LookupSpan, Scope};
 pub const METRICS: &str = "edgetap::metrics";
 
 /// The names and units of metrics, their namespace and dimension: one place for the code, the dashboard and the alarms.
-static METRIC_NAMES: LazyLock<MetricNames> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../terraform/metrics.json")).unwrap_or_default());
+static METRIC_NAMES: LazyLock<MetricNames> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../terraform/metrics.json")).unwrap_or_default()
+});
 
 #[derive(Default, Deserialize)]
 struct MetricNames {
@@ -90,11 +91,18 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut line = Members { json: Vec::with_capacity(LINE), metrics: (metadata.target() == METRICS).then(Vec::new) };
+        let mut line = Members {
+            json: Vec::with_capacity(LINE),
+            metrics: (metadata.target() == METRICS).then(Vec::new),
+        };
         line.json.push(b'{');
         line.push("timestamp", format_args!("{:.3}", Timestamp::now()));
         line.push("level", metadata.level().as_str());
-        for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
+        for span in context
+            .event_scope(event)
+            .into_iter()
+            .flat_map(Scope::from_root)
+        {
             if let Some(members) = span.extensions().get::<Members>() {
                 line.json.extend_from_slice(&members.json);
             }
@@ -106,7 +114,11 @@ where
         if let Some(metrics) = line.metrics.take() {
             line.push("_aws", EmbeddedMetrics::new(metrics));
         }
-        if let Err(error) = self.writer.make_writer_for(metadata).write_all(&line.into_line()) {
+        if let Err(error) = self
+            .writer
+            .make_writer_for(metadata)
+            .write_all(&line.into_line())
+        {
             // There is nowhere else to say it.
             eprintln!("a log line could not be written: {error}");
         }
@@ -151,7 +163,10 @@ impl Members {
     /// A field that may be a metric.
     fn push_measured(&mut self, field: &Field, value: impl Serialize) {
         if let (Some(metrics), Some(unit)) = (&mut self.metrics, unit(field)) {
-            metrics.push(Metric { name: field.name(), unit });
+            metrics.push(Metric {
+                name: field.name(),
+                unit,
+            });
         }
         self.push(field.name(), value);
     }
@@ -164,7 +179,10 @@ impl Members {
 }
 
 fn unit(field: &Field) -> Option<&'static str> {
-    METRIC_NAMES.metrics.get(field.name()).map(|metric| metric.unit.as_str())
+    METRIC_NAMES
+        .metrics
+        .get(field.name())
+        .map(|metric| metric.unit.as_str())
 }
 
 impl Visit for Members {
@@ -220,8 +238,19 @@ struct MetricDirective {
 
 impl EmbeddedMetrics {
     fn new(metrics: Vec<Metric>) -> Self {
-        let MetricNames { namespace, dimension, .. } = &*METRIC_NAMES;
-        let directive = MetricDirective { namespace, dimensions: [[dimension]], metrics };
-        Self { timestamp: Timestamp::now().as_millisecond(), cloud_watch_metrics: [directive] }
+        let MetricNames {
+            namespace,
+            dimension,
+            ..
+        } = &*METRIC_NAMES;
+        let directive = MetricDirective {
+            namespace,
+            dimensions: [[dimension]],
+            metrics,
+        };
+        Self {
+            timestamp: Timestamp::now().as_millisecond(),
+            cloud_watch_metrics: [directive],
+        }
     }
 }

@@ -51,8 +51,16 @@ impl ServerTrust {
     pub fn new(host: &str) -> Result<Arc<Self>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let public = verifier(&provider, public_roots())?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        Ok(Arc::new(Self { host, provider, public, own: RwLock::new(None) }))
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_ascii_lowercase();
+        Ok(Arc::new(Self {
+            host,
+            provider,
+            public,
+            own: RwLock::new(None),
+        }))
     }
 
     /// Believes these certificates (PEM) for the bridge's host, in place of those given before.
@@ -60,18 +68,27 @@ impl ServerTrust {
     /// # Errors
     /// When the text holds no certificate, or something else.
     pub fn set_own(&self, pem: &str) -> Result<(), TlsError> {
-        let certificates: Vec<_> =
-            CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| TlsError::NotCertificate)?;
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(|_| TlsError::NotCertificate)?;
         if certificates.is_empty() {
             return Err(TlsError::Empty);
         }
         let mut roots = public_roots();
         for certificate in &certificates {
-            roots.add(certificate.clone()).map_err(|_| TlsError::NotCertificate)?;
+            roots
+                .add(certificate.clone())
+                .map_err(|_| TlsError::NotCertificate)?;
         }
-        let own = Own { verifier: verifier(&self.provider, roots)?, certificates };
+        let own = Own {
+            verifier: verifier(&self.provider, roots)?,
+            certificates,
+        };
         // A poisoned lock holds a whole value all the same: it is only ever replaced.
-        *self.own.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(own);
+        *self
+            .own
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(own);
         Ok(())
     }
 
@@ -92,11 +109,18 @@ impl ServerTrust {
 }
 
 fn public_roots() -> RootCertStore {
-    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
+    RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    }
 }
 
-fn verifier(provider: &Arc<CryptoProvider>, roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().map_err(|_| TlsError::Tls)
+fn verifier(
+    provider: &Arc<CryptoProvider>,
+    roots: RootCertStore,
+) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map_err(|_| TlsError::Tls)
 }
 
 impl ServerCertVerifier for ServerTrust {
@@ -108,13 +132,33 @@ impl ServerCertVerifier for ServerTrust {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let own = self.own.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match own.as_ref().filter(|_| server_name.to_str().eq_ignore_ascii_case(&self.host)) {
+        let own = self
+            .own
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match own
+            .as_ref()
+            .filter(|_| server_name.to_str().eq_ignore_ascii_case(&self.host))
+        {
             // A certificate that is its own issuer cannot be verified as a root (`CaUsedAsEndEntity`); to be the very
             // certificate that the operator named says more than any chain.
-            Some(own) if own.certificates.iter().any(|pin| pin == end_entity) => Ok(ServerCertVerified::assertion()),
-            Some(own) => own.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
-            None => self.public.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+            Some(own) if own.certificates.iter().any(|pin| pin == end_entity) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            Some(own) => own.verifier.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
+            None => self.public.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
         }
     }
 
@@ -124,7 +168,8 @@ impl ServerCertVerifier for ServerTrust {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.public.verify_tls12_signature(message, certificate, signed)
+        self.public
+            .verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -133,7 +178,8 @@ impl ServerCertVerifier for ServerTrust {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.public.verify_tls13_signature(message, certificate, signed)
+        self.public
+            .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

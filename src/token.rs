@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use oauth2::basic::{BasicClient, BasicErrorResponseType};
 use oauth2::{
-    AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, RequestTokenError, TokenResponse as _, TokenUrl, basic::BasicTokenType,
+    AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, RequestTokenError,
+    TokenResponse as _, TokenUrl, basic::BasicTokenType,
 };
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -19,10 +20,10 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 use url::Url;
 
+use crate::credentials::{Credentials, CredentialsError, CredentialsSource};
 use crate::filter::is_html;
 use crate::redact::Key;
 use crate::retry::{Backoff, Deadline, Moment, causes, retry_after};
-use crate::credentials::{Credentials, CredentialsError, CredentialsSource};
 use crate::tls::ServerTrust;
 
 /// The lifetime of a token whose answer does not tell it (RFC 6749, 5.1 makes `expires_in` optional).
@@ -92,7 +93,9 @@ impl Token {
 /// How long before its expiry a token is renewed: 60 seconds or a tenth of its lifetime, whichever is longer, but never more
 /// than half of it.
 fn renewal_margin(lifetime: Duration) -> Duration {
-    (lifetime / 10).max(Duration::from_mins(1)).min(lifetime / 2)
+    (lifetime / 10)
+        .max(Duration::from_mins(1))
+        .min(lifetime / 2)
 }
 
 /// The process's one source of tokens.
@@ -159,7 +162,10 @@ impl TokenSource {
 
     /// The key that the secret holds beside the credentials; known once there was a token.
     pub fn redaction_key(&self) -> Option<Key> {
-        self.redaction_key.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.redaction_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The token, fetched or renewed when need be.
@@ -167,8 +173,14 @@ impl TokenSource {
     /// # Errors
     /// When there is none, in time or at all.
     pub async fn token(&self, deadline: Deadline) -> Result<Arc<Token>, TokenError> {
-        let late = || TokenError::Later { reason: format!("{} gives none in time", self.endpoint), after: None };
-        deadline.bound(self.token_unbounded(deadline)).await.ok_or_else(late)?
+        let late = || TokenError::Later {
+            reason: format!("{} gives none in time", self.endpoint),
+            after: None,
+        };
+        deadline
+            .bound(self.token_unbounded(deadline))
+            .await
+            .ok_or_else(late)?
     }
 
     /// Drops a token that the bridge did not accept, unless another has taken its place.
@@ -180,7 +192,11 @@ impl TokenSource {
     /// Holding the lock makes it one request, however many tasks want the token.
     async fn token_unbounded(&self, deadline: Deadline) -> Result<Arc<Token>, TokenError> {
         let mut state = self.state.lock().await;
-        if let Some(token) = state.token.as_ref().filter(|token| !token.renewal.has_come()) {
+        if let Some(token) = state
+            .token
+            .as_ref()
+            .filter(|token| !token.renewal.has_come())
+        {
             return Ok(token.clone());
         }
         let good = state.token.clone().filter(|token| !token.expiry.has_come());
@@ -197,8 +213,13 @@ impl TokenSource {
                     state.early_renewal = None;
                     return Ok(state.token.insert(Arc::new(token)).clone());
                 }
-                Ok(Err(error)) => tracing::warn!("the token could not be renewed ahead of its expiry: {error}"),
-                Err(_) => tracing::warn!("the token could not be renewed ahead of its expiry: {} does not answer", self.endpoint),
+                Ok(Err(error)) => {
+                    tracing::warn!("the token could not be renewed ahead of its expiry: {error}")
+                }
+                Err(_) => tracing::warn!(
+                    "the token could not be renewed ahead of its expiry: {} does not answer",
+                    self.endpoint
+                ),
             }
         }
         Ok(good)
@@ -216,7 +237,11 @@ impl TokenSource {
         })
     }
 
-    async fn fetch(&self, credentials: &mut Option<Credentials>, deadline: Deadline) -> Result<Token, TokenError> {
+    async fn fetch(
+        &self,
+        credentials: &mut Option<Credentials>,
+        deadline: Deadline,
+    ) -> Result<Token, TokenError> {
         let known = match credentials.take() {
             Some(known) => known,
             None => self.read_secret().await?,
@@ -234,7 +259,8 @@ impl TokenSource {
         }
         // The secret may have been rotated: it is read once more, and forgotten when that does not help.
         let read = self.read_secret().await?;
-        let rotated = read.client_id != known.client_id || read.client_secret.expose_secret() != known.client_secret.expose_secret();
+        let rotated = read.client_id != known.client_id
+            || read.client_secret.expose_secret() != known.client_secret.expose_secret();
         if !rotated {
             return Err(self.invalid_client(&known));
         }
@@ -250,13 +276,23 @@ impl TokenSource {
 
     async fn read_secret(&self) -> Result<Credentials, TokenError> {
         let credentials = self.secret.read().await.map_err(|error| match error {
-            CredentialsError::Unavailable { .. } => TokenError::Later { reason: error.to_string(), after: None },
-            CredentialsError::Refused { .. } | CredentialsError::Malformed { .. } => TokenError::Misconfigured(error.to_string()),
+            CredentialsError::Unavailable { .. } => TokenError::Later {
+                reason: error.to_string(),
+                after: None,
+            },
+            CredentialsError::Refused { .. } | CredentialsError::Malformed { .. } => {
+                TokenError::Misconfigured(error.to_string())
+            }
         })?;
         if let Some(pem) = &credentials.bridge_ca {
-            self.tls.set_own(pem).map_err(|error| TokenError::Misconfigured(format!("bridge_ca in the secret {error}")))?;
+            self.tls.set_own(pem).map_err(|error| {
+                TokenError::Misconfigured(format!("bridge_ca in the secret {error}"))
+            })?;
         }
-        self.redaction_key.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&credentials.redaction_key);
+        self.redaction_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&credentials.redaction_key);
         Ok(credentials)
     }
 
@@ -267,7 +303,11 @@ impl TokenSource {
         ))
     }
 
-    async fn request_with_retries(&self, credentials: &Credentials, deadline: Deadline) -> Result<Token, Failure> {
+    async fn request_with_retries(
+        &self,
+        credentials: &Credentials,
+        deadline: Deadline,
+    ) -> Result<Token, Failure> {
         let mut failed = 0;
         loop {
             let error = match self.request(credentials).await {
@@ -275,10 +315,19 @@ impl TokenSource {
                 other => return other,
             };
             failed += 1;
-            let after = if let TokenError::Later { after, .. } = &error { *after } else { None };
-            let wait = self.backoff.wait(failed).map(|wait| wait.max(after.unwrap_or_default()));
+            let after = if let TokenError::Later { after, .. } = &error {
+                *after
+            } else {
+                None
+            };
+            let wait = self
+                .backoff
+                .wait(failed)
+                .map(|wait| wait.max(after.unwrap_or_default()));
             match wait {
-                Some(wait) if deadline.sleep(wait).await => tracing::debug!(failed, "asking for a token again: {error}"),
+                Some(wait) if deadline.sleep(wait).await => {
+                    tracing::debug!(failed, "asking for a token again: {error}")
+                }
                 _ => return Err(Failure::Error(error)),
             }
         }
@@ -286,7 +335,9 @@ impl TokenSource {
 
     async fn request(&self, credentials: &Credentials) -> Result<Token, Failure> {
         let client = BasicClient::new(ClientId::new(credentials.client_id.clone()))
-            .set_client_secret(ClientSecret::new(credentials.client_secret.expose_secret().to_owned()))
+            .set_client_secret(ClientSecret::new(
+                credentials.client_secret.expose_secret().to_owned(),
+            ))
             .set_auth_type(match self.method {
                 AuthMethod::Post => AuthType::RequestBody,
                 AuthMethod::Basic => AuthType::BasicAuth,
@@ -315,31 +366,56 @@ impl TokenSource {
             let reason = format!("{} gives a token that is not a bearer token", self.endpoint);
             return Err(Failure::Error(TokenError::Misconfigured(reason)));
         }
-        let lifetime = response.expires_in().unwrap_or(DEFAULT_LIFETIME).min(MAX_LIFETIME);
+        let lifetime = response
+            .expires_in()
+            .unwrap_or(DEFAULT_LIFETIME)
+            .min(MAX_LIFETIME);
         tracing::debug!(lifetime = lifetime.as_secs(), "got a token");
-        Ok(Token::new(response.access_token().secret().clone(), lifetime))
+        Ok(Token::new(
+            response.access_token().secret().clone(),
+            lifetime,
+        ))
     }
 
     /// Sends the request that `oauth2` made. Answers that are no OAuth answers are told apart here.
-    async fn send(&self, request: HttpRequest, seen: &AtomicU16) -> Result<HttpResponse, TokenError> {
+    async fn send(
+        &self,
+        request: HttpRequest,
+        seen: &AtomicU16,
+    ) -> Result<HttpResponse, TokenError> {
         let later = |reason, after| TokenError::Later { reason, after };
-        let transport = |error: reqwest::Error| later(format!("{}: {}", self.endpoint, in_words(&error)), None);
+        let transport =
+            |error: reqwest::Error| later(format!("{}: {}", self.endpoint, in_words(&error)), None);
         let mut request = reqwest::Request::try_from(request).map_err(transport)?;
         *request.timeout_mut() = Some(REQUEST_TIMEOUT);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let response = self.http.execute(request).await.map_err(transport)?;
         let status = response.status();
         seen.store(status.as_u16(), Ordering::Relaxed);
-        if status == StatusCode::REQUEST_TIMEOUT || status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-            let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
+        if status == StatusCode::REQUEST_TIMEOUT
+            || status == StatusCode::TOO_MANY_REQUESTS
+            || status.is_server_error()
+        {
+            let after = response
+                .headers()
+                .get(RETRY_AFTER)
+                .and_then(|value| value.to_str().ok())
+                .and_then(retry_after);
             return Err(later(format!("{} answers {status}", self.endpoint), after));
         }
-        let html = response.headers().get(CONTENT_TYPE).is_some_and(|value| is_html(value.as_bytes()));
+        let html = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| is_html(value.as_bytes()));
         if status.is_redirection() || html {
             return Err(TokenError::Misconfigured(format!(
                 "{} answers {status}{}: this is no token endpoint; check BRIDGE_AUTH_ENDPOINT",
                 self.endpoint,
-                if html { " with a web page" } else { ", a redirect, which is never followed" },
+                if html {
+                    " with a web page"
+                } else {
+                    ", a redirect, which is never followed"
+                },
             )));
         }
         let mut copy = HttpResponse::new(Vec::new());
@@ -357,7 +433,10 @@ pub(crate) fn in_words(error: &reqwest::Error) -> String {
         () if error.is_connect() => "cannot connect",
         () => "the request failed",
     };
-    std::error::Error::source(error).map_or_else(|| kind.to_owned(), |cause| format!("{kind}: {}", causes(cause)))
+    std::error::Error::source(error).map_or_else(
+        || kind.to_owned(),
+        |cause| format!("{kind}: {}", causes(cause)),
+    )
 }
 
 #[cfg(test)]
@@ -366,8 +445,19 @@ mod tests {
 
     #[test]
     fn tokens_are_renewed_a_minute_or_a_tenth_ahead_but_never_before_half() {
-        for (lifetime, margin) in [(1800, 180), (300, 60), (100, 50), (1, 0), (0, 0), (86_400, 8640)] {
-            assert_eq!(renewal_margin(Duration::from_secs(lifetime)).as_secs(), margin, "{lifetime}");
+        for (lifetime, margin) in [
+            (1800, 180),
+            (300, 60),
+            (100, 50),
+            (1, 0),
+            (0, 0),
+            (86_400, 8640),
+        ] {
+            assert_eq!(
+                renewal_margin(Duration::from_secs(lifetime)).as_secs(),
+                margin,
+                "{lifetime}"
+            );
         }
     }
 

@@ -11,8 +11,10 @@
 
 use thiserror::Error;
 
+use crate::decode::{
+    Span, date_time, decode, is_address, milliseconds, number, push_visible, status,
+};
 use crate::log::{Defect, Field, Record};
-use crate::decode::{Span, date_time, decode, is_address, milliseconds, number, push_visible, status};
 
 /// One request and its response. The slices borrow from the record or from one reused scratch buffer.
 #[derive(Clone, Copy)]
@@ -103,13 +105,21 @@ pub enum Malformed {
 ///
 /// # Errors
 /// When the row lacks a method, a path, a client address or a time. Anything else that cannot be read is left out.
-pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Result<Transaction<'a>, Malformed> {
+pub fn stitch<'a>(
+    row: u64,
+    record: Record<'a>,
+    scratch: &'a mut Vec<u8>,
+) -> Result<Transaction<'a>, Malformed> {
     let (ended, [client_ip, method, stem]) = required(record)?;
     let mut unreadable = Unreadable(0);
-    let client_ip = unreadable.count(Some(client_ip), |logged| is_address(logged).then_some(logged));
-    let took =
-        unreadable.count(record.get(Field::TimeTaken), |logged| milliseconds(logged).filter(|took| ended.checked_sub(*took).is_some()));
-    let ends = [Field::RangeStart, Field::RangeEnd].map(|field| unreadable.count(record.get(field), number));
+    let client_ip = unreadable.count(Some(client_ip), |logged| {
+        is_address(logged).then_some(logged)
+    });
+    let took = unreadable.count(record.get(Field::TimeTaken), |logged| {
+        milliseconds(logged).filter(|took| ended.checked_sub(*took).is_some())
+    });
+    let ends = [Field::RangeStart, Field::RangeEnd]
+        .map(|field| unreadable.count(record.get(field), number));
 
     scratch.clear();
     let target = scratch.len();
@@ -124,8 +134,14 @@ pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Res
     let mut decode = |field| record.get(field).map(|value| decode(field, value, scratch));
     let host_header = decode(Field::HostHeader);
     let host = host_header.or_else(|| decode(Field::DistributionDomain));
-    let [referer, cookie, content_type, user_agent, x_forwarded_for] =
-        [Field::Referer, Field::Cookie, Field::ContentType, Field::UserAgent, Field::XForwardedFor].map(decode);
+    let [referer, cookie, content_type, user_agent, x_forwarded_for] = [
+        Field::Referer,
+        Field::Cookie,
+        Field::ContentType,
+        Field::UserAgent,
+        Field::XForwardedFor,
+    ]
+    .map(decode);
 
     let scratch: &'a [u8] = scratch;
     let text = |span: Span<'a>| span.of(scratch);
@@ -135,9 +151,13 @@ pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Res
         started: ended - took.unwrap_or(0),
         took,
         client_ip,
-        client_port: unreadable.count(record.get(Field::ClientPort), |logged| u16::try_from(number(logged)?).ok()),
+        client_port: unreadable.count(record.get(Field::ClientPort), |logged| {
+            u16::try_from(number(logged)?).ok()
+        }),
         scheme: record.get(Field::Protocol),
-        http_version: record.get(Field::ProtocolVersion).map(|version| version.strip_prefix(b"HTTP/").unwrap_or(version)),
+        http_version: record
+            .get(Field::ProtocolVersion)
+            .map(|version| version.strip_prefix(b"HTTP/").unwrap_or(version)),
         method: text(method),
         target: text(target),
         path_len,
@@ -151,10 +171,15 @@ pub fn stitch<'a>(row: u64, record: Record<'a>, scratch: &'a mut Vec<u8>) -> Res
         status: unreadable.count(record.get(Field::Status), status),
         content_type: content_type.map(text),
         content_length: unreadable.count(record.get(Field::ContentLength), number),
-        content_range: if let [Some(start), Some(end)] = ends { Some((start, end)) } else { None },
+        content_range: if let [Some(start), Some(end)] = ends {
+            Some((start, end))
+        } else {
+            None
+        },
         edge_location: record.get(Field::EdgeLocation),
-        distribution: unreadable
-            .count(record.get(Field::DistributionId), |id| (id.len() <= 32 && id.iter().all(u8::is_ascii_alphanumeric)).then_some(id)),
+        distribution: unreadable.count(record.get(Field::DistributionId), |id| {
+            (id.len() <= 32 && id.iter().all(u8::is_ascii_alphanumeric)).then_some(id)
+        }),
         unreadable: unreadable.0,
         record,
     })
@@ -175,14 +200,25 @@ fn required(record: Record<'_>) -> Result<(i64, [&[u8]; 3]), Malformed> {
     }
     let get = |field: Field| record.get(field).ok_or(Malformed::Missing(field.name()));
     let ended = end_time(record).ok_or(Malformed::Missing("a time"))?;
-    Ok((ended, [get(Field::ClientIp)?, get(Field::Method)?, get(Field::UriStem)?]))
+    Ok((
+        ended,
+        [
+            get(Field::ClientIp)?,
+            get(Field::Method)?,
+            get(Field::UriStem)?,
+        ],
+    ))
 }
 
 /// Counts values that are there and cannot be read.
 struct Unreadable(u64);
 
 impl Unreadable {
-    fn count<'a, T>(&mut self, logged: Option<&'a [u8]>, read: impl FnOnce(&'a [u8]) -> Option<T>) -> Option<T> {
+    fn count<'a, T>(
+        &mut self,
+        logged: Option<&'a [u8]>,
+        read: impl FnOnce(&'a [u8]) -> Option<T>,
+    ) -> Option<T> {
         let logged = logged?;
         let value = read(logged);
         self.0 += u64::from(value.is_none());
@@ -192,7 +228,12 @@ impl Unreadable {
 
 /// When the server finished responding, in milliseconds since the Unix epoch.
 fn end_time(record: Record<'_>) -> Option<i64> {
-    let epoch = |field, unit: i64| record.get(field).and_then(number).and_then(|n| i64::try_from(n).ok()?.checked_mul(unit));
+    let epoch = |field, unit: i64| {
+        record
+            .get(field)
+            .and_then(number)
+            .and_then(|n| i64::try_from(n).ok()?.checked_mul(unit))
+    };
     epoch(Field::TimestampMs, 1)
         .or_else(|| date_time(record.get(Field::Date)?, record.get(Field::Time)?))
         .or_else(|| epoch(Field::Timestamp, 1000))

@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use edgetap::batch::Limits;
+use edgetap::job::{Job, ObjectRef};
 use edgetap::pipeline::{Batches, Rules};
-use edgetap::job::{ObjectRef, Job};
 use flate2::{Compression, write::GzEncoder};
 
 /// Its body, where each transaction stands in it, and the counter of those who share the body.
@@ -39,31 +39,59 @@ fn gzip(text: &str) -> Vec<u8> {
 
 /// The rows over and over, as tabs divide them.
 fn legacy(rows: usize) -> Vec<u8> {
-    let lines = ROWS.iter().cycle().take(rows).map(|row| row.replace(' ', "\t") + "\n");
-    gzip(&format!("#Version: 1.0\n#Fields: {FIELDS}\n{}", lines.collect::<String>()))
+    let lines = ROWS
+        .iter()
+        .cycle()
+        .take(rows)
+        .map(|row| row.replace(' ', "\t") + "\n");
+    gzip(&format!(
+        "#Version: 1.0\n#Fields: {FIELDS}\n{}",
+        lines.collect::<String>()
+    ))
 }
 
 /// The same in JSON, but for what does allocate there: other keys than in the line before, escapes of JSON's own.
 fn json(rows: usize) -> Vec<u8> {
     let line = |row: &str| {
-        let members: Vec<_> =
-            FIELDS.split_whitespace().zip(row.split(' ')).map(|(field, value)| format!("\"{field}\":\"{value}\"")).collect();
+        let members: Vec<_> = FIELDS
+            .split_whitespace()
+            .zip(row.split(' '))
+            .map(|(field, value)| format!("\"{field}\":\"{value}\""))
+            .collect();
         format!("{{{}}}\n", members.join(",").replace('\\', "%5C"))
     };
-    let whole = ROWS.iter().filter(|row| row.contains("200") || row.contains("500"));
-    gzip(&whole.cycle().take(rows).map(|row| line(row)).collect::<String>())
+    let whole = ROWS
+        .iter()
+        .filter(|row| row.contains("200") || row.contains("500"));
+    gzip(
+        &whole
+            .cycle()
+            .take(rows)
+            .map(|row| line(row))
+            .collect::<String>(),
+    )
 }
 
 /// How often each batch of a log allocates in steady state.
 fn allocations_of_batches(log: &[u8], transactions: usize) -> Vec<u64> {
-    let rules = Arc::new(Rules { limits: Limits { transactions, bytes: 1 << 24 }, ..Rules::default() });
+    let rules = Arc::new(Rules {
+        limits: Limits {
+            transactions,
+            bytes: 1 << 24,
+        },
+        ..Rules::default()
+    });
     let mut batches = Batches::new(&Job::all(ObjectRef::local("log.gz")), log, rules);
     let mut counts = Vec::new();
     loop {
         let mut batch = None;
         let allocated = allocation_counter::measure(|| batch = batches.next());
         match batch.transpose().unwrap() {
-            Some(batch) if batch.rows.start >= STEADY && batch.counts.sent == transactions as u64 => counts.push(allocated.count_total),
+            Some(batch)
+                if batch.rows.start >= STEADY && batch.counts.sent == transactions as u64 =>
+            {
+                counts.push(allocated.count_total)
+            }
             // The last one is not full.
             Some(_) => {}
             None => return counts,
@@ -74,7 +102,10 @@ fn allocations_of_batches(log: &[u8], transactions: usize) -> Vec<u64> {
 #[test]
 fn no_row_allocates() {
     const ROWS_OF_A_LOG: usize = 30_000;
-    for (layout, log) in [("legacy", legacy(ROWS_OF_A_LOG)), ("json", json(ROWS_OF_A_LOG))] {
+    for (layout, log) in [
+        ("legacy", legacy(ROWS_OF_A_LOG)),
+        ("json", json(ROWS_OF_A_LOG)),
+    ] {
         for transactions in [10, 250, 1000] {
             let counts = allocations_of_batches(&log, transactions);
             assert!(counts.len() > 5, "{layout}: there is something to count");

@@ -30,10 +30,21 @@ fn code() -> Vec<(String, String)> {
     let mut code: Vec<_> = found
         .iter()
         .map(|path| {
-            let name = path.strip_prefix(root().join("src")).unwrap().to_str().unwrap().to_owned();
+            let name = path
+                .strip_prefix(root().join("src"))
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
             let text = std::fs::read_to_string(path).unwrap();
             let text = text.split("#[cfg(test)]").next().unwrap();
-            (name, text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n"))
+            (
+                name,
+                text.lines()
+                    .filter(|line| !line.trim_start().starts_with("//"))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            )
         })
         .collect();
     code.retain(|(name, _)| !name.ends_with("tests.rs"));
@@ -42,7 +53,11 @@ fn code() -> Vec<(String, String)> {
 }
 
 fn users_of(word: &str) -> BTreeSet<String> {
-    code().into_iter().filter(|(_, text)| text.contains(word)).map(|(name, _)| name).collect()
+    code()
+        .into_iter()
+        .filter(|(_, text)| text.contains(word))
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// The modules of the library, in the order of `lib.rs`.
@@ -50,7 +65,10 @@ fn modules() -> Vec<String> {
     let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
     lib.lines()
         .filter_map(|line| {
-            line.strip_prefix("pub mod ").or_else(|| line.strip_prefix("pub(crate) mod "))?.strip_suffix(';').map(str::to_owned)
+            line.strip_prefix("pub mod ")
+                .or_else(|| line.strip_prefix("pub(crate) mod "))?
+                .strip_suffix(';')
+                .map(str::to_owned)
         })
         .collect()
 }
@@ -61,11 +79,20 @@ fn names(words: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn effects_stay_where_they_belong() {
-    assert_eq!(users_of("aws_config"), names(&["aws.rs", "credentials.rs", "source.rs", "work_queue.rs"]));
+    assert_eq!(
+        users_of("aws_config"),
+        names(&["aws.rs", "credentials.rs", "source.rs", "work_queue.rs"])
+    );
     assert_eq!(users_of("aws_sdk_s3"), names(&["source.rs"]));
     assert_eq!(users_of("aws_sdk_sqs"), names(&["work_queue.rs"]));
-    assert_eq!(users_of("aws_sdk_secretsmanager"), names(&["credentials.rs"]));
-    assert_eq!(users_of("aws_lambda_events"), names(&["invocation.rs", "job.rs"]));
+    assert_eq!(
+        users_of("aws_sdk_secretsmanager"),
+        names(&["credentials.rs"])
+    );
+    assert_eq!(
+        users_of("aws_lambda_events"),
+        names(&["invocation.rs", "job.rs"])
+    );
     assert_eq!(users_of("use lambda_runtime"), names(&["bin/bootstrap.rs"]));
     assert_eq!(users_of("reqwest"), names(&["bridge.rs", "token.rs"]));
     assert_eq!(users_of("std::env::"), names(&["config.rs"]));
@@ -73,10 +100,27 @@ fn effects_stay_where_they_belong() {
 
 #[test]
 fn the_pipeline_is_pure_and_synchronous() {
-    let pure = ["log/", "encode/", "simd.rs", "decode.rs", "transaction.rs", "filter.rs", "redact.rs", "batch.rs", "pipeline.rs"];
+    let pure = [
+        "log/",
+        "encode/",
+        "simd.rs",
+        "decode.rs",
+        "transaction.rs",
+        "filter.rs",
+        "redact.rs",
+        "batch.rs",
+        "pipeline.rs",
+    ];
     for (name, text) in code() {
         if pure.iter().any(|part| name.starts_with(part)) {
-            for word in ["async", "await", "tokio", "SystemTime::now", "Instant", "Timestamp::now"] {
+            for word in [
+                "async",
+                "await",
+                "tokio",
+                "SystemTime::now",
+                "Instant",
+                "Timestamp::now",
+            ] {
                 assert!(!text.contains(word), "{name} names {word}");
             }
         }
@@ -89,7 +133,10 @@ fn the_benchmarks_optimise_what_the_function_does() {
     let list = |manifest: &str| {
         let text = std::fs::read_to_string(root().join(manifest)).unwrap();
         let (_, list) = text.split_once("[profile.lambda.package]\n").unwrap();
-        list.lines().take_while(|line| line.contains("opt-level")).map(str::to_owned).collect::<BTreeSet<_>>()
+        list.lines()
+            .take_while(|line| line.contains("opt-level"))
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>()
     };
     let (function, mut benchmarks) = (list("Cargo.toml"), list("benches/Cargo.toml"));
     // There `"*"` would match it too.
@@ -102,9 +149,17 @@ fn no_module_imports_one_declared_below_it() {
     let modules = modules();
     assert!(modules.len() > 15);
     for (name, text) in code() {
-        let Some(at) = modules.iter().position(|module| *module == name.split(['/', '.']).next().unwrap()) else { continue };
+        let Some(at) = modules
+            .iter()
+            .position(|module| *module == name.split(['/', '.']).next().unwrap())
+        else {
+            continue;
+        };
         for below in &modules[at + 1..] {
-            assert!(!text.contains(&format!("crate::{below}")), "{name} imports {below}, which stands below it in lib.rs");
+            assert!(
+                !text.contains(&format!("crate::{below}")),
+                "{name} imports {below}, which stands below it in lib.rs"
+            );
         }
     }
 }
@@ -112,7 +167,13 @@ fn no_module_imports_one_declared_below_it() {
 #[test]
 fn nothing_outside_tests_gives_up_by_panicking() {
     for (name, text) in code() {
-        for word in [".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!("] {
+        for word in [
+            ".unwrap()",
+            ".expect(",
+            "panic!(",
+            "todo!(",
+            "unimplemented!(",
+        ] {
             assert!(!text.contains(word), "{name} has {word}");
         }
     }
@@ -121,19 +182,30 @@ fn nothing_outside_tests_gives_up_by_panicking() {
 /// The names in the first column of the README's table of settings.
 fn readme_settings() -> Vec<String> {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned));
-    rows.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')).collect()
+    let rows = readme.lines().filter_map(|line| {
+        line.strip_prefix("| `")?
+            .split('`')
+            .next()
+            .map(str::to_owned)
+    });
+    rows.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+        .collect()
 }
 
 #[test]
 fn code_example_and_readme_list_the_same_settings_in_the_same_order() {
-    let settings: Vec<_> = SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
+    let settings: Vec<_> = SETTINGS
+        .iter()
+        .map(|setting| setting.name.to_owned())
+        .collect();
     let example = std::fs::read_to_string(root().join(".env.example")).unwrap();
     let in_example: Vec<_> = example
         .lines()
         .filter_map(|line| line.trim_start_matches('#').split_once('='))
         .map(|(name, _)| name.to_owned())
-        .filter(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+        .filter(|name| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+        })
         .collect();
     assert_eq!(in_example, settings, ".env.example");
     assert_eq!(readme_settings(), settings, "README.md");
@@ -143,10 +215,29 @@ fn code_example_and_readme_list_the_same_settings_in_the_same_order() {
 #[test]
 fn terraform_passes_every_setting_on() {
     let function = std::fs::read_to_string(root().join("terraform/function.tf")).unwrap();
-    let block = function.split_once("settings = {").unwrap().1.split_once('}').unwrap().0;
-    let passed: BTreeSet<_> = block.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name.trim().to_owned()).collect();
-    let elsewhere = ["BRIDGE_CLIENT_ID", "BRIDGE_CLIENT_SECRET", "BRIDGE_CA_FILE", "REDACTION_KEY", "TF_AUTO_APPROVE"];
-    let settings = SETTINGS.iter().map(|setting| setting.name).filter(|name| !elsewhere.contains(name));
+    let block = function
+        .split_once("settings = {")
+        .unwrap()
+        .1
+        .split_once('}')
+        .unwrap()
+        .0;
+    let passed: BTreeSet<_> = block
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, _)| name.trim().to_owned())
+        .collect();
+    let elsewhere = [
+        "BRIDGE_CLIENT_ID",
+        "BRIDGE_CLIENT_SECRET",
+        "BRIDGE_CA_FILE",
+        "REDACTION_KEY",
+        "TF_AUTO_APPROVE",
+    ];
+    let settings = SETTINGS
+        .iter()
+        .map(|setting| setting.name)
+        .filter(|name| !elsewhere.contains(name));
     assert_eq!(passed, settings.map(str::to_owned).collect());
 }
 
@@ -155,27 +246,51 @@ fn terraform_passes_every_setting_on() {
 fn record_fields_are_fields_that_are_read() {
     let known: Vec<_> = Field::ALL.iter().map(|field| field.name()).collect();
     let text = std::fs::read_to_string(root().join("scripts/record-fields.txt")).unwrap();
-    let asked: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let asked: Vec<_> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
     for field in &asked {
         assert!(known.contains(field), "{field}");
     }
-    assert_eq!(asked.len(), asked.iter().collect::<BTreeSet<_>>().len(), "no field twice");
+    assert_eq!(
+        asked.len(),
+        asked.iter().collect::<BTreeSet<_>>().len(),
+        "no field twice"
+    );
     let transaction = std::fs::read_to_string(root().join("src/transaction.rs")).unwrap();
-    let read = Field::ALL.iter().filter(|field| transaction.contains(&format!("Field::{field:?}")));
+    let read = Field::ALL
+        .iter()
+        .filter(|field| transaction.contains(&format!("Field::{field:?}")));
     for field in read.filter(|field| **field != Field::Timestamp) {
-        assert!(asked.contains(&field.name()), "{} is read, but not asked for", field.name());
+        assert!(
+            asked.contains(&field.name()),
+            "{} is read, but not asked for",
+            field.name()
+        );
     }
 }
 
 /// What holds log content has no `Debug`, so that no panic, error or log line can show it.
 #[test]
 fn what_holds_log_content_cannot_be_shown() {
-    for (file, name) in
-        [("transaction.rs", "pub struct Transaction<"), ("log/mod.rs", "pub struct Record<"), ("batch.rs", "pub struct Batch {")]
-    {
+    for (file, name) in [
+        ("transaction.rs", "pub struct Transaction<"),
+        ("log/mod.rs", "pub struct Record<"),
+        ("batch.rs", "pub struct Batch {"),
+    ] {
         let source = std::fs::read_to_string(root().join("src").join(file)).unwrap();
         let before = source.split_once(name).unwrap().0;
-        let attributes = before.lines().rev().take_while(|line| line.starts_with("#[") || line.starts_with("///"));
-        assert!(attributes.filter(|line| line.starts_with("#[derive")).all(|line| !line.contains("Debug")), "{file}");
+        let attributes = before
+            .lines()
+            .rev()
+            .take_while(|line| line.starts_with("#[") || line.starts_with("///"));
+        assert!(
+            attributes
+                .filter(|line| line.starts_with("#[derive"))
+                .all(|line| !line.contains("Debug")),
+            "{file}"
+        );
     }
 }

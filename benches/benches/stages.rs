@@ -7,11 +7,11 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use edgetap::encode::Origin;
+use edgetap::job::{Job, ObjectRef};
 use edgetap::log::LogReader;
 use edgetap::pipeline::{Batches, Rules};
 use edgetap::transaction::stitch;
-use edgetap::encode::Origin;
-use edgetap::job::{ObjectRef, Job};
 use edgetap_benches::logs;
 use flate2::{Compression, bufread::MultiGzDecoder, write::GzEncoder};
 
@@ -22,7 +22,9 @@ fn stages(criterion: &mut Criterion) {
     let object = ObjectRef::local("E27FO14I29XXXX.2026-11-14-20.d740d76b.gz");
     let rules = Arc::new(Rules::default());
     let mut group = criterion.benchmark_group("stage");
-    group.throughput(Throughput::Bytes(text.len() as u64)).sample_size(20);
+    group
+        .throughput(Throughput::Bytes(text.len() as u64))
+        .sample_size(20);
 
     group.bench_function("inflate", |bench| {
         let mut buffer = vec![0; 64 << 10];
@@ -52,7 +54,10 @@ fn stages(criterion: &mut Criterion) {
     });
     group.bench_function("encode uap", |bench| {
         let (mut scratch, mut masked, mut body) = (Vec::new(), Vec::new(), Vec::new());
-        let origin = Origin { object: &object, distribution: object.distribution() };
+        let origin = Origin {
+            object: &object,
+            distribution: object.distribution(),
+        };
         bench.iter(|| {
             let mut reader = LogReader::new(&text[..]);
             while reader.advance().unwrap() {
@@ -60,7 +65,12 @@ fn stages(criterion: &mut Criterion) {
                 let transaction = stitch(row, record, &mut scratch).unwrap();
                 if !rules.static_assets.matches(&transaction) {
                     body.clear();
-                    rules.encoding.encode(&rules.redaction.mask(&transaction, &mut masked), origin, &rules.redaction, &mut body);
+                    rules.encoding.encode(
+                        &rules.redaction.mask(&transaction, &mut masked),
+                        origin,
+                        &rules.redaction,
+                        &mut body,
+                    );
                     black_box(&body);
                 }
             }
@@ -69,7 +79,11 @@ fn stages(criterion: &mut Criterion) {
     group.bench_function("whole", |bench| {
         bench.iter_batched(
             || Batches::new(&Job::all(object.clone()), &gzip[..], rules.clone()),
-            |batches| batches.map(|batch| batch.unwrap().body.len()).sum::<usize>(),
+            |batches| {
+                batches
+                    .map(|batch| batch.unwrap().body.len())
+                    .sum::<usize>()
+            },
             BatchSize::PerIteration,
         );
     });

@@ -51,7 +51,9 @@ pub const FIELDS: [&str; 33] = [
 const CLIENTS: usize = 20_000;
 const USER_AGENTS: usize = 800;
 const ASSETS: usize = 4_000;
-const EDGES: [&str; 8] = ["FRA56-P4", "FRA60-P7", "MUC50-P2", "AMS58-P1", "LHR61-P3", "CDG52-P2", "IAD89-C1", "SFO53-P5"];
+const EDGES: [&str; 8] = [
+    "FRA56-P4", "FRA60-P7", "MUC50-P2", "AMS58-P1", "LHR61-P3", "CDG52-P2", "IAD89-C1", "SFO53-P5",
+];
 /// Rows a second of the log's own time.
 const ROWS_PER_SECOND: u64 = 167;
 
@@ -84,9 +86,16 @@ impl Rows {
     pub fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let user_agents: Vec<_> = (0..USER_AGENTS).map(|_| user_agent(&mut rng)).collect();
-        let clients = (0..CLIENTS).map(|_| client(&user_agents, &mut rng)).collect();
+        let clients = (0..CLIENTS)
+            .map(|_| client(&user_agents, &mut rng))
+            .collect();
         let assets = (0..ASSETS).map(|_| asset(&mut rng)).collect();
-        Self { rng, clients, assets, row: 0 }
+        Self {
+            rng,
+            clients,
+            assets,
+            row: 0,
+        }
     }
 }
 
@@ -94,24 +103,59 @@ impl Iterator for Rows {
     type Item = Cells;
 
     fn next(&mut self) -> Option<Cells> {
-        let Self { rng, clients, assets, row } = self;
+        let Self {
+            rng,
+            clients,
+            assets,
+            row,
+        } = self;
         let client = popular(clients, rng);
         let is_api = rng.random_bool(0.45);
-        let Request { method, host, stem, query, status, content_type, length } = if is_api { call(rng) } else { fetch(assets, rng) };
+        let Request {
+            method,
+            host,
+            stem,
+            query,
+            status,
+            content_type,
+            length,
+        } = if is_api {
+            call(rng)
+        } else {
+            fetch(assets, rng)
+        };
         let second = *row / ROWS_PER_SECOND;
         *row += 1;
-        let took = if is_api { rng.random_range(4..900) } else { rng.random_range(1..40) };
+        let took = if is_api {
+            rng.random_range(4..900)
+        } else {
+            rng.random_range(1..40)
+        };
         let result = match status {
             "403" | "404" | "500" => "Error",
             "304" => "RefreshHit",
             _ if is_api => "Miss",
             _ => "Hit",
         };
-        let referer = if client.is_app { "-".into() } else { referer(rng) };
-        let forwarded = if rng.random_bool(0.03) { forwarded_for(rng).into() } else { "-".into() };
+        let referer = if client.is_app {
+            "-".into()
+        } else {
+            referer(rng)
+        };
+        let forwarded = if rng.random_bool(0.03) {
+            forwarded_for(rng).into()
+        } else {
+            "-".into()
+        };
         Some([
             format!("2026-11-{:02}", 14 + second / 86_400).into(),
-            format!("{:02}:{:02}:{:02}", (20 + second / 3600) % 24, second / 60 % 60, second % 60).into(),
+            format!(
+                "{:02}:{:02}:{:02}",
+                (20 + second / 3600) % 24,
+                second / 60 % 60,
+                second % 60
+            )
+            .into(),
             client.edge.into(),
             (length + rng.random_range(300..900)).to_string().into(),
             client.address.clone().into(),
@@ -133,14 +177,23 @@ impl Iterator for Rows {
             "TLSv1.3".into(),
             "TLS_AES_128_GCM_SHA256".into(),
             result.into(),
-            if client.is_app { "HTTP/1.1" } else { "HTTP/2.0" }.into(),
+            if client.is_app {
+                "HTTP/1.1"
+            } else {
+                "HTTP/2.0"
+            }
+            .into(),
             "-".into(),
             "-".into(),
             rng.random_range(1024..=65_535).to_string().into(),
             seconds(took - took / 8),
             result.into(),
             content_type.into(),
-            if status == "304" { "-".into() } else { length.to_string().into() },
+            if status == "304" {
+                "-".into()
+            } else {
+                length.to_string().into()
+            },
             "-".into(),
             "-".into(),
         ])
@@ -163,7 +216,11 @@ pub fn write_row(cells: &Cells, out: &mut impl Write) -> io::Result<u64> {
     let mut bytes = 0;
     for (index, cell) in cells.iter().enumerate() {
         out.write_all(cell.as_bytes())?;
-        out.write_all(if index + 1 == cells.len() { b"\n" } else { b"\t" })?;
+        out.write_all(if index + 1 == cells.len() {
+            b"\n"
+        } else {
+            b"\t"
+        })?;
         bytes += cell.len() as u64 + 1;
     }
     Ok(bytes)
@@ -188,30 +245,82 @@ fn call(rng: &mut StdRng) -> Request {
     let page = rng.random_range(1..40);
     let (method, stem, query): (_, Cow<'static, str>, _) = match rng.random_range(0..20) {
         0..=2 => ("GET", format!("/api/v1/orders/{number}").into(), none()),
-        3 | 4 => ("GET", "/api/v1/orders".into(), format!("page={page}&limit=50&sort=-created_at&{CLIENT}").into()),
-        5 | 6 => ("GET", format!("/api/v2/products/SKU-{:07}/reviews", number % 90_000).into(), format!("page={page}&{CLIENT}").into()),
+        3 | 4 => (
+            "GET",
+            "/api/v1/orders".into(),
+            format!("page={page}&limit=50&sort=-created_at&{CLIENT}").into(),
+        ),
+        5 | 6 => (
+            "GET",
+            format!("/api/v2/products/SKU-{:07}/reviews", number % 90_000).into(),
+            format!("page={page}&{CLIENT}").into(),
+        ),
         7 | 8 => (
             "GET",
             "/api/v2/search".into(),
-            format!("q={}&offset={}&limit=24&facets=brand,size,color,price&{CLIENT}", words(rng), page * 24).into(),
+            format!(
+                "q={}&offset={}&limit=24&facets=brand,size,color,price&{CLIENT}",
+                words(rng),
+                page * 24
+            )
+            .into(),
         ),
         9 => ("POST", "/graphql".into(), none()),
         10 => ("POST", "/api/v1/cart/items".into(), none()),
-        11 => ("PUT", format!("/api/v1/cart/items/{}", number % 400_000).into(), none()),
-        12 => ("DELETE", format!("/api/v1/cart/items/{}", number % 400_000).into(), none()),
-        13 => ("GET", format!("/api/v1/users/{}/profile", uuid(rng)).into(), none()),
-        14 => ("PATCH", format!("/api/v1/users/{}/preferences", uuid(rng)).into(), none()),
+        11 => (
+            "PUT",
+            format!("/api/v1/cart/items/{}", number % 400_000).into(),
+            none(),
+        ),
+        12 => (
+            "DELETE",
+            format!("/api/v1/cart/items/{}", number % 400_000).into(),
+            none(),
+        ),
+        13 => (
+            "GET",
+            format!("/api/v1/users/{}/profile", uuid(rng)).into(),
+            none(),
+        ),
+        14 => (
+            "PATCH",
+            format!("/api/v1/users/{}/preferences", uuid(rng)).into(),
+            none(),
+        ),
         15 => ("POST", "/auth/realms/shop/login".into(), none()),
-        16 => ("GET", format!("/api/v1/sessions/{}", uuid(rng)).into(), format!("expand=devices,location&{CLIENT}").into()),
+        16 => (
+            "GET",
+            format!("/api/v1/sessions/{}", uuid(rng)).into(),
+            format!("expand=devices,location&{CLIENT}").into(),
+        ),
         17 => ("OPTIONS", "/api/v1/orders".into(), none()),
-        18 => ("POST", format!("/api/v1/payments/{}/confirm", uuid(rng)).into(), format!("attempt={}", page % 4).into()),
-        _ => ("GET", "/api/v1/recommendations".into(), format!("user={number}&context=home&size=12&{CLIENT}").into()),
+        18 => (
+            "POST",
+            format!("/api/v1/payments/{}/confirm", uuid(rng)).into(),
+            format!("attempt={}", page % 4).into(),
+        ),
+        _ => (
+            "GET",
+            "/api/v1/recommendations".into(),
+            format!("user={number}&context=home&size=12&{CLIENT}").into(),
+        ),
     };
-    let status =
-        *["200", "200", "200", "200", "200", "200", "201", "204", "304", "401", "403", "404", "429", "500"].choose(rng).unwrap_or(&"200");
-    let host = *["api.example.com", "api.example.com", "api.example.com", "m.example.com", "shop.example.com", "partner.example.net"]
-        .choose(rng)
-        .unwrap_or(&"api.example.com");
+    let status = *[
+        "200", "200", "200", "200", "200", "200", "201", "204", "304", "401", "403", "404", "429",
+        "500",
+    ]
+    .choose(rng)
+    .unwrap_or(&"200");
+    let host = *[
+        "api.example.com",
+        "api.example.com",
+        "api.example.com",
+        "m.example.com",
+        "shop.example.com",
+        "partner.example.net",
+    ]
+    .choose(rng)
+    .unwrap_or(&"api.example.com");
     Request {
         method,
         host,
@@ -226,12 +335,34 @@ fn call(rng: &mut StdRng) -> Request {
 /// A request for a static asset.
 fn fetch(assets: &[Asset], rng: &mut StdRng) -> Request {
     let asset = popular(assets, rng);
-    let status = *["200", "200", "200", "200", "200", "200", "200", "200", "304", "304", "404"].choose(rng).unwrap_or(&"200");
+    let status = *[
+        "200", "200", "200", "200", "200", "200", "200", "200", "304", "304", "404",
+    ]
+    .choose(rng)
+    .unwrap_or(&"200");
     let method = if rng.random_bool(0.02) { "HEAD" } else { "GET" };
-    let host = *["static.example.com", "shop.example.com", "www.example.com"].choose(rng).unwrap_or(&"static.example.com");
-    let query = if rng.random_bool(0.2) { format!("v={}", 100 + skewed(60, rng)).into() } else { "-".into() };
-    let content_type = if status == "404" { "text/html" } else { asset.content_type };
-    Request { method, host, stem: asset.path.clone().into(), query, status, content_type, length: asset.length }
+    let host = *["static.example.com", "shop.example.com", "www.example.com"]
+        .choose(rng)
+        .unwrap_or(&"static.example.com");
+    let query = if rng.random_bool(0.2) {
+        format!("v={}", 100 + skewed(60, rng)).into()
+    } else {
+        "-".into()
+    };
+    let content_type = if status == "404" {
+        "text/html"
+    } else {
+        asset.content_type
+    };
+    Request {
+        method,
+        host,
+        stem: asset.path.clone().into(),
+        query,
+        status,
+        content_type,
+        length: asset.length,
+    }
 }
 
 fn asset(rng: &mut StdRng) -> Asset {
@@ -255,21 +386,45 @@ fn asset(rng: &mut StdRng) -> Asset {
     ];
     let (extension, content_type) = *KINDS.choose(rng).unwrap_or(&KINDS[0]);
     let directory = FOLDERS.choose(rng).unwrap_or(&FOLDERS[0]);
-    let path = format!("{directory}/{}.{:012x}.{extension}", WORDS.choose(rng).unwrap_or(&"main"), rng.random::<u64>() >> 16);
-    Asset { path, content_type, length: rng.random_range(200..400_000) }
+    let path = format!(
+        "{directory}/{}.{:012x}.{extension}",
+        WORDS.choose(rng).unwrap_or(&"main"),
+        rng.random::<u64>() >> 16
+    );
+    Asset {
+        path,
+        content_type,
+        length: rng.random_range(200..400_000),
+    }
 }
 
 /// Of the networks that are set aside for benchmarks (RFC 2544) and documentation (RFC 3849).
 fn client(user_agents: &[String], rng: &mut StdRng) -> Client {
     let address = if rng.random_bool(0.15) {
         let [a, b, c, d] = rng.random::<[u16; 4]>();
-        format!("2001:db8:{:x}:{:x}:{:x}:{:x}:{a:x}:{b:x}", c % 512, d % 64, a % 999, b % 999)
+        format!(
+            "2001:db8:{:x}:{:x}:{:x}:{:x}:{a:x}:{b:x}",
+            c % 512,
+            d % 64,
+            a % 999,
+            b % 999
+        )
     } else {
-        format!("198.{}.{}.{}", rng.random_range(18..20), rng.random_range(0..256), rng.random_range(1..255))
+        format!(
+            "198.{}.{}.{}",
+            rng.random_range(18..20),
+            rng.random_range(0..256),
+            rng.random_range(1..255)
+        )
     };
     let user_agent = popular(user_agents, rng).clone();
     let is_app = !user_agent.starts_with("Mozilla");
-    Client { address, user_agent, edge: popular::<&str>(&EDGES, rng), is_app }
+    Client {
+        address,
+        user_agent,
+        edge: popular::<&str>(&EDGES, rng),
+        is_app,
+    }
 }
 
 fn user_agent(rng: &mut StdRng) -> String {
@@ -290,8 +445,13 @@ fn user_agent(rng: &mut StdRng) -> String {
             rng.random_range(11..17),
             rng.random_range(10..40)
         ),
-        6 => format!("Mozilla/5.0%20(Macintosh;%20Intel%20Mac%20OS%20X%2010.15;%20rv:{major}.0)%20Gecko/20100101%20Firefox/{major}.0"),
-        7 => format!("ShopApp/7.{minor}.{}%20(com.example.shop;%20build:{major};%20iOS%2018.{minor}.0)%20Alamofire/5.9.1", major % 7),
+        6 => format!(
+            "Mozilla/5.0%20(Macintosh;%20Intel%20Mac%20OS%20X%2010.15;%20rv:{major}.0)%20Gecko/20100101%20Firefox/{major}.0"
+        ),
+        7 => format!(
+            "ShopApp/7.{minor}.{}%20(com.example.shop;%20build:{major};%20iOS%2018.{minor}.0)%20Alamofire/5.9.1",
+            major % 7
+        ),
         8 => format!("okhttp/4.{minor}.{}", major % 4),
         _ => format!("python-requests/2.{}.{minor}", major % 33),
     }
@@ -316,7 +476,11 @@ fn referer(rng: &mut StdRng) -> Cow<'static, str> {
 }
 
 fn forwarded_for(rng: &mut StdRng) -> String {
-    format!("198.51.100.{},\\x20203.0.113.{}", rng.random_range(1..255), rng.random_range(1..255))
+    format!(
+        "198.51.100.{},\\x20203.0.113.{}",
+        rng.random_range(1..255),
+        rng.random_range(1..255)
+    )
 }
 
 const WORDS: [&str; 24] = [
@@ -349,19 +513,33 @@ const WORDS: [&str; 24] = [
 /// A viewer's `%20` is logged as `%2520`.
 fn words(rng: &mut StdRng) -> String {
     let [one, two] = [0, 1].map(|_| *WORDS.choose(rng).unwrap_or(&"main"));
-    if rng.random_bool(0.4) { format!("{one}%2520{two}") } else { one.to_owned() }
+    if rng.random_bool(0.4) {
+        format!("{one}%2520{two}")
+    } else {
+        one.to_owned()
+    }
 }
 
 fn uuid(rng: &mut StdRng) -> String {
     let id = format!("{:032x}", rng.random::<u128>());
-    format!("{}-{}-{}-{}-{}", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &id[..8],
+        &id[8..12],
+        &id[12..16],
+        &id[16..20],
+        &id[20..]
+    )
 }
 
 /// 54 characters of base64url and `==`.
 fn request_id(rng: &mut StdRng) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut id = String::with_capacity(56);
-    id.extend(rng.random::<[u8; 54]>().map(|byte| char::from(DIGITS[usize::from(byte % 64)])));
+    id.extend(
+        rng.random::<[u8; 54]>()
+            .map(|byte| char::from(DIGITS[usize::from(byte % 64)])),
+    );
     id + "=="
 }
 

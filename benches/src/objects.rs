@@ -37,7 +37,11 @@ pub fn make(objects: usize, rows: usize) -> io::Result<Vec<Object>> {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
         gzip.write_all(&text)?;
         let key = format!("E27FO14I29XXXX.2026-11-14-20.{number:08x}.gz");
-        Ok(Object { key, etag: ETAG.to_owned(), gzip: gzip.finish()?.into() })
+        Ok(Object {
+            key,
+            etag: ETAG.to_owned(),
+            gzip: gzip.finish()?.into(),
+        })
     };
     (0..objects).map(make).collect()
 }

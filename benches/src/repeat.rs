@@ -10,10 +10,18 @@ use anyhow::Context as _;
 /// # Errors
 /// When there is no such file, or REPEAT is no number.
 pub fn from_arguments() -> anyhow::Result<Repeat> {
-    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"));
     let path = arguments.next().context("FILE is missing")?;
-    let times = arguments.next().map_or(Ok(1), |times| times.parse()).context("REPEAT is no number")?;
-    Ok(Repeat { file: File::open(&path).with_context(|| path.clone())?, left: times })
+    let times = arguments
+        .next()
+        .map_or(Ok(1), |times| times.parse())
+        .context("REPEAT is no number")?;
+    Ok(Repeat {
+        file: File::open(&path).with_context(|| path.clone())?,
+        left: times,
+    })
 }
 
 /// A file, read so many times more.

@@ -81,7 +81,11 @@ pub fn check(evidence: &Evidence) -> Vec<String> {
             little_is_left_that_was_accepted(evidence, invocation, &mut found);
             rows_are_conserved(evidence, invocation, &mut found);
         }
-        violations.extend(found.into_iter().map(|what| format!("invocation {number}: {what}")));
+        violations.extend(
+            found
+                .into_iter()
+                .map(|what| format!("invocation {number}: {what}")),
+        );
     }
     lines_balance_and_keep_secrets(evidence, &mut violations);
     violations
@@ -89,23 +93,48 @@ pub fn check(evidence: &Evidence) -> Vec<String> {
 
 /// The bridge has what it should, and nothing else; or a dead letter with a reason names it.
 fn nothing_is_lost(evidence: &Evidence, violations: &mut Vec<String>) {
-    let accepted_in =
-        |invocations: &[Invocation]| multiset(invocations.iter().flat_map(|one| &one.accepted).flat_map(|batch| batch.ids.iter().cloned()));
+    let accepted_in = |invocations: &[Invocation]| {
+        multiset(
+            invocations
+                .iter()
+                .flat_map(|one| &one.accepted)
+                .flat_map(|batch| batch.ids.iter().cloned()),
+        )
+    };
     let known = ids(&evidence.logs);
     let all = accepted_in(&evidence.invocations);
-    violations.extend(all.keys().filter(|id| !known.contains(*id)).map(|id| format!("{id} was made up")));
+    violations.extend(
+        all.keys()
+            .filter(|id| !known.contains(*id))
+            .map(|id| format!("{id} was made up")),
+    );
     let first = accepted_in(&evidence.invocations[..evidence.before_redrive]);
     for log in &evidence.logs {
-        let letters: Vec<_> = evidence.letters.iter().filter(|letter| letter.object.key == log.key).collect();
+        let letters: Vec<_> = evidence
+            .letters
+            .iter()
+            .filter(|letter| letter.object.key == log.key)
+            .collect();
         let is_dead = |row| letters.iter().any(|letter| covers(&letter.rows, row));
         let rows = || log.kept(0..log.rows.len() as u64);
-        let lost: Vec<_> = rows().filter(|row| !first.contains_key(&log.id(*row)) && !is_dead(*row)).collect();
+        let lost: Vec<_> = rows()
+            .filter(|row| !first.contains_key(&log.id(*row)) && !is_dead(*row))
+            .collect();
         if !lost.is_empty() {
-            violations.push(format!("lost of the {} rows of {}: {lost:?}", log.rows.len(), log.key));
+            violations.push(format!(
+                "lost of the {} rows of {}: {lost:?}",
+                log.rows.len(),
+                log.key
+            ));
         }
-        let late: Vec<_> = rows().filter(|row| !all.contains_key(&log.id(*row))).collect();
+        let late: Vec<_> = rows()
+            .filter(|row| !all.contains_key(&log.id(*row)))
+            .collect();
         if !late.is_empty() {
-            violations.push(format!("not arrived of {} once all was mended: {late:?}", log.key));
+            violations.push(format!(
+                "not arrived of {} once all was mended: {late:?}",
+                log.key
+            ));
         }
     }
     for letter in &evidence.letters {
@@ -116,7 +145,10 @@ fn nothing_is_lost(evidence: &Evidence, violations: &mut Vec<String>) {
     for letter in &evidence.letters_left {
         violations.push(format!("dead-lettered when all was mended: {letter:?}"));
     }
-    let letters = evidence.letters.iter().chain(evidence.invocations.iter().flat_map(|one| &one.sent));
+    let letters = evidence
+        .letters
+        .iter()
+        .chain(evidence.invocations.iter().flat_map(|one| &one.sent));
     for letter in letters.filter(|letter| letter.requeue_count > MAX_REQUEUES) {
         violations.push(format!("{} hops: {letter:?}", letter.requeue_count));
     }
@@ -127,69 +159,135 @@ fn nothing_is_lost(evidence: &Evidence, violations: &mut Vec<String>) {
 fn batches_are_what_they_say(evidence: &Evidence, violations: &mut Vec<String>) {
     let mut bodies: BTreeMap<&str, &[u8]> = BTreeMap::new();
     let mut ranges: BTreeSet<(&str, usize, u64, u64)> = BTreeSet::new();
-    for (invocation, batch) in evidence.invocations.iter().flat_map(|one| one.accepted.iter().map(move |batch| (one, batch))) {
-        if bodies.insert(&batch.key, &batch.body).is_some_and(|body| body != batch.body) {
+    for (invocation, batch) in evidence
+        .invocations
+        .iter()
+        .flat_map(|one| one.accepted.iter().map(move |batch| (one, batch)))
+    {
+        if bodies
+            .insert(&batch.key, &batch.body)
+            .is_some_and(|body| body != batch.body)
+        {
             violations.push(format!("two bodies under the key {}", batch.key));
         }
         let Some((log, version, rows)) = identify(&evidence.logs, batch) else {
-            violations.push(format!("a key that no rows of an object give: {} for {:?}", batch.key, batch.ids));
+            violations.push(format!(
+                "a key that no rows of an object give: {} for {:?}",
+                batch.key, batch.ids
+            ));
             continue;
         };
-        if log.kept(rows.clone()).map(|row| log.id(row)).collect::<Vec<_>>() != batch.ids {
+        if log
+            .kept(rows.clone())
+            .map(|row| log.id(row))
+            .collect::<Vec<_>>()
+            != batch.ids
+        {
             violations.push(format!("{} batch {rows:?} holds {:?}", log.key, batch.ids));
         }
         // Neighbours that were refused in two batches are brought back in one.
-        let mut asked = invocation.messages.iter().filter(|message| message.key == log.key).flat_map(|message| &message.rows);
-        let was_refused = asked.any(|(start, end)| *start <= rows.start && end.is_some_and(|end| rows.end <= end));
+        let mut asked = invocation
+            .messages
+            .iter()
+            .filter(|message| message.key == log.key)
+            .flat_map(|message| &message.rows);
+        let was_refused = asked
+            .any(|(start, end)| *start <= rows.start && end.is_some_and(|end| rows.end <= end));
         if !log.versions[version].uneven && !was_refused {
             ranges.insert((&log.key, version, rows.start, rows.end));
         }
     }
     for (key, version, start, end) in &ranges {
-        let crossing = ranges.iter().filter(|other| (other.0, other.1) == (*key, *version));
-        for (.., from, to) in crossing.filter(|(.., from, to)| from > start && from < end && to > end) {
-            violations.push(format!("{key}: batches {start}..{end} and {from}..{to} cross"));
+        let crossing = ranges
+            .iter()
+            .filter(|other| (other.0, other.1) == (*key, *version));
+        for (.., from, to) in
+            crossing.filter(|(.., from, to)| from > start && from < end && to > end)
+        {
+            violations.push(format!(
+                "{key}: batches {start}..{end} and {from}..{to} cross"
+            ));
         }
     }
 }
 
 /// A batch is accepted once in an invocation, but for posts whose answers were lost.
 fn repeats_are_explained(invocation: &Invocation, violations: &mut Vec<String>) {
-    let asked: usize = invocation.messages.iter().map(|message| message.rows.len()).sum();
-    let repeats: usize =
-        multiset(invocation.accepted.iter().map(|batch| &batch.key)).into_values().map(|times| times.saturating_sub(asked.max(1))).sum();
+    let asked: usize = invocation
+        .messages
+        .iter()
+        .map(|message| message.rows.len())
+        .sum();
+    let repeats: usize = multiset(invocation.accepted.iter().map(|batch| &batch.key))
+        .into_values()
+        .map(|times| times.saturating_sub(asked.max(1)))
+        .sum();
     if repeats > invocation.lost_responses {
-        violations.push(format!("{repeats} batches were accepted again, where {} answers were lost", invocation.lost_responses));
+        violations.push(format!(
+            "{repeats} batches were accepted again, where {} answers were lost",
+            invocation.lost_responses
+        ));
     }
 }
 
-fn only_what_was_asked_for_is_posted(evidence: &Evidence, invocation: &Invocation, violations: &mut Vec<String>) {
+fn only_what_was_asked_for_is_posted(
+    evidence: &Evidence,
+    invocation: &Invocation,
+    violations: &mut Vec<String>,
+) {
     for batch in &invocation.accepted {
-        let Some((log, _, rows)) = identify(&evidence.logs, batch) else { continue };
-        let asked = invocation.messages.iter().filter(|message| message.key == log.key);
+        let Some((log, _, rows)) = identify(&evidence.logs, batch) else {
+            continue;
+        };
+        let asked = invocation
+            .messages
+            .iter()
+            .filter(|message| message.key == log.key);
         let is_asked = |message: &Message| {
-            let replaced = message.etag.is_some() && message.etag.as_deref() != Some(current(evidence, invocation, log).1);
+            let replaced = message.etag.is_some()
+                && message.etag.as_deref() != Some(current(evidence, invocation, log).1);
             replaced || log.kept(rows.clone()).all(|row| covers(&message.rows, row))
         };
         if !asked.into_iter().any(is_asked) {
-            violations.push(format!("{} rows {rows:?} were posted, but {:?} was asked for", log.key, invocation.messages));
+            violations.push(format!(
+                "{} rows {rows:?} were posted, but {:?} was asked for",
+                log.key, invocation.messages
+            ));
         }
     }
 }
 
 /// Resume, not redo: when nothing kept an invocation from sending on what is left, only posts that were in flight are repeated.
-fn little_is_left_that_was_accepted(evidence: &Evidence, invocation: &Invocation, violations: &mut Vec<String>) {
-    let [message] = &invocation.messages[..] else { return };
-    if invocation.was_killed || !invocation.queue_is_sound || message.requeue_count >= MAX_REQUEUES {
+fn little_is_left_that_was_accepted(
+    evidence: &Evidence,
+    invocation: &Invocation,
+    violations: &mut Vec<String>,
+) {
+    let [message] = &invocation.messages[..] else {
+        return;
+    };
+    if invocation.was_killed || !invocation.queue_is_sound || message.requeue_count >= MAX_REQUEUES
+    {
         return;
     }
     let mut left: Vec<&RowRanges> = invocation.sent.iter().map(|rest| &rest.rows).collect();
     if !message.done {
         left.push(&message.rows);
     }
-    let ids: BTreeSet<&String> = invocation.accepted.iter().flat_map(|batch| &batch.ids).collect();
-    let row = |id: &str| id.rsplit_once('-').and_then(|(_, row)| row.parse().ok()).unwrap_or(0);
-    let again = ids.iter().filter(|id| left.iter().any(|rows| covers(rows, row(id)))).count();
+    let ids: BTreeSet<&String> = invocation
+        .accepted
+        .iter()
+        .flat_map(|batch| &batch.ids)
+        .collect();
+    let row = |id: &str| {
+        id.rsplit_once('-')
+            .and_then(|(_, row)| row.parse().ok())
+            .unwrap_or(0)
+    };
+    let again = ids
+        .iter()
+        .filter(|id| left.iter().any(|rows| covers(rows, row(id))))
+        .count();
     if again > evidence.in_flight {
         violations.push(format!(
             "{again} transactions were accepted and are asked for again, where {} can be in flight: {message:?}, left {left:?}",
@@ -200,38 +298,73 @@ fn little_is_left_that_was_accepted(evidence: &Evidence, invocation: &Invocation
 
 /// The counts of an invocation are those of the rows between where it began and where it left off: so they add up over hops.
 fn rows_are_conserved(evidence: &Evidence, invocation: &Invocation, violations: &mut Vec<String>) {
-    let (Some(lines), [message]) = (&invocation.lines, &invocation.messages[..]) else { return };
-    let Some(log) = evidence.logs.iter().find(|log| log.key == message.key) else { return };
+    let (Some(lines), [message]) = (&invocation.lines, &invocation.messages[..]) else {
+        return;
+    };
+    let Some(log) = evidence.logs.iter().find(|log| log.key == message.key) else {
+        return;
+    };
     let (version, etag) = current(evidence, invocation, log);
-    let [(start, None)] = message.rows[..] else { return };
+    let [(start, None)] = message.rows[..] else {
+        return;
+    };
     let is_other = message.etag.as_deref().is_some_and(|wanted| wanted != etag);
-    if invocation.was_killed || !invocation.queue_is_sound || message.requeue_count >= MAX_REQUEUES || is_other || log.versions[version].uneven {
+    if invocation.was_killed
+        || !invocation.queue_is_sound
+        || message.requeue_count >= MAX_REQUEUES
+        || is_other
+        || log.versions[version].uneven
+    {
         return;
     }
     let remainders = invocation.sent.iter().flat_map(|rest| &rest.rows);
-    let end = remainders.filter(|(_, end)| end.is_none()).map(|(start, _)| *start).min();
-    let end = end.unwrap_or(if message.done { log.versions[version].rows } else { start });
+    let end = remainders
+        .filter(|(_, end)| end.is_none())
+        .map(|(start, _)| *start)
+        .min();
+    let end = end.unwrap_or(if message.done {
+        log.versions[version].rows
+    } else {
+        start
+    });
     let object = format!("s3://logs/{}", log.key);
-    let reports: Vec<_> = lines.iter().filter(|line| line["object"] == object && line["rows"].is_u64()).collect();
+    let reports: Vec<_> = lines
+        .iter()
+        .filter(|line| line["object"] == object && line["rows"].is_u64())
+        .collect();
     let [report] = reports[..] else {
-        violations.push(format!("{} lines tell of {object}: {reports:?}", reports.len()));
+        violations.push(format!(
+            "{} lines tell of {object}: {reports:?}",
+            reports.len()
+        ));
         return;
     };
     let number = |name: &str| report[name].as_u64().unwrap_or(u64::MAX);
     let rows = start.min(end)..end;
-    let rejected: BTreeSet<_> =
-        invocation.sent.iter().flat_map(|rest| &rest.rows).filter_map(|(start, end)| Some((*start, (*end)?))).collect();
+    let rejected: BTreeSet<_> = invocation
+        .sent
+        .iter()
+        .flat_map(|rest| &rest.rows)
+        .filter_map(|(start, end)| Some((*start, (*end)?)))
+        .collect();
     let rejected: u64 = rejected.into_iter().map(|(start, end)| end - start).sum();
     let expected = [
         ("rows", end - rows.start),
         ("static", log.count(rows.clone(), Row::Static)),
         ("malformed", log.count(rows.clone(), Row::Malformed)),
         ("rejected", rejected),
-        ("sent", log.count(rows.clone(), Row::Sent).saturating_sub(rejected)),
+        (
+            "sent",
+            log.count(rows.clone(), Row::Sent).saturating_sub(rejected),
+        ),
     ];
     for (name, expected) in expected {
         if number(name) != expected {
-            violations.push(format!("{name} is {}, but rows {rows:?} of {} have {expected}: {report}", number(name), log.key));
+            violations.push(format!(
+                "{name} is {}, but rows {rows:?} of {} have {expected}: {report}",
+                number(name),
+                log.key
+            ));
         }
     }
 }
@@ -241,13 +374,20 @@ fn lines_balance_and_keep_secrets(evidence: &Evidence, violations: &mut Vec<Stri
         let line: Value = serde_json::from_str(said).unwrap_or_default();
         let number = |name: &str| line[name].as_u64();
         if let (Some(rows), Some(sent)) = (number("rows"), number("sent")) {
-            let accounted = sent + ["static", "malformed", "rejected"].iter().filter_map(|name| number(name)).sum::<u64>();
+            let accounted = sent
+                + ["static", "malformed", "rejected"]
+                    .iter()
+                    .filter_map(|name| number(name))
+                    .sum::<u64>();
             if rows != accounted {
                 violations.push(format!("rows are not accounted for: {line}"));
             }
         }
         let secrets = evidence.secrets.iter().map(String::as_str);
-        if let Some(secret) = secrets.chain([CONTENT_CANARY, "Bearer "]).find(|secret| said.contains(secret)) {
+        if let Some(secret) = secrets
+            .chain([CONTENT_CANARY, "Bearer "])
+            .find(|secret| said.contains(secret))
+        {
             violations.push(format!("{secret:?} was said: {said}"));
         }
     }
@@ -261,13 +401,18 @@ fn identify<'a>(logs: &'a [Log], batch: &Accepted) -> Option<(&'a Log, usize, Ra
 
 /// The version of a log that was there, and its entity tag.
 fn current<'a>(evidence: &'a Evidence, invocation: &Invocation, log: &Log) -> (usize, &'a str) {
-    let index = evidence.logs.iter().position(|other| other.key == log.key).unwrap_or(0);
+    let index = evidence
+        .logs
+        .iter()
+        .position(|other| other.key == log.key)
+        .unwrap_or(0);
     let version = invocation.current.get(index).copied().unwrap_or(0);
     (version, &evidence.logs[index].versions[version].etag)
 }
 
 fn covers(rows: &RowRanges, row: u64) -> bool {
-    rows.iter().any(|(start, end)| (*start..end.unwrap_or(u64::MAX)).contains(&row))
+    rows.iter()
+        .any(|(start, end)| (*start..end.unwrap_or(u64::MAX)).contains(&row))
 }
 
 /// Checks that cannot fail are worth nothing.
@@ -281,15 +426,36 @@ mod tests {
 
     fn batch(log: &Log, rows: Range<u64>) -> Accepted {
         let etag = &log.versions[0].etag;
-        let text = format!("logs\0{}\0{etag}\0{}\0{}", log.key, rows.start, rows.end - 1);
+        let text = format!(
+            "logs\0{}\0{etag}\0{}\0{}",
+            log.key,
+            rows.start,
+            rows.end - 1
+        );
         let ids: Vec<_> = log.kept(rows).map(|row| log.id(row)).collect();
-        Accepted { key: hex::encode(Sha256::digest(text)), body: ids.concat().into_bytes(), ids }
+        Accepted {
+            key: hex::encode(Sha256::digest(text)),
+            body: ids.concat().into_bytes(),
+            ids,
+        }
     }
 
     fn rest(log: &Log, rows: RowRanges, requeue_count: u8) -> Continuation {
-        let object = ContinuedObject { bucket: "logs".to_owned(), key: log.key.clone(), etag: Some(log.versions[0].etag.clone()) };
+        let object = ContinuedObject {
+            bucket: "logs".to_owned(),
+            key: log.key.clone(),
+            etag: Some(log.versions[0].etag.clone()),
+        };
         let since = jiff::Timestamp::UNIX_EPOCH;
-        Continuation { edgetap: 1, object, rows, since, requeue_count, reason: "why".to_owned(), rules: String::new() }
+        Continuation {
+            edgetap: 1,
+            object,
+            rows,
+            since,
+            requeue_count,
+            reason: "why".to_owned(),
+            rules: String::new(),
+        }
     }
 
     fn line(log: &Log, rows: u64, sent: u64, dropped: u64) -> Value {
@@ -301,20 +467,44 @@ mod tests {
         let mut rows = vec![Row::Sent; 40];
         rows[3] = Row::Static;
         let log = Log::whole("log-0", rows);
-        let message = |rows: RowRanges, requeue_count| Message { key: "log-0".to_owned(), etag: None, rows, requeue_count, done: true };
-        let invocation = |start: u64, end: u64, sent: Vec<Continuation>, line: Value, requeue_count| Invocation {
-            messages: vec![message(vec![(start, None)], requeue_count)],
-            current: vec![0],
-            queue_is_sound: true,
-            stands_alone: true,
-            accepted: (start..end).step_by(10).map(|row| batch(&log, row..row + 10)).collect(),
-            sent,
-            lines: Some(vec![line]),
-            ..Invocation::default()
+        let message = |rows: RowRanges, requeue_count| Message {
+            key: "log-0".to_owned(),
+            etag: None,
+            rows,
+            requeue_count,
+            done: true,
         };
-        let first = invocation(0, 20, vec![rest(&log, vec![(20, None)], 1)], line(&log, 20, 19, 1), 0);
+        let invocation =
+            |start: u64, end: u64, sent: Vec<Continuation>, line: Value, requeue_count| {
+                Invocation {
+                    messages: vec![message(vec![(start, None)], requeue_count)],
+                    current: vec![0],
+                    queue_is_sound: true,
+                    stands_alone: true,
+                    accepted: (start..end)
+                        .step_by(10)
+                        .map(|row| batch(&log, row..row + 10))
+                        .collect(),
+                    sent,
+                    lines: Some(vec![line]),
+                    ..Invocation::default()
+                }
+            };
+        let first = invocation(
+            0,
+            20,
+            vec![rest(&log, vec![(20, None)], 1)],
+            line(&log, 20, 19, 1),
+            0,
+        );
         let second = invocation(20, 40, Vec::new(), line(&log, 20, 20, 0), 1);
-        Evidence { logs: vec![log], in_flight: 10, invocations: vec![first, second], before_redrive: 2, ..Evidence::default() }
+        Evidence {
+            logs: vec![log],
+            in_flight: 10,
+            invocations: vec![first, second],
+            before_redrive: 2,
+            ..Evidence::default()
+        }
     }
 
     /// What is found once `spoil` has done its work.
@@ -352,14 +542,22 @@ mod tests {
         let back = |evidence: &mut Evidence, end| {
             let rows = vec![(19, end)];
             evidence.invocations.push(Invocation {
-                messages: vec![Message { key: "log-0".to_owned(), etag: None, rows, requeue_count: 0, done: true }],
+                messages: vec![Message {
+                    key: "log-0".to_owned(),
+                    etag: None,
+                    rows,
+                    requeue_count: 0,
+                    done: true,
+                }],
                 current: vec![0],
                 accepted: vec![batch(&evidence.logs[0], 19..21)],
                 ..Invocation::default()
             });
         };
         assert_eq!(found(|evidence| back(evidence, Some(21))), "");
-        finds("batches 10..20 and 19..21 cross", |evidence| back(evidence, None));
+        finds("batches 10..20 and 19..21 cross", |evidence| {
+            back(evidence, None)
+        });
     }
 
     #[test]
@@ -378,9 +576,19 @@ mod tests {
 
     #[test]
     fn a_made_up_row_is_found() {
-        finds("log-0-40 was made up", |evidence| evidence.invocations[1].accepted[1].ids.push("log-0-40".to_owned()));
-        finds("log-0-3 was made up", |evidence| evidence.invocations[0].accepted[0].ids.insert(3, "log-0-3".to_owned()));
-        finds("holds", |evidence| evidence.invocations[0].accepted[0].ids.swap(1, 2));
+        finds("log-0-40 was made up", |evidence| {
+            evidence.invocations[1].accepted[1]
+                .ids
+                .push("log-0-40".to_owned())
+        });
+        finds("log-0-3 was made up", |evidence| {
+            evidence.invocations[0].accepted[0]
+                .ids
+                .insert(3, "log-0-3".to_owned())
+        });
+        finds("holds", |evidence| {
+            evidence.invocations[0].accepted[0].ids.swap(1, 2)
+        });
     }
 
     #[test]
@@ -394,8 +602,12 @@ mod tests {
             evidence.invocations[1].accepted.push(again);
         });
         // Redo instead of resume.
-        finds("are asked for again", |evidence| evidence.invocations[0].sent[0].rows = vec![(0, None)]);
-        finds("are asked for again", |evidence| evidence.invocations[0].messages[0].done = false);
+        finds("are asked for again", |evidence| {
+            evidence.invocations[0].sent[0].rows = vec![(0, None)]
+        });
+        finds("are asked for again", |evidence| {
+            evidence.invocations[0].messages[0].done = false
+        });
     }
 
     #[test]
@@ -405,7 +617,9 @@ mod tests {
             again.body.push(b' ');
             evidence.invocations[0].accepted.push(again);
         });
-        finds("no rows of an object give", |evidence| evidence.invocations[0].accepted[1].key = "random".to_owned());
+        finds("no rows of an object give", |evidence| {
+            evidence.invocations[0].accepted[1].key = "random".to_owned()
+        });
         finds("batches 10..20 and 15..25 cross", |evidence| {
             let other = batch(&evidence.logs[0], 15..25);
             evidence.invocations[0].accepted.push(other);
@@ -414,10 +628,20 @@ mod tests {
 
     #[test]
     fn counts_that_do_not_add_up_are_found() {
-        finds("static is 0, but rows 0..20", |evidence| evidence.invocations[0].lines = Some(vec![line(&evidence.logs[0], 20, 19, 0)]));
-        finds("0 lines tell of", |evidence| evidence.invocations[0].lines = Some(Vec::new()));
-        finds("not accounted for", |evidence| evidence.said.push(line(&evidence.logs[0], 20, 20, 1).to_string()));
-        finds("13 hops", |evidence| evidence.invocations[0].sent[0].requeue_count = 13);
+        finds("static is 0, but rows 0..20", |evidence| {
+            evidence.invocations[0].lines = Some(vec![line(&evidence.logs[0], 20, 19, 0)])
+        });
+        finds("0 lines tell of", |evidence| {
+            evidence.invocations[0].lines = Some(Vec::new())
+        });
+        finds("not accounted for", |evidence| {
+            evidence
+                .said
+                .push(line(&evidence.logs[0], 20, 20, 1).to_string())
+        });
+        finds("13 hops", |evidence| {
+            evidence.invocations[0].sent[0].requeue_count = 13
+        });
     }
 
     #[test]
@@ -426,6 +650,8 @@ mod tests {
             evidence.secrets.insert("abc".to_owned());
             evidence.said.push("token abc".to_owned());
         });
-        finds("was said", |evidence| evidence.said.push(format!("GET /{CONTENT_CANARY}")));
+        finds("was said", |evidence| {
+            evidence.said.push(format!("GET /{CONTENT_CANARY}"))
+        });
     }
 }

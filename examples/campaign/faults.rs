@@ -47,8 +47,20 @@ impl Weather {
     pub fn new(seed: u64, rejected: BTreeSet<String>) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
         // Some things are sound in some runs, so that what the others cause is seen by itself.
-        let mut rate = |most: f64| if dice.random_bool(0.3) { 0.0 } else { dice.random_range(0.0..most) };
-        let rates = Rates { bridge: rate(0.5), s3: rate(0.5), send: rate(0.4), visibility: rate(0.4), fault_proxies: rate(0.06) };
+        let mut rate = |most: f64| {
+            if dice.random_bool(0.3) {
+                0.0
+            } else {
+                dice.random_range(0.0..most)
+            }
+        };
+        let rates = Rates {
+            bridge: rate(0.5),
+            s3: rate(0.5),
+            send: rate(0.4),
+            visibility: rate(0.4),
+            fault_proxies: rate(0.06),
+        };
         Self {
             dice: dice.into(),
             is_bad: true.into(),
@@ -93,7 +105,14 @@ impl Weather {
         if is_post && self.is_strict.load(Ordering::Relaxed) && self.holds_rejected(arrival.body) {
             return Reaction::status(422);
         }
-        if is_post && self.storm.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+        if is_post
+            && self
+                .storm
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(1)
+                })
+                .is_ok()
+        {
             return Reaction::status(401);
         }
         if !self.strikes(self.rates.bridge) {
@@ -103,7 +122,8 @@ impl Weather {
         match dice.random_range(0..16) {
             0 => Reaction::status(401),
             1 => {
-                self.storm.store(dice.random_range(2..12), Ordering::Relaxed);
+                self.storm
+                    .store(dice.random_range(2..12), Ordering::Relaxed);
                 Reaction::status(401)
             }
             2 => Reaction::status(403),
@@ -121,12 +141,19 @@ impl Weather {
                 Reaction::After(Duration::from_millis(dice.random_range(1..60)))
             }
             14 => Reaction::After(TOO_LONG),
-            _ => Reaction::Respond { status: 200, headers: vec![("content-type", "text/html".to_owned())], body: "<html>".to_owned() },
+            _ => Reaction::Respond {
+                status: 200,
+                headers: vec![("content-type", "text/html".to_owned())],
+                body: "<html>".to_owned(),
+            },
         }
     }
 
     fn holds_rejected(&self, body: &[u8]) -> bool {
-        decode(body).is_ok_and(|all| all.iter().any(|transaction| self.rejected.contains(&transaction.transaction_id)))
+        decode(body).is_ok_and(|all| {
+            all.iter()
+                .any(|transaction| self.rejected.contains(&transaction.transaction_id))
+        })
     }
 
     /// What goes wrong with a GET.
@@ -153,7 +180,8 @@ impl Weather {
             _ => self.rates.send / 4.0,
         };
         let struck = self.strikes(rate);
-        self.queue_failures.fetch_add(usize::from(struck), Ordering::Relaxed);
+        self.queue_failures
+            .fetch_add(usize::from(struck), Ordering::Relaxed);
         struck.then(|| self.dice().random_bool(0.3))
     }
 
@@ -187,5 +215,9 @@ fn retry_later(status: u16, dice: &mut StdRng) -> Reaction {
         3 => date(SystemTime::now() + Duration::from_secs(1)),
         _ => "soon".to_owned(),
     };
-    Reaction::Respond { status, headers: vec![("retry-after", value)], body: String::new() }
+    Reaction::Respond {
+        status,
+        headers: vec![("retry-after", value)],
+        body: String::new(),
+    }
 }

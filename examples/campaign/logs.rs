@@ -50,7 +50,9 @@ impl Log {
             3 => Row::Malformed,
             _ => Row::Sent,
         };
-        let rows: Vec<Row> = (0..dice.random_range(0..120)).map(|_| kinds(dice.random_range(0..10))).collect();
+        let rows: Vec<Row> = (0..dice.random_range(0..120))
+            .map(|_| kinds(dice.random_range(0..10)))
+            .collect();
         let text = text(&key, &rows);
         let whole = match dice.random_range(0..3) {
             0 => text.clone().into_bytes(),
@@ -60,7 +62,11 @@ impl Log {
                 [gzip(first), gzip(second)].concat()
             }
         };
-        let mut log = Self { key, rows, versions: Vec::new() };
+        let mut log = Self {
+            key,
+            rows,
+            versions: Vec::new(),
+        };
         if whole.starts_with(&[0x1f, 0x8b]) {
             match dice.random_range(0..10) {
                 0 | 1 => log.add(cut(&whole, dice), false, &text),
@@ -76,7 +82,11 @@ impl Log {
     #[cfg(test)]
     pub fn whole(key: &str, rows: Vec<Row>) -> Self {
         let text = text(key, &rows);
-        let mut log = Self { key: key.to_owned(), rows, versions: Vec::new() };
+        let mut log = Self {
+            key: key.to_owned(),
+            rows,
+            versions: Vec::new(),
+        };
         log.add(text.clone().into_bytes(), false, &text);
         log
     }
@@ -85,14 +95,25 @@ impl Log {
         let etag = hex::encode(Sha256::digest(&bytes));
         let rows = if bytes.starts_with(&[0x1f, 0x8b]) {
             let inflated = inflate(&bytes);
-            let lines = memchr::memchr_iter(b'\n', &inflated).count().saturating_sub(2);
-            if inflated.len() == whole.len() { self.rows.len() } else { lines }
+            let lines = memchr::memchr_iter(b'\n', &inflated)
+                .count()
+                .saturating_sub(2);
+            if inflated.len() == whole.len() {
+                self.rows.len()
+            } else {
+                lines
+            }
         } else if bytes.starts_with(b"#") {
             self.rows.len()
         } else {
             0 // it is no log any more
         };
-        self.versions.push(Version { bytes, etag, rows: rows as u64, uneven });
+        self.versions.push(Version {
+            bytes,
+            etag,
+            rows: rows as u64,
+            uneven,
+        });
     }
 
     pub fn is_whole(&self) -> bool {
@@ -119,14 +140,27 @@ impl Log {
     /// The version and the rows that a batch covers, found by trying which of them give its key: dropped rows around its
     /// transactions may belong to it.
     pub fn identify(&self, key: &str, ids: &[String]) -> Option<(usize, Range<u64>)> {
-        let row_of = |id: &String| id.strip_prefix(&self.key)?.strip_prefix('-')?.parse::<u64>().ok();
+        let row_of = |id: &String| {
+            id.strip_prefix(&self.key)?
+                .strip_prefix('-')?
+                .parse::<u64>()
+                .ok()
+        };
         let (first, last) = (row_of(ids.first()?)?, row_of(ids.last()?)?);
-        let before = (0..first).rev().find(|row| self.row(*row) == Some(Row::Sent)).map_or(0, |row| row + 1);
-        let after = (last + 1..self.rows.len() as u64).find(|row| self.row(*row) == Some(Row::Sent)).unwrap_or(self.rows.len() as u64);
+        let before = (0..first)
+            .rev()
+            .find(|row| self.row(*row) == Some(Row::Sent))
+            .map_or(0, |row| row + 1);
+        let after = (last + 1..self.rows.len() as u64)
+            .find(|row| self.row(*row) == Some(Row::Sent))
+            .unwrap_or(self.rows.len() as u64);
         for (version, Version { etag, .. }) in self.versions.iter().enumerate() {
             for start in before..=first {
                 for end in last..after {
-                    let derived = hex::encode(Sha256::digest(format!("logs\0{}\0{etag}\0{start}\0{end}", self.key)));
+                    let derived = hex::encode(Sha256::digest(format!(
+                        "logs\0{}\0{etag}\0{start}\0{end}",
+                        self.key
+                    )));
                     if derived == key {
                         return Some((version, start..end + 1));
                     }
@@ -145,7 +179,9 @@ pub fn log_of<'a>(logs: &'a [Log], id: &str) -> Option<&'a Log> {
 
 /// Every id that may arrive.
 pub fn ids(logs: &[Log]) -> BTreeSet<String> {
-    logs.iter().flat_map(|log| log.kept(0..log.rows.len() as u64).map(|row| log.id(row))).collect()
+    logs.iter()
+        .flat_map(|log| log.kept(0..log.rows.len() as u64).map(|row| log.id(row)))
+        .collect()
 }
 
 /// How often each.
@@ -164,7 +200,11 @@ fn text(key: &str, rows: &[Row]) -> String {
             Row::Static => ("192.0.2.7", ".js"),
             Row::Malformed => ("-", ""),
         };
-        writeln!(text, "2026-11-14\t20:00:00\t{ip}\tGET\t/{CONTENT_CANARY}/{row}{suffix}\t200\t{key}-{row}").unwrap();
+        writeln!(
+            text,
+            "2026-11-14\t20:00:00\t{ip}\tGET\t/{CONTENT_CANARY}/{row}{suffix}\t200\t{key}-{row}"
+        )
+        .unwrap();
     }
     text
 }
@@ -185,7 +225,10 @@ fn inflate(bytes: &[u8]) -> Vec<u8> {
 fn cut(whole: &[u8], dice: &mut StdRng) -> Vec<u8> {
     loop {
         let cut = &whole[..dice.random_range(1..whole.len())];
-        if MultiGzDecoder::new(cut).read_to_end(&mut Vec::new()).is_err() {
+        if MultiGzDecoder::new(cut)
+            .read_to_end(&mut Vec::new())
+            .is_err()
+        {
             return cut.to_vec();
         }
     }
@@ -200,7 +243,10 @@ fn flip(whole: &[u8], text: &str, dice: &mut StdRng) -> Vec<u8> {
         bytes[at] ^= dice.random_range(1..=255u8);
         let is_gzip = bytes.starts_with(&[0x1f, 0x8b]);
         let inflated = inflate(&bytes);
-        let fails = !is_gzip || MultiGzDecoder::new(&bytes[..]).read_to_end(&mut Vec::new()).is_err();
+        let fails = !is_gzip
+            || MultiGzDecoder::new(&bytes[..])
+                .read_to_end(&mut Vec::new())
+                .is_err();
         if fails && text.as_bytes().starts_with(&inflated) {
             return bytes;
         }

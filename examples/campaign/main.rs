@@ -77,12 +77,17 @@ fn main() -> ExitCode {
         }
     };
     let progress = ProgressBar::new(args.runs); // seen at a terminal only
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} runs, {msg}{per_sec}, {eta} left") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:40} {pos} of {len} runs, {msg}{per_sec}, {eta} left")
+    {
         progress.set_style(style);
     }
     let (tally, next) = (Mutex::new(Tally::default()), AtomicU64::new(0));
     let job = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= args.runs {
@@ -90,7 +95,9 @@ fn main() -> ExitCode {
                 return std::mem::forget(runtime);
             }
             let seed = args.seed.saturating_add(number);
-            let process = bootstrap.as_deref().filter(|_| seed.is_multiple_of(args.process_every));
+            let process = bootstrap
+                .as_deref()
+                .filter(|_| seed.is_multiple_of(args.process_every));
             let run = runtime.block_on(Box::pin(run::run(seed, process)));
             progress.suspend(|| show(seed, &run, args.lines));
             let mut tally = tally.lock().unwrap();
@@ -115,7 +122,15 @@ fn bootstrap(args: &Args) -> Result<Option<PathBuf>, String> {
     if args.process_every == 0 {
         return Ok(None);
     }
-    let own = || Some(std::env::current_exe().ok()?.parent()?.parent()?.join("bootstrap"));
+    let own = || {
+        Some(
+            std::env::current_exe()
+                .ok()?
+                .parent()?
+                .parent()?
+                .join("bootstrap"),
+        )
+    };
     match args.bootstrap.clone().or_else(own).filter(|path| path.is_file()) {
         Some(path) => Ok(Some(path)),
         None => {
@@ -137,14 +152,20 @@ impl Tally {
     fn count(&mut self, run: &run::Run) {
         let evidence = &run.evidence;
         let accepted = evidence.invocations.iter().flat_map(|one| &one.accepted);
-        let keys: std::collections::BTreeSet<_> = accepted.clone().map(|batch| &batch.key).collect();
+        let keys: std::collections::BTreeSet<_> =
+            accepted.clone().map(|batch| &batch.key).collect();
         self.runs += 1;
         self.processes += u64::from(run.is_process);
         self.invocations += evidence.invocations.len();
         self.killed += run.killed;
         self.accepted += accepted.clone().map(|batch| batch.ids.len()).sum::<usize>();
         self.repeated += accepted.count() - keys.len();
-        self.requeues += evidence.invocations.iter().flat_map(|one| &one.sent).filter(|rest| rest.requeue_count > 0).count();
+        self.requeues += evidence
+            .invocations
+            .iter()
+            .flat_map(|one| &one.sent)
+            .filter(|rest| rest.requeue_count > 0)
+            .count();
         self.dead_letters += evidence.letters.len();
         self.brought_back += run.brought_back;
         self.violations += run.violations.len();
@@ -153,7 +174,18 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { runs, processes, invocations, killed, accepted, repeated, requeues, dead_letters, brought_back, violations } = self;
+        let Self {
+            runs,
+            processes,
+            invocations,
+            killed,
+            accepted,
+            repeated,
+            requeues,
+            dead_letters,
+            brought_back,
+            violations,
+        } = self;
         write!(
             f,
             "{runs} runs ({processes} of the real process), {invocations} invocations, {killed} killed, {accepted} transactions accepted, \

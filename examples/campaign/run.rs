@@ -10,13 +10,13 @@ use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use edgetap::batch::Limits;
 use edgetap::bridge::{Bridge, Endpoints};
+use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::invocation::{Context, Function, RESERVE};
+use edgetap::job::{Continuation, RowRanges};
 use edgetap::local_bridge::{EDGE_PATH, LocalBridge, Options, TOKEN_PATH};
 use edgetap::retry::Deadline;
-use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::source::S3;
 use edgetap::token::AuthMethod;
-use edgetap::job::{Continuation, RowRanges};
 use edgetap::work_queue::WorkQueue;
 use jiff::SignedDuration;
 use rand::rngs::StdRng;
@@ -71,7 +71,11 @@ pub async fn run(seed: u64, bootstrap: Option<&Path>) -> Run {
     }
     scene.weather.clear_up();
     scene.open_fault_proxies().await;
-    if scene.actors.iter().any(|actor| matches!(actor, Actor::Process(_))) {
+    if scene
+        .actors
+        .iter()
+        .any(|actor| matches!(actor, Actor::Process(_)))
+    {
         // Its clock is not the queue's: what never passes would never end.
         scene.weather.relent();
     }
@@ -79,7 +83,13 @@ pub async fn run(seed: u64, bootstrap: Option<&Path>) -> Run {
     let evidence = &mut scene.run.evidence;
     evidence.before_redrive = evidence.invocations.len();
     evidence.letters = letters(&scene.sqs.dead_letters());
-    scene.run.said.extend(scene.sqs.dead_letters().into_iter().map(|letter| letter.body));
+    scene.run.said.extend(
+        scene
+            .sqs
+            .dead_letters()
+            .into_iter()
+            .map(|letter| letter.body),
+    );
 
     // All is mended, and the dead letters are brought back.
     scene.weather.relent();
@@ -129,7 +139,9 @@ enum Ending {
 
 impl Scene {
     async fn new(seed: u64, bootstrap: Option<&Path>, lines: Lines, dice: &mut StdRng) -> Self {
-        let rejected = (0..dice.random_range(0..4)).map(|_| format!("log-0-{}", dice.random_range(0..80))).collect();
+        let rejected = (0..dice.random_range(0..4))
+            .map(|_| format!("log-0-{}", dice.random_range(0..80)))
+            .collect();
         let weather = Arc::new(Weather::new(seed, rejected));
         let of_bridge = weather.clone();
         let options = Options {
@@ -140,7 +152,11 @@ impl Scene {
             react: Arc::new(move |arrival| of_bridge.react(arrival)),
             ..Options::default()
         };
-        let (s3, sqs, bridge) = (FakeS3::start().await, FakeSqs::start().await, start(&options).await);
+        let (s3, sqs, bridge) = (
+            FakeS3::start().await,
+            FakeSqs::start().await,
+            start(&options).await,
+        );
         let of_s3 = weather.clone();
         s3.react(move || of_s3.s3());
         let of_sqs = weather.clone();
@@ -149,11 +165,24 @@ impl Scene {
             let weather = weather.clone();
             FaultProxy::start(to, move || weather.fault_proxy())
         };
-        let fault_proxies = [fault_proxy(s3.address()).await, fault_proxy(sqs.address()).await, fault_proxy(bridge.address()).await, fault_proxy(bridge.address()).await];
-        let limits = Limits { transactions: dice.random_range(1..30), bytes: dice.random_range(1000..20_000) };
+        let fault_proxies = [
+            fault_proxy(s3.address()).await,
+            fault_proxy(sqs.address()).await,
+            fault_proxy(bridge.address()).await,
+            fault_proxy(bridge.address()).await,
+        ];
+        let limits = Limits {
+            transactions: dice.random_range(1..30),
+            bytes: dice.random_range(1000..20_000),
+        };
         let concurrency = dice.random_range(1..6);
         let actor = || match bootstrap {
-            None => Actor::Inside(Box::new(function(&fault_proxies, &sqs, limits, concurrency))),
+            None => Actor::Inside(Box::new(function(
+                &fault_proxies,
+                &sqs,
+                limits,
+                concurrency,
+            ))),
             Some(bootstrap) => Actor::Process(Box::new(Instance {
                 bootstrap: bootstrap.to_owned(),
                 variables: variables(&fault_proxies, limits, concurrency),
@@ -163,9 +192,26 @@ impl Scene {
             })),
         };
         let actors = [actor(), actor()];
-        let evidence = Evidence { in_flight: limits.transactions * concurrency, ..Evidence::default() };
-        let run = Run { evidence, is_process: bootstrap.is_some(), ..Run::default() };
-        Self { s3, sqs, bridge, weather, fault_proxies, actors, lines, current: Vec::new(), run }
+        let evidence = Evidence {
+            in_flight: limits.transactions * concurrency,
+            ..Evidence::default()
+        };
+        let run = Run {
+            evidence,
+            is_process: bootstrap.is_some(),
+            ..Run::default()
+        };
+        Self {
+            s3,
+            sqs,
+            bridge,
+            weather,
+            fault_proxies,
+            actors,
+            lines,
+            current: Vec::new(),
+            run,
+        }
     }
 
     fn put_logs(&mut self, dice: &mut StdRng) {
@@ -186,7 +232,14 @@ impl Scene {
 
     /// What was cut or corrupt is put there whole.
     fn mend_logs(&mut self) {
-        for (log, current) in self.run.evidence.logs.iter().zip(&mut self.current).filter(|(log, _)| !log.is_whole()) {
+        for (log, current) in self
+            .run
+            .evidence
+            .logs
+            .iter()
+            .zip(&mut self.current)
+            .filter(|(log, _)| !log.is_whole())
+        {
             *current = log.versions.len() - 1;
             self.s3.put(&log.key, log.versions[*current].bytes.clone());
         }
@@ -217,22 +270,35 @@ impl Scene {
                 fault_proxy.open().await;
             }
         }
-        let first = self.sqs.receive_any(VISIBILITY, |visible| dice.random_range(0..visible));
+        let first = self
+            .sqs
+            .receive_any(VISIBILITY, |visible| dice.random_range(0..visible));
         let Some(first) = first else { return true };
         // SQS may deliver a message to two at once; and two messages may name the same object.
         let second = if dice.random_bool(0.15) {
-            let same = self.sqs.receive_again(text(&first, "messageId"), VISIBILITY);
-            if dice.random_bool(0.5) { same } else { self.sqs.receive_any(VISIBILITY, |_| 0).or(same) }
+            let same = self
+                .sqs
+                .receive_again(text(&first, "messageId"), VISIBILITY);
+            if dice.random_bool(0.5) {
+                same
+            } else {
+                self.sqs.receive_any(VISIBILITY, |_| 0).or(same)
+            }
         } else {
             None
         };
         let most = if dice.random_bool(0.1) { 1500 } else { 400 };
         let mut fates = || {
             let time_left = Duration::from_millis(dice.random_range(1..most));
-            (time_left, dice.random_bool(0.15).then(|| Duration::from_millis(dice.random_range(1..150))))
+            (
+                time_left,
+                dice.random_bool(0.15)
+                    .then(|| Duration::from_millis(dice.random_range(1..150))),
+            )
         };
         let (one, other) = (fates(), fates());
-        self.invoke(first, one, second.map(|second| (second, other))).await;
+        self.invoke(first, one, second.map(|second| (second, other)))
+            .await;
         true
     }
 
@@ -243,25 +309,44 @@ impl Scene {
                 return;
             }
             if let Some(message) = self.sqs.receive_any(VISIBILITY, |_| 0) {
-                self.invoke(message, (Duration::from_secs(20), None), None).await;
+                self.invoke(message, (Duration::from_secs(20), None), None)
+                    .await;
             }
         }
-        self.run.evidence.violations.push(format!("it loops: {:?}", self.sqs.job()));
+        self.run
+            .evidence
+            .violations
+            .push(format!("it loops: {:?}", self.sqs.job()));
     }
 
-    async fn invoke(&mut self, first: Value, fate: (Duration, Option<Duration>), second: Option<(Value, (Duration, Option<Duration>))>) {
+    async fn invoke(
+        &mut self,
+        first: Value,
+        fate: (Duration, Option<Duration>),
+        second: Option<(Value, (Duration, Option<Duration>))>,
+    ) {
         let before = self.marks();
         let ids: Vec<String> = [Some(&first), second.as_ref().map(|(record, _)| record)]
             .into_iter()
             .flatten()
             .map(|record| text(record, "messageId").to_owned())
             .collect();
-        let records: Vec<Value> = [Some(first.clone()), second.as_ref().map(|(record, _)| record.clone())].into_iter().flatten().collect();
+        let records: Vec<Value> = [
+            Some(first.clone()),
+            second.as_ref().map(|(record, _)| record.clone()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         let [one, other] = &mut self.actors;
         let endings = match second {
             None => vec![Box::pin(one.invoke(first, fate)).await],
             Some((record, its_fate)) => {
-                let both = futures_util::future::join(Box::pin(one.invoke(first, fate)), Box::pin(other.invoke(record, its_fate))).await;
+                let both = futures_util::future::join(
+                    Box::pin(one.invoke(first, fate)),
+                    Box::pin(other.invoke(record, its_fate)),
+                )
+                .await;
                 vec![both.0, both.1]
             }
         };
@@ -276,8 +361,17 @@ impl Scene {
             }
         }
         self.run.killed += usize::from(was_killed);
-        let left: BTreeSet<String> = self.sqs.job().into_iter().map(|message| message.id).collect();
-        let messages: Vec<Message> = records.iter().zip(&ids).flat_map(|(record, id)| messages(record, !left.contains(id))).collect();
+        let left: BTreeSet<String> = self
+            .sqs
+            .job()
+            .into_iter()
+            .map(|message| message.id)
+            .collect();
+        let messages: Vec<Message> = records
+            .iter()
+            .zip(&ids)
+            .flat_map(|(record, id)| messages(record, !left.contains(id)))
+            .collect();
         let after = self.marks();
         let sent = self
             .sqs
@@ -293,19 +387,28 @@ impl Scene {
             messages,
             current: self.current.clone(),
             was_killed,
-            queue_is_sound: after.queue_trouble == before.queue_trouble && self.fault_proxies[1].is_open(),
+            queue_is_sound: after.queue_trouble == before.queue_trouble
+                && self.fault_proxies[1].is_open(),
             lost_responses: after.lost_responses - before.lost_responses,
             accepted: received[before.received..]
                 .iter()
                 .map(|batch| Accepted {
                     key: batch.key.clone(),
                     body: batch.body.to_vec(),
-                    ids: batch.transactions.iter().map(|transaction| transaction.transaction_id.clone()).collect(),
+                    ids: batch
+                        .transactions
+                        .iter()
+                        .map(|transaction| transaction.transaction_id.clone())
+                        .collect(),
                 })
                 .collect(),
             sent: letters(&sent),
-            lines: (!self.run.is_process)
-                .then(|| self.lines.text()[before.lines..].lines().map(|line| serde_json::from_str(line).unwrap()).collect()),
+            lines: (!self.run.is_process).then(|| {
+                self.lines.text()[before.lines..]
+                    .lines()
+                    .map(|line| serde_json::from_str(line).unwrap())
+                    .collect()
+            }),
         });
     }
 
@@ -332,13 +435,21 @@ impl Scene {
 
     fn finish(mut self) -> Run {
         let evidence = &mut self.run.evidence;
-        evidence.secrets.extend([CLIENT_SECRET, AWS_SECRET].map(str::to_owned));
-        evidence.secrets.extend(self.fault_proxies.iter().flat_map(FaultProxy::bearers));
-        self.run.said.extend(self.lines.text().lines().map(str::to_owned));
+        evidence
+            .secrets
+            .extend([CLIENT_SECRET, AWS_SECRET].map(str::to_owned));
+        evidence
+            .secrets
+            .extend(self.fault_proxies.iter().flat_map(FaultProxy::bearers));
+        self.run
+            .said
+            .extend(self.lines.text().lines().map(str::to_owned));
         for actor in self.actors {
             if let Actor::Process(mut instance) = actor {
                 instance.end();
-                self.run.said.extend(instance.said.into_iter().chain(instance.responses));
+                self.run
+                    .said
+                    .extend(instance.said.into_iter().chain(instance.responses));
             }
         }
         self.run.evidence.said = std::mem::take(&mut self.run.said);
@@ -358,27 +469,49 @@ struct Marks {
 
 impl Actor {
     /// Invokes with a record, for so long, and perhaps kills it after so long.
-    async fn invoke(&mut self, record: Value, (time_left, killed_after): (Duration, Option<Duration>)) -> Ending {
+    async fn invoke(
+        &mut self,
+        record: Value,
+        (time_left, killed_after): (Duration, Option<Duration>),
+    ) -> Ending {
         let event = json!({ "Records": [record] });
         match self {
             Self::Inside(function) => {
                 let trace = Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned());
-                let context = Context { deadline: Deadline::after(time_left), trace, function: "edgetap".to_owned() };
-                let handled = tokio::time::timeout(killed_after.unwrap_or(Duration::from_mins(2)), function.handle(event, &context));
+                let context = Context {
+                    deadline: Deadline::after(time_left),
+                    trace,
+                    function: "edgetap".to_owned(),
+                };
+                let handled = tokio::time::timeout(
+                    killed_after.unwrap_or(Duration::from_mins(2)),
+                    function.handle(event, &context),
+                );
                 match (handled.await, killed_after) {
                     (Ok(Ok(response)), _) => ending(&response),
-                    (Ok(Err(error)), _) => Ending::Failed(format!("the invocation failed: {error}")),
+                    (Ok(Err(error)), _) => {
+                        Ending::Failed(format!("the invocation failed: {error}"))
+                    }
                     (Err(_), Some(_)) => Ending::Killed,
                     (Err(_), None) => Ending::Failed("the invocation does not end".to_owned()),
                 }
             }
-            Self::Process(instance) => instance.invoke(event, RESERVE + time_left, killed_after).await,
+            Self::Process(instance) => {
+                instance
+                    .invoke(event, RESERVE + time_left, killed_after)
+                    .await
+            }
         }
     }
 }
 
 impl Instance {
-    async fn invoke(&mut self, event: Value, time_left: Duration, killed_after: Option<Duration>) -> Ending {
+    async fn invoke(
+        &mut self,
+        event: Value,
+        time_left: Duration,
+        killed_after: Option<Duration>,
+    ) -> Ending {
         if self.running.is_none() {
             let api = RuntimeApi::start().await;
             let variables = self.variables.iter().map(|(name, value)| (*name, value));
@@ -387,7 +520,11 @@ impl Instance {
         }
         let (api, _) = self.running.as_ref().unwrap();
         let time_left = i64::try_from(time_left.as_millis()).unwrap();
-        let invoked = tokio::time::timeout(killed_after.unwrap_or(Duration::from_mins(2)), api.invoke(event, time_left)).await;
+        let invoked = tokio::time::timeout(
+            killed_after.unwrap_or(Duration::from_mins(2)),
+            api.invoke(event, time_left),
+        )
+        .await;
         match (invoked, killed_after) {
             (Ok(Outcome::Response(response)), _) => {
                 self.responses.push(response.to_string());
@@ -408,14 +545,17 @@ impl Instance {
     fn end(&mut self) {
         if let Some((_, mut process)) = self.running.take() {
             let output = process.stop();
-            self.said.extend(output.stdout.into_iter().chain(output.stderr));
+            self.said
+                .extend(output.stdout.into_iter().chain(output.stderr));
         }
     }
 }
 
 fn ending(response: &Value) -> Ending {
     match response["batchItemFailures"].as_array() {
-        Some(failures) => Ending::Answered { done: failures.is_empty() },
+        Some(failures) => Ending::Answered {
+            done: failures.is_empty(),
+        },
         None => Ending::Failed(format!("no partial batch response: {response}")),
     }
 }
@@ -427,12 +567,26 @@ fn url(fault_proxy: &FaultProxy, path: &str) -> String {
 fn impatient(endpoint: &str) -> SdkConfig {
     sdk_config(endpoint)
         .into_builder()
-        .timeout_config(TimeoutConfig::builder().connect_timeout(S3_PATIENCE).read_timeout(S3_PATIENCE).build())
-        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(S3_PATIENCE).build())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(S3_PATIENCE)
+                .read_timeout(S3_PATIENCE)
+                .build(),
+        )
+        .stalled_stream_protection(
+            StalledStreamProtectionConfig::enabled()
+                .grace_period(S3_PATIENCE)
+                .build(),
+        )
         .build()
 }
 
-fn function([s3, sqs, edge, token]: &[FaultProxy; 4], queue: &FakeSqs, limits: Limits, concurrency: usize) -> Function {
+fn function(
+    [s3, sqs, edge, token]: &[FaultProxy; 4],
+    queue: &FakeSqs,
+    limits: Limits,
+    concurrency: usize,
+) -> Function {
     let endpoints = Endpoints {
         edge: url(edge, EDGE_PATH).parse().unwrap(),
         token: url(token, TOKEN_PATH).parse().unwrap(),
@@ -443,7 +597,12 @@ fn function([s3, sqs, edge, token]: &[FaultProxy; 4], queue: &FakeSqs, limits: L
     Function {
         s3: S3::new(&impatient(&url(s3, "")), BACKOFF),
         rules: rules(limits),
-        bridge: Bridge::new(endpoints, CredentialsSource::Variables(credentials), BACKOFF).unwrap(),
+        bridge: Bridge::new(
+            endpoints,
+            CredentialsSource::Variables(credentials),
+            BACKOFF,
+        )
+        .unwrap(),
         concurrency,
         work_queue: WorkQueue::new(&impatient(&url(sqs, ""))),
         retry_for: SignedDuration::from_hours(3), // so that what never passes ends in a few invocations
@@ -452,7 +611,11 @@ fn function([s3, sqs, edge, token]: &[FaultProxy; 4], queue: &FakeSqs, limits: L
 }
 
 /// The same for a process.
-fn variables([s3, sqs, edge, token]: &[FaultProxy; 4], limits: Limits, concurrency: usize) -> Vec<(&'static str, String)> {
+fn variables(
+    [s3, sqs, edge, token]: &[FaultProxy; 4],
+    limits: Limits,
+    concurrency: usize,
+) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", AWS_SECRET.to_owned()),
@@ -474,21 +637,48 @@ fn variables([s3, sqs, edge, token]: &[FaultProxy; 4], limits: Limits, concurren
 fn messages(record: &Value, done: bool) -> Vec<Message> {
     let body: Value = serde_json::from_str(text(record, "body")).unwrap();
     if let Ok(rest) = serde_json::from_value::<Continuation>(body.clone()) {
-        return vec![Message { key: rest.object.key, etag: rest.object.etag, rows: rest.rows, requeue_count: rest.requeue_count, done }];
+        return vec![Message {
+            key: rest.object.key,
+            etag: rest.object.etag,
+            rows: rest.rows,
+            requeue_count: rest.requeue_count,
+            done,
+        }];
     }
-    let keys = body["Records"].as_array().unwrap().iter().map(|record| text(&record["s3"]["object"], "key").to_owned());
-    keys.map(|key| Message { key, etag: None, rows: RowRanges::from([(0, None)]), requeue_count: 0, done }).collect()
+    let keys = body["Records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| text(&record["s3"]["object"], "key").to_owned());
+    keys.map(|key| Message {
+        key,
+        etag: None,
+        rows: RowRanges::from([(0, None)]),
+        requeue_count: 0,
+        done,
+    })
+    .collect()
 }
 
 /// The continuations among messages; S3's own notifications are none.
 fn letters(messages: &[Queued]) -> Vec<Continuation> {
-    messages.iter().filter_map(|message| serde_json::from_str(&message.body).ok()).collect()
+    messages
+        .iter()
+        .filter_map(|message| serde_json::from_str(&message.body).ok())
+        .collect()
 }
 
 fn number_of(message: &Queued) -> u64 {
-    message.id.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    message
+        .id
+        .rsplit('-')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
-    value[name].as_str().unwrap_or_else(|| panic!("no {name} in {value}"))
+    value[name]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {name} in {value}"))
 }

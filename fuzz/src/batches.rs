@@ -4,12 +4,12 @@ use std::io::{Cursor, Read, Write as _};
 use std::ops::Range;
 
 use edgetap::batch::{Batch, Limits, MAX_ROWS};
+use edgetap::encode::{Encoding, Framing, Uap};
 use edgetap::filter::StaticAssets;
+use edgetap::job::{ALL_ROWS, Job, ObjectRef};
 use edgetap::local_bridge::decode;
 use edgetap::log::{LogError, LogReader};
 use edgetap::pipeline::{Batches, Rejection, Rules, Summary};
-use edgetap::encode::{Framing, Uap, Encoding};
-use edgetap::job::{ALL_ROWS, ObjectRef, Job};
 use flate2::bufread::MultiGzDecoder;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
@@ -26,21 +26,47 @@ const MAX_TRANSACTIONS: usize = 250;
 
 /// Eight bytes say how the others, a log or a gzip file of one, are read and put into batches.
 pub fn batches(data: &[u8]) {
-    let Some((&[flags, transactions, bytes_high, bytes_low, start, rows, place, step], log)) = data.split_first_chunk() else { return };
+    let Some((
+        &[
+            flags,
+            transactions,
+            bytes_high,
+            bytes_low,
+            start,
+            rows,
+            place,
+            step,
+        ],
+        log,
+    )) = data.split_first_chunk()
+    else {
+        return;
+    };
     let has = |flag| flags & flag != 0;
     let object = object(log, flags, place);
     let limits = Limits {
         transactions: usize::from(transactions).clamp(1, MAX_TRANSACTIONS),
         bytes: usize::from(u16::from_be_bytes([bytes_high, bytes_low])),
     };
-    let static_assets = if has(KEEP_STATIC) { StaticAssets::parse("none").unwrap() } else { StaticAssets::default() };
-    let encoding = if has(NDJSON) { Encoding::Ndjson } else { Encoding::Uap(Uap::new(static_assets.name())) };
+    let static_assets = if has(KEEP_STATIC) {
+        StaticAssets::parse("none").unwrap()
+    } else {
+        StaticAssets::default()
+    };
+    let encoding = if has(NDJSON) {
+        Encoding::Ndjson
+    } else {
+        Encoding::Uap(Uap::new(static_assets.name()))
+    };
     let rules = super::rules(encoding, static_assets, limits);
     let run = |rows, step| Run::new(&object, rows, step, &rules);
 
     let all = run(ALL_ROWS, usize::MAX);
     // Another service's log is skipped.
-    if !matches!(LogReader::new(&object[..]).advance(), Err(LogError::OtherLog(_))) {
+    if !matches!(
+        LogReader::new(&object[..]).advance(),
+        Err(LogError::OtherLog(_))
+    ) {
         all.check_against(&Text::of(&object));
     }
     all.check_rows(&ALL_ROWS);
@@ -48,28 +74,60 @@ pub fn batches(data: &[u8]) {
     all.check_bodies(&rules.encoding);
     all.check_conservation();
 
-    let some = u64::from(start)..if rows == 0 { u64::MAX } else { u64::from(start) + u64::from(rows) };
+    let some = u64::from(start)..if rows == 0 {
+        u64::MAX
+    } else {
+        u64::from(start) + u64::from(rows)
+    };
     let part = run(some.clone(), usize::MAX);
     part.check_rows(&some);
     part.check_sizes(limits);
-    let wanted: Vec<_> = all.transactions().into_iter().filter(|(row, _)| some.contains(row)).collect();
-    assert_eq!(part.transactions(), wanted, "some rows are those of the whole");
+    let wanted: Vec<_> = all
+        .transactions()
+        .into_iter()
+        .filter(|(row, _)| some.contains(row))
+        .collect();
+    assert_eq!(
+        part.transactions(),
+        wanted,
+        "some rows are those of the whole"
+    );
 
     if let Some(first) = usize::from(place).checked_rem(all.batches.len()) {
         let rest = run(all.batches[first].rows.start..u64::MAX, usize::MAX);
-        assert_same(&rest.batches, &all.batches[first..], "the first row of a batch gives the batches from there on");
+        assert_same(
+            &rest.batches,
+            &all.batches[first..],
+            "the first row of a batch gives the batches from there on",
+        );
     }
     if !all.is_corrupt() {
-        assert_same(&run(ALL_ROWS, usize::from(step) + 1).batches, &all.batches, "however the bytes come");
+        assert_same(
+            &run(ALL_ROWS, usize::from(step) + 1).batches,
+            &all.batches,
+            "however the bytes come",
+        );
     }
 }
 
 /// The object's bytes: the log as it is, or compressed as one or two members, of which the end may be missing.
 fn object(log: &[u8], flags: u8, place: u8) -> Vec<u8> {
-    let split = if flags & TWO_MEMBERS != 0 { log.len() * usize::from(place) / 256 } else { log.len() };
+    let split = if flags & TWO_MEMBERS != 0 {
+        log.len() * usize::from(place) / 256
+    } else {
+        log.len()
+    };
     let mut object = match flags & GZIP {
         0 => log.to_vec(),
-        _ => [gzip(&log[..split]), if split < log.len() { gzip(&log[split..]) } else { Vec::new() }].concat(),
+        _ => [
+            gzip(&log[..split]),
+            if split < log.len() {
+                gzip(&log[split..])
+            } else {
+                Vec::new()
+            },
+        ]
+        .concat(),
     };
     if flags & CUT != 0 {
         object.truncate(object.len().saturating_sub(usize::from(place)));
@@ -114,7 +172,10 @@ enum End {
 impl Text {
     fn of(object: &[u8]) -> Self {
         if !object.starts_with(&[0x1f, 0x8b]) {
-            return Self { text: object.to_vec(), end: End::Whole };
+            return Self {
+                text: object.to_vec(),
+                end: End::Whole,
+            };
         }
         let mut text = Vec::new();
         let end = match MultiGzDecoder::new(Cursor::new(object)).read_to_end(&mut text) {
@@ -127,12 +188,18 @@ impl Text {
 
     /// Its rows: lines that are neither blank nor headers; of a text that breaks off only whole ones.
     fn rows(&self) -> u64 {
-        let text = self.text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.text);
+        let text = self
+            .text
+            .strip_prefix(b"\xef\xbb\xbf")
+            .unwrap_or(&self.text);
         let mut lines: Vec<_> = text.split(|byte| *byte == b'\n').collect();
         if self.end != End::Whole {
             lines.pop();
         }
-        lines.iter().filter(|line| !matches!(**line, [] | [b'\r'] | [b'#', ..])).count() as u64
+        lines
+            .iter()
+            .filter(|line| !matches!(**line, [] | [b'\r'] | [b'#', ..]))
+            .count() as u64
     }
 }
 
@@ -145,10 +212,24 @@ struct Run {
 
 impl Run {
     fn new(object: &[u8], rows: Range<u64>, step: usize, rules: &std::sync::Arc<Rules>) -> Self {
-        let object_ref = ObjectRef { bucket: "fuzz".to_owned(), key: "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz".to_owned(), etag: None };
-        let job = Job { rows, ..Job::all(object_ref) };
+        let object_ref = ObjectRef {
+            bucket: "fuzz".to_owned(),
+            key: "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz".to_owned(),
+            etag: None,
+        };
+        let job = Job {
+            rows,
+            ..Job::all(object_ref)
+        };
         let (mut batches, mut error) = (Vec::new(), None);
-        let mut items = Batches::new(&job, Drip { bytes: object, step }, rules.clone());
+        let mut items = Batches::new(
+            &job,
+            Drip {
+                bytes: object,
+                step,
+            },
+            rules.clone(),
+        );
         for item in items.by_ref() {
             assert!(error.is_none(), "nothing comes after the error");
             match item {
@@ -156,8 +237,15 @@ impl Run {
                 Err(cause) => error = Some(cause),
             }
         }
-        assert!(items.next().is_none() && items.next().is_none(), "the end is for ever");
-        Self { batches, error, framing: rules.encoding.framing() }
+        assert!(
+            items.next().is_none() && items.next().is_none(),
+            "the end is for ever"
+        );
+        Self {
+            batches,
+            error,
+            framing: rules.encoding.framing(),
+        }
     }
 
     fn is_corrupt(&self) -> bool {
@@ -166,22 +254,31 @@ impl Run {
 
     /// Every transaction with its row, as it stands in the bodies.
     fn transactions(&self) -> Vec<(u64, &[u8])> {
-        self.batches.iter().flat_map(|batch| transactions(batch, self.framing)).collect()
+        self.batches
+            .iter()
+            .flat_map(|batch| transactions(batch, self.framing))
+            .collect()
     }
 
     fn check_against(&self, text: &Text) {
         let rows = self.batches.last().map_or(0, |batch| batch.rows.end);
         match &self.error {
             None => assert_eq!(text.end, End::Whole, "what breaks off is an error"),
-            Some(LogError::Cut(_)) => assert_ne!(text.end, End::Whole, "what is whole is read to its end"),
-            Some(LogError::NotAccessLog(_) | LogError::OtherLog(_) | LogError::MissingFields(_)) => {}
+            Some(LogError::Cut(_)) => {
+                assert_ne!(text.end, End::Whole, "what is whole is read to its end")
+            }
+            Some(
+                LogError::NotAccessLog(_) | LogError::OtherLog(_) | LogError::MissingFields(_),
+            ) => {}
         }
         // Of a log in JSON other lines may be rows.
         let is_json = text.text.trim_ascii_start().starts_with(b"{");
         match &self.error {
             _ if is_json => {}
             None => assert_eq!(rows, text.rows(), "every row is read"),
-            Some(LogError::Cut(_)) if text.end == End::Missing => assert_eq!(rows, text.rows(), "every whole row is read"),
+            Some(LogError::Cut(_)) if text.end == End::Missing => {
+                assert_eq!(rows, text.rows(), "every whole row is read")
+            }
             Some(_) => assert!(rows <= text.rows(), "no row is made up"),
         }
     }
@@ -192,11 +289,22 @@ impl Run {
         for batch in &self.batches {
             assert_eq!(batch.rows.start, next, "batches tile the rows");
             assert!(!batch.rows.is_empty() && batch.rows.end - batch.rows.start <= MAX_ROWS);
-            assert_eq!(batch.counts.rows, batch.rows.end - batch.rows.start, "each row counts");
+            assert_eq!(
+                batch.counts.rows,
+                batch.rows.end - batch.rows.start,
+                "each row counts"
+            );
             assert!(batch.counts.balance(), "{:?}", batch.counts);
-            assert_eq!((batch.counts.sent, batch.counts.rejected), (batch.marks.len() as u64, 0));
+            assert_eq!(
+                (batch.counts.sent, batch.counts.rejected),
+                (batch.marks.len() as u64, 0)
+            );
             assert!(
-                batch.marks.is_sorted_by(|one, next| one.row < next.row) && batch.marks.iter().all(|mark| batch.rows.contains(&mark.row))
+                batch.marks.is_sorted_by(|one, next| one.row < next.row)
+                    && batch
+                        .marks
+                        .iter()
+                        .all(|mark| batch.rows.contains(&mark.row))
             );
             next = batch.rows.end;
         }
@@ -207,14 +315,26 @@ impl Run {
     fn check_sizes(&self, limits: Limits) {
         for batch in &self.batches {
             assert!(batch.marks.len() <= limits.transactions);
-            assert!(batch.body.len() <= limits.bytes || batch.marks.len() == 1, "{} of {} bytes", batch.body.len(), limits.bytes);
+            assert!(
+                batch.body.len() <= limits.bytes || batch.marks.len() == 1,
+                "{} of {} bytes",
+                batch.body.len(),
+                limits.bytes
+            );
         }
         for pair in self.batches.windows(2) {
             let [batch, next] = pair else { unreachable!() };
-            let one_more = transactions(next, self.framing).next().map(|(_, bytes)| self.framing.separator.len() + bytes.len());
+            let one_more = transactions(next, self.framing)
+                .next()
+                .map(|(_, bytes)| self.framing.separator.len() + bytes.len());
             let is_full = !batch.marks.is_empty()
-                && (batch.marks.len() == limits.transactions || one_more.is_some_and(|more| batch.body.len() + more > limits.bytes));
-            assert!(is_full || batch.rows.end - batch.rows.start == MAX_ROWS, "{:?} ends too early", batch.rows);
+                && (batch.marks.len() == limits.transactions
+                    || one_more.is_some_and(|more| batch.body.len() + more > limits.bytes));
+            assert!(
+                is_full || batch.rows.end - batch.rows.start == MAX_ROWS,
+                "{:?} ends too early",
+                batch.rows
+            );
         }
     }
 
@@ -226,14 +346,25 @@ impl Run {
                 _ if batch.marks.is_empty() => assert!(batch.body.is_empty()),
                 Encoding::Uap(_) => {
                     assert!(batch.body.iter().all(|byte| *byte >= b' '));
-                    assert_eq!(decode(&batch.body).map(|all| all.len()), Ok(batch.marks.len()));
+                    assert_eq!(
+                        decode(&batch.body).map(|all| all.len()),
+                        Ok(batch.marks.len())
+                    );
                 }
                 Encoding::Ndjson => {
                     for (_, line) in transactions(batch, self.framing) {
                         assert!(line.iter().all(|byte| *byte >= b' '));
                         let line: Value = serde_json::from_slice(line).unwrap();
-                        let (path, query) = (line["request"]["path"].as_str().unwrap(), line["request"]["query"].as_str().unwrap_or(""));
-                        assert!(path.bytes().chain(query.bytes()).all(|byte| byte.is_ascii_graphic()), "a raw byte in a target");
+                        let (path, query) = (
+                            line["request"]["path"].as_str().unwrap(),
+                            line["request"]["query"].as_str().unwrap_or(""),
+                        );
+                        assert!(
+                            path.bytes()
+                                .chain(query.bytes())
+                                .all(|byte| byte.is_ascii_graphic()),
+                            "a raw byte in a target"
+                        );
                     }
                 }
             }
@@ -246,14 +377,28 @@ impl Run {
         let mut summary = Summary::default();
         let mut rejections = 0;
         for batch in &self.batches {
-            let rejected: Vec<_> = batch.marks.iter().step_by(3).map(|mark| Rejection { row: mark.row, status: 422 }).collect();
+            let rejected: Vec<_> = batch
+                .marks
+                .iter()
+                .step_by(3)
+                .map(|mark| Rejection {
+                    row: mark.row,
+                    status: 422,
+                })
+                .collect();
             rejections += rejected.len() as u64;
             summary.settle(batch, rejected);
         }
         assert!(summary.counts.balance(), "{:?}", summary.counts);
-        assert_eq!(summary.counts.rows, self.batches.last().map_or(0, |batch| batch.rows.end));
+        assert_eq!(
+            summary.counts.rows,
+            self.batches.last().map_or(0, |batch| batch.rows.end)
+        );
         assert_eq!(summary.counts.rejected, rejections);
-        assert_eq!(summary.counts.sent + rejections, self.transactions().len() as u64);
+        assert_eq!(
+            summary.counts.sent + rejections,
+            self.transactions().len() as u64
+        );
     }
 }
 
@@ -270,8 +415,15 @@ fn transactions(batch: &Batch, framing: Framing) -> impl Iterator<Item = (u64, &
 /// A body is its transactions, framed.
 fn check_body(batch: &Batch, framing: Framing) {
     if !batch.marks.is_empty() {
-        let transactions: Vec<_> = transactions(batch, framing).map(|(_, bytes)| bytes).collect();
-        let body = [framing.open.as_bytes(), &transactions.join(framing.separator.as_bytes()), framing.close.as_bytes()].concat();
+        let transactions: Vec<_> = transactions(batch, framing)
+            .map(|(_, bytes)| bytes)
+            .collect();
+        let body = [
+            framing.open.as_bytes(),
+            &transactions.join(framing.separator.as_bytes()),
+            framing.close.as_bytes(),
+        ]
+        .concat();
         assert_eq!(batch.body, body);
     }
 }
@@ -286,10 +438,17 @@ fn check_halves(batch: &Batch, encoding: &Encoding, framing: Framing) {
         return;
     };
     let [first, second] = &halves;
-    assert_eq!((first.rows.start, first.rows.end, second.rows.end), (batch.rows.start, second.rows.start, batch.rows.end));
-    assert!(transactions(batch, framing).eq(halves.iter().flat_map(|half| transactions(half, framing))));
+    assert_eq!(
+        (first.rows.start, first.rows.end, second.rows.end),
+        (batch.rows.start, second.rows.start, batch.rows.end)
+    );
+    assert!(
+        transactions(batch, framing).eq(halves.iter().flat_map(|half| transactions(half, framing)))
+    );
     for half in &halves {
-        assert!(!half.marks.is_empty() && half.marks.iter().all(|mark| half.rows.contains(&mark.row)));
+        assert!(
+            !half.marks.is_empty() && half.marks.iter().all(|mark| half.rows.contains(&mark.row))
+        );
         assert_eq!(half.counts.sent, half.marks.len() as u64);
         check_body(half, framing);
         check_halves(half, encoding, framing);
@@ -299,7 +458,18 @@ fn check_halves(batch: &Batch, encoding: &Encoding, framing: Framing) {
 /// The same rows in the same bodies. The distribution may differ: a batch names the first that the reader has seen.
 fn assert_same(found: &[Batch], wanted: &[Batch], why: &str) {
     let shown = |batches: &[Batch]| {
-        batches.iter().map(|b| (b.rows.clone(), b.counts, b.body.clone(), b.marks.clone(), b.oldest_end)).collect::<Vec<_>>()
+        batches
+            .iter()
+            .map(|b| {
+                (
+                    b.rows.clone(),
+                    b.counts,
+                    b.body.clone(),
+                    b.marks.clone(),
+                    b.oldest_end,
+                )
+            })
+            .collect::<Vec<_>>()
     };
     assert_eq!(shown(found), shown(wanted), "{why}");
 }

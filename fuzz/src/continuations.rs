@@ -1,6 +1,6 @@
 //! Continuation messages: what one invocation writes and a later one reads.
 
-use edgetap::job::{CONTINUATION_VERSION, Continuation, Event, EventError, SqsMessageMeta, Job};
+use edgetap::job::{CONTINUATION_VERSION, Continuation, Event, EventError, Job, SqsMessageMeta};
 use edgetap::work_queue::{MAX_REQUEUES, Next, Situation, begun};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize as _;
@@ -10,7 +10,9 @@ const RETRY_FOR: SignedDuration = SignedDuration::from_hours(72);
 
 /// The input is a message.
 pub fn continuations(data: &[u8]) {
-    let Ok(message) = serde_json::from_slice::<Value>(data) else { return };
+    let Ok(message) = serde_json::from_slice::<Value>(data) else {
+        return;
+    };
     // Records come first, whatever stands beside them: the fuzz target of events.
     if message.get("edgetap").is_none() || message["Records"].is_array() {
         return;
@@ -22,43 +24,88 @@ pub fn continuations(data: &[u8]) {
     };
 
     let text = serde_json::to_string(&continuation).unwrap();
-    assert_eq!(serde_json::from_str::<Continuation>(&text).unwrap(), continuation, "what is written is read");
+    assert_eq!(
+        serde_json::from_str::<Continuation>(&text).unwrap(),
+        continuation,
+        "what is written is read"
+    );
     let again: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(read(again), jobs, "and means the same");
-    assert_eq!(from_queue(&text), jobs, "in SQS too, where its age is its own");
+    assert_eq!(
+        from_queue(&text),
+        jobs,
+        "in SQS too, where its age is its own"
+    );
 
     match jobs {
         Ok(jobs) => {
             assert!((1..=CONTINUATION_VERSION).contains(&continuation.edgetap));
-            assert!(!jobs.is_empty(), "a message that names an object asks for something");
+            assert!(
+                !jobs.is_empty(),
+                "a message that names an object asks for something"
+            );
             assert_eq!(jobs.len(), continuation.rows.len());
             for (job, rows) in jobs.iter().zip(&continuation.rows) {
                 check(job, *rows, &continuation);
             }
         }
-        Err(EventError::ContinuationVersion(version)) => assert!(version == 0 || version > CONTINUATION_VERSION),
+        Err(EventError::ContinuationVersion(version)) => {
+            assert!(version == 0 || version > CONTINUATION_VERSION)
+        }
         Err(error) => assert_eq!(error, EventError::Continuation),
     }
 }
 
 fn check(job: &Job, (start, end): (u64, Option<u64>), continuation: &Continuation) {
     let object = &continuation.object;
-    assert_eq!((&job.object.bucket, &job.object.key, &job.object.etag), (&object.bucket, &object.key, &object.etag));
-    assert_eq!((job.rows.start, job.rows.end), (start, end.unwrap_or(u64::MAX)));
+    assert_eq!(
+        (&job.object.bucket, &job.object.key, &job.object.etag),
+        (&object.bucket, &object.key, &object.etag)
+    );
+    assert_eq!(
+        (job.rows.start, job.rows.end),
+        (start, end.unwrap_or(u64::MAX))
+    );
     assert!(job.rows.start <= job.rows.end, "rows that run backwards");
-    assert_eq!((job.since, job.requeue_count), (Some(continuation.since), continuation.requeue_count));
+    assert_eq!(
+        (job.since, job.requeue_count),
+        (Some(continuation.since), continuation.requeue_count)
+    );
 
     // Whatever the message says, it is handed over a bounded number of times.
     let mut requeue_count = job.requeue_count;
-    let fresh = Situation { progress: true, requeue_count, receive_count: 1, age: SignedDuration::ZERO, retry_for: RETRY_FOR };
-    while (Situation { requeue_count, ..fresh }).next() == Next::Requeue {
+    let fresh = Situation {
+        progress: true,
+        requeue_count,
+        receive_count: 1,
+        age: SignedDuration::ZERO,
+        retry_for: RETRY_FOR,
+    };
+    while (Situation {
+        requeue_count,
+        ..fresh
+    })
+    .next()
+        == Next::Requeue
+    {
         requeue_count += 1;
         assert!(requeue_count <= MAX_REQUEUES);
     }
 
     let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
-    let (since, requeue_count) = begun(job, &SqsMessageMeta { sent: Some(now), ..SqsMessageMeta::default() }, now, RETRY_FOR);
-    assert!(now.duration_since(since) <= RETRY_FOR, "brought back, its time begins anew");
+    let (since, requeue_count) = begun(
+        job,
+        &SqsMessageMeta {
+            sent: Some(now),
+            ..SqsMessageMeta::default()
+        },
+        now,
+        RETRY_FOR,
+    );
+    assert!(
+        now.duration_since(since) <= RETRY_FOR,
+        "brought back, its time begins anew"
+    );
     assert!(requeue_count == job.requeue_count || requeue_count == 0);
 }
 

@@ -5,7 +5,9 @@ use serde_json::Value;
 
 /// The input is an event.
 pub fn events(data: &[u8]) {
-    let Ok(event) = serde_json::from_slice::<Value>(data) else { return };
+    let Ok(event) = serde_json::from_slice::<Value>(data) else {
+        return;
+    };
     match Event::parse(event.clone()) {
         Ok(Event::Direct(jobs)) => check(&jobs, &event),
         Ok(Event::Sqs(records)) => {
@@ -17,7 +19,8 @@ pub fn events(data: &[u8]) {
                     Ok(jobs) => {
                         check(&jobs, &json(&message["body"]));
                         assert!(
-                            record.meta.sent.is_none() || jobs.iter().all(|job| job.since.is_some()),
+                            record.meta.sent.is_none()
+                                || jobs.iter().all(|job| job.since.is_some()),
                             "age counts from the first message"
                         );
                     }
@@ -30,12 +33,22 @@ pub fn events(data: &[u8]) {
 }
 
 fn check(jobs: &[Job], event: &Value) {
-    let found: Vec<_> = jobs.iter().map(|job| (job.object.bucket.clone(), job.object.key.clone())).collect();
-    assert_eq!(found, named(event), "no object is forgotten, and none made up");
+    let found: Vec<_> = jobs
+        .iter()
+        .map(|job| (job.object.bucket.clone(), job.object.key.clone()))
+        .collect();
+    assert_eq!(
+        found,
+        named(event),
+        "no object is forgotten, and none made up"
+    );
 }
 
 fn check_error(error: &EventError) {
-    assert!(error.to_string().len() < 2500, "of a few keys the beginnings are told, and nothing else");
+    assert!(
+        error.to_string().len() < 2500,
+        "of a few keys the beginnings are told, and nothing else"
+    );
 }
 
 /// Bucket and key of every object that an event asks for, found by where they stand; for events that are understood.
@@ -43,13 +56,18 @@ fn named(event: &Value) -> Vec<(String, String)> {
     if let Some(records) = event["Records"].as_array() {
         let of_record = |record: &Value| match record.get("s3") {
             None => named(&json(&record["Sns"]["Message"])),
-            Some(s3) if is_creation(record["eventName"].as_str()) => created(s3, form_decoded(&string(&s3["object"]["key"]))),
+            Some(s3) if is_creation(record["eventName"].as_str()) => {
+                created(s3, form_decoded(&string(&s3["object"]["key"])))
+            }
             Some(_) => Vec::new(),
         };
         return records.iter().flat_map(of_record).collect();
     }
     if event.get("edgetap").is_some() {
-        let object = (string(&event["object"]["bucket"]), string(&event["object"]["key"]));
+        let object = (
+            string(&event["object"]["bucket"]),
+            string(&event["object"]["key"]),
+        );
         return vec![object; event["rows"].as_array().unwrap().len()];
     }
     match event.get("detail") {
@@ -66,19 +84,32 @@ fn named(event: &Value) -> Vec<(String, String)> {
 }
 
 fn is_creation(name: Option<&str>) -> bool {
-    name.is_none_or(|name| name.strip_prefix("s3:").unwrap_or(name).starts_with("ObjectCreated:"))
+    name.is_none_or(|name| {
+        name.strip_prefix("s3:")
+            .unwrap_or(name)
+            .starts_with("ObjectCreated:")
+    })
 }
 
 /// The object that was created, but for what is skipped: folder markers, empty objects, AWS's own tests.
 fn created(notice: &Value, key: String) -> Vec<(String, String)> {
     let bucket = string(&notice["bucket"]["name"]);
-    let is_log = !key.ends_with('/') && notice["object"]["size"] != 0 && !key.ends_with("aws-programmatic-access-test-object");
-    if is_log { vec![(bucket, key)] } else { Vec::new() }
+    let is_log = !key.ends_with('/')
+        && notice["object"]["size"] != 0
+        && !key.ends_with("aws-programmatic-access-test-object");
+    if is_log {
+        vec![(bucket, key)]
+    } else {
+        Vec::new()
+    }
 }
 
 fn form_decoded(key: &str) -> String {
     let pairs = key.replace('&', "%26").replace('=', "%3D");
-    url::form_urlencoded::parse(pairs.as_bytes()).next().map(|(key, _)| key.into_owned()).unwrap_or_default()
+    url::form_urlencoded::parse(pairs.as_bytes())
+        .next()
+        .map(|(key, _)| key.into_owned())
+        .unwrap_or_default()
 }
 
 fn string(value: &Value) -> String {

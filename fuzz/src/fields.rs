@@ -5,15 +5,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use edgetap::filter::StaticAssets;
+use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{Transaction, decode};
 use edgetap::log::Field;
 use edgetap::pipeline::{Batches, Rules};
 use edgetap::redact::Redaction;
-use edgetap::job::{ObjectRef, Job};
 
 /// Two bytes say in which order the columns stand; then a row, up to its newline.
 pub fn fields(data: &[u8]) {
-    let Some((&[rotation, reversal], row)) = data.split_first_chunk() else { return };
+    let Some((&[rotation, reversal], row)) = data.split_first_chunk() else {
+        return;
+    };
     let row = row.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let row = Row::new(row, usize::from(rotation), reversal % 2 == 1);
     // Blank lines and headers are no rows, and one column is no log.
@@ -21,16 +23,40 @@ pub fn fields(data: &[u8]) {
         return;
     }
 
-    let job = Job::all(ObjectRef { bucket: "fuzz".to_owned(), key: "log".to_owned(), etag: None });
-    let (static_assets, redaction) = (StaticAssets::parse("none").unwrap(), Redaction { urls: false, ..Redaction::default() });
-    let rules = Arc::new(Rules { static_assets, redaction, ..Rules::default() });
-    let batches: Vec<_> = Batches::new(&job, Cursor::new(row.log()), rules).collect::<Result<_, _>>().unwrap();
-    let [batch] = &batches[..] else { panic!("{} batches of a row", batches.len()) };
+    let job = Job::all(ObjectRef {
+        bucket: "fuzz".to_owned(),
+        key: "log".to_owned(),
+        etag: None,
+    });
+    let (static_assets, redaction) = (
+        StaticAssets::parse("none").unwrap(),
+        Redaction {
+            urls: false,
+            ..Redaction::default()
+        },
+    );
+    let rules = Arc::new(Rules {
+        static_assets,
+        redaction,
+        ..Rules::default()
+    });
+    let batches: Vec<_> = Batches::new(&job, Cursor::new(row.log()), rules)
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let [batch] = &batches[..] else {
+        panic!("{} batches of a row", batches.len())
+    };
     match row.wanted() {
-        None => assert_eq!((batch.counts.malformed, batch.body.len()), (1, 0), "a row without what it must have"),
+        None => assert_eq!(
+            (batch.counts.malformed, batch.body.len()),
+            (1, 0),
+            "a row without what it must have"
+        ),
         Some(wanted) => {
             let transactions = decode(&batch.body).unwrap();
-            let [found] = &transactions[..] else { panic!("{} transactions of a row", transactions.len()) };
+            let [found] = &transactions[..] else {
+                panic!("{} transactions of a row", transactions.len())
+            };
             wanted.check(found);
         }
     }
@@ -48,12 +74,22 @@ impl<'a> Row<'a> {
         if is_reversed {
             order.reverse();
         }
-        Self { order, cells: row.split(|byte| *byte == b'\t').collect() }
+        Self {
+            order,
+            cells: row.split(|byte| *byte == b'\t').collect(),
+        }
     }
 
     fn log(&self) -> Vec<u8> {
         let names: Vec<_> = self.order.iter().map(|field| field.name()).collect();
-        [b"#Fields: ", names.join(" ").as_bytes(), b"\n", &self.cells.join(&b'\t'), b"\n"].concat()
+        [
+            b"#Fields: ",
+            names.join(" ").as_bytes(),
+            b"\n",
+            &self.cells.join(&b'\t'),
+            b"\n",
+        ]
+        .concat()
     }
 
     fn get(&self, field: Field) -> Option<&'a [u8]> {
@@ -70,7 +106,8 @@ impl<'a> Row<'a> {
     }
 
     fn text(&self, field: Field) -> Option<String> {
-        self.get(field).map(|value| String::from_utf8_lossy(value).into_owned())
+        self.get(field)
+            .map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
     /// What its transaction says; `None` for a row that lacks what it must have.
@@ -78,10 +115,22 @@ impl<'a> Row<'a> {
         let target = (self.get(Field::UriStem)?, self.get(Field::UriQuery));
         let (method, ended) = (self.get(Field::Method)?, self.ended()?);
         let client_ip = self.text(Field::ClientIp)?;
-        let client_ip = if client_ip.parse::<IpAddr>().is_ok() { client_ip } else { "0.0.0.0".to_owned() };
+        let client_ip = if client_ip.parse::<IpAddr>().is_ok() {
+            client_ip
+        } else {
+            "0.0.0.0".to_owned()
+        };
         let took = self.get(Field::TimeTaken).and_then(milliseconds);
-        let started = took.and_then(|took| ended.checked_sub(took)).unwrap_or(ended);
-        Some(Wanted { row: self, target, method, started, client_ip })
+        let started = took
+            .and_then(|took| ended.checked_sub(took))
+            .unwrap_or(ended);
+        Some(Wanted {
+            row: self,
+            target,
+            method,
+            started,
+            client_ip,
+        })
     }
 
     /// In milliseconds since the Unix epoch.
@@ -92,7 +141,13 @@ impl<'a> Row<'a> {
                 let (date, time) = (self.text(Field::Date)?, self.text(Field::Time)?);
                 let has_shape = |text: &str, shape: &str| {
                     text.len() == shape.len()
-                        && text.bytes().zip(shape.bytes()).all(|(b, s)| if s == b'0' { b.is_ascii_digit() } else { b == s })
+                        && text.bytes().zip(shape.bytes()).all(|(b, s)| {
+                            if s == b'0' {
+                                b.is_ascii_digit()
+                            } else {
+                                b == s
+                            }
+                        })
                 };
                 if !has_shape(&date, "0000-00-00") || !has_shape(&time, "00:00:00") {
                     return None;
@@ -117,38 +172,97 @@ struct Wanted<'a, 'r> {
 impl Wanted<'_, '_> {
     fn check(&self, found: &Transaction) {
         let (row, (path, query)) = (self.row, self.target);
-        let (request, response, source) = (&found.request, &found.response, &found.txn_meta_data.source_info);
-        assert_eq!(in_milliseconds(&found.timestamp), self.started.into(), "{}", found.timestamp);
+        let (request, response, source) = (
+            &found.request,
+            &found.response,
+            &found.txn_meta_data.source_info,
+        );
+        assert_eq!(
+            in_milliseconds(&found.timestamp),
+            self.started.into(),
+            "{}",
+            found.timestamp
+        );
         check_visible(&request.http_method, self.method);
-        check_visible(&request.uri_query_fragment, &[path, if query.is_some() { b"?" } else { b"" }, query.unwrap_or_default()].concat());
+        check_visible(
+            &request.uri_query_fragment,
+            &[
+                path,
+                if query.is_some() { b"?" } else { b"" },
+                query.unwrap_or_default(),
+            ]
+            .concat(),
+        );
         assert_eq!(request.connection.connection_ip, self.client_ip);
-        assert_eq!(request.connection.connection_port, row.number(Field::ClientPort).and_then(|port| port.try_into().ok()));
+        assert_eq!(
+            request.connection.connection_port,
+            row.number(Field::ClientPort)
+                .and_then(|port| port.try_into().ok())
+        );
         assert_eq!(request.http_scheme, row.text(Field::Protocol));
         let version = row.text(Field::ProtocolVersion);
-        assert_eq!(request.http_version.as_deref(), version.as_deref().map(|version| version.strip_prefix("HTTP/").unwrap_or(version)));
+        assert_eq!(
+            request.http_version.as_deref(),
+            version
+                .as_deref()
+                .map(|version| version.strip_prefix("HTTP/").unwrap_or(version))
+        );
 
         let once = |field| row.get(field).map(decoded);
         let host = once(Field::HostHeader).or_else(|| once(Field::DistributionDomain));
-        assert_eq!(request.host, host.map(|host| String::from_utf8_lossy(&host).into_owned()));
+        assert_eq!(
+            request.host,
+            host.map(|host| String::from_utf8_lossy(&host).into_owned())
+        );
         assert_eq!(found.request_header("Host"), once(Field::HostHeader));
         assert_eq!(found.request_header("Referer"), once(Field::Referer));
         assert_eq!(found.request_header("Cookie"), once(Field::Cookie));
-        assert_eq!(found.request_header("User-Agent"), row.get(Field::UserAgent).map(user_agent));
-        assert_eq!(found.request_header("X-Forwarded-For"), row.get(Field::XForwardedFor).map(forwarded_for));
+        assert_eq!(
+            found.request_header("User-Agent"),
+            row.get(Field::UserAgent).map(user_agent)
+        );
+        assert_eq!(
+            found.request_header("X-Forwarded-For"),
+            row.get(Field::XForwardedFor).map(forwarded_for)
+        );
 
-        assert_eq!(response.status_code, row.text(Field::Status).and_then(status));
-        assert_eq!(found.response_header("Content-Type"), once(Field::ContentType));
+        assert_eq!(
+            response.status_code,
+            row.text(Field::Status).and_then(status)
+        );
+        assert_eq!(
+            found.response_header("Content-Type"),
+            once(Field::ContentType)
+        );
         let length = row.number(Field::ContentLength);
-        assert_eq!(found.response_header("Content-Length"), length.map(|length| length.to_string().into_bytes()));
+        assert_eq!(
+            found.response_header("Content-Length"),
+            length.map(|length| length.to_string().into_bytes())
+        );
         assert_eq!(response.body.length, length.unwrap_or(0));
-        let range = row.number(Field::RangeStart).zip(row.number(Field::RangeEnd));
-        assert_eq!(found.response_header("Content-Range"), range.map(|(start, end)| format!("bytes {start}-{end}/*").into_bytes()));
-        assert_eq!(found.response_header("X-Amz-Cf-Id").as_deref(), row.get(Field::RequestId));
-        assert!(row.get(Field::RequestId).is_none() || Some(&found.transaction_id) == row.text(Field::RequestId).as_ref());
+        let range = row
+            .number(Field::RangeStart)
+            .zip(row.number(Field::RangeEnd));
+        assert_eq!(
+            found.response_header("Content-Range"),
+            range.map(|(start, end)| format!("bytes {start}-{end}/*").into_bytes())
+        );
+        assert_eq!(
+            found.response_header("X-Amz-Cf-Id").as_deref(),
+            row.get(Field::RequestId)
+        );
+        assert!(
+            row.get(Field::RequestId).is_none()
+                || Some(&found.transaction_id) == row.text(Field::RequestId).as_ref()
+        );
 
         assert_eq!(source.instance_id, row.text(Field::EdgeLocation));
-        let is_id = |id: &String| id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        assert_eq!(source.pool_id, row.text(Field::DistributionId).filter(is_id));
+        let is_id =
+            |id: &String| id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        assert_eq!(
+            source.pool_id,
+            row.text(Field::DistributionId).filter(is_id)
+        );
         for (headers, most) in [(&request.headers, 5), (&response.headers, 4)] {
             assert!(headers.len() <= most, "no header but these");
         }
@@ -162,7 +276,9 @@ fn check_visible(sent: &str, logged: &[u8]) {
         let taken = if byte.is_ascii_graphic() {
             rest.strip_prefix(&[byte])
         } else {
-            escape(rest).filter(|escaped| escaped.0 == byte).map(|(_, rest)| rest)
+            escape(rest)
+                .filter(|escaped| escaped.0 == byte)
+                .map(|(_, rest)| rest)
         };
         rest = taken.unwrap_or_else(|| panic!("{sent} of {}", logged.escape_ascii()));
     }
@@ -171,9 +287,14 @@ fn check_visible(sent: &str, logged: &[u8]) {
 
 /// The byte that an escape at the beginning stands for, and what follows.
 fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
-    let [b'%', high, low, rest @ ..] = text else { return None };
+    let [b'%', high, low, rest @ ..] = text else {
+        return None;
+    };
     let digit = |byte: u8| char::from(byte).to_digit(16);
-    Some((u8::try_from(digit(*high)? * 16 + digit(*low)?).unwrap(), rest))
+    Some((
+        u8::try_from(digit(*high)? * 16 + digit(*low)?).unwrap(),
+        rest,
+    ))
 }
 
 fn decoded(mut text: &[u8]) -> Vec<u8> {
@@ -188,9 +309,18 @@ fn decoded(mut text: &[u8]) -> Vec<u8> {
 
 fn user_agent(logged: &[u8]) -> Vec<u8> {
     let once = decoded(logged);
-    let is_escape = |three: &[u8]| [b"%20", b"%22", b"%5c"].iter().any(|escape| three == *escape);
-    let is_encoded_twice = !once.contains(&b' ') && once.to_ascii_lowercase().windows(3).any(is_escape);
-    if is_encoded_twice { decoded(&once) } else { once }
+    let is_escape = |three: &[u8]| {
+        [b"%20", b"%22", b"%5c"]
+            .iter()
+            .any(|escape| three == *escape)
+    };
+    let is_encoded_twice =
+        !once.contains(&b' ') && once.to_ascii_lowercase().windows(3).any(is_escape);
+    if is_encoded_twice {
+        decoded(&once)
+    } else {
+        once
+    }
 }
 
 /// `\x20` is another way to write `%20`.
@@ -198,7 +328,9 @@ fn forwarded_for(mut logged: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     while let Some((&first, after)) = logged.split_first() {
         logged = match logged {
-            [b'\\', b'x', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+            [b'\\', b'x', high, low, rest @ ..]
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
                 text.extend([b'%', *high, *low]);
                 rest
             }
@@ -233,7 +365,9 @@ fn milliseconds(seconds: &[u8]) -> Option<i64> {
         return None;
     }
     let thousandths = format!("{decimals}000");
-    format!("{}{}", whole, &thousandths[..3]).parse::<i64>().ok()
+    format!("{}{}", whole, &thousandths[..3])
+        .parse::<i64>()
+        .ok()
 }
 
 /// Of seconds with three decimals, and a sign.

@@ -19,9 +19,9 @@ pub use retry_after::retry_after;
 use std::sync::Arc;
 
 use edgetap::batch::Limits;
+use edgetap::encode::Encoding;
 use edgetap::filter::StaticAssets;
 use edgetap::pipeline::Rules;
-use edgetap::encode::Encoding;
 
 /// Panics where something does not hold for an input.
 pub type Check = fn(&[u8]);
@@ -37,5 +37,10 @@ pub const TARGETS: [(&str, Check); 6] = [
 ];
 
 fn rules(encoding: Encoding, static_assets: StaticAssets, limits: Limits) -> Arc<Rules> {
-    Arc::new(Rules { static_assets, encoding, limits, ..Rules::default() })
+    Arc::new(Rules {
+        static_assets,
+        encoding,
+        limits,
+        ..Rules::default()
+    })
 }

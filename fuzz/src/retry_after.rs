@@ -17,10 +17,17 @@ pub fn retry_after(data: &[u8]) {
         let offset = i16::from_be_bytes([high, low]);
         let distance = Duration::from_secs(u64::from(offset.unsigned_abs()));
         let now = SystemTime::now();
-        let field = httpdate::fmt_http_date(if offset < 0 { now - distance } else { now + distance });
+        let field = httpdate::fmt_http_date(if offset < 0 {
+            now - distance
+        } else {
+            now + distance
+        });
         let wait = parse(&field).unwrap();
         let wanted = if offset < 0 { Duration::ZERO } else { distance };
-        assert!(wait <= wanted.min(LONGEST) && wait >= wanted.saturating_sub(TOLERANCE).min(LONGEST), "{field}: {wait:?}");
+        assert!(
+            wait <= wanted.min(LONGEST) && wait >= wanted.saturating_sub(TOLERANCE).min(LONGEST),
+            "{field}: {wait:?}"
+        );
     }
 }
 
@@ -31,10 +38,16 @@ fn check(value: &str) {
     let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     if is_number {
         // What no counter holds is no number of seconds.
-        let wanted = value.parse().ok().map(|seconds| Duration::from_secs(seconds).min(LONGEST));
+        let wanted = value
+            .parse()
+            .ok()
+            .map(|seconds| Duration::from_secs(seconds).min(LONGEST));
         assert_eq!(found, wanted, "{value}");
     } else if found.is_some() {
-        assert!(httpdate::parse_http_date(value).is_ok(), "{value} is neither seconds nor a date");
+        assert!(
+            httpdate::parse_http_date(value).is_ok(),
+            "{value} is neither seconds nor a date"
+        );
     }
     // The form of a date that servers send, read by another reader.
     if value.ends_with(" GMT")
@@ -43,6 +56,10 @@ fn check(value: &str) {
     {
         let ahead = date.timestamp().duration_since(jiff::Timestamp::now());
         let wanted = Duration::try_from(ahead).unwrap_or_default();
-        assert!(wait <= (wanted + TOLERANCE).min(LONGEST) && wait >= wanted.saturating_sub(TOLERANCE).min(LONGEST), "{value}: {wait:?}");
+        assert!(
+            wait <= (wanted + TOLERANCE).min(LONGEST)
+                && wait >= wanted.saturating_sub(TOLERANCE).min(LONGEST),
+            "{value}: {wait:?}"
+        );
     }
 }

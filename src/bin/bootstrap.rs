@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use edgetap::aws::sdk_config;
 use edgetap::bridge::Bridge;
-use edgetap::config::{BridgeConfig, Config, Problems, CredentialsConfig, Variables, log_level};
+use edgetap::config::{BridgeConfig, Config, CredentialsConfig, Problems, Variables, log_level};
+use edgetap::credentials::CredentialsSource;
 use edgetap::invocation::{Context, Function, deadline, fail_all};
 use edgetap::retry::{Backoff, Clock};
-use edgetap::credentials::CredentialsSource;
 use edgetap::source::S3;
 use edgetap::telemetry;
 use edgetap::work_queue::WorkQueue;
@@ -49,7 +49,10 @@ async fn main() -> Result<(), Error> {
                 fail_all(event.payload, problems)
             }
         };
-        response.map_err(|error| Diagnostic { error_type: "edgetap".to_owned(), error_message: error.to_string() })
+        response.map_err(|error| Diagnostic {
+            error_type: "edgetap".to_owned(),
+            error_message: error.to_string(),
+        })
     }))
     .await
 }
@@ -58,7 +61,11 @@ async fn main() -> Result<(), Error> {
 async fn function(config: Result<Config, Problems>) -> Result<Function, String> {
     let config = config.map_err(|problems| problems.to_string())?;
     let sdk = sdk_config().await;
-    let BridgeConfig { endpoints, secret, concurrency } = config.bridge;
+    let BridgeConfig {
+        endpoints,
+        secret,
+        concurrency,
+    } = config.bridge;
     let secret = match secret {
         CredentialsConfig::Given(credentials) => CredentialsSource::Variables(credentials),
         CredentialsConfig::Arn(arn) => CredentialsSource::secrets_manager(&sdk, arn),
@@ -67,7 +74,8 @@ async fn function(config: Result<Config, Problems>) -> Result<Function, String> 
     Ok(Function {
         s3: S3::new(&sdk, backoff),
         rules: Arc::new(config.rules),
-        bridge: Bridge::new(endpoints, secret, backoff).map_err(|error| format!("BRIDGE_CA_FILE {error}"))?,
+        bridge: Bridge::new(endpoints, secret, backoff)
+            .map_err(|error| format!("BRIDGE_CA_FILE {error}"))?,
         concurrency,
         work_queue: WorkQueue::new(&sdk),
         retry_for: config.retry_for,

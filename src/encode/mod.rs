@@ -8,10 +8,10 @@ pub use uap::Uap;
 use sha2::{Digest, Sha256};
 use wide::i8x16;
 
-use crate::simd::{equal, every};
-use crate::redact::Redaction;
-use crate::transaction::Transaction;
 use crate::job::ObjectRef;
+use crate::redact::Redaction;
+use crate::simd::{equal, every};
+use crate::transaction::Transaction;
 
 /// In which form transactions leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,13 @@ impl Encoding {
     }
 
     /// Appends one transaction, already masked, to a body. What stands beside it in the log is masked here.
-    pub fn encode(&self, transaction: &Transaction<'_>, origin: Origin<'_>, redaction: &Redaction, out: &mut Vec<u8>) {
+    pub fn encode(
+        &self,
+        transaction: &Transaction<'_>,
+        origin: Origin<'_>,
+        redaction: &Redaction,
+        out: &mut Vec<u8>,
+    ) {
         match self {
             Self::Uap(uap) => uap.encode(transaction, origin, out),
             Self::Ndjson => ndjson::encode(transaction, origin, redaction, out),
@@ -106,13 +112,23 @@ fn push_number(number: impl itoa::Integer, out: &mut Vec<u8>) {
 
 /// `x-edge-request-id`, else (identical rows exist) the SHA-256 of bucket, key and row, each after the other with a NUL
 /// between them, in hexadecimal.
-fn transaction_id<'a>(transaction: &Transaction<'a>, origin: Origin<'_>, digits: &'a mut [u8; 64]) -> &'a [u8] {
+fn transaction_id<'a>(
+    transaction: &Transaction<'a>,
+    origin: Origin<'_>,
+    digits: &'a mut [u8; 64],
+) -> &'a [u8] {
     if let Some(id) = transaction.request_id {
         return id;
     }
     let ObjectRef { bucket, key, .. } = origin.object;
     let mut digest = Sha256::new();
-    for part in [bucket, "\0", key, "\0", itoa::Buffer::new().format(transaction.row)] {
+    for part in [
+        bucket,
+        "\0",
+        key,
+        "\0",
+        itoa::Buffer::new().format(transaction.row),
+    ] {
         digest.update(part);
     }
     for (digits, byte) in digits.chunks_exact_mut(2).zip(digest.finalize()) {
@@ -139,7 +155,11 @@ mod tests {
                 bytes[len / 2] = byte;
                 let mut out = Vec::new();
                 push_json_string(&bytes, &mut out);
-                assert_eq!(serde_json::from_slice::<String>(&out).ok(), String::from_utf8(bytes).ok(), "{byte:#04x} in {len} bytes");
+                assert_eq!(
+                    serde_json::from_slice::<String>(&out).ok(),
+                    String::from_utf8(bytes).ok(),
+                    "{byte:#04x} in {len} bytes"
+                );
             }
         }
     }

@@ -12,7 +12,11 @@ use crate::log::Field;
 use crate::redact::Redaction;
 use crate::transaction::Transaction;
 
-pub(super) const FRAMING: Framing = Framing { open: "", separator: "\n", close: "\n" };
+pub(super) const FRAMING: Framing = Framing {
+    open: "",
+    separator: "\n",
+    close: "\n",
+};
 
 /// Fields that HTTP has no words for.
 const BESIDE: [Field; 20] = [
@@ -38,14 +42,23 @@ const BESIDE: [Field; 20] = [
     Field::ViewerResponseLogData,
 ];
 
-pub(super) fn encode(transaction: &Transaction<'_>, origin: Origin<'_>, redaction: &Redaction, out: &mut Vec<u8>) {
+pub(super) fn encode(
+    transaction: &Transaction<'_>,
+    origin: Origin<'_>,
+    redaction: &Redaction,
+    out: &mut Vec<u8>,
+) {
     let mut digits = [0; 64];
     let id = transaction_id(transaction, origin, &mut digits);
     let line = Line {
         id: text(id),
-        started: Timestamp::from_millisecond(transaction.started).map_or_else(|_| Cow::Borrowed(""), |time| format!("{time:.3}").into()),
+        started: Timestamp::from_millisecond(transaction.started)
+            .map_or_else(|_| Cow::Borrowed(""), |time| format!("{time:.3}").into()),
         took_ms: transaction.took,
-        client: Client { ip: transaction.client_ip.map(text), port: transaction.client_port },
+        client: Client {
+            ip: transaction.client_ip.map(text),
+            port: transaction.client_port,
+        },
         request: Request {
             method: text(transaction.method),
             scheme: transaction.scheme.map(text),
@@ -65,11 +78,16 @@ pub(super) fn encode(transaction: &Transaction<'_>, origin: Origin<'_>, redactio
             headers: ResponseHeaders {
                 content_type: transaction.content_type.map(text),
                 content_length: transaction.content_length,
-                content_range: transaction.content_range.map(|(start, end)| format!("bytes {start}-{end}/*")),
+                content_range: transaction
+                    .content_range
+                    .map(|(start, end)| format!("bytes {start}-{end}/*")),
             },
         },
         cloudfront: CloudFront {
-            distribution: transaction.distribution.map(text).or(origin.distribution.map(Cow::Borrowed)),
+            distribution: transaction
+                .distribution
+                .map(text)
+                .or(origin.distribution.map(Cow::Borrowed)),
             edge_location: transaction.edge_location.map(text),
             object: origin.object.to_string(),
             row: transaction.row,
@@ -78,19 +96,28 @@ pub(super) fn encode(transaction: &Transaction<'_>, origin: Origin<'_>, redactio
         fields: others(transaction, redaction),
     };
     // Strings and numbers only: there is nothing in a `Line` that JSON cannot say.
-    let line = serde_json::to_vec(&line).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}").into_bytes());
+    let line = serde_json::to_vec(&line)
+        .unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}").into_bytes());
     out.extend_from_slice(&line);
 }
 
 /// What the rest of a line has no place for, under CloudFront's names.
 fn logged(transaction: &Transaction<'_>, redaction: &Redaction) -> BTreeMap<&'static str, String> {
-    let values = BESIDE.iter().filter_map(|&field| Some((field.name(), transaction.record.get(field)?)));
-    values.map(|(name, value)| (name, masked(value, redaction))).collect()
+    let values = BESIDE
+        .iter()
+        .filter_map(|&field| Some((field.name(), transaction.record.get(field)?)));
+    values
+        .map(|(name, value)| (name, masked(value, redaction)))
+        .collect()
 }
 
 /// What CloudFront logs under names that are not ours.
 fn others<'a>(transaction: &Transaction<'a>, redaction: &Redaction) -> BTreeMap<&'a str, String> {
-    transaction.record.others().map(|(name, value)| (name, masked(value, redaction))).collect()
+    transaction
+        .record
+        .others()
+        .map(|(name, value)| (name, masked(value, redaction)))
+        .collect()
 }
 
 fn masked(logged: &[u8], redaction: &Redaction) -> String {

@@ -10,7 +10,11 @@ use base64_simd::STANDARD;
 use super::{Framing, Origin, push_json_string, push_number, transaction_id};
 use crate::transaction::Transaction;
 
-pub(super) const FRAMING: Framing = Framing { open: "{\"data\":[", separator: ",", close: "]}" };
+pub(super) const FRAMING: Framing = Framing {
+    open: "{\"data\":[",
+    separator: ",",
+    close: "]}",
+};
 
 /// Of a 64-bit number.
 const MAX_DIGITS: usize = 20;
@@ -29,10 +33,18 @@ pub struct Uap {
 impl Uap {
     /// With `0.0.0.0` for the address that answered.
     pub fn new(filter_name: impl Into<String>) -> Self {
-        Self { server_ip: "0.0.0.0".to_owned(), filter_name: filter_name.into() }
+        Self {
+            server_ip: "0.0.0.0".to_owned(),
+            filter_name: filter_name.into(),
+        }
     }
 
-    pub(super) fn encode(&self, transaction: &Transaction<'_>, origin: Origin<'_>, out: &mut Vec<u8>) {
+    pub(super) fn encode(
+        &self,
+        transaction: &Transaction<'_>,
+        origin: Origin<'_>,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(b"{\"timestamp\":\"");
         push_seconds(transaction.started, out);
         out.extend_from_slice(b"\",\"version\":\"1.0\",\"transaction-id\":");
@@ -41,10 +53,18 @@ impl Uap {
         self.encode_request(transaction, out);
         out.extend_from_slice(b"},\"response\":{");
         encode_response(transaction, out);
-        out.extend_from_slice(b"},\"txn-meta-data\":{\"source_info\":{\"type\":\"cloudfront\",\"version\":\"");
+        out.extend_from_slice(
+            b"},\"txn-meta-data\":{\"source_info\":{\"type\":\"cloudfront\",\"version\":\"",
+        );
         out.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
         out.push(b'"');
-        push_member(",\"pool_id\":", transaction.distribution.or(origin.distribution.map(str::as_bytes)), out);
+        push_member(
+            ",\"pool_id\":",
+            transaction
+                .distribution
+                .or(origin.distribution.map(str::as_bytes)),
+            out,
+        );
         push_member(",\"instance_id\":", transaction.edge_location, out);
         out.extend_from_slice(b"},\"filter_info\":{\"filter_name\":");
         push_json_string(self.filter_name.as_bytes(), out);
@@ -68,7 +88,11 @@ impl Uap {
         out.extend_from_slice(b",\"server-ip\":");
         push_json_string(self.server_ip.as_bytes(), out);
         out.extend_from_slice(b",\"server-port\":");
-        out.extend_from_slice(if matches!(transaction.scheme, Some(b"http" | b"ws")) { b"80" } else { b"443" });
+        out.extend_from_slice(if matches!(transaction.scheme, Some(b"http" | b"ws")) {
+            b"80"
+        } else {
+            b"443"
+        });
         out.extend_from_slice(b"},\"headers\":[");
         let mut headers = Headers { out, first: true };
         headers.push("Host", transaction.host_header);
@@ -87,10 +111,18 @@ fn encode_response(transaction: &Transaction<'_>, out: &mut Vec<u8>) {
         out.push(b',');
     }
     out.extend_from_slice(b"\"headers\":[");
-    let (mut length, mut range) = (itoa::Buffer::new(), Cursor::new([0; "bytes -/*".len() + 2 * MAX_DIGITS]));
+    let (mut length, mut range) = (
+        itoa::Buffer::new(),
+        Cursor::new([0; "bytes -/*".len() + 2 * MAX_DIGITS]),
+    );
     let mut headers = Headers { out, first: true };
     headers.push("Content-Type", transaction.content_type);
-    headers.push("Content-Length", transaction.content_length.map(|n| length.format(n).as_bytes()));
+    headers.push(
+        "Content-Length",
+        transaction
+            .content_length
+            .map(|n| length.format(n).as_bytes()),
+    );
     if let Some((start, end)) = transaction.content_range {
         // The whole length is not logged (RFC 9110, 14.4). There is room for every number.
         if write!(range, "bytes {start}-{end}/*").is_ok() {
@@ -113,7 +145,8 @@ struct Headers<'a> {
 impl Headers<'_> {
     fn push(&mut self, name: &str, value: Option<&[u8]>) {
         let Some(value) = value else { return };
-        self.out.extend_from_slice(if self.first { b"\"" } else { b",\"" });
+        self.out
+            .extend_from_slice(if self.first { b"\"" } else { b",\"" });
         self.out.extend_from_slice(name.as_bytes());
         self.out.push(b':');
         // What `encode_append` would reserve itself is exact, and each time a copy of the body.
@@ -150,8 +183,13 @@ mod tests {
 
     #[test]
     fn seconds_have_three_decimals() {
-        for (milliseconds, expected) in [(1_731_623_425_421, "1731623425.421"), (1000, "1.000"), (7, "0.007"), (-1, "-0.001"), (0, "0.000")]
-        {
+        for (milliseconds, expected) in [
+            (1_731_623_425_421, "1731623425.421"),
+            (1000, "1.000"),
+            (7, "0.007"),
+            (-1, "-0.001"),
+            (0, "0.000"),
+        ] {
             let mut out = Vec::new();
             push_seconds(milliseconds, &mut out);
             assert_eq!(String::from_utf8_lossy(&out), expected);

@@ -11,13 +11,18 @@ const MAX_TRANSACTIONS: usize = 250;
 /// # Errors
 /// What is wrong with it, in words, without its content.
 pub fn decode(body: &[u8]) -> Result<Vec<Transaction>, String> {
-    let body: RequestBody =
-        serde_json::from_slice(body).map_err(|error| format!("{:?} error at byte {}", error.classify(), error.column()))?;
+    let body: RequestBody = serde_json::from_slice(body)
+        .map_err(|error| format!("{:?} error at byte {}", error.classify(), error.column()))?;
     if body.data.is_empty() || body.data.len() > MAX_TRANSACTIONS {
-        return Err(format!("{} transactions: 1 to {MAX_TRANSACTIONS} are allowed", body.data.len()));
+        return Err(format!(
+            "{} transactions: 1 to {MAX_TRANSACTIONS} are allowed",
+            body.data.len()
+        ));
     }
     for (index, transaction) in body.data.iter().enumerate() {
-        transaction.check().map_err(|problem| format!("transaction {index}: {problem}"))?;
+        transaction
+            .check()
+            .map_err(|problem| format!("transaction {index}: {problem}"))?;
     }
     Ok(body.data)
 }
@@ -130,28 +135,46 @@ impl Transaction {
         let seconds = self
             .timestamp
             .split_once('.')
-            .is_some_and(|(whole, decimals)| decimals.len() == 3 && decimals.parse::<u16>().is_ok() && whole.parse::<i64>().is_ok());
+            .is_some_and(|(whole, decimals)| {
+                decimals.len() == 3
+                    && decimals.parse::<u16>().is_ok()
+                    && whole.parse::<i64>().is_ok()
+            });
         let status = self.response.status_code.as_deref().unwrap_or("0");
         let headers = self.request.headers.iter().chain(&self.response.headers);
-        let mut values = headers.map(|field| field.split_once(':').map(|(_, value)| STANDARD.decode(value)));
+        let mut values = headers.map(|field| {
+            field
+                .split_once(':')
+                .map(|(_, value)| STANDARD.decode(value))
+        });
         match () {
             () if !seconds => Err("timestamp is not seconds with three decimals"),
             () if self.version != "1.0" => Err("version is not 1.0"),
             () if self.transaction_id.is_empty() => Err("transaction-id is empty"),
             () if self.request.http_method.is_empty() => Err("http-method is empty"),
             () if self.request.uri_query_fragment.is_empty() => Err("uri-query-fragment is empty"),
-            () if !self.request.uri_query_fragment.bytes().all(|b| b.is_ascii_graphic()) => {
+            () if !self
+                .request
+                .uri_query_fragment
+                .bytes()
+                .all(|b| b.is_ascii_graphic()) =>
+            {
                 Err("uri-query-fragment has bytes that are not visible ASCII")
             }
             () if self.request.connection.connection_ip.is_empty() => Err("connection-ip is empty"),
             () if !status.bytes().all(|b| b.is_ascii_digit()) => Err("status-code is not digits"),
-            () if !values.all(|value| matches!(value, Some(Ok(_)))) => Err("a header is not Name:base64"),
+            () if !values.all(|value| matches!(value, Some(Ok(_)))) => {
+                Err("a header is not Name:base64")
+            }
             () => Ok(()),
         }
     }
 }
 
 fn header(fields: &[String], name: &str) -> Option<Vec<u8>> {
-    let (_, value) = fields.iter().filter_map(|field| field.split_once(':')).find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+    let (_, value) = fields
+        .iter()
+        .filter_map(|field| field.split_once(':'))
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))?;
     STANDARD.decode(value).ok()
 }

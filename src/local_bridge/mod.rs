@@ -5,7 +5,10 @@
 
 mod decode;
 
-pub use decode::{BodyPart, Connection, FilterInfo, MetaData, RequestPart, ResponsePart, SourceInfo, Transaction, decode};
+pub use decode::{
+    BodyPart, Connection, FilterInfo, MetaData, RequestPart, ResponsePart, SourceInfo, Transaction,
+    decode,
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -83,14 +86,19 @@ pub enum Reaction {
 impl Reaction {
     /// An answer of nothing but a status.
     pub fn status(status: u16) -> Self {
-        Self::Respond { status, headers: Vec::new(), body: String::new() }
+        Self::Respond {
+            status,
+            headers: Vec::new(),
+            body: String::new(),
+        }
     }
 }
 
 /// Decides what the bridge does with a request.
 pub type React = Arc<dyn Fn(Arrival<'_>) -> Reaction + Send + Sync>;
 /// Decides whether a bearer token is good, where the bridge's own tokens are not what is used.
-pub type Authorize = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+pub type Authorize =
+    Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 /// Is told of every batch accepted.
 pub type Watch = Arc<dyn Fn(&Received) + Send + Sync>;
 
@@ -132,7 +140,10 @@ impl Default for Options {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("client_id", &self.client_id).field("delay", &self.delay).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("client_id", &self.client_id)
+            .field("delay", &self.delay)
+            .finish_non_exhaustive()
     }
 }
 
@@ -184,7 +195,10 @@ struct State {
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("options", &self.options).field("tally", &self.tally).finish_non_exhaustive()
+        f.debug_struct("State")
+            .field("options", &self.options)
+            .field("tally", &self.tally)
+            .finish_non_exhaustive()
     }
 }
 
@@ -195,7 +209,10 @@ impl LocalBridge {
     /// When the address is taken, or is not this machine's alone.
     pub async fn start(address: SocketAddr, options: Options) -> io::Result<Self> {
         if !address.ip().is_loopback() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the embedded bridge listens on loopback only (127.0.0.1 or [::1])"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the embedded bridge listens on loopback only (127.0.0.1 or [::1])",
+            ));
         }
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -209,8 +226,15 @@ impl LocalBridge {
             numbers: Default::default(),
         });
         let (scheme, shared) = (if tls.is_some() { "https" } else { "http" }, state.clone());
-        let server = serve(listener, tls, move |request| respond(shared.clone(), request));
-        Ok(Self { address, scheme, state, server })
+        let server = serve(listener, tls, move |request| {
+            respond(shared.clone(), request)
+        });
+        Ok(Self {
+            address,
+            scheme,
+            state,
+            server,
+        })
     }
 
     /// Where it listens.
@@ -251,7 +275,11 @@ impl Drop for LocalBridge {
 }
 
 /// Serves HTTP/1 and HTTP/2 until aborted. A handler that fails closes the connection without an answer.
-pub fn serve<F, R, B>(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, handler: F) -> AbortHandle
+pub fn serve<F, R, B>(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    handler: F,
+) -> AbortHandle
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
     R: Future<Output = io::Result<Response<B>>> + Send + 'static,
@@ -275,9 +303,15 @@ where
             connections.spawn(async move {
                 let http = auto::Builder::new(TokioExecutor::new());
                 let served = match tls {
-                    None => http.serve_connection(TokioIo::new(stream), service_fn(handler)).await,
+                    None => {
+                        http.serve_connection(TokioIo::new(stream), service_fn(handler))
+                            .await
+                    }
                     Some(tls) => match tls.accept(stream).await {
-                        Ok(stream) => http.serve_connection(TokioIo::new(stream), service_fn(handler)).await,
+                        Ok(stream) => {
+                            http.serve_connection(TokioIo::new(stream), service_fn(handler))
+                                .await
+                        }
                         Err(error) => Err(error.into()),
                     },
                 };
@@ -290,29 +324,46 @@ where
     tokio::spawn(accept).abort_handle()
 }
 
-async fn respond(state: Arc<State>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+async fn respond(
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> io::Result<Response<Full<Bytes>>> {
     let endpoint = match (request.method(), request.uri().path()) {
         (&Method::POST, TOKEN_PATH) => Endpoint::Token,
         (&Method::POST, EDGE_PATH) => Endpoint::Edge,
-        (_, TOKEN_PATH | EDGE_PATH) => return Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "POST only")),
+        (_, TOKEN_PATH | EDGE_PATH) => {
+            return Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "POST only"));
+        }
         _ => return Ok(plain(StatusCode::NOT_FOUND, "no such endpoint")),
     };
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
-        return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, "more than 10,000,000 bytes"));
+        return Ok(plain(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "more than 10,000,000 bytes",
+        ));
     };
     let body = body.to_bytes();
     let number = state.numbers[endpoint as usize].fetch_add(1, Ordering::Relaxed) + 1;
     if endpoint == Endpoint::Edge {
         lock(&state.tally).posts += 1;
     }
-    let reaction = (state.options.react)(Arrival { endpoint, number, body: &body });
+    let reaction = (state.options.react)(Arrival {
+        endpoint,
+        number,
+        body: &body,
+    });
     match (&reaction, endpoint) {
         (Reaction::After(delay), _) => tokio::time::sleep(*delay).await,
         (_, Endpoint::Edge) => tokio::time::sleep(state.options.delay).await,
         (_, Endpoint::Token) => {}
     }
-    if let Reaction::Respond { status, headers, body } = reaction {
+    if let Reaction::Respond {
+        status,
+        headers,
+        body,
+    } = reaction
+    {
         let mut response = Response::builder().status(status);
         for (name, value) in headers {
             response = response.header(name, value);
@@ -326,55 +377,98 @@ async fn respond(state: Arc<State>, request: Request<Incoming>) -> io::Result<Re
         Endpoint::Token => give_token(&state, &parts.headers, &body),
         Endpoint::Edge => accept(&state, &parts.headers, body).await,
     };
-    if reaction == Reaction::NormalThenHangUp { Err(io::Error::other("told to hang up")) } else { Ok(response) }
+    if reaction == Reaction::NormalThenHangUp {
+        Err(io::Error::other("told to hang up"))
+    } else {
+        Ok(response)
+    }
 }
 
 /// RFC 6749, 4.4.2, with either way of authenticating the client (2.3.1).
 fn give_token(state: &State, headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
     let form: BTreeMap<_, _> = url::form_urlencoded::parse(body).into_owned().collect();
     let field = |name: &str| form.get(name).cloned();
-    let (id, secret) = basic_credentials(headers).unwrap_or((field("client_id"), field("client_secret")));
-    let Options { client_id, client_secret, token_lifetime, .. } = &state.options;
+    let (id, secret) =
+        basic_credentials(headers).unwrap_or((field("client_id"), field("client_secret")));
+    let Options {
+        client_id,
+        client_secret,
+        token_lifetime,
+        ..
+    } = &state.options;
     if id.as_ref() != Some(client_id) || secret.as_ref() != Some(client_secret) {
-        return json_response(StatusCode::UNAUTHORIZED, &json!({ "error": "invalid_client" }));
+        return json_response(
+            StatusCode::UNAUTHORIZED,
+            &json!({ "error": "invalid_client" }),
+        );
     }
     if form.get("grant_type").map(String::as_str) != Some("client_credentials") {
-        return json_response(StatusCode::BAD_REQUEST, &json!({ "error": "unsupported_grant_type" }));
+        return json_response(
+            StatusCode::BAD_REQUEST,
+            &json!({ "error": "unsupported_grant_type" }),
+        );
     }
     let token = random();
     lock(&state.tokens).insert(token.clone(), Instant::now() + *token_lifetime);
     lock(&state.tally).tokens += 1;
-    json_response(StatusCode::OK, &json!({ "access_token": token, "token_type": "Bearer", "expires_in": token_lifetime.as_secs() }))
+    json_response(
+        StatusCode::OK,
+        &json!({ "access_token": token, "token_type": "Bearer", "expires_in": token_lifetime.as_secs() }),
+    )
 }
 
 /// Id and secret of HTTP Basic authentication, each form-encoded as RFC 6749 asks.
 fn basic_credentials(headers: &HeaderMap) -> Option<(Option<String>, Option<String>)> {
-    let encoded = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
+    let encoded = headers
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Basic ")?;
     let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
     let (id, secret) = decoded.split_once(':')?;
-    let decode = |text: &str| url::form_urlencoded::parse(format!("v={text}").as_bytes()).next().map(|(_, value)| value.into_owned());
+    let decode = |text: &str| {
+        url::form_urlencoded::parse(format!("v={text}").as_bytes())
+            .next()
+            .map(|(_, value)| value.into_owned())
+    };
     Some((decode(id), decode(secret)))
 }
 
 async fn accept(state: &State, headers: &HeaderMap, body: Bytes) -> Response<Full<Bytes>> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let bearer = text(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ").map(str::to_owned));
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    let bearer =
+        text(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ").map(str::to_owned));
     let authorized = match (bearer, &state.options.authorize) {
         (None, _) => false,
         (Some(bearer), Some(authorize)) => authorize(bearer).await,
-        (Some(bearer), None) => lock(&state.tokens).get(&bearer).is_some_and(|expiry| Instant::now() < *expiry),
+        (Some(bearer), None) => lock(&state.tokens)
+            .get(&bearer)
+            .is_some_and(|expiry| Instant::now() < *expiry),
     };
     if !authorized {
         return plain(StatusCode::UNAUTHORIZED, "no valid bearer token");
     }
-    let checked =
-        if text(CONTENT_TYPE).as_deref() == Some("application/json") { decode(&body) } else { Err("not application/json".to_owned()) };
-    let key = headers.get("Idempotency-Key").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let checked = if text(CONTENT_TYPE).as_deref() == Some("application/json") {
+        decode(&body)
+    } else {
+        Err("not application/json".to_owned())
+    };
+    let key = headers
+        .get("Idempotency-Key")
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
     let (transactions, key) = match (checked, key) {
         (Ok(transactions), Some(key)) => (transactions, key),
         (checked, _) => {
             lock(&state.tally).invalid += 1;
-            let problem = checked.err().unwrap_or_else(|| "no Idempotency-Key".to_owned());
+            let problem = checked
+                .err()
+                .unwrap_or_else(|| "no Idempotency-Key".to_owned());
             tracing::warn!("a post does not fit the wire format: {problem}");
             return plain(StatusCode::BAD_REQUEST, &problem);
         }
@@ -385,7 +479,12 @@ async fn accept(state: &State, headers: &HeaderMap, body: Bytes) -> Response<Ful
         tally.transactions += transactions.len() as u64;
         tally.repeated += u64::from(repeated);
     }
-    let received = Received { key, body, transactions, repeated };
+    let received = Received {
+        key,
+        body,
+        transactions,
+        repeated,
+    };
     match &state.options.watch {
         Some(watch) => watch(&received),
         None => lock(&state.received).push(received),
@@ -404,7 +503,10 @@ fn json_response(status: StatusCode, value: &serde_json::Value) -> Response<Full
 fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static(content_type),
+    );
     response
 }
 

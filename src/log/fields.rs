@@ -116,13 +116,22 @@ impl Columns {
     /// The columns that a `#Fields` line names, in its order. Names are matched without regard to case; of two columns of
     /// one name the first counts.
     pub fn from_names<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut columns = Self { indices: [ABSENT; Field::ALL.len()], others: Vec::new(), width: 0 };
+        let mut columns = Self {
+            indices: [ABSENT; Field::ALL.len()],
+            others: Vec::new(),
+            width: 0,
+        };
         for (index, name) in (0..ABSENT).zip(names) {
             columns.width += 1;
             match Field::from_name(name) {
-                Some(field) if columns.indices[field as usize] == ABSENT => columns.indices[field as usize] = index,
+                Some(field) if columns.indices[field as usize] == ABSENT => {
+                    columns.indices[field as usize] = index
+                }
                 Some(_) => {}
-                None => columns.others.push((String::from_utf8_lossy(name).into_owned(), columns.width - 1)),
+                None => columns.others.push((
+                    String::from_utf8_lossy(name).into_owned(),
+                    columns.width - 1,
+                )),
             }
         }
         columns
@@ -132,8 +141,13 @@ impl Columns {
     /// that later rows may have more.
     pub fn from_legacy_width(width: usize) -> Option<Self> {
         let [.., most] = LEGACY_WIDTHS;
-        let names = Field::ALL[..most].iter().map(|field| field.name().as_bytes());
-        LEGACY_WIDTHS.contains(&width).then(|| Self { width, ..Self::from_names(names) })
+        let names = Field::ALL[..most]
+            .iter()
+            .map(|field| field.name().as_bytes());
+        LEGACY_WIDTHS.contains(&width).then(|| Self {
+            width,
+            ..Self::from_names(names)
+        })
     }
 
     /// The index of a field's column.
@@ -150,20 +164,31 @@ impl Columns {
 
     /// The columns of names that are not ours, with their indices.
     pub fn others(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.others.iter().map(|(name, index)| (name.as_str(), *index))
+        self.others
+            .iter()
+            .map(|(name, index)| (name.as_str(), *index))
     }
 
     /// What transactions are made of and these columns do not have.
     pub fn absent(&self) -> impl Iterator<Item = &'static str> {
-        OPTIONAL.into_iter().filter(|&field| self.index(field).is_none_or(|index| index >= self.width)).map(Field::name)
+        OPTIONAL
+            .into_iter()
+            .filter(|&field| self.index(field).is_none_or(|index| index >= self.width))
+            .map(Field::name)
     }
 
     /// What a transaction must have and these columns do not: a method, a path, a client address, a time.
     pub fn missing(&self) -> Vec<&'static str> {
         let has = |field| self.index(field).is_some();
-        let mut missing: Vec<_> =
-            [Field::Method, Field::UriStem, Field::ClientIp].into_iter().filter(|&field| !has(field)).map(Field::name).collect();
-        if !(has(Field::TimestampMs) || has(Field::Timestamp) || has(Field::Date) && has(Field::Time)) {
+        let mut missing: Vec<_> = [Field::Method, Field::UriStem, Field::ClientIp]
+            .into_iter()
+            .filter(|&field| !has(field))
+            .map(Field::name)
+            .collect();
+        if !(has(Field::TimestampMs)
+            || has(Field::Timestamp)
+            || has(Field::Date) && has(Field::Time))
+        {
             missing.push("date and time, or timestamp(ms)");
         }
         missing
@@ -186,22 +211,45 @@ mod tests {
         assert_eq!(columns.index(Field::DistributionId), Some(2));
         assert_eq!(columns.index(Field::TimestampMs), Some(3));
         assert_eq!(columns.index(Field::Date), None);
-        assert_eq!(columns.others().collect::<Vec<_>>(), [("X-Edge-Something", 0)]);
+        assert_eq!(
+            columns.others().collect::<Vec<_>>(),
+            [("X-Edge-Something", 0)]
+        );
         assert_eq!(columns.width(), 5);
     }
 
     #[test]
     fn a_legacy_width_is_a_prefix_of_the_33_columns() {
-        assert_eq!(Columns::from_legacy_width(33).unwrap().index(Field::RangeEnd), Some(32));
+        assert_eq!(
+            Columns::from_legacy_width(33)
+                .unwrap()
+                .index(Field::RangeEnd),
+            Some(32)
+        );
         let columns = Columns::from_legacy_width(24).unwrap();
         assert_eq!(columns.index(Field::ProtocolVersion), Some(23));
-        assert_eq!(columns.absent().collect::<Vec<_>>(), ["c-port", "sc-content-type", "sc-content-len", "sc-range-start", "sc-range-end"]);
+        assert_eq!(
+            columns.absent().collect::<Vec<_>>(),
+            [
+                "c-port",
+                "sc-content-type",
+                "sc-content-len",
+                "sc-range-start",
+                "sc-range-end"
+            ]
+        );
         assert_eq!(Columns::from_legacy_width(17), None);
     }
 
     #[test]
     fn what_a_transaction_must_have_is_named_when_it_is_missing() {
-        assert_eq!(names("timestamp(ms) c-ip cs-method cs-uri-stem").missing(), Vec::<&str>::new());
-        assert_eq!(names("date c-ip cs-method").missing(), ["cs-uri-stem", "date and time, or timestamp(ms)"]);
+        assert_eq!(
+            names("timestamp(ms) c-ip cs-method cs-uri-stem").missing(),
+            Vec::<&str>::new()
+        );
+        assert_eq!(
+            names("date c-ip cs-method").missing(),
+            ["cs-uri-stem", "date and time, or timestamp(ms)"]
+        );
     }
 }

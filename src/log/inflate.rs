@@ -39,15 +39,25 @@ enum State<R: Read> {
 impl<R: Read> Inflate<R> {
     /// Nothing is read before the first `read`.
     pub fn new(source: R) -> Self {
-        Self { state: State::Unread(source), left: MAX_INFLATED }
+        Self {
+            state: State::Unread(source),
+            left: MAX_INFLATED,
+        }
     }
 
     fn sniff(mut source: R) -> io::Result<State<R>> {
         let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
-        source.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut magic)?;
+        source
+            .by_ref()
+            .take(GZIP_MAGIC.len() as u64)
+            .read_to_end(&mut magic)?;
         let gzip = magic == GZIP_MAGIC;
         let whole = BufReader::with_capacity(BUFFER, Cursor::new(magic).chain(source));
-        Ok(if gzip { State::Gzip(Box::new(MultiGzDecoder::new(whole))) } else { State::Plain(whole) })
+        Ok(if gzip {
+            State::Gzip(Box::new(MultiGzDecoder::new(whole)))
+        } else {
+            State::Plain(whole)
+        })
     }
 }
 
@@ -61,9 +71,16 @@ impl<R: Read> Read for Inflate<R> {
         let read = match &mut self.state {
             State::Gzip(gzip) => gzip.read(buf)?,
             State::Plain(plain) => plain.read(buf)?,
-            State::Unread(_) | State::Broken => return Err(io::Error::other("the object could not be read from its first bytes on")),
+            State::Unread(_) | State::Broken => {
+                return Err(io::Error::other(
+                    "the object could not be read from its first bytes on",
+                ));
+            }
         };
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other(Bomb))?;
+        self.left = self
+            .left
+            .checked_sub(read as u64)
+            .ok_or_else(|| io::Error::other(Bomb))?;
         Ok(read)
     }
 }
@@ -148,10 +165,16 @@ mod tests {
         let exact = "e".repeat(MAX_LINE);
         let long = "l".repeat(MAX_LINE * 3 + 17);
         let text = format!("short\n{exact}\n{long}\n\nlast{long}");
-        let expected = format!("short\n{exact}\n{}\n\nlast{}", &long[..=MAX_LINE], &long[..=MAX_LINE - 4]);
+        let expected = format!(
+            "short\n{exact}\n{}\n\nlast{}",
+            &long[..=MAX_LINE],
+            &long[..=MAX_LINE - 4]
+        );
         for step in [1000, 65536, 1 << 22] {
             let mut out = String::new();
-            CapLines::new(Chunks(text.as_bytes(), &[step], 0)).read_to_string(&mut out).unwrap();
+            CapLines::new(Chunks(text.as_bytes(), &[step], 0))
+                .read_to_string(&mut out)
+                .unwrap();
             assert!(out == expected, "step {step}");
         }
     }

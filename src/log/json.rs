@@ -26,7 +26,11 @@ impl Keys {
     pub fn read(&mut self, line: &[u8], row: &mut Row) -> Result<bool, serde_json::Error> {
         row.clear();
         let mut deserializer = serde_json::Deserializer::from_slice(line);
-        let read = Object { keys: &mut self.0, row }.deserialize(&mut deserializer);
+        let read = Object {
+            keys: &mut self.0,
+            row,
+        }
+        .deserialize(&mut deserializer);
         let read = read.and_then(|changed| deserializer.end().map(|()| changed));
         if read.is_err() {
             self.0.clear(); // half of them may be another line's

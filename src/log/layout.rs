@@ -30,7 +30,10 @@ impl Layout {
     /// When it is the beginning of something else than an access log.
     pub fn of(head: &[u8]) -> Result<Self, LogError> {
         let mut start = head;
-        while let Some(after_blank) = start.strip_prefix(b"\n").or_else(|| start.strip_prefix(b"\r\n")) {
+        while let Some(after_blank) = start
+            .strip_prefix(b"\n")
+            .or_else(|| start.strip_prefix(b"\r\n"))
+        {
             start = after_blank;
         }
         if let Some(other) = other_log(start) {
@@ -39,7 +42,9 @@ impl Layout {
         let refusal = match start {
             [b'{', ..] => return Ok(Self::Json),
             [b'[', ..] => "it is a JSON array; JSON logs have one object a line",
-            [b'P', b'A', b'R', b'1', ..] => "it is Parquet; set the delivery's output format to w3c or json",
+            [b'P', b'A', b'R', b'1', ..] => {
+                "it is Parquet; set the delivery's output format to w3c or json"
+            }
             _ => return Self::of_lines(start),
         };
         Err(LogError::NotAccessLog(refusal))
@@ -47,28 +52,49 @@ impl Layout {
 
     fn of_lines(text: &[u8]) -> Result<Self, LogError> {
         let bare = |line| <[u8]>::strip_suffix(line, b"\r").unwrap_or(line);
-        let lines = || text.split(|byte| *byte == b'\n').map(bare).filter(|line| !line.is_empty());
-        let header = lines().take_while(|line| line.starts_with(b"#")).find_map(field_names);
+        let lines = || {
+            text.split(|byte| *byte == b'\n')
+                .map(bare)
+                .filter(|line| !line.is_empty())
+        };
+        let header = lines()
+            .take_while(|line| line.starts_with(b"#"))
+            .find_map(field_names);
         let Some(row) = lines().find(|line| !line.starts_with(b"#")) else {
-            return Ok(header.and_then(between_names).map_or(Self::Tabs, |between| Self::Delimited(between.to_vec())));
+            return Ok(header
+                .and_then(between_names)
+                .map_or(Self::Tabs, |between| Self::Delimited(between.to_vec())));
         };
         let Some(names) = header else {
-            return if is_legacy_row(row) { Ok(Self::Tabs) } else { Err(LogError::NotAccessLog(without_header(row))) };
+            return if is_legacy_row(row) {
+                Ok(Self::Tabs)
+            } else {
+                Err(LogError::NotAccessLog(without_header(row)))
+            };
         };
         if let Some(between) = between_names(names) {
             return Ok(Self::Delimited(between.to_vec()));
         }
-        let width = names.split(u8::is_ascii_whitespace).filter(|name| !name.is_empty()).count();
+        let width = names
+            .split(u8::is_ascii_whitespace)
+            .filter(|name| !name.is_empty())
+            .count();
         if width < 2 || row.contains(&b'\t') {
             return Ok(Self::Tabs);
         }
-        delimiter(row, width).map(Self::Delimited).ok_or(LogError::NotAccessLog("it cannot be told what separates its columns"))
+        delimiter(row, width)
+            .map(Self::Delimited)
+            .ok_or(LogError::NotAccessLog(
+                "it cannot be told what separates its columns",
+            ))
     }
 }
 
 /// The names of a `#Fields` line.
 pub fn field_names(line: &[u8]) -> Option<&[u8]> {
-    let is_fields = line.get(..FIELDS.len()).is_some_and(|start| start.eq_ignore_ascii_case(FIELDS));
+    let is_fields = line
+        .get(..FIELDS.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(FIELDS));
     is_fields.then(|| line[FIELDS.len()..].trim_ascii())
 }
 
@@ -78,7 +104,9 @@ fn between_names(names: &[u8]) -> Option<&[u8]> {
     let start = names.iter().position(|byte| !is_of_name(byte))?;
     let between = &names[start..];
     let between = &between[..between.iter().position(is_of_name)?];
-    let is_delimiter = between.iter().all(|byte| DELIMITERS.contains(byte) || byte.is_ascii_whitespace());
+    let is_delimiter = between
+        .iter()
+        .all(|byte| DELIMITERS.contains(byte) || byte.is_ascii_whitespace());
     (is_delimiter && !between.iter().all(u8::is_ascii_whitespace)).then_some(between)
 }
 
@@ -91,8 +119,10 @@ fn delimiter(row: &[u8], width: usize) -> Option<Vec<u8>> {
     (1..=MAX_DELIMITER).rev().find_map(|len| {
         let around = at.saturating_sub(len - 1)..=at;
         let mut candidates = around.filter_map(|start| row.get(start..start + len));
-        let found =
-            candidates.find(|candidate| candidate.iter().all(|byte| DELIMITERS.contains(byte)) && split(row, candidate).count() == width);
+        let found = candidates.find(|candidate| {
+            candidate.iter().all(|byte| DELIMITERS.contains(byte))
+                && split(row, candidate).count() == width
+        });
         found.map(<[u8]>::to_vec)
     })
 }
@@ -111,10 +141,18 @@ pub fn split<'a>(line: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<Item = &'
 /// Whether a row is one of a legacy log: as many columns as those had at some time, and in the first ones what they had.
 fn is_legacy_row(row: &[u8]) -> bool {
     let cells: Vec<&[u8]> = split(row, b"\t").collect();
-    let [date, time, _, bytes, _, method, _, stem, status, ..] = &cells[..] else { return false };
+    let [date, time, _, bytes, _, method, _, stem, status, ..] = &cells[..] else {
+        return false;
+    };
     let shaped = |cell: &[u8], pattern: &[u8]| {
         cell.len() == pattern.len()
-            && cell.iter().zip(pattern).all(|(byte, like)| if *like == b'0' { byte.is_ascii_digit() } else { byte == like })
+            && cell.iter().zip(pattern).all(|(byte, like)| {
+                if *like == b'0' {
+                    byte.is_ascii_digit()
+                } else {
+                    byte == like
+                }
+            })
     };
     Columns::from_legacy_width(cells.len()).is_some()
         && shaped(date, b"0000-00-00")
@@ -135,18 +173,28 @@ fn without_header(row: &[u8]) -> &'static str {
 
 /// Logs of others that may lie below the same prefix, by what they begin with.
 fn other_log(start: &[u8]) -> Option<&'static str> {
-    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = start
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
     let has = |part: &str| memchr::memmem::find(line, part.as_bytes()).is_some();
-    let first_word = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    let first_word = line
+        .split(u8::is_ascii_whitespace)
+        .next()
+        .unwrap_or_default();
     let is_hex = |word: &[u8]| word.iter().all(u8::is_ascii_hexdigit);
     if line.starts_with(b"{\"Records\":[") {
         return Some("a CloudTrail log");
     }
     match first_word {
-        b"http" | b"https" | b"h2" | b"grpcs" | b"ws" | b"wss" if has(" app/") => Some("an Application Load Balancer log"),
+        b"http" | b"https" | b"h2" | b"grpcs" | b"ws" | b"wss" if has(" app/") => {
+            Some("an Application Load Balancer log")
+        }
         b"tls" if has(" net/") => Some("a Network Load Balancer log"),
         b"version" if has("account-id interface-id") => Some("a VPC flow log"),
-        [seconds @ .., b'.', _, _, _] if seconds.len() == 10 && seconds.iter().all(u8::is_ascii_digit) => {
+        [seconds @ .., b'.', _, _, _]
+            if seconds.len() == 10 && seconds.iter().all(u8::is_ascii_digit) =>
+        {
             Some("a CloudFront real-time log")
         }
         owner if owner.len() == 64 && is_hex(owner) && has(" [") => Some("an S3 server access log"),
@@ -163,5 +211,10 @@ pub fn other_fields<'a>(mut names: impl Iterator<Item = &'a [u8]>) -> Option<&'s
         (b"webaclId", "an AWS WAF log"),
         (b"query_timestamp", "a Route 53 query log"),
     ];
-    names.find_map(|name| KNOWN.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, log)| *log))
+    names.find_map(|name| {
+        KNOWN
+            .iter()
+            .find(|(known, _)| name.eq_ignore_ascii_case(known))
+            .map(|(_, log)| *log)
+    })
 }

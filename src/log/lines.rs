@@ -37,7 +37,20 @@ impl<R: Read> Lines<R> {
     pub fn new(head: Vec<u8>, text: R) -> Self {
         let filled = head.len();
         let starts = vec![0; 64];
-        Self { text, buffer: head, filled, line: 0..0, starts, len: 0, next: 0, piece: 0, searched: 0, tabs: 0, newlines: 0, number: 0 }
+        Self {
+            text,
+            buffer: head,
+            filled,
+            line: 0..0,
+            starts,
+            len: 0,
+            next: 0,
+            piece: 0,
+            searched: 0,
+            tabs: 0,
+            newlines: 0,
+            number: 0,
+        }
     }
 
     /// Goes to the next line; `false` is the end. Nothing may end the last one.
@@ -87,7 +100,11 @@ impl<R: Read> Lines<R> {
             self.starts.resize((self.len + 8).next_power_of_two(), 0);
         }
         loop {
-            if let Some(room) = self.starts.get_mut(at..).and_then(<[u32]>::first_chunk_mut::<8>) {
+            if let Some(room) = self
+                .starts
+                .get_mut(at..)
+                .and_then(<[u32]>::first_chunk_mut::<8>)
+            {
                 for start in room {
                     *start = offset(behind.wrapping_add(tabs.trailing_zeros() as usize));
                     tabs &= tabs.wrapping_sub(1);
@@ -145,7 +162,10 @@ impl<R> Lines<R> {
 
     /// What tabs divide it into.
     pub fn cells(&self) -> Cells<'_> {
-        Cells { text: self.line(), starts: &self.starts[..self.len] }
+        Cells {
+            text: self.line(),
+            starts: &self.starts[..self.len],
+        }
     }
 
     /// Its number, counted from 1.

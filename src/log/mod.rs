@@ -104,7 +104,15 @@ impl<R: Read> Rows<R> {
 impl<R: Read> LogReader<R> {
     /// Nothing is read before the first [`advance`](Self::advance).
     pub fn new(source: R) -> Self {
-        Self { rows: Rows::Unread(Some(source)), row: Row::default(), defect: None, columns: None, unproven: false, next: 0, ended: false }
+        Self {
+            rows: Rows::Unread(Some(source)),
+            row: Row::default(),
+            defect: None,
+            columns: None,
+            unproven: false,
+            next: 0,
+            ended: false,
+        }
     }
 
     /// Reads the next record. `false` is the end of the log, and every call after an end or an error says so.
@@ -131,7 +139,14 @@ impl<R: Read> LogReader<R> {
             Rows::Tabs(lines) if self.defect.is_none() => lines.cells(),
             _ => self.row.cells(),
         };
-        (self.number(), Record { columns: self.columns.as_ref(), cells, defect: self.defect })
+        (
+            self.number(),
+            Record {
+                columns: self.columns.as_ref(),
+                cells,
+                defect: self.defect,
+            },
+        )
     }
 
     /// The number that the next record will have: how many there were so far.
@@ -151,7 +166,9 @@ impl<R: Read> LogReader<R> {
 
     fn read_row(&mut self) -> Result<bool, LogError> {
         if let Rows::Unread(source) = &mut self.rows {
-            let Some(source) = source.take() else { return Ok(false) };
+            let Some(source) = source.take() else {
+                return Ok(false);
+            };
             self.rows = open(source)?;
         }
         while self.rows.next_line().map_err(LogError::Cut)? {
@@ -170,24 +187,39 @@ impl<R: Read> LogReader<R> {
 
     /// Reads the line at hand into the row, unless tabs divide its columns.
     fn read_line(&mut self) -> Result<(), LogError> {
-        let Self { rows, row, defect, columns, unproven, .. } = self;
+        let Self {
+            rows,
+            row,
+            defect,
+            columns,
+            unproven,
+            ..
+        } = self;
         row.clear();
         let line = rows.line();
         *defect = (line.len() > MAX_LINE).then_some(Defect::TooLong);
         if columns.is_none() && !matches!(rows, Rows::Json(..)) {
             // The layout was told from that row.
             let width = line.split(|byte| *byte == b'\t').count();
-            *columns = Some(Columns::from_legacy_width(width).ok_or(LogError::NotAccessLog("it has rows before its #Fields line"))?);
+            *columns = Some(
+                Columns::from_legacy_width(width).ok_or(LogError::NotAccessLog(
+                    "it has rows before its #Fields line",
+                ))?,
+            );
         }
         match rows {
             Rows::Unread(_) => {}
             Rows::Tabs(_) => {
                 if std::mem::take(unproven) && !line.contains(&b'\t') {
-                    return Err(LogError::NotAccessLog("its columns are not separated by tabs"));
+                    return Err(LogError::NotAccessLog(
+                        "its columns are not separated by tabs",
+                    ));
                 }
             }
             _ if defect.is_some() => {}
-            Rows::Delimited(lines, delimiter) => *defect = split_columns(lines.line(), delimiter, columns.as_ref(), row),
+            Rows::Delimited(lines, delimiter) => {
+                *defect = split_columns(lines.line(), delimiter, columns.as_ref(), row)
+            }
             Rows::Json(lines, keys) => *defect = split_members(lines.line(), keys, columns, row)?,
         }
         Ok(())
@@ -196,15 +228,24 @@ impl<R: Read> LogReader<R> {
     /// `#Fields: …` sets the columns anew; other directives say nothing that matters.
     fn read_header(&mut self) -> Result<(), LogError> {
         let line = self.rows.line();
-        let Some(names) = layout::field_names(line) else { return Ok(()) };
+        let Some(names) = layout::field_names(line) else {
+            return Ok(());
+        };
         if line.len() > MAX_LINE {
-            return Err(LogError::NotAccessLog("its #Fields line is longer than 1 MiB"));
+            return Err(LogError::NotAccessLog(
+                "its #Fields line is longer than 1 MiB",
+            ));
         }
         let spaced = match &self.rows {
-            Rows::Delimited(_, delimiter) => layout::split(names, delimiter).collect::<Vec<_>>().join(&b' '),
+            Rows::Delimited(_, delimiter) => layout::split(names, delimiter)
+                .collect::<Vec<_>>()
+                .join(&b' '),
             _ => names.to_vec(),
         };
-        let names: Vec<&[u8]> = spaced.split(u8::is_ascii_whitespace).filter(|name| !name.is_empty()).collect();
+        let names: Vec<&[u8]> = spaced
+            .split(u8::is_ascii_whitespace)
+            .filter(|name| !name.is_empty())
+            .collect();
         let columns = Columns::from_names(names.iter().copied());
         suffice(&columns, names.iter().copied())?;
         self.unproven = names.len() > 1;
@@ -238,7 +279,11 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
     };
     head.drain(..head.len() - without_mark(&head).len());
     // Half of a first row tells nothing, and is none.
-    let seen = if whole || head.len() >= HEAD { &head[..] } else { &head[..memchr::memrchr(b'\n', &head).map_or(0, |at| at + 1)] };
+    let seen = if whole || head.len() >= HEAD {
+        &head[..]
+    } else {
+        &head[..memchr::memrchr(b'\n', &head).map_or(0, |at| at + 1)]
+    };
     let layout = match failed {
         Some(error) if seen.is_empty() => return Err(LogError::Cut(error)),
         _ => Layout::of(seen)?,
@@ -258,8 +303,9 @@ fn without_mark(head: &[u8]) -> &[u8] {
 
 /// Whether a whole row is there.
 fn has_row(head: &[u8]) -> bool {
-    head.split_inclusive(|byte| *byte == b'\n')
-        .any(|line| line.ends_with(b"\n") && !line.starts_with(b"#") && !matches!(line, b"\n" | b"\r\n"))
+    head.split_inclusive(|byte| *byte == b'\n').any(|line| {
+        line.ends_with(b"\n") && !line.starts_with(b"#") && !matches!(line, b"\n" | b"\r\n")
+    })
 }
 
 /// Whether records of such columns can become transactions.
@@ -268,7 +314,10 @@ fn suffice<'a>(columns: &Columns, names: impl Iterator<Item = &'a [u8]>) -> Resu
     if missing.is_empty() {
         return Ok(());
     }
-    Err(layout::other_fields(names).map_or_else(|| LogError::MissingFields(missing.join(", ")), LogError::OtherLog))
+    Err(layout::other_fields(names).map_or_else(
+        || LogError::MissingFields(missing.join(", ")),
+        LogError::OtherLog,
+    ))
 }
 
 /// Fails once, where there is something to fail with.
@@ -281,7 +330,12 @@ impl Read for Failed {
 }
 
 /// The cells of a line with a delimiter of its own.
-fn split_columns(line: &[u8], delimiter: &[u8], columns: Option<&Columns>, row: &mut Row) -> Option<Defect> {
+fn split_columns(
+    line: &[u8],
+    delimiter: &[u8],
+    columns: Option<&Columns>,
+    row: &mut Row,
+) -> Option<Defect> {
     layout::split(line, delimiter).for_each(|cell| row.push(cell));
     if columns.is_none_or(|columns| columns.width() == row.len()) {
         return None;
@@ -291,8 +345,15 @@ fn split_columns(line: &[u8], delimiter: &[u8], columns: Option<&Columns>, row: 
 }
 
 /// The values of a line in JSON; where its keys are others than before, so are the columns.
-fn split_members(line: &[u8], keys: &mut json::Keys, columns: &mut Option<Columns>, row: &mut Row) -> Result<Option<Defect>, LogError> {
-    let Ok(changed) = keys.read(line, row) else { return Ok(Some(Defect::NotJson)) };
+fn split_members(
+    line: &[u8],
+    keys: &mut json::Keys,
+    columns: &mut Option<Columns>,
+    row: &mut Row,
+) -> Result<Option<Defect>, LogError> {
+    let Ok(changed) = keys.read(line, row) else {
+        return Ok(Some(Defect::NotJson));
+    };
     if changed {
         let named = Columns::from_names(keys.iter());
         if columns.is_none() {
@@ -335,7 +396,10 @@ struct Row {
 
 impl Default for Row {
     fn default() -> Self {
-        Self { text: Vec::new(), starts: vec![0] }
+        Self {
+            text: Vec::new(),
+            starts: vec![0],
+        }
     }
 }
 
@@ -348,7 +412,8 @@ impl Row {
     fn push(&mut self, cell: &[u8]) {
         self.text.extend_from_slice(cell);
         self.text.push(b'\n');
-        self.starts.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
+        self.starts
+            .push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
     }
 
     fn len(&self) -> usize {
@@ -356,7 +421,10 @@ impl Row {
     }
 
     fn cells(&self) -> Cells<'_> {
-        Cells { text: &self.text, starts: &self.starts }
+        Cells {
+            text: &self.text,
+            starts: &self.starts,
+        }
     }
 }
 
@@ -383,7 +451,9 @@ impl<'a> Record<'a> {
 
     #[inline]
     fn cell(&self, index: usize) -> Option<&'a [u8]> {
-        self.cells.get(index).filter(|value| !matches!(*value, b"" | b"-"))
+        self.cells
+            .get(index)
+            .filter(|value| !matches!(*value, b"" | b"-"))
     }
 }
 

@@ -26,14 +26,33 @@ impl Bucket {
     }
 
     pub(crate) async fn put(&self, key: &str, bytes: Vec<u8>) {
-        self.s3.put_object().bucket(self.name).key(key).body(ByteStream::from(bytes)).send().await.unwrap();
+        self.s3
+            .put_object()
+            .bucket(self.name)
+            .key(key)
+            .body(ByteStream::from(bytes))
+            .send()
+            .await
+            .unwrap();
     }
 
     /// From now on every object created is told to the queue.
     pub(crate) async fn notify(&self, queue: &Queue) {
-        let to_queue = QueueConfiguration::builder().queue_arn(&queue.arn).events("s3:ObjectCreated:*".into()).build().unwrap();
-        let configuration = NotificationConfiguration::builder().queue_configurations(to_queue).build();
-        self.s3.put_bucket_notification_configuration().bucket(self.name).notification_configuration(configuration).send().await.unwrap();
+        let to_queue = QueueConfiguration::builder()
+            .queue_arn(&queue.arn)
+            .events("s3:ObjectCreated:*".into())
+            .build()
+            .unwrap();
+        let configuration = NotificationConfiguration::builder()
+            .queue_configurations(to_queue)
+            .build();
+        self.s3
+            .put_bucket_notification_configuration()
+            .bucket(self.name)
+            .notification_configuration(configuration)
+            .send()
+            .await
+            .unwrap();
     }
 
     /// An S3 notification of that object, in itself as S3 sends it. Every key here is the same when form-encoded.
@@ -70,22 +89,51 @@ pub(crate) struct Message {
 impl Queue {
     pub(crate) async fn create(peers: &Peers, name: &str) -> Self {
         let sqs = aws_sdk_sqs::Client::new(&peers.sdk_config().await);
-        let url = sqs.create_queue().queue_name(name).send().await.unwrap().queue_url.unwrap();
-        let asked = sqs.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn).send().await.unwrap();
+        let url = sqs
+            .create_queue()
+            .queue_name(name)
+            .send()
+            .await
+            .unwrap()
+            .queue_url
+            .unwrap();
+        let asked = sqs
+            .get_queue_attributes()
+            .queue_url(&url)
+            .attribute_names(QueueAttributeName::QueueArn)
+            .send()
+            .await
+            .unwrap();
         let arn = asked.attributes.unwrap()[&QueueAttributeName::QueueArn].clone();
         Self { sqs, url, arn }
     }
 
     /// A work queue, and the queue for its dead letters.
     pub(crate) async fn create_with_dead_letters(peers: &Peers, name: &str) -> (Self, Self) {
-        let (job, dead_letters) = (Self::create(peers, name).await, Self::create(peers, &format!("{name}-dead-letters")).await);
-        let policy = json!({ "deadLetterTargetArn": dead_letters.arn, "maxReceiveCount": 400 }).to_string();
-        job.sqs.set_queue_attributes().queue_url(&job.url).attributes(QueueAttributeName::RedrivePolicy, policy).send().await.unwrap();
+        let (job, dead_letters) = (
+            Self::create(peers, name).await,
+            Self::create(peers, &format!("{name}-dead-letters")).await,
+        );
+        let policy =
+            json!({ "deadLetterTargetArn": dead_letters.arn, "maxReceiveCount": 400 }).to_string();
+        job.sqs
+            .set_queue_attributes()
+            .queue_url(&job.url)
+            .attributes(QueueAttributeName::RedrivePolicy, policy)
+            .send()
+            .await
+            .unwrap();
         (job, dead_letters)
     }
 
     pub(crate) async fn send(&self, body: &Value) {
-        self.sqs.send_message().queue_url(&self.url).message_body(body.to_string()).send().await.unwrap();
+        self.sqs
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(body.to_string())
+            .send()
+            .await
+            .unwrap();
     }
 
     /// Takes one message off the queue.
@@ -99,14 +147,31 @@ impl Queue {
     pub(crate) async fn borrow(&self) -> Message {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
-            let receive = self.sqs.receive_message().queue_url(&self.url).max_number_of_messages(1).wait_time_seconds(1);
-            let receive = receive.visibility_timeout(1800).message_system_attribute_names(MessageSystemAttributeName::All);
-            if let Some(message) = receive.send().await.unwrap().messages.unwrap_or_default().pop() {
+            let receive = self
+                .sqs
+                .receive_message()
+                .queue_url(&self.url)
+                .max_number_of_messages(1)
+                .wait_time_seconds(1);
+            let receive = receive
+                .visibility_timeout(1800)
+                .message_system_attribute_names(MessageSystemAttributeName::All);
+            if let Some(message) = receive
+                .send()
+                .await
+                .unwrap()
+                .messages
+                .unwrap_or_default()
+                .pop()
+            {
                 let attributes = message.attributes.unwrap_or_default();
                 return Message {
                     id: message.message_id.unwrap(),
                     body: message.body.unwrap(),
-                    attributes: attributes.into_iter().map(|(name, value)| (name.as_str().to_owned(), value)).collect(),
+                    attributes: attributes
+                        .into_iter()
+                        .map(|(name, value)| (name.as_str().to_owned(), value))
+                        .collect(),
                     meta: message.receipt_handle.unwrap(),
                 };
             }
@@ -116,19 +181,40 @@ impl Queue {
     }
 
     pub(crate) async fn delete(&self, message: &Message) {
-        self.sqs.delete_message().queue_url(&self.url).receipt_handle(&message.meta).send().await.unwrap();
+        self.sqs
+            .delete_message()
+            .queue_url(&self.url)
+            .receipt_handle(&message.meta)
+            .send()
+            .await
+            .unwrap();
     }
 
     /// As if the time had passed for which the message is hidden.
     pub(crate) async fn reveal(&self, message: &Message) {
-        let change = self.sqs.change_message_visibility().queue_url(&self.url).receipt_handle(&message.meta).visibility_timeout(0);
+        let change = self
+            .sqs
+            .change_message_visibility()
+            .queue_url(&self.url)
+            .receipt_handle(&message.meta)
+            .visibility_timeout(0);
         change.send().await.unwrap();
     }
 
     /// How many messages are visible, and how many are hidden.
     pub(crate) async fn depth(&self) -> (u32, u32) {
-        let names = [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible];
-        let asked = self.sqs.get_queue_attributes().queue_url(&self.url).set_attribute_names(Some(names.to_vec())).send().await.unwrap();
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let asked = self
+            .sqs
+            .get_queue_attributes()
+            .queue_url(&self.url)
+            .set_attribute_names(Some(names.to_vec()))
+            .send()
+            .await
+            .unwrap();
         let attributes = asked.attributes.unwrap();
         let [visible, hidden] = names.map(|name| attributes[&name].parse().unwrap());
         (visible, hidden)
@@ -155,7 +241,9 @@ pub(crate) fn log(requests: usize) -> Vec<u8> {
         .to_owned();
     for number in 0..requests {
         let row = |ip, stem, id| {
-            format!("2026-11-14\t20:00:00\tFRA56-P4\t{ip}\tGET\t{stem}\tkey={COOKIE_CANARY}\t200\tsession={COOKIE_CANARY}\t{id}-{number}\n")
+            format!(
+                "2026-11-14\t20:00:00\tFRA56-P4\t{ip}\tGET\t{stem}\tkey={COOKIE_CANARY}\t200\tsession={COOKIE_CANARY}\t{id}-{number}\n"
+            )
         };
         text += &row("192.0.2.7", "/v1/orders", "id");
         if number == 0 {

@@ -26,7 +26,10 @@ use edgetap::local_bridge::{Options, Received};
 use serde_json::{Value, json};
 
 use cloud::{Bucket, Queue, log};
-use peers::{AWS_SECRET_CANARY, BASIC_CLIENT, POST_CLIENT, Peers, WRONG_SECRET, bootstrap, http, python_program, repository, secret};
+use peers::{
+    AWS_SECRET_CANARY, BASIC_CLIENT, POST_CLIENT, Peers, WRONG_SECRET, bootstrap, http,
+    python_program, repository, secret,
+};
 use runtime_api::{Outcome, Output, Process};
 use tap::{COOKIE_CANARY, PATIENCE, PLENTY, Tap, aws_variables, failures, parse_line, sqs_event};
 
@@ -43,8 +46,15 @@ async fn objects_put_into_s3_arrive_as_the_expected_transactions_one_by_one() {
     let queue = Queue::create(&tap.peers, "logs").await;
     bucket.notify(&queue).await;
     let test_event = queue.receive().await;
-    assert!(test_event.body.contains("s3:TestEvent"), "{}", test_event.body);
-    assert_eq!(tap.deliver(&[(&test_event.id, &test_event.body)]).await, [""; 0]);
+    assert!(
+        test_event.body.contains("s3:TestEvent"),
+        "{}",
+        test_event.body
+    );
+    assert_eq!(
+        tap.deliver(&[(&test_event.id, &test_event.body)]).await,
+        [""; 0]
+    );
 
     let mut delivered = Vec::new();
     for (key, bytes, expected) in fixtures() {
@@ -52,26 +62,58 @@ async fn objects_put_into_s3_arrive_as_the_expected_transactions_one_by_one() {
         let message = queue.receive().await;
         assert!(message.body.contains(&key), "{}", message.body);
         let before = tap.bridge.received().len();
-        assert_eq!(tap.deliver(&[(&message.id, &message.body)]).await, [""; 0], "{key}");
+        assert_eq!(
+            tap.deliver(&[(&message.id, &message.body)]).await,
+            [""; 0],
+            "{key}"
+        );
         let received = tap.received_since(before);
-        compare(&key, &decoded(&received), expected["transactions"].as_array().unwrap());
+        compare(
+            &key,
+            &decoded(&received),
+            expected["transactions"].as_array().unwrap(),
+        );
         delivered.push((key, expected, received));
     }
-    assert!(delivered.len() >= 8, "fixtures are missing: {}", delivered.len());
-    assert!(delivered.iter().any(|(_, _, received)| received.len() > 1), "no object took several batches");
+    assert!(
+        delivered.len() >= 8,
+        "fixtures are missing: {}",
+        delivered.len()
+    );
+    assert!(
+        delivered.iter().any(|(_, _, received)| received.len() > 1),
+        "no object took several batches"
+    );
 
     let log = tap.stop();
-    assert_eq!((log.at("ERROR").len(), log.reports().len()), (0, delivered.len()), "{log:#?}");
+    assert_eq!(
+        (log.at("ERROR").len(), log.reports().len()),
+        (0, delivered.len()),
+        "{log:#?}"
+    );
     for ((key, expected, received), line) in delivered.iter().zip(log.reports()) {
         let counts = &expected["counts"];
         let sent = &counts["sent"];
         let distribution = expected["distribution"].as_str().unwrap_or("unknown");
-        let (level, message) = match [&counts["sent"], &counts["malformed"], &counts["rows"]].map(|count| count.as_u64().unwrap()) {
-            [0, malformed, rows] if malformed == rows => {
-                ("WARN", format!("sent no transactions for distribution {distribution}: every row is malformed"))
-            }
-            [0, ..] => ("WARN", format!("sent no transactions for distribution {distribution}: every request is for a static asset")),
-            [_, 0, _] => ("INFO", format!("successfully sent {sent} transactions for distribution {distribution}")),
+        let (level, message) = match [&counts["sent"], &counts["malformed"], &counts["rows"]]
+            .map(|count| count.as_u64().unwrap())
+        {
+            [0, malformed, rows] if malformed == rows => (
+                "WARN",
+                format!(
+                    "sent no transactions for distribution {distribution}: every row is malformed"
+                ),
+            ),
+            [0, ..] => (
+                "WARN",
+                format!(
+                    "sent no transactions for distribution {distribution}: every request is for a static asset"
+                ),
+            ),
+            [_, 0, _] => (
+                "INFO",
+                format!("successfully sent {sent} transactions for distribution {distribution}"),
+            ),
             [_, malformed, rows] => (
                 "WARN",
                 format!(
@@ -79,21 +121,54 @@ async fn objects_put_into_s3_arrive_as_the_expected_transactions_one_by_one() {
                 ),
             ),
         };
-        assert_eq!((&line["level"], &line["message"]), (&json!(level), &json!(message)));
+        assert_eq!(
+            (&line["level"], &line["message"]),
+            (&json!(level), &json!(message))
+        );
         assert_eq!(line["object"], format!("s3://fixtures/{key}"));
-        for name in ["rows", "sent", "static", "excluded", "malformed", "rejected"] {
+        for name in [
+            "rows",
+            "sent",
+            "static",
+            "excluded",
+            "malformed",
+            "rejected",
+        ] {
             assert_eq!(line[name], counts[name], "{name}: {line}");
         }
-        let number = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("{name}: {line}"));
+        let number = |name: &str| {
+            line[name]
+                .as_u64()
+                .unwrap_or_else(|| panic!("{name}: {line}"))
+        };
         assert_eq!(
             number("rows"),
-            number("sent") + number("static") + number("excluded") + number("malformed") + number("rejected"),
+            number("sent")
+                + number("static")
+                + number("excluded")
+                + number("malformed")
+                + number("rejected"),
             "{line}"
         );
         assert_eq!(number("batches"), received.len() as u64, "{line}");
-        assert_eq!(number("bytes"), received.iter().map(|batch| batch.body.len() as u64).sum::<u64>(), "{line}");
-        assert!(u128::from(number("elapsed_ms")) < PATIENCE.as_millis(), "{line}");
-        assert!(line["requestId"].as_str().is_some_and(|id| id.ends_with("-4000-8000-000000000000")), "{line}");
+        assert_eq!(
+            number("bytes"),
+            received
+                .iter()
+                .map(|batch| batch.body.len() as u64)
+                .sum::<u64>(),
+            "{line}"
+        );
+        assert!(
+            u128::from(number("elapsed_ms")) < PATIENCE.as_millis(),
+            "{line}"
+        );
+        assert!(
+            line["requestId"]
+                .as_str()
+                .is_some_and(|id| id.ends_with("-4000-8000-000000000000")),
+            "{line}"
+        );
     }
 }
 
@@ -101,19 +176,41 @@ async fn objects_put_into_s3_arrive_as_the_expected_transactions_one_by_one() {
 async fn a_larger_object_arrives_once_each_with_several_posts_in_flight() {
     let tap = Tap::start(|_| {}).await;
     let bucket = Bucket::create(&tap.peers, "larger").await;
-    bucket.put("E27FO14I29XXXX.2026-11-14-20.large.gz", log(3000)).await;
-    let body = bucket.notification("E27FO14I29XXXX.2026-11-14-20.large.gz").to_string();
+    bucket
+        .put("E27FO14I29XXXX.2026-11-14-20.large.gz", log(3000))
+        .await;
+    let body = bucket
+        .notification("E27FO14I29XXXX.2026-11-14-20.large.gz")
+        .to_string();
     assert_eq!(tap.deliver(&[("m1", &body)]).await, [""; 0]);
     let decoded = decoded(&tap.bridge.received());
-    let ids: BTreeSet<_> = decoded.iter().map(|transaction| transaction["id"].as_str().unwrap()).collect();
-    assert_eq!((decoded.len(), ids.len(), tap.bridge.tally().repeated), (3000, 3000, 0));
-    assert_eq!(decoded[0]["request_headers"]["Cookie"], format!("session={COOKIE_CANARY}"));
+    let ids: BTreeSet<_> = decoded
+        .iter()
+        .map(|transaction| transaction["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        (decoded.len(), ids.len(), tap.bridge.tally().repeated),
+        (3000, 3000, 0)
+    );
+    assert_eq!(
+        decoded[0]["request_headers"]["Cookie"],
+        format!("session={COOKIE_CANARY}")
+    );
     let log = tap.stop();
-    let line = log.the_one("INFO", "successfully sent 3000 transactions for distribution E27FO14I29XXXX");
-    assert_eq!((&line["rows"], &line["static"], &line["malformed"]), (&json!(3002), &json!(1), &json!(1)));
+    let line = log.the_one(
+        "INFO",
+        "successfully sent 3000 transactions for distribution E27FO14I29XXXX",
+    );
+    assert_eq!(
+        (&line["rows"], &line["static"], &line["malformed"]),
+        (&json!(3002), &json!(1), &json!(1))
+    );
     // The cookie was not logged where it might have been: Tap looks for it in these lines.
     log.the_one("WARN", "malformed row");
-    log.the_one("DEBUG", "skipping request with static extension for /static/small.jpg");
+    log.the_one(
+        "DEBUG",
+        "skipping request with static extension for /static/small.jpg",
+    );
 }
 
 #[tokio::test]
@@ -122,8 +219,15 @@ async fn a_rotated_secret_is_found_without_a_restart() {
     let bucket = Bucket::create(&peers, "rotation").await;
     bucket.put("log.gz", log(1)).await;
     let secrets = aws_sdk_secretsmanager::Client::new(&peers.sdk_config().await);
-    let credentials = |secret: &str| json!({ "client_id": POST_CLIENT, "client_secret": secret }).to_string();
-    let created = secrets.create_secret().name("edgetap/bridge").secret_string(credentials(WRONG_SECRET)).send().await.unwrap();
+    let credentials =
+        |secret: &str| json!({ "client_id": POST_CLIENT, "client_secret": secret }).to_string();
+    let created = secrets
+        .create_secret()
+        .name("edgetap/bridge")
+        .secret_string(credentials(WRONG_SECRET))
+        .send()
+        .await
+        .unwrap();
     let arn = created.arn.unwrap();
 
     let tap = Tap::start(|variables| {
@@ -136,7 +240,13 @@ async fn a_rotated_secret_is_found_without_a_restart() {
     assert_eq!(tap.deliver(&[("m1", &body)]).await, ["m1"]);
     assert_eq!(tap.bridge.tally().posts, 0);
 
-    secrets.put_secret_value().secret_id(&arn).secret_string(credentials(&secret())).send().await.unwrap();
+    secrets
+        .put_secret_value()
+        .secret_id(&arn)
+        .secret_string(credentials(&secret()))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(tap.deliver(&[("m1", &body)]).await, [""; 0]);
     // The token serves the next invocation too.
     assert_eq!(tap.deliver(&[("m2", &body)]).await, [""; 0]);
@@ -144,8 +254,13 @@ async fn a_rotated_secret_is_found_without_a_restart() {
 
     let token_endpoint = tap.peers.token_endpoint.clone();
     let log = tap.stop();
-    let line = log.the_one("ERROR", "invalid_client")["message"].as_str().unwrap();
-    assert!(line.contains(&token_endpoint) && line.contains(POST_CLIENT), "{line}");
+    let line = log.the_one("ERROR", "invalid_client")["message"]
+        .as_str()
+        .unwrap();
+    assert!(
+        line.contains(&token_endpoint) && line.contains(POST_CLIENT),
+        "{line}"
+    );
     log.the_one("DEBUG", "got a token");
 }
 
@@ -155,7 +270,10 @@ async fn both_ways_of_client_authentication_take_any_character() {
     let bucket = Bucket::create(&peers, "authentication").await;
     bucket.put("log.gz", log(1)).await;
     let body = bucket.notification("log.gz").to_string();
-    for (client, method) in [(POST_CLIENT, "client_secret_post"), (BASIC_CLIENT, "client_secret_basic")] {
+    for (client, method) in [
+        (POST_CLIENT, "client_secret_post"),
+        (BASIC_CLIENT, "client_secret_basic"),
+    ] {
         let tap = Tap::start(|variables| {
             variables.insert("BRIDGE_CLIENT_ID", client.to_owned());
             variables.insert("BRIDGE_AUTH_METHOD", method.to_owned());
@@ -186,17 +304,38 @@ async fn direct_and_eventbridge_events_succeed_or_fail_as_a_whole() {
 
     bucket.put("other.gz", b"no access log\n".to_vec()).await;
     let outcome = tap.invoke(bucket.notification("other.gz"), PLENTY).await;
-    let Outcome::Error(error) = outcome else { panic!("{outcome:?}") };
-    assert!(error["errorMessage"].as_str().unwrap().contains("s3://direct/other.gz: is not a CloudFront"), "{error}");
+    let Outcome::Error(error) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(
+        error["errorMessage"]
+            .as_str()
+            .unwrap()
+            .contains("s3://direct/other.gz: is not a CloudFront"),
+        "{error}"
+    );
     // Beside one that is there, in one invocation: each message for itself. (These name no queue for dead letters.)
-    let (good, bad) = (bucket.notification("log.gz").to_string(), bucket.notification("other.gz").to_string());
-    assert_eq!(tap.deliver(&[("bad", &bad), ("good", &good)]).await, ["bad"]);
+    let (good, bad) = (
+        bucket.notification("log.gz").to_string(),
+        bucket.notification("other.gz").to_string(),
+    );
+    assert_eq!(
+        tap.deliver(&[("bad", &bad), ("good", &good)]).await,
+        ["bad"]
+    );
     assert_eq!(tap.bridge.tally().transactions, 6);
     // What expired before it was begun is done: trying again cannot help.
-    assert_eq!(tap.deliver(&[("gone", &bucket.notification("missing.gz").to_string())]).await, [""; 0]);
+    assert_eq!(
+        tap.deliver(&[("gone", &bucket.notification("missing.gz").to_string())])
+            .await,
+        [""; 0]
+    );
     let log = tap.stop();
     assert_eq!(
-        log.at("ERROR").iter().filter(|line| line["object"] == "s3://direct/other.gz" && line.get("_aws").is_some()).count(),
+        log.at("ERROR")
+            .iter()
+            .filter(|line| line["object"] == "s3://direct/other.gz" && line.get("_aws").is_some())
+            .count(),
         2,
         "{log:#?}"
     );
@@ -213,16 +352,35 @@ async fn a_bad_configuration_fails_every_message_but_not_the_init() {
     let bucket = Bucket::create(&tap.peers, "unconfigured").await;
     bucket.put("log.gz", log(1)).await;
     let body = bucket.notification("log.gz").to_string();
-    assert_eq!(tap.deliver(&[("m1", &body), ("m2", &body)]).await, ["m1", "m2"]);
-    assert!(matches!(tap.invoke(bucket.notification("log.gz"), PLENTY).await, Outcome::Error(_)));
+    assert_eq!(
+        tap.deliver(&[("m1", &body), ("m2", &body)]).await,
+        ["m1", "m2"]
+    );
+    assert!(matches!(
+        tap.invoke(bucket.notification("log.gz"), PLENTY).await,
+        Outcome::Error(_)
+    ));
     assert!(tap.api.polls() >= 2, "the same process goes on");
     let log = tap.stop();
     // Once an invocation, loudly, with everything that is wrong.
-    let loud: Vec<_> = log.at("ERROR").into_iter().filter(|line| line["message"].as_str().unwrap().contains("is not configured")).collect();
+    let loud: Vec<_> = log
+        .at("ERROR")
+        .into_iter()
+        .filter(|line| {
+            line["message"]
+                .as_str()
+                .unwrap()
+                .contains("is not configured")
+        })
+        .collect();
     assert_eq!(loud.len(), 2, "{log:#?}");
     for line in loud {
         let message = line["message"].as_str().unwrap();
-        assert!(message.contains("BRIDGE_EDGE_ENDPOINT is not set") && message.contains("BATCH_MAX_BYTES is not a number"), "{message}");
+        assert!(
+            message.contains("BRIDGE_EDGE_ENDPOINT is not set")
+                && message.contains("BATCH_MAX_BYTES is not a number"),
+            "{message}"
+        );
         assert!(line["requestId"].is_string(), "{line}");
     }
 }
@@ -234,10 +392,17 @@ async fn a_deadline_in_the_past_is_a_deadline_in_the_past() {
     bucket.put("log.gz", log(1)).await;
     let body = bucket.notification("log.gz").to_string();
     for time_left in [-3_600_000, i64::MIN, 0] {
-        assert_eq!(tap.deliver_within(&[("m1", &body)], time_left).await, ["m1"]);
+        assert_eq!(
+            tap.deliver_within(&[("m1", &body)], time_left).await,
+            ["m1"]
+        );
     }
     assert_eq!(tap.bridge.tally().posts, 0);
-    assert_eq!(tap.deliver(&[("m1", &body)]).await, [""; 0], "nothing else was wrong");
+    assert_eq!(
+        tap.deliver(&[("m1", &body)]).await,
+        [""; 0],
+        "nothing else was wrong"
+    );
 }
 
 #[tokio::test]
@@ -246,15 +411,33 @@ async fn a_bridge_that_is_down_fails_the_message_within_the_deadline() {
     let bucket = Bucket::create(&tap.peers, "down").await;
     bucket.put("log.gz", log(1)).await;
     fails_within(&tap, &bucket, 20_000).await;
-    assert!((2..=5).contains(&tap.bridge.tally().posts), "{:?}", tap.bridge.tally());
+    assert!(
+        (2..=5).contains(&tap.bridge.tally().posts),
+        "{:?}",
+        tap.bridge.tally()
+    );
     let log = tap.stop();
-    let line = log.the_one("ERROR", "sent 0 transactions for distribution unknown, but not all");
-    assert_eq!((&line["rows"], &line["sent"]), (&json!(0), &json!(0)), "nothing was settled: {line}");
+    let line = log.the_one(
+        "ERROR",
+        "sent 0 transactions for distribution unknown, but not all",
+    );
+    assert_eq!(
+        (&line["rows"], &line["sent"]),
+        (&json!(0), &json!(0)),
+        "nothing was settled: {line}"
+    );
 }
 
 #[tokio::test]
 async fn a_bridge_that_never_answers_fails_the_message_within_the_deadline() {
-    let tap = Tap::with_bridge(Options { delay: 10 * PATIENCE, ..Options::default() }, |_| {}).await;
+    let tap = Tap::with_bridge(
+        Options {
+            delay: 10 * PATIENCE,
+            ..Options::default()
+        },
+        |_| {},
+    )
+    .await;
     let bucket = Bucket::create(&tap.peers, "silent").await;
     bucket.put("log.gz", log(1)).await;
     fails_within(&tap, &bucket, 13_000).await;
@@ -264,8 +447,16 @@ async fn a_bridge_that_never_answers_fails_the_message_within_the_deadline() {
 async fn fails_within(tap: &Tap, bucket: &Bucket, time_left_ms: u32) {
     let body = bucket.notification("log.gz").to_string();
     let started = Instant::now();
-    assert_eq!(tap.deliver_within(&[("m1", &body)], time_left_ms.into()).await, ["m1"]);
-    assert!(started.elapsed() < Duration::from_millis(time_left_ms.into()), "{:?}", started.elapsed());
+    assert_eq!(
+        tap.deliver_within(&[("m1", &body)], time_left_ms.into())
+            .await,
+        ["m1"]
+    );
+    assert!(
+        started.elapsed() < Duration::from_millis(time_left_ms.into()),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 /// cargo-lambda's emulator knows one deadline, which is in the past: only an event without work can succeed there.
@@ -277,12 +468,27 @@ async fn it_runs_in_the_emulator_of_cargo_lambda() {
     let port = free_port();
     let mut emulator = Process::start(
         Command::new(python_program("cargo-lambda"))
-            .args(["lambda", "watch", "--only-lambda-apis", "--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()])
+            .args([
+                "lambda",
+                "watch",
+                "--only-lambda-apis",
+                "--invoke-address",
+                "127.0.0.1",
+                "--invoke-port",
+                &port.to_string(),
+            ])
             .current_dir(repository()),
     );
     let started = Instant::now();
-    while tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
-        assert!(emulator.has_ended().is_none() && started.elapsed() < PATIENCE, "{:#?}", emulator.stop());
+    while tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        .await
+        .is_err()
+    {
+        assert!(
+            emulator.has_ended().is_none() && started.elapsed() < PATIENCE,
+            "{:#?}",
+            emulator.stop()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let mut variables = aws_variables(&peers);
@@ -292,16 +498,33 @@ async fn it_runs_in_the_emulator_of_cargo_lambda() {
         ("BRIDGE_AUTH_ENDPOINT", peers.token_endpoint.clone()),
         ("BRIDGE_EDGE_ENDPOINT", "http://127.0.0.1:9/".to_owned()), // must not be reached
     ]);
-    let mut function = Process::bootstrap(&bootstrap(), &format!("http://127.0.0.1:{port}/.rt"), &variables);
+    let mut function = Process::bootstrap(
+        &bootstrap(),
+        &format!("http://127.0.0.1:{port}/.rt"),
+        &variables,
+    );
 
-    let test_event = json!({ "Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": bucket.name }).to_string();
+    let test_event =
+        json!({ "Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": bucket.name })
+            .to_string();
     let job = bucket.notification("log.gz").to_string();
     for (body, failed) in [(test_event, &[][..]), (job, &["m1"][..])] {
         let url = format!("http://127.0.0.1:{port}/2015-03-31/functions/_/invocations");
-        let response = http().post(url).body(sqs_event(&[("m1", &body)]).to_string()).send().await.unwrap();
+        let response = http()
+            .post(url)
+            .body(sqs_event(&[("m1", &body)]).to_string())
+            .send()
+            .await
+            .unwrap();
         let (status, response) = (response.status(), response.bytes().await.unwrap());
-        let response: Value = serde_json::from_slice(&response).unwrap_or_else(|_| panic!("{status} {response:?}"));
-        assert_eq!(failures(&response), failed, "{status} {:#?}", function.output());
+        let response: Value =
+            serde_json::from_slice(&response).unwrap_or_else(|_| panic!("{status} {response:?}"));
+        assert_eq!(
+            failures(&response),
+            failed,
+            "{status} {:#?}",
+            function.output()
+        );
     }
     let output = function.stop();
     for line in &output.stdout {
@@ -310,13 +533,21 @@ async fn it_runs_in_the_emulator_of_cargo_lambda() {
             assert!(!line.contains(canary), "{line}");
         }
     }
-    assert!(output.stdout.iter().any(|line| line.contains("the invocation's time was over")), "{output:#?}");
+    assert!(
+        output
+            .stdout
+            .iter()
+            .any(|line| line.contains("the invocation's time was over")),
+        "{output:#?}"
+    );
 }
 
 /// For a peer that cannot choose one by itself: below the range from which the system gives ports to everybody else here.
 fn free_port() -> u16 {
     let start = u16::try_from(std::process::id() % 10_000).unwrap();
-    (20_000 + start..30_000).find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()).unwrap()
+    (20_000 + start..30_000)
+        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        .unwrap()
 }
 
 /// A schema that lets everything pass would be worth nothing.
@@ -345,17 +576,32 @@ fn the_decoder_refuses_what_does_not_fit_the_wire_format() {
         ("/data", json!([])),
         ("/data/0/timestamp", json!("1794686590")),
         ("/data/0/timestamp", json!(1_794_686_590.816)),
-        ("/data/0/request/connection", json!({ "server-ip": "0.0.0.0", "server-port": 443 })),
-        ("/data/0/request/connection/connection-ip", json!("FRA56-P4")),
+        (
+            "/data/0/request/connection",
+            json!({ "server-ip": "0.0.0.0", "server-port": 443 }),
+        ),
+        (
+            "/data/0/request/connection/connection-ip",
+            json!("FRA56-P4"),
+        ),
         ("/data/0/request/connection/server-port", json!("443")),
-        ("/data/0/request/uri-query-fragment", json!("/v1/orders?q=a b")),
+        (
+            "/data/0/request/uri-query-fragment",
+            json!("/v1/orders?q=a b"),
+        ),
         ("/data/0/request/uri-query-fragment", json!("/caf\u{e9}")),
         ("/data/0/request/headers/0", json!("Host:api.example.com")),
         ("/data/0/request/headers/0", json!("Server:YXBp")),
-        ("/data/0/request/body", json!({ "length": 0, "data": "", "more": 1 })),
+        (
+            "/data/0/request/body",
+            json!({ "length": 0, "data": "", "more": 1 }),
+        ),
         ("/data/0/response/status-code", json!(200)),
         ("/data/0/response/status-code", json!("000")),
-        ("/data/0/response/headers", json!(["Content-Length:Nw==", "Content-Length:OA=="])),
+        (
+            "/data/0/response/headers",
+            json!(["Content-Length:Nw==", "Content-Length:OA=="]),
+        ),
         ("/data/0/response/body/length", json!(8)),
         ("/data/0/txn-meta-data/source_info/type", json!("kong")),
     ];
@@ -364,34 +610,68 @@ fn the_decoder_refuses_what_does_not_fit_the_wire_format() {
         *bad.pointer_mut(place).unwrap() = value.clone();
         let (status, output) = decode([bad.to_string().as_bytes()]);
         assert!(!status.success(), "{place} {value}: {:#?}", output.stdout);
-        assert!(output.stderr.last().is_some_and(|why| why.contains("body 1") || why.contains("ValueError")), "{:#?}", output.stderr);
+        assert!(
+            output
+                .stderr
+                .last()
+                .is_some_and(|why| why.contains("body 1") || why.contains("ValueError")),
+            "{:#?}",
+            output.stderr
+        );
     }
 }
 
 /// Our own lines, as `replay` prints them, fit the schema that is published of them.
 #[test]
 fn replayed_lines_fit_their_schema() {
-    let logs: Vec<_> = fixtures().into_iter().map(|(key, ..)| repository().join("tests/fixtures/logs").join(key)).collect();
-    let replay = Command::new(env!("CARGO_BIN_EXE_edgetap")).arg("replay").args(logs).env_clear().output().unwrap();
-    assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
-    let files = ["tests/e2e/validate.py", "docs/transaction.schema.json"].map(|file| repository().join(file));
-    let mut validator = Process::start(Command::new(python_program("python")).args(files).stdin(Stdio::piped()));
+    let logs: Vec<_> = fixtures()
+        .into_iter()
+        .map(|(key, ..)| repository().join("tests/fixtures/logs").join(key))
+        .collect();
+    let replay = Command::new(env!("CARGO_BIN_EXE_edgetap"))
+        .arg("replay")
+        .args(logs)
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(
+        replay.status.success(),
+        "{}",
+        String::from_utf8_lossy(&replay.stderr)
+    );
+    let files = ["tests/e2e/validate.py", "docs/transaction.schema.json"]
+        .map(|file| repository().join(file));
+    let mut validator = Process::start(
+        Command::new(python_program("python"))
+            .args(files)
+            .stdin(Stdio::piped()),
+    );
     _ = validator.stdin().write_all(&replay.stdout);
     let (status, output) = validator.finish(PATIENCE);
     assert!(status.success(), "{:#?}", output.stderr);
-    let sent: u64 = fixtures().iter().map(|(_, _, expected)| expected["counts"]["sent"].as_u64().unwrap()).sum();
+    let sent: u64 = fixtures()
+        .iter()
+        .map(|(_, _, expected)| expected["counts"]["sent"].as_u64().unwrap())
+        .sum();
     assert_eq!(output.stdout, [sent.to_string()]);
 }
 
 /// The logs with their expected transactions: name, bytes, and what is expected.
 fn fixtures() -> Vec<(String, Vec<u8>, Value)> {
     let directory = repository().join("tests/fixtures/logs");
-    let names = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = std::fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut fixtures: Vec<_> = names
         .filter_map(|name| {
             let key = name.strip_suffix(".expected.json")?.to_owned();
-            let expected = serde_json::from_slice(&std::fs::read(directory.join(&name)).unwrap()).unwrap();
-            Some((key.clone(), std::fs::read(directory.join(key)).unwrap(), expected))
+            let expected =
+                serde_json::from_slice(&std::fs::read(directory.join(&name)).unwrap()).unwrap();
+            Some((
+                key.clone(),
+                std::fs::read(directory.join(key)).unwrap(),
+                expected,
+            ))
         })
         .collect();
     fixtures.sort_by(|(one, ..), (other, ..)| one.cmp(other));
@@ -407,11 +687,18 @@ fn decoded(received: &[Received]) -> Vec<Value> {
 
 fn decode<'a>(bodies: impl IntoIterator<Item = &'a [u8]>) -> (ExitStatus, Output) {
     let files = ["tests/e2e/decode.py", "docs/uap.schema.json"].map(|file| repository().join(file));
-    let mut decoder = Process::start(Command::new(python_program("python")).args(files).stdin(Stdio::piped()));
+    let mut decoder = Process::start(
+        Command::new(python_program("python"))
+            .args(files)
+            .stdin(Stdio::piped()),
+    );
     for body in bodies {
         assert!(!body.contains(&b'\n'), "a body is one line");
         // A decoder that has ended already, at something wrong, says so below.
-        _ = decoder.stdin().write_all(body).and_then(|()| decoder.stdin().write_all(b"\n"));
+        _ = decoder
+            .stdin()
+            .write_all(body)
+            .and_then(|()| decoder.stdin().write_all(b"\n"));
     }
     decoder.finish(PATIENCE)
 }

@@ -25,8 +25,17 @@ const CAP: u64 = 48 << 20;
 #[tokio::test]
 async fn a_large_object_through_a_slow_and_failing_bridge_takes_no_more_memory_than_a_small_one() {
     let (small, large) = (peak(SMALL).await, peak(megabytes()).await);
-    println!("peak memory: {} KiB for {SMALL} MB, {} KiB for {} MB", small >> 10, large >> 10, megabytes());
-    assert!(large <= CAP && large <= 2 * small, "{small} bytes for {SMALL} MB, {large} for {} MB", megabytes());
+    println!(
+        "peak memory: {} KiB for {SMALL} MB, {} KiB for {} MB",
+        small >> 10,
+        large >> 10,
+        megabytes()
+    );
+    assert!(
+        large <= CAP && large <= 2 * small,
+        "{small} bytes for {SMALL} MB, {large} for {} MB",
+        megabytes()
+    );
 }
 
 /// How large the large object is, inflated.
@@ -48,12 +57,16 @@ async fn peak(megabytes: u64) -> u64 {
             (_, 6) => Reaction::After(Duration::from_millis(300)),
             _ => Reaction::Normal,
         }),
-        watch: Some(Arc::new(move |batch| _ = count.fetch_add(batch.transactions.len() as u64, Ordering::Relaxed))),
+        watch: Some(Arc::new(move |batch| {
+            _ = count.fetch_add(batch.transactions.len() as u64, Ordering::Relaxed)
+        })),
         ..Options::default()
     };
     let (id, secret) = (options.client_id.clone(), options.client_secret.clone());
     let (s3, api) = (FakeS3::start().await, RuntimeApi::start().await);
-    let bridge = LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options).await.unwrap();
+    let bridge = LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options)
+        .await
+        .unwrap();
     let (object, members) = object(megabytes);
     s3.put("large.gz", object);
     let mut process = Process::bootstrap(
@@ -73,8 +86,17 @@ async fn peak(megabytes: u64) -> u64 {
     let record = json!({"eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
                         "s3": {"bucket": {"name": "logs"}, "object": {"key": "large.gz"}}});
     let outcome = api.invoke(json!({ "Records": [record] }), 900_000).await;
-    assert_eq!(outcome, Outcome::Response(json!({ "objects": 1 })), "{:#?}", process.stop());
-    assert_eq!(sent.load(Ordering::Relaxed), members * KEPT, "all of it arrived");
+    assert_eq!(
+        outcome,
+        Outcome::Response(json!({ "objects": 1 })),
+        "{:#?}",
+        process.stop()
+    );
+    assert_eq!(
+        sent.load(Ordering::Relaxed),
+        members * KEPT,
+        "all of it arrived"
+    );
     let peak = process.peak_memory();
     process.stop();
     peak
@@ -92,7 +114,9 @@ fn object(megabytes: u64) -> (Vec<u8>, u64) {
             (format!("/assets/{row}.js"), "-".to_owned())
         };
         let ip = row % 250;
-        let line = format!("2026-11-14\t20:00:00\tFRA56-P4\t{row}\t192.0.2.{ip}\tGET\tapi.example.com\t{path}\t200\t{agent}\t{query}\n");
+        let line = format!(
+            "2026-11-14\t20:00:00\tFRA56-P4\t{row}\t192.0.2.{ip}\tGET\tapi.example.com\t{path}\t200\t{agent}\t{query}\n"
+        );
         rows.push_str(&line);
     }
     let zip = |text: &str| {

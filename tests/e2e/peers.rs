@@ -40,10 +40,17 @@ pub(crate) fn secret() -> String {
 }
 
 /// Where the tests' tools are: by variables of scripts/test.sh, else where it puts them.
-#[expect(clippy::disallowed_methods, reason = "these are not settings of edgetap")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "these are not settings of edgetap"
+)]
 fn installed(variable: &str, default: &str) -> PathBuf {
     let path = std::env::var_os(variable).map_or_else(|| repository().join(default), PathBuf::from);
-    assert!(path.exists(), "{} is not there: ./scripts/test.sh installs and builds what these tests need", path.display());
+    assert!(
+        path.exists(),
+        "{} is not there: ./scripts/test.sh installs and builds what these tests need",
+        path.display()
+    );
     path
 }
 
@@ -58,7 +65,9 @@ pub(crate) fn bootstrap() -> PathBuf {
 
 /// A program of the Python environment.
 pub(crate) fn python_program(name: &str) -> PathBuf {
-    installed("E2E_VENV", "target/e2e/venv").join("bin").join(name)
+    installed("E2E_VENV", "target/e2e/venv")
+        .join("bin")
+        .join(name)
 }
 
 /// Processes that tests share while they run; the last test that drops them ends them.
@@ -85,13 +94,22 @@ impl Peers {
     }
 
     fn start() -> Self {
-        let mut moto = Process::start(Command::new(python_program("moto_server")).args(["-H", "127.0.0.1", "-p", "0"]));
+        let mut moto = Process::start(Command::new(python_program("moto_server")).args([
+            "-H",
+            "127.0.0.1",
+            "-p",
+            "0",
+        ]));
         let mut oauth = oauth_server();
         let aws = moto.wait_for(START, |line| {
             let (_, address) = line.split_once("Running on ")?;
             address.split_whitespace().next().map(str::to_owned)
         });
-        let endpoints = oauth.wait_for(START, |line| serde_json::from_str::<Value>(line).ok().filter(|line| line.get("issuer").is_some()));
+        let endpoints = oauth.wait_for(START, |line| {
+            serde_json::from_str::<Value>(line)
+                .ok()
+                .filter(|line| line.get("issuer").is_some())
+        });
         let endpoint = |name: &str| endpoints[name].as_str().unwrap().to_owned();
         Self {
             _moto: moto,
@@ -118,7 +136,8 @@ impl Peers {
         let mut oauth = self.oauth.lock().unwrap_or_else(PoisonError::into_inner);
         oauth.wait_for(SHOWN, |line| {
             let line: Value = serde_json::from_str(line).ok()?;
-            (line["client_id"] == client_id).then(|| line["authentication"].as_str().unwrap().to_owned())
+            (line["client_id"] == client_id)
+                .then(|| line["authentication"].as_str().unwrap().to_owned())
         })
     }
 
@@ -127,11 +146,24 @@ impl Peers {
         let endpoint = self.introspection_endpoint.clone();
         async move {
             let (id, secret) = BRIDGE_CLIENT;
-            let form = [("client_id", id), ("client_secret", secret), ("token", &token)];
-            let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-            let request = http().post(endpoint).header("Content-Type", "application/x-www-form-urlencoded").body(form);
+            let form = [
+                ("client_id", id),
+                ("client_secret", secret),
+                ("token", &token),
+            ];
+            let form = url::form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(form)
+                .finish();
+            let request = http()
+                .post(endpoint)
+                .header("Content-Type", "application/x-www-form-urlencoded")
+                .body(form);
             let response = request.send().await.unwrap();
-            assert!(response.status().is_success(), "introspection: {}", response.status());
+            assert!(
+                response.status().is_success(),
+                "introspection: {}",
+                response.status()
+            );
             let response: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
             response["active"] == true
         }
@@ -140,25 +172,39 @@ impl Peers {
 
 fn oauth_server() -> Process {
     let directory = repository().join("tests/e2e/oauth");
-    assert!(directory.join("node_modules").exists(), "npm ci was not run in tests/e2e/oauth: ./scripts/test.sh does");
-    let client =
-        |id: &str, secret: &str, method: &str| json!({ "client_id": id, "client_secret": secret, "token_endpoint_auth_method": method });
+    assert!(
+        directory.join("node_modules").exists(),
+        "npm ci was not run in tests/e2e/oauth: ./scripts/test.sh does"
+    );
+    let client = |id: &str, secret: &str, method: &str| json!({ "client_id": id, "client_secret": secret, "token_endpoint_auth_method": method });
     let (id, introspection_secret) = BRIDGE_CLIENT;
     let clients = json!({ "clients": [
         client(POST_CLIENT, &secret(), "client_secret_post"),
         client(BASIC_CLIENT, &secret(), "client_secret_basic"),
         client(id, introspection_secret, "client_secret_post"),
     ]});
-    let mut server = Process::start(Command::new("node").arg("server.mjs").current_dir(directory).stdin(Stdio::piped()));
+    let mut server = Process::start(
+        Command::new("node")
+            .arg("server.mjs")
+            .current_dir(directory)
+            .stdin(Stdio::piped()),
+    );
     // Kept open: the server ends with its input, and so never outlives the tests.
     writeln!(server.stdin(), "{clients}").unwrap();
     server
 }
 
 /// A client for the tests' own requests.
-#[expect(clippy::disallowed_methods, reason = "it talks to the tests' peers, never to a bridge")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it talks to the tests' peers, never to a bridge"
+)]
 pub(crate) fn http() -> reqwest::Client {
     // reqwest was built without a TLS provider of its own; only the first call counts.
     _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap()
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(30))
+        .build()
+        .unwrap()
 }

@@ -15,7 +15,10 @@ use crate::tap::{PATIENCE, PLENTY, Tap, Variables};
 /// Of that many transactions each arrived so often.
 fn arrivals(tap: &Tap) -> BTreeMap<String, usize> {
     let received = tap.bridge.received();
-    let ids = received.iter().flat_map(|batch| &batch.transactions).map(|transaction| transaction.transaction_id.clone());
+    let ids = received
+        .iter()
+        .flat_map(|batch| &batch.transactions)
+        .map(|transaction| transaction.transaction_id.clone());
     ids.fold(BTreeMap::new(), |mut counts, id| {
         *counts.entry(id).or_default() += 1;
         counts
@@ -23,7 +26,9 @@ fn arrivals(tap: &Tap) -> BTreeMap<String, usize> {
 }
 
 fn once_each(requests: usize) -> BTreeMap<String, usize> {
-    (0..requests).map(|number| (format!("id-{number}"), 1)).collect()
+    (0..requests)
+        .map(|number| (format!("id-{number}"), 1))
+        .collect()
 }
 
 fn small_batches(variables: &mut Variables) {
@@ -35,7 +40,9 @@ fn small_batches(variables: &mut Variables) {
 async fn poll(tap: &Tap, queue: &Queue, time_left_ms: i64) -> (Message, bool) {
     let message = queue.borrow().await;
     let outcome = tap.invoke(queue.event(&message), time_left_ms).await;
-    let Outcome::Response(response) = outcome else { panic!("{outcome:?}") };
+    let Outcome::Response(response) = outcome else {
+        panic!("{outcome:?}")
+    };
     let done = response == json!({ "batchItemFailures": [] });
     if done {
         queue.delete(&message).await;
@@ -48,31 +55,63 @@ async fn a_bridge_that_is_down_for_three_attempts_gets_everything_at_the_fourth(
     let down = Arc::new(AtomicBool::new(true));
     let is_down = down.clone();
     let react = move |_: edgetap::local_bridge::Arrival<'_>| {
-        if is_down.load(Ordering::Relaxed) { Reaction::status(503) } else { Reaction::Normal }
+        if is_down.load(Ordering::Relaxed) {
+            Reaction::status(503)
+        } else {
+            Reaction::Normal
+        }
     };
-    let tap = Tap::with_bridge(Options { react: Arc::new(react), ..Options::default() }, small_batches).await;
+    let tap = Tap::with_bridge(
+        Options {
+            react: Arc::new(react),
+            ..Options::default()
+        },
+        small_batches,
+    )
+    .await;
     let bucket = Bucket::create(&tap.peers, "down-for-a-while").await;
-    let (queue, dead_letters) = Queue::create_with_dead_letters(&tap.peers, "down-for-a-while").await;
+    let (queue, dead_letters) =
+        Queue::create_with_dead_letters(&tap.peers, "down-for-a-while").await;
     bucket.put("log.gz", log(30)).await;
     queue.send(&bucket.notification("log.gz")).await;
     for attempt in 1..=3 {
         let (message, done) = poll(&tap, &queue, PLENTY).await;
         assert!(!done, "attempt {attempt}");
-        assert_eq!(message.attributes["ApproximateReceiveCount"], attempt.to_string());
-        assert_eq!(queue.depth().await, (0, 1), "it rests, and nothing else was sent");
+        assert_eq!(
+            message.attributes["ApproximateReceiveCount"],
+            attempt.to_string()
+        );
+        assert_eq!(
+            queue.depth().await,
+            (0, 1),
+            "it rests, and nothing else was sent"
+        );
         queue.reveal(&message).await;
     }
     down.store(false, Ordering::Relaxed);
     assert!(poll(&tap, &queue, PLENTY).await.1);
-    assert_eq!((queue.depth().await, dead_letters.depth().await), ((0, 0), (0, 0)));
+    assert_eq!(
+        (queue.depth().await, dead_letters.depth().await),
+        ((0, 0), (0, 0))
+    );
     assert_eq!(arrivals(&tap), once_each(30));
     let log = tap.stop();
-    assert_eq!(log.reports().iter().filter(|line| line["messages_delayed"] == 1).count(), 3, "{log:#?}");
+    assert_eq!(
+        log.reports()
+            .iter()
+            .filter(|line| line["messages_delayed"] == 1)
+            .count(),
+        3,
+        "{log:#?}"
+    );
 }
 
 #[tokio::test]
 async fn a_function_that_is_killed_in_an_object_delivers_it_when_its_message_comes_again() {
-    let options = Options { delay: Duration::from_millis(200), ..Options::default() };
+    let options = Options {
+        delay: Duration::from_millis(200),
+        ..Options::default()
+    };
     let mut tap = Tap::with_bridge(options, small_batches).await;
     let bucket = Bucket::create(&tap.peers, "killed").await;
     let (queue, dead_letters) = Queue::create_with_dead_letters(&tap.peers, "killed").await;
@@ -93,18 +132,32 @@ async fn a_function_that_is_killed_in_an_object_delivers_it_when_its_message_com
     tap.kill_and_restart();
     let before = tap.bridge.received().len();
     assert!(before < 12, "{before} of 12 batches");
-    assert_eq!(queue.depth().await, (0, 1), "hidden for as long as the function might have taken");
+    assert_eq!(
+        queue.depth().await,
+        (0, 1),
+        "hidden for as long as the function might have taken"
+    );
     queue.reveal(&message).await;
     let (message, done) = poll(&tap, &queue, PLENTY).await;
     assert!(done && message.attributes["ApproximateReceiveCount"] == "2");
-    assert_eq!((queue.depth().await, dead_letters.depth().await), ((0, 0), (0, 0)));
+    assert_eq!(
+        (queue.depth().await, dead_letters.depth().await),
+        ((0, 0), (0, 0))
+    );
 
     let arrived = arrivals(&tap);
-    assert!(arrived.keys().eq(once_each(60).keys()) && arrived.values().all(|times| *times <= 2), "{arrived:?}");
+    assert!(
+        arrived.keys().eq(once_each(60).keys()) && arrived.values().all(|times| *times <= 2),
+        "{arrived:?}"
+    );
     // What came twice is what came before the kill (and what was in flight then), and is recognisable.
     let received = tap.bridge.received();
     let (first, second) = received.split_at(received.len() - 12);
-    assert!((3..=before + 1).contains(&first.len()), "{} of {before}", first.len());
+    assert!(
+        (3..=before + 1).contains(&first.len()),
+        "{} of {before}",
+        first.len()
+    );
     for (batch, again) in first.iter().zip(second) {
         assert_eq!((&batch.key, &batch.body), (&again.key, &again.body));
     }
@@ -115,9 +168,20 @@ async fn a_function_that_is_killed_in_an_object_delivers_it_when_its_message_com
 #[tokio::test]
 async fn a_deadline_shorter_than_the_object_costs_the_expected_hops_which_aws_can_count() {
     let react = |arrival: edgetap::local_bridge::Arrival<'_>| {
-        if arrival.number.is_multiple_of(7) { Reaction::After(10 * PATIENCE) } else { Reaction::Normal }
+        if arrival.number.is_multiple_of(7) {
+            Reaction::After(10 * PATIENCE)
+        } else {
+            Reaction::Normal
+        }
     };
-    let tap = Tap::with_bridge(Options { react: Arc::new(react), ..Options::default() }, small_batches).await;
+    let tap = Tap::with_bridge(
+        Options {
+            react: Arc::new(react),
+            ..Options::default()
+        },
+        small_batches,
+    )
+    .await;
     let bucket = Bucket::create(&tap.peers, "long").await;
     let (queue, dead_letters) = Queue::create_with_dead_letters(&tap.peers, "long").await;
     bucket.put("log.gz", log(100)).await;
@@ -128,9 +192,17 @@ async fn a_deadline_shorter_than_the_object_costs_the_expected_hops_which_aws_ca
         assert!(done, "{}", message.body);
         let body: Value = serde_json::from_str(&message.body).unwrap();
         if body.get("edgetap").is_some() {
-            assert_eq!(message.attributes.get("AWSTraceHeader").map(String::as_str), Some(TRACE), "{:?}", message.attributes);
+            assert_eq!(
+                message.attributes.get("AWSTraceHeader").map(String::as_str),
+                Some(TRACE),
+                "{:?}",
+                message.attributes
+            );
             assert_eq!(body["object"]["key"], "log.gz");
-            requeue_count.push((body["hops"].as_u64().unwrap(), body["rows"][0][0].as_u64().unwrap()));
+            requeue_count.push((
+                body["hops"].as_u64().unwrap(),
+                body["rows"][0][0].as_u64().unwrap(),
+            ));
         }
         if queue.depth().await == (0, 0) {
             break;
@@ -141,6 +213,19 @@ async fn a_deadline_shorter_than_the_object_costs_the_expected_hops_which_aws_ca
     assert_eq!(dead_letters.depth().await, (0, 0));
     assert_eq!(arrivals(&tap), once_each(100));
     let log = tap.stop();
-    assert_eq!(log.reports().iter().map(|line| line["requeues"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 1, 1, 0]);
-    assert_eq!(log.reports().iter().map(|line| line["rows"].as_u64().unwrap()).sum::<u64>(), 102, "rows are conserved across hops");
+    assert_eq!(
+        log.reports()
+            .iter()
+            .map(|line| line["requeues"].as_u64().unwrap())
+            .collect::<Vec<_>>(),
+        [1, 1, 1, 0]
+    );
+    assert_eq!(
+        log.reports()
+            .iter()
+            .map(|line| line["rows"].as_u64().unwrap())
+            .sum::<u64>(),
+        102,
+        "rows are conserved across hops"
+    );
 }

@@ -10,7 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use edgetap::local_bridge::{LocalBridge, Options, Reaction, Received};
 use serde_json::{Value, json};
 
-use crate::peers::{AWS_SECRET_CANARY, BASIC_CLIENT, POST_CLIENT, Peers, REGION, SECRET_CANARY, WRONG_SECRET, bootstrap, secret};
+use crate::peers::{
+    AWS_SECRET_CANARY, BASIC_CLIENT, POST_CLIENT, Peers, REGION, SECRET_CANARY, WRONG_SECRET,
+    bootstrap, secret,
+};
 use crate::runtime_api::{Outcome, Output, Process, RuntimeApi};
 
 /// As much as Lambda would give.
@@ -44,12 +47,18 @@ impl Tap {
 
     /// With a bridge that answers every post with that status.
     pub(crate) async fn with_bridge_answering(status: u16) -> Self {
-        let options = Options { react: Arc::new(move |_| Reaction::status(status)), ..Options::default() };
+        let options = Options {
+            react: Arc::new(move |_| Reaction::status(status)),
+            ..Options::default()
+        };
         Self::with_bridge(options, |_| {}).await
     }
 
     /// `change` makes of the variables of a good configuration what the test wants.
-    pub(crate) async fn with_bridge(mut options: Options, change: impl FnOnce(&mut Variables)) -> Self {
+    pub(crate) async fn with_bridge(
+        mut options: Options,
+        change: impl FnOnce(&mut Variables),
+    ) -> Self {
         let peers = Peers::shared();
         let tokens = Arc::new(Mutex::new(BTreeSet::new()));
         let (judge, seen) = (peers.clone(), tokens.clone());
@@ -57,7 +66,9 @@ impl Tap {
             seen.lock().unwrap().insert(token.clone());
             Box::pin(judge.introspect(token))
         }));
-        let bridge = LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options).await.unwrap();
+        let bridge = LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options)
+            .await
+            .unwrap();
         let api = RuntimeApi::start().await;
 
         let mut variables = aws_variables(&peers);
@@ -69,13 +80,24 @@ impl Tap {
         ]);
         change(&mut variables);
         let process = Process::bootstrap(&bootstrap(), &api.address(), &variables);
-        Self { peers, bridge, api, variables, process, before: Vec::new(), tokens, responses: Mutex::default(), stopped: false }
+        Self {
+            peers,
+            bridge,
+            api,
+            variables,
+            process,
+            before: Vec::new(),
+            tokens,
+            responses: Mutex::default(),
+            stopped: false,
+        }
     }
 
     /// Kills the process (SIGKILL), as Lambda does, and starts another.
     pub(crate) fn kill_and_restart(&mut self) {
         let output = self.process.stop();
-        self.before.extend(output.stdout.into_iter().chain(output.stderr));
+        self.before
+            .extend(output.stdout.into_iter().chain(output.stderr));
         self.process = Process::bootstrap(&bootstrap(), &self.api.address(), &self.variables);
     }
 
@@ -91,7 +113,11 @@ impl Tap {
         self.deliver_within(messages, PLENTY).await
     }
 
-    pub(crate) async fn deliver_within(&self, messages: &[(&str, &str)], time_left_ms: i64) -> Vec<String> {
+    pub(crate) async fn deliver_within(
+        &self,
+        messages: &[(&str, &str)],
+        time_left_ms: i64,
+    ) -> Vec<String> {
         match self.invoke(sqs_event(messages), time_left_ms).await {
             Outcome::Response(response) => failures(&response),
             other => panic!("{other:?}: {:#?}", self.process.output()),
@@ -106,7 +132,11 @@ impl Tap {
     /// Ends the process, and gives the log lines that it wrote.
     pub(crate) fn stop(mut self) -> Log {
         let output = self.end();
-        assert_eq!(output.stderr, Vec::<String>::new(), "all that it says belongs on stdout");
+        assert_eq!(
+            output.stderr,
+            Vec::<String>::new(),
+            "all that it says belongs on stdout"
+        );
         Log(output.stdout.iter().map(|line| parse_line(line)).collect())
     }
 
@@ -116,10 +146,27 @@ impl Tap {
         let output = self.process.stop();
         assert_eq!(ended, None, "it ended by itself: {output:#?}");
         let tokens = self.tokens.lock().unwrap();
-        let basic = |id: &str| STANDARD.encode(format!("{}:{}", form_encoded(id), form_encoded(&secret())));
-        let canaries = [SECRET_CANARY, WRONG_SECRET, AWS_SECRET_CANARY, COOKIE_CANARY].map(str::to_owned).into_iter();
-        let canaries: Vec<String> = canaries.chain([POST_CLIENT, BASIC_CLIENT].map(basic)).chain(tokens.iter().cloned()).collect();
-        for told in self.before.iter().chain(&output.stdout).chain(&output.stderr).chain(self.responses.lock().unwrap().iter()) {
+        let basic =
+            |id: &str| STANDARD.encode(format!("{}:{}", form_encoded(id), form_encoded(&secret())));
+        let canaries = [
+            SECRET_CANARY,
+            WRONG_SECRET,
+            AWS_SECRET_CANARY,
+            COOKIE_CANARY,
+        ]
+        .map(str::to_owned)
+        .into_iter();
+        let canaries: Vec<String> = canaries
+            .chain([POST_CLIENT, BASIC_CLIENT].map(basic))
+            .chain(tokens.iter().cloned())
+            .collect();
+        for told in self
+            .before
+            .iter()
+            .chain(&output.stdout)
+            .chain(&output.stderr)
+            .chain(self.responses.lock().unwrap().iter())
+        {
             for canary in &canaries {
                 assert!(!told.contains(canary.as_str()), "{canary} was told: {told}");
             }
@@ -180,7 +227,10 @@ pub(crate) fn failures(response: &Value) -> Vec<String> {
     let response = response.as_object().unwrap();
     assert_eq!(response.keys().collect::<Vec<_>>(), ["batchItemFailures"]);
     let failures = response["batchItemFailures"].as_array().unwrap();
-    failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect()
+    failures
+        .iter()
+        .map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// The lines of a process.
@@ -189,17 +239,27 @@ pub(crate) struct Log(Vec<Value>);
 
 impl Log {
     pub(crate) fn at(&self, level: &str) -> Vec<&Value> {
-        self.0.iter().filter(|line| line["level"] == level).collect()
+        self.0
+            .iter()
+            .filter(|line| line["level"] == level)
+            .collect()
     }
 
     /// The lines that are metrics: one an object.
     pub(crate) fn reports(&self) -> Vec<&Value> {
-        self.0.iter().filter(|line| line.get("_aws").is_some()).collect()
+        self.0
+            .iter()
+            .filter(|line| line.get("_aws").is_some())
+            .collect()
     }
 
     /// The one line of that level with these words in its message.
     pub(crate) fn the_one(&self, level: &str, words: &str) -> &Value {
-        let found: Vec<_> = self.at(level).into_iter().filter(|line| line["message"].as_str().unwrap().contains(words)).collect();
+        let found: Vec<_> = self
+            .at(level)
+            .into_iter()
+            .filter(|line| line["message"].as_str().unwrap().contains(words))
+            .collect();
         assert_eq!(found.len(), 1, "{words:?} in {:#?}", self.0);
         found[0]
     }
@@ -208,9 +268,19 @@ impl Log {
 /// A log line: one JSON object with what Lambda and people look for.
 pub(crate) fn parse_line(line: &str) -> Value {
     let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-    let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("no {name} in {line}"));
-    assert!(text("timestamp").parse::<jiff::Timestamp>().is_ok(), "RFC 3339: {line}");
-    assert!(["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&text("level")), "{line}");
+    let text = |name: &str| {
+        line[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {name} in {line}"))
+    };
+    assert!(
+        text("timestamp").parse::<jiff::Timestamp>().is_ok(),
+        "RFC 3339: {line}"
+    );
+    assert!(
+        ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&text("level")),
+        "{line}"
+    );
     assert!(!text("message").is_empty(), "{line}");
     line
 }

@@ -7,20 +7,32 @@ use std::time::{Duration, Instant, SystemTime};
 
 use edgetap::batch::Limits;
 use edgetap::ingest::{Outcome, Why, ingest};
+use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{Arrival, Endpoint, LocalBridge, Options, React, Reaction, decode};
 use edgetap::pipeline::Rejection;
 use edgetap::retry::Deadline;
 use edgetap::token::AuthMethod;
-use edgetap::job::{ObjectRef, Job};
 
 use crate::support::{client, log, rules, start};
 
-const LIMITS: Limits = Limits { transactions: 10, bytes: 1_000_000 };
+const LIMITS: Limits = Limits {
+    transactions: 10,
+    bytes: 1_000_000,
+};
 
 /// What the edge endpoint does; the token endpoint does what it should.
 fn at_edge(react: impl Fn(Arrival<'_>) -> Reaction + Send + Sync + 'static) -> Options {
-    let react: React = Arc::new(move |arrival| if arrival.endpoint == Endpoint::Edge { react(arrival) } else { Reaction::Normal });
-    Options { react, ..Options::default() }
+    let react: React = Arc::new(move |arrival| {
+        if arrival.endpoint == Endpoint::Edge {
+            react(arrival)
+        } else {
+            Reaction::Normal
+        }
+    });
+    Options {
+        react,
+        ..Options::default()
+    }
 }
 
 /// Delivers a log of so many rows, one post after the other.
@@ -29,7 +41,14 @@ async fn deliver(options: &Options, rows: u64, deadline: Duration) -> (Outcome, 
     let client = client(&bridge, options, AuthMethod::Post, None);
     let job = Job::all(ObjectRef::local("log"));
     let session = client.session(Deadline::after(deadline));
-    let outcome = ingest(&job, std::io::Cursor::new(log(rows)), &rules(LIMITS), &session, 1).await;
+    let outcome = ingest(
+        &job,
+        std::io::Cursor::new(log(rows)),
+        &rules(LIMITS),
+        &session,
+        1,
+    )
+    .await;
     (outcome, bridge)
 }
 
@@ -42,16 +61,27 @@ fn html(status: u16) -> Reaction {
 }
 
 fn ids(body: &[u8]) -> BTreeSet<String> {
-    decode(body).unwrap().into_iter().map(|transaction| transaction.transaction_id).collect()
+    decode(body)
+        .unwrap()
+        .into_iter()
+        .map(|transaction| transaction.transaction_id)
+        .collect()
 }
 
 fn accepted(bridge: &LocalBridge) -> Vec<String> {
-    bridge.received().iter().flat_map(|batch| batch.transactions.iter().map(|t| t.transaction_id.clone())).collect()
+    bridge
+        .received()
+        .iter()
+        .flat_map(|batch| batch.transactions.iter().map(|t| t.transaction_id.clone()))
+        .collect()
 }
 
 fn misconfigured(outcome: Outcome) -> String {
     match outcome {
-        Outcome::Partial { why: Why::Misconfigured(why), .. } => why,
+        Outcome::Partial {
+            why: Why::Misconfigured(why),
+            ..
+        } => why,
         other => panic!("{other:?}"),
     }
 }
@@ -60,8 +90,22 @@ fn misconfigured(outcome: Outcome) -> String {
 async fn misconfiguration_is_told_at_once_and_never_tried_again() {
     for (reaction, words) in [
         (html(200), "web page"),
-        (Reaction::Respond { status: 200, headers: vec![("content-type", "Text/HTML".to_owned())], body: String::new() }, "web page"),
-        (Reaction::Respond { status: 302, headers: vec![("location", "/elsewhere".to_owned())], body: String::new() }, "redirect"),
+        (
+            Reaction::Respond {
+                status: 200,
+                headers: vec![("content-type", "Text/HTML".to_owned())],
+                body: String::new(),
+            },
+            "web page",
+        ),
+        (
+            Reaction::Respond {
+                status: 302,
+                headers: vec![("location", "/elsewhere".to_owned())],
+                body: String::new(),
+            },
+            "redirect",
+        ),
         (Reaction::status(301), "redirect"),
         (Reaction::status(403), "permitted"),
         (Reaction::status(404), "path of BRIDGE_EDGE_ENDPOINT"),
@@ -72,9 +116,17 @@ async fn misconfiguration_is_told_at_once_and_never_tried_again() {
         (Reaction::status(505), "BRIDGE_EDGE_ENDPOINT"),
     ] {
         let response = reaction.clone();
-        let (outcome, bridge) = deliver(&at_edge(move |_| response.clone()), 30, Duration::from_secs(20)).await;
+        let (outcome, bridge) = deliver(
+            &at_edge(move |_| response.clone()),
+            30,
+            Duration::from_secs(20),
+        )
+        .await;
         let why = misconfigured(outcome);
-        assert!(why.contains(words) && why.contains(&bridge.edge_url()), "{reaction:?}: {why}");
+        assert!(
+            why.contains(words) && why.contains(&bridge.edge_url()),
+            "{reaction:?}: {why}"
+        );
         assert_eq!(bridge.tally().posts, 1, "{reaction:?}");
     }
 }
@@ -83,12 +135,21 @@ async fn misconfiguration_is_told_at_once_and_never_tried_again() {
 async fn what_may_pass_is_tried_again_until_it_passes() {
     for status in [408, 429, 500, 502, 503, 504] {
         let (outcome, bridge) = deliver(
-            &at_edge(move |arrival| if arrival.number <= 4 { Reaction::status(status) } else { Reaction::Normal }),
+            &at_edge(move |arrival| {
+                if arrival.number <= 4 {
+                    Reaction::status(status)
+                } else {
+                    Reaction::Normal
+                }
+            }),
             25,
             Duration::from_secs(20),
         )
         .await;
-        assert!(matches!(outcome, Outcome::Complete(ref summary) if summary.counts.sent == 25), "{status}: {outcome:?}");
+        assert!(
+            matches!(outcome, Outcome::Complete(ref summary) if summary.counts.sent == 25),
+            "{status}: {outcome:?}"
+        );
         assert_eq!(bridge.tally().posts, 4 + 3, "{status}");
     }
 }
@@ -96,29 +157,60 @@ async fn what_may_pass_is_tried_again_until_it_passes() {
 #[tokio::test]
 async fn what_does_not_pass_ends_after_five_attempts_with_what_was_accepted_before() {
     let (outcome, bridge) = deliver(
-        &at_edge(|arrival| if arrival.number == 1 { Reaction::Normal } else { Reaction::status(503) }),
+        &at_edge(|arrival| {
+            if arrival.number == 1 {
+                Reaction::Normal
+            } else {
+                Reaction::status(503)
+            }
+        }),
         25,
         Duration::from_secs(20),
     )
     .await;
-    let Outcome::Partial { from_row: 10, why: Why::Later(why), summary } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Partial {
+        from_row: 10,
+        why: Why::Later(why),
+        summary,
+    } = outcome
+    else {
+        panic!("{outcome:?}")
+    };
     assert!(why.contains("503"), "{why}");
-    assert_eq!((summary.counts.rows, summary.counts.sent, summary.batches), (10, 10, 1));
+    assert_eq!(
+        (summary.counts.rows, summary.counts.sent, summary.batches),
+        (10, 10, 1)
+    );
     assert_eq!(bridge.tally().posts, 1 + 5);
 }
 
 #[tokio::test]
 async fn a_hang_up_costs_no_attempt_the_first_time_and_what_was_accepted_is_recognisable() {
     let (outcome, bridge) = deliver(
-        &at_edge(|arrival| if arrival.number == 2 { Reaction::NormalThenHangUp } else { Reaction::Normal }),
+        &at_edge(|arrival| {
+            if arrival.number == 2 {
+                Reaction::NormalThenHangUp
+            } else {
+                Reaction::Normal
+            }
+        }),
         25,
         Duration::from_secs(20),
     )
     .await;
     assert!(matches!(outcome, Outcome::Complete(_)), "{outcome:?}");
     let received = bridge.received();
-    assert_eq!(received.iter().map(|batch| batch.repeated).collect::<Vec<_>>(), [false, false, true, false]);
-    assert_eq!((&received[1].key, &received[1].body), (&received[2].key, &received[2].body));
+    assert_eq!(
+        received
+            .iter()
+            .map(|batch| batch.repeated)
+            .collect::<Vec<_>>(),
+        [false, false, true, false]
+    );
+    assert_eq!(
+        (&received[1].key, &received[1].body),
+        (&received[2].key, &received[2].body)
+    );
 }
 
 #[tokio::test]
@@ -129,8 +221,18 @@ async fn a_bridge_that_is_not_there_may_come() {
     client.session(Deadline::NEVER).warm_up().await.unwrap();
     drop(bridge);
     let job = Job::all(ObjectRef::local("log"));
-    let outcome = ingest(&job, std::io::Cursor::new(log(3)), &rules(LIMITS), &client.session(Deadline::NEVER), 1).await;
-    assert!(matches!(outcome, Outcome::Partial { from_row: 0, why: Why::Later(ref why), .. } if why.contains("connect")), "{outcome:?}");
+    let outcome = ingest(
+        &job,
+        std::io::Cursor::new(log(3)),
+        &rules(LIMITS),
+        &client.session(Deadline::NEVER),
+        1,
+    )
+    .await;
+    assert!(
+        matches!(outcome, Outcome::Partial { from_row: 0, why: Why::Later(ref why), .. } if why.contains("connect")),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]
@@ -144,7 +246,15 @@ async fn retry_after_is_honoured_in_both_forms_and_holds_back_every_post() {
         let options = at_edge(move |arrival| {
             seen.lock().unwrap().push(Instant::now());
             let headers = vec![("retry-after", asked.clone())];
-            if arrival.number == 1 { Reaction::Respond { status: 429, headers, body: String::new() } } else { Reaction::Normal }
+            if arrival.number == 1 {
+                Reaction::Respond {
+                    status: 429,
+                    headers,
+                    body: String::new(),
+                }
+            } else {
+                Reaction::Normal
+            }
         });
         let bridge = start(&options).await;
         let client = client(&bridge, &options, AuthMethod::Post, None);
@@ -161,19 +271,41 @@ async fn retry_after_is_honoured_in_both_forms_and_holds_back_every_post() {
             ingest(&job, std::io::Cursor::new(log(10)), &rules, &session, 1).await
         };
         let outcomes = tokio::join!(first, second);
-        assert!(matches!(outcomes, (Outcome::Complete(_), Outcome::Complete(_))), "{outcomes:?}");
+        assert!(
+            matches!(outcomes, (Outcome::Complete(_), Outcome::Complete(_))),
+            "{outcomes:?}"
+        );
         let times = times.lock().unwrap().clone();
         let least = if value == "1" { 990 } else { 900 };
         assert_eq!(times.len(), 3);
-        assert!(times[1..].iter().all(|time| time.duration_since(times[0]) >= Duration::from_millis(least)), "{value}: {times:?}");
+        assert!(
+            times[1..]
+                .iter()
+                .all(|time| time.duration_since(times[0]) >= Duration::from_millis(least)),
+            "{value}: {times:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_retry_after_beyond_the_deadline_is_not_waited_for() {
-    let hour = || Reaction::Respond { status: 503, headers: vec![("retry-after", "3600".to_owned())], body: String::new() };
+    let hour = || Reaction::Respond {
+        status: 503,
+        headers: vec![("retry-after", "3600".to_owned())],
+        body: String::new(),
+    };
     let (outcome, bridge) = deliver(&at_edge(move |_| hour()), 5, Duration::from_secs(30)).await;
-    assert!(matches!(outcome, Outcome::Partial { from_row: 0, why: Why::Later(_), .. }), "{outcome:?}");
+    assert!(
+        matches!(
+            outcome,
+            Outcome::Partial {
+                from_row: 0,
+                why: Why::Later(_),
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
     assert_eq!(bridge.tally().posts, 1);
 }
 
@@ -181,17 +313,40 @@ async fn a_retry_after_beyond_the_deadline_is_not_waited_for() {
 async fn a_batch_that_is_too_large_is_split_down_to_the_transaction_that_is_refused() {
     let options = at_edge(|arrival| {
         let ids = ids(arrival.body);
-        if ids.len() > 3 || ids.contains("id-13") { Reaction::status(413) } else { Reaction::Normal }
+        if ids.len() > 3 || ids.contains("id-13") {
+            Reaction::status(413)
+        } else {
+            Reaction::Normal
+        }
     });
     let (outcome, bridge) = deliver(&options, 25, Duration::from_secs(20)).await;
-    let Outcome::Complete(summary) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(summary.rejected, [Rejection { row: 13, status: 413 }]);
+    let Outcome::Complete(summary) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(
+        summary.rejected,
+        [Rejection {
+            row: 13,
+            status: 413
+        }]
+    );
     assert_eq!((summary.counts.sent, summary.counts.rejected), (24, 1));
     assert!(summary.counts.balance());
-    let expected: Vec<String> = (0..25).filter(|row| *row != 13).map(|row| format!("id-{row}")).collect();
+    let expected: Vec<String> = (0..25)
+        .filter(|row| *row != 13)
+        .map(|row| format!("id-{row}"))
+        .collect();
     assert_eq!(accepted(&bridge), expected, "in order, each once");
-    let keys: BTreeSet<_> = bridge.received().into_iter().map(|batch| batch.key).collect();
-    assert_eq!(keys.len(), bridge.received().len(), "each part has a key of its own");
+    let keys: BTreeSet<_> = bridge
+        .received()
+        .into_iter()
+        .map(|batch| batch.key)
+        .collect();
+    assert_eq!(
+        keys.len(),
+        bridge.received().len(),
+        "each part has a key of its own"
+    );
 }
 
 #[tokio::test]
@@ -199,28 +354,53 @@ async fn refused_transactions_are_isolated_once_the_bridge_has_accepted_a_batch(
     for status in [400, 422] {
         let bad: BTreeSet<String> = [17, 18, 44].map(|row| format!("id-{row}")).into();
         let refuses = bad.clone();
-        let options =
-            at_edge(move |arrival| if ids(arrival.body).is_disjoint(&refuses) { Reaction::Normal } else { Reaction::status(status) });
+        let options = at_edge(move |arrival| {
+            if ids(arrival.body).is_disjoint(&refuses) {
+                Reaction::Normal
+            } else {
+                Reaction::status(status)
+            }
+        });
         let (outcome, bridge) = deliver(&options, 50, Duration::from_secs(20)).await;
-        let Outcome::Complete(summary) = outcome else { panic!("{outcome:?}") };
-        assert_eq!(summary.rejected, [17, 18, 44].map(|row| Rejection { row, status }));
+        let Outcome::Complete(summary) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(
+            summary.rejected,
+            [17, 18, 44].map(|row| Rejection { row, status })
+        );
         assert_eq!(accepted(&bridge).len(), 47);
     }
 }
 
 #[tokio::test]
 async fn more_refusals_than_can_be_an_accident_are_a_misconfiguration() {
-    let options = at_edge(|arrival| if arrival.number == 1 { Reaction::Normal } else { Reaction::status(400) });
+    let options = at_edge(|arrival| {
+        if arrival.number == 1 {
+            Reaction::Normal
+        } else {
+            Reaction::status(400)
+        }
+    });
     let (outcome, bridge) = deliver(&options, 100, Duration::from_secs(20)).await;
     let why = misconfigured(outcome);
-    assert!(why.contains("more transactions than can be an accident"), "{why}");
+    assert!(
+        why.contains("more transactions than can be an accident"),
+        "{why}"
+    );
     assert!(bridge.tally().posts < 60, "{} posts", bridge.tally().posts);
 }
 
 #[tokio::test]
 async fn a_401_renews_the_token_once() {
     let (outcome, bridge) = deliver(
-        &at_edge(|arrival| if arrival.number == 2 { Reaction::status(401) } else { Reaction::Normal }),
+        &at_edge(|arrival| {
+            if arrival.number == 2 {
+                Reaction::status(401)
+            } else {
+                Reaction::Normal
+            }
+        }),
         25,
         Duration::from_secs(20),
     )
@@ -228,9 +408,17 @@ async fn a_401_renews_the_token_once() {
     assert!(matches!(outcome, Outcome::Complete(_)), "{outcome:?}");
     assert_eq!(bridge.tally().tokens, 2);
 
-    let (outcome, bridge) = deliver(&at_edge(|_| Reaction::status(401)), 25, Duration::from_secs(20)).await;
+    let (outcome, bridge) = deliver(
+        &at_edge(|_| Reaction::status(401)),
+        25,
+        Duration::from_secs(20),
+    )
+    .await;
     let why = misconfigured(outcome);
-    assert!(why.contains("fresh token") && why.contains("same tenant"), "{why}");
+    assert!(
+        why.contains("fresh token") && why.contains("same tenant"),
+        "{why}"
+    );
     assert_eq!((bridge.tally().tokens, bridge.tally().posts), (2, 2));
 }
 
@@ -257,12 +445,25 @@ async fn no_more_posts_are_in_flight_than_allowed_and_that_many_are() {
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
     let job = Job::all(ObjectRef::local("log"));
-    let outcome = ingest(&job, std::io::Cursor::new(log(200)), &rules(LIMITS), &client.session(Deadline::NEVER), 4).await;
-    assert!(matches!(outcome, Outcome::Complete(ref summary) if summary.counts.sent == 200), "{outcome:?}");
+    let outcome = ingest(
+        &job,
+        std::io::Cursor::new(log(200)),
+        &rules(LIMITS),
+        &client.session(Deadline::NEVER),
+        4,
+    )
+    .await;
+    assert!(
+        matches!(outcome, Outcome::Complete(ref summary) if summary.counts.sent == 200),
+        "{outcome:?}"
+    );
     assert_eq!(most.load(Ordering::SeqCst), 4);
     let mut arrived = accepted(&bridge);
     arrived.sort_by_key(|id| id[3..].parse::<u64>().unwrap());
-    assert_eq!(arrived, (0..200).map(|row| format!("id-{row}")).collect::<Vec<_>>());
+    assert_eq!(
+        arrived,
+        (0..200).map(|row| format!("id-{row}")).collect::<Vec<_>>()
+    );
 }
 
 /// A reader that panics must not look like an object that ended.
@@ -280,6 +481,22 @@ async fn a_panic_while_reading_is_no_success() {
     let client = client(&bridge, &options, AuthMethod::Post, None);
     let job = Job::all(ObjectRef::local("log"));
     let bytes = std::io::Cursor::new(log(3)).chain(Panics);
-    let outcome = ingest(&job, bytes, &rules(LIMITS), &client.session(Deadline::NEVER), 1).await;
-    assert!(matches!(outcome, Outcome::Partial { why: Why::Reader, .. }), "{outcome:?}");
+    let outcome = ingest(
+        &job,
+        bytes,
+        &rules(LIMITS),
+        &client.session(Deadline::NEVER),
+        1,
+    )
+    .await;
+    assert!(
+        matches!(
+            outcome,
+            Outcome::Partial {
+                why: Why::Reader,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
 }

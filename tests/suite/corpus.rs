@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use edgetap::filter::StaticAssets;
+use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{Transaction, decode};
 use edgetap::log::{LogError, LogReader};
 use edgetap::pipeline::{Batches, Rules, Summary};
-use edgetap::job::{ObjectRef, Job};
 use serde_json::Value;
 
 /// The corpus; says so when it is not there.
@@ -24,7 +24,10 @@ fn corpus() -> Option<PathBuf> {
 /// Every transaction of a log, static assets too.
 fn read(bytes: Vec<u8>) -> (Vec<Transaction>, Summary, Option<LogError>) {
     let static_assets = StaticAssets::parse("none").unwrap();
-    let rules = Arc::new(Rules { static_assets, ..Rules::default() });
+    let rules = Arc::new(Rules {
+        static_assets,
+        ..Rules::default()
+    });
     let job = Job::all(ObjectRef::local("corpus"));
     let (mut transactions, mut summary, mut end) = (Vec::new(), Summary::default(), None);
     for batch in Batches::new(&job, Cursor::new(bytes), rules) {
@@ -43,14 +46,22 @@ fn read(bytes: Vec<u8>) -> (Vec<Transaction>, Summary, Option<LogError>) {
 
 fn read_file(path: &Path) -> Vec<Transaction> {
     let (transactions, summary, end) = read(std::fs::read(path).unwrap());
-    assert!(end.is_none() && summary.counts.malformed == 0, "{}: {summary:?} {end:?}", path.display());
+    assert!(
+        end.is_none() && summary.counts.malformed == 0,
+        "{}: {summary:?} {end:?}",
+        path.display()
+    );
     transactions
 }
 
 fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     for child in std::fs::read_dir(directory).unwrap() {
         let path = child.unwrap().path();
-        if path.is_dir() { files(&path, found) } else { found.push(path) }
+        if path.is_dir() {
+            files(&path, found)
+        } else {
+            found.push(path)
+        }
     }
 }
 
@@ -70,22 +81,38 @@ fn every_file_is_read_or_refused_without_a_panic() {
         logs += u32::from(!transactions.is_empty());
         rows += transactions.len();
     }
-    assert!(logs >= 14 && rows > 100, "{logs} logs, {rows} rows of {} files", all.len());
+    assert!(
+        logs >= 14 && rows > 100,
+        "{logs} logs, {rows} rows of {} files",
+        all.len()
+    );
 }
 
 #[test]
 fn what_is_no_access_log_is_refused_by_name() {
     let Some(corpus) = corpus() else { return };
     for (file, words) in [
-        ("awsdocs__amazon-cloudfront-developer-guide/extracted/aws_docs_rtmp.log", "RTMP"),
-        ("aws_docs__v2/s3_w3c_example.log", "cs-method, cs-uri-stem, c-ip"),
-        ("aws_docs__v2/firehose_example.jsonl", "cs-method, cs-uri-stem, c-ip"),
+        (
+            "awsdocs__amazon-cloudfront-developer-guide/extracted/aws_docs_rtmp.log",
+            "RTMP",
+        ),
+        (
+            "aws_docs__v2/s3_w3c_example.log",
+            "cs-method, cs-uri-stem, c-ip",
+        ),
+        (
+            "aws_docs__v2/firehose_example.jsonl",
+            "cs-method, cs-uri-stem, c-ip",
+        ),
     ] {
         let bytes = std::fs::read(corpus.join(file)).unwrap();
         if words == "RTMP" {
             // Skipped, with a word in the log: it holds no requests to be lost.
             let error = LogReader::new(&bytes[..]).advance().unwrap_err();
-            assert!(matches!(&error, LogError::OtherLog(name) if name.contains(words)), "{error}");
+            assert!(
+                matches!(&error, LogError::OtherLog(name) if name.contains(words)),
+                "{error}"
+            );
             continue;
         }
         let (transactions, _, end) = read(bytes);
@@ -100,8 +127,11 @@ fn what_is_no_access_log_is_refused_by_name() {
 fn a_row_decodes_as_aws_decodes_it() {
     let Some(corpus) = corpus() else { return };
     let directory = corpus.join("aws_docs__parseCloudfront");
-    let expected: Value = serde_json::from_slice(&std::fs::read(directory.join("expected.json")).unwrap()).unwrap();
-    let [transaction] = &read_file(&directory.join("input.log"))[..] else { panic!() };
+    let expected: Value =
+        serde_json::from_slice(&std::fs::read(directory.join("expected.json")).unwrap()).unwrap();
+    let [transaction] = &read_file(&directory.join("input.log"))[..] else {
+        panic!()
+    };
     let field = |name: &str| match &expected[name] {
         Value::String(text) if text == "-" => None,
         Value::String(text) => Some(text.clone()),
@@ -110,21 +140,51 @@ fn a_row_decodes_as_aws_decodes_it() {
     let (request, response) = (&transaction.request, &transaction.response);
     for (name, found) in [
         ("c-ip", Some(request.connection.connection_ip.clone())),
-        ("c-port", request.connection.connection_port.map(|port| port.to_string())),
+        (
+            "c-port",
+            request
+                .connection
+                .connection_port
+                .map(|port| port.to_string()),
+        ),
         ("cs-method", Some(request.http_method.clone())),
         ("cs-uri-stem", Some(request.uri_query_fragment.clone())),
         ("x-host-header", request.host.clone()),
         ("cs-protocol", request.http_scheme.clone()),
-        ("cs-protocol-version", request.http_version.as_ref().map(|version| format!("HTTP/{version}"))),
-        ("cs(User-Agent)", text(transaction.request_header("User-Agent"))),
+        (
+            "cs-protocol-version",
+            request
+                .http_version
+                .as_ref()
+                .map(|version| format!("HTTP/{version}")),
+        ),
+        (
+            "cs(User-Agent)",
+            text(transaction.request_header("User-Agent")),
+        ),
         ("cs(Referer)", text(transaction.request_header("Referer"))),
         ("cs(Cookie)", text(transaction.request_header("Cookie"))),
-        ("x-forwarded-for", text(transaction.request_header("X-Forwarded-For"))),
+        (
+            "x-forwarded-for",
+            text(transaction.request_header("X-Forwarded-For")),
+        ),
         ("sc-status", response.status_code.clone()),
-        ("sc-content-type", text(transaction.response_header("Content-Type"))),
-        ("sc-content-len", text(transaction.response_header("Content-Length"))),
-        ("x-edge-request-id", Some(transaction.transaction_id.clone())),
-        ("x-edge-location", transaction.txn_meta_data.source_info.instance_id.clone()),
+        (
+            "sc-content-type",
+            text(transaction.response_header("Content-Type")),
+        ),
+        (
+            "sc-content-len",
+            text(transaction.response_header("Content-Length")),
+        ),
+        (
+            "x-edge-request-id",
+            Some(transaction.transaction_id.clone()),
+        ),
+        (
+            "x-edge-location",
+            transaction.txn_meta_data.source_info.instance_id.clone(),
+        ),
     ] {
         assert_eq!(found, field(name), "{name}");
     }
@@ -136,7 +196,10 @@ fn a_row_decodes_as_aws_decodes_it() {
 fn forwarded_for_holds_the_addresses_expected() {
     let Some(corpus) = corpus() else { return };
     let directory = corpus.join("asaaki__cloudfront-logs/extracted");
-    let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(directory.join("x_forwarded_for_cases.json")).unwrap()).unwrap();
+    let cases: Vec<Value> = serde_json::from_slice(
+        &std::fs::read(directory.join("x_forwarded_for_cases.json")).unwrap(),
+    )
+    .unwrap();
     let template = std::fs::read_to_string(directory.join("tests_single_log_line.log")).unwrap();
     assert!(cases.len() >= 7);
     for case in cases {
@@ -145,16 +208,33 @@ fn forwarded_for_holds_the_addresses_expected() {
         let (transactions, ..) = read(row.join("\t").into_bytes());
         let header = text(transactions[0].request_header("X-Forwarded-For")).unwrap();
         // That parser takes leading zeros from addresses; a header leaves here as it was sent.
-        let bare = |address: &str| address.split('.').map(|octet| octet.trim_start_matches('0').to_owned()).collect::<Vec<_>>().join(".");
-        let found: Vec<_> = header.split(',').map(|address| bare(address.trim())).collect();
-        let expected: Vec<_> = case["expected"].as_array().unwrap().iter().map(|address| bare(address.as_str().unwrap())).collect();
+        let bare = |address: &str| {
+            address
+                .split('.')
+                .map(|octet| octet.trim_start_matches('0').to_owned())
+                .collect::<Vec<_>>()
+                .join(".")
+        };
+        let found: Vec<_> = header
+            .split(',')
+            .map(|address| bare(address.trim()))
+            .collect();
+        let expected: Vec<_> = case["expected"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|address| bare(address.as_str().unwrap()))
+            .collect();
         assert_eq!(found, expected, "{case}");
     }
     let variants = read_file(&directory.join("tests_aws_docs_example_xff_variants.log"));
     let chain = |n: usize| text(variants[n].request_header("X-Forwarded-For"));
     assert_eq!(chain(0), None);
     assert_eq!(chain(1).as_deref(), Some("1.2.3.4, 5.6.7.8, 9.10.11.12"));
-    assert_eq!(chain(2).as_deref(), Some("24.62.90.247, 10.89.113.224, 10.89.112.141"));
+    assert_eq!(
+        chain(2).as_deref(),
+        Some("24.62.90.247, 10.89.113.224, 10.89.112.141")
+    );
 }
 
 #[test]
@@ -170,9 +250,9 @@ fn the_same_requests_encoded_once_and_twice_are_the_same_transactions() {
 #[test]
 fn a_row_has_the_time_that_its_owner_says() {
     let Some(corpus) = corpus() else { return };
-    let [transaction] =
-        &read_file(&corpus.join("dynatrace-oss__dynatrace-aws-s3-log-forwarder/extracted/test_attribute_extraction.log"))[..]
-    else {
+    let [transaction] = &read_file(&corpus.join(
+        "dynatrace-oss__dynatrace-aws-s3-log-forwarder/extracted/test_attribute_extraction.log",
+    ))[..] else {
         panic!()
     };
     // 2023-02-16T14:11:45Z, less 0.026 s.
@@ -184,14 +264,23 @@ fn a_row_has_the_time_that_its_owner_says() {
 fn rows_hold_what_another_parser_reads_in_them() {
     let Some(corpus) = corpus() else { return };
     let directory = corpus.join("logstash-plugins__logstash-patterns-core/extracted");
-    let expected: Vec<Value> = serde_json::from_slice(&std::fs::read(directory.join("aws_spec_cloudfront.expected.json")).unwrap()).unwrap();
+    let expected: Vec<Value> = serde_json::from_slice(
+        &std::fs::read(directory.join("aws_spec_cloudfront.expected.json")).unwrap(),
+    )
+    .unwrap();
     let found = read_file(&directory.join("aws_spec_cloudfront.log"));
     assert_eq!(found.len(), expected.len());
     for (transaction, expected) in found.iter().zip(&expected) {
         let (request, response) = (&transaction.request, &transaction.response);
         for (name, found) in [
             ("clientip", Some(request.connection.connection_ip.clone())),
-            ("source_port", request.connection.connection_port.map(|port| port.to_string())),
+            (
+                "source_port",
+                request
+                    .connection
+                    .connection_port
+                    .map(|port| port.to_string()),
+            ),
             ("cs_method", Some(request.http_method.clone())),
             ("cs_uri_stem", Some(request.uri_query_fragment.clone())),
             ("x_host_header", request.host.clone()),
@@ -200,9 +289,18 @@ fn rows_hold_what_another_parser_reads_in_them() {
             ("referrer", text(transaction.request_header("Referer"))),
             ("cookies", text(transaction.request_header("Cookie"))),
             ("sc_status", response.status_code.clone()),
-            ("sc_content_type", text(transaction.response_header("Content-Type"))),
-            ("sc_content_len", text(transaction.response_header("Content-Length"))),
-            ("x_edge_location", transaction.txn_meta_data.source_info.instance_id.clone()),
+            (
+                "sc_content_type",
+                text(transaction.response_header("Content-Type")),
+            ),
+            (
+                "sc_content_len",
+                text(transaction.response_header("Content-Length")),
+            ),
+            (
+                "x_edge_location",
+                transaction.txn_meta_data.source_info.instance_id.clone(),
+            ),
         ] {
             let expected = match &expected[name] {
                 Value::Null => None,
@@ -212,7 +310,11 @@ fn rows_hold_what_another_parser_reads_in_them() {
             };
             assert_eq!(found, expected, "{name}");
         }
-        assert!(text(transaction.request_header("User-Agent")).unwrap().contains("AppleWebKit/537.36 (KHTML, like Gecko)"));
+        assert!(
+            text(transaction.request_header("User-Agent"))
+                .unwrap()
+                .contains("AppleWebKit/537.36 (KHTML, like Gecko)")
+        );
     }
 }
 
@@ -253,8 +355,13 @@ fn rows_hold_what_the_notes_of_the_corpus_say() {
         }
     }
     let grafana = read_file(&corpus.join("grafana__lambda-promtail/testdata/cloudfront.log.gz"));
-    assert!(grafana.iter().any(|transaction| transaction.request.http_version.as_deref() == Some("1.0")));
     assert!(
-        grafana.iter().all(|transaction| { text(transaction.request_header("X-Forwarded-For")).is_none_or(|chain| !chain.contains('\\')) })
+        grafana
+            .iter()
+            .any(|transaction| transaction.request.http_version.as_deref() == Some("1.0"))
     );
+    assert!(grafana.iter().all(|transaction| {
+        text(transaction.request_header("X-Forwarded-For"))
+            .is_none_or(|chain| !chain.contains('\\'))
+    }));
 }

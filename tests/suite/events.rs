@@ -13,21 +13,37 @@ fn shown(jobs: &[Job]) -> Value {
 #[test]
 fn every_shape_of_event_names_the_work_expected() {
     let directory = fixtures().join("events");
-    let read = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(directory.join(name)).unwrap()).unwrap() };
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(directory.join(name)).unwrap()).unwrap()
+    };
     let expected = read("expected.json");
     let expected = expected.as_object().unwrap();
     for (name, expected) in expected {
         let found = match Event::parse(read(name)) {
             Err(error) => {
-                let (error, wanted) = (error.to_string(), expected["error"].as_str().unwrap_or_else(|| panic!("{name}: {error}")));
+                let (error, wanted) = (
+                    error.to_string(),
+                    expected["error"]
+                        .as_str()
+                        .unwrap_or_else(|| panic!("{name}: {error}")),
+                );
                 assert!(error.contains(wanted), "{name}: {error}");
                 continue;
             }
-            Ok(Event::Direct(jobs)) => json!({"kind": "direct", "works": shown(&jobs), "failed": []}),
+            Ok(Event::Direct(jobs)) => {
+                json!({"kind": "direct", "works": shown(&jobs), "failed": []})
+            }
             Ok(Event::Sqs(records)) => {
-                let failed: Vec<_> =
-                    records.iter().filter(|record| record.jobs.is_err()).map(|record| record.message_id.clone()).collect();
-                let jobs: Vec<_> = records.into_iter().filter_map(|record| record.jobs.ok()).flatten().collect();
+                let failed: Vec<_> = records
+                    .iter()
+                    .filter(|record| record.jobs.is_err())
+                    .map(|record| record.message_id.clone())
+                    .collect();
+                let jobs: Vec<_> = records
+                    .into_iter()
+                    .filter_map(|record| record.jobs.ok())
+                    .flatten()
+                    .collect();
                 json!({"kind": "sqs", "works": shown(&jobs), "failed": failed})
             }
         };
@@ -35,7 +51,11 @@ fn every_shape_of_event_names_the_work_expected() {
         assert_eq!(found, wanted, "{name}");
     }
     let files = std::fs::read_dir(&directory).unwrap().count();
-    assert_eq!(files, expected.len() + 1, "every event stands in expected.json");
+    assert_eq!(
+        files,
+        expected.len() + 1,
+        "every event stands in expected.json"
+    );
 }
 
 proptest! {

@@ -9,9 +9,17 @@ use std::path::Path;
 #[test]
 fn the_committed_corpus_holds() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let directories: BTreeSet<_> =
-        std::fs::read_dir(&corpus).unwrap().map(|directory| directory.unwrap().file_name().into_string().unwrap()).collect();
-    assert_eq!(directories, targets::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect());
+    let directories: BTreeSet<_> = std::fs::read_dir(&corpus)
+        .unwrap()
+        .map(|directory| directory.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(
+        directories,
+        targets::TARGETS
+            .iter()
+            .map(|(name, _)| (*name).to_owned())
+            .collect()
+    );
     for (name, check) in targets::TARGETS {
         let mut inputs = 0;
         for input in std::fs::read_dir(corpus.join(name)).unwrap() {

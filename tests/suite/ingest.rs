@@ -12,14 +12,25 @@ use serde_json::{Value, json};
 use crate::support::fake_s3::Fault;
 use crate::support::{World, gzip, log, s3_event, sqs_event, world};
 
-const LIMITS: Limits = Limits { transactions: 7, bytes: 1_000_000 };
+const LIMITS: Limits = Limits {
+    transactions: 7,
+    bytes: 1_000_000,
+};
 
 async fn handle(world: &World, event: Value) -> Result<Value, String> {
-    world.function.handle(event, &within(Duration::from_secs(20))).await.map_err(|error| error.to_string())
+    world
+        .function
+        .handle(event, &within(Duration::from_secs(20)))
+        .await
+        .map_err(|error| error.to_string())
 }
 
 fn within(time_left: Duration) -> Context {
-    Context { deadline: Deadline::after(time_left), trace: None, function: "edgetap".to_owned() }
+    Context {
+        deadline: Deadline::after(time_left),
+        trace: None,
+        function: "edgetap".to_owned(),
+    }
 }
 
 fn ids(rows: u64) -> Vec<String> {
@@ -36,13 +47,22 @@ async fn every_record_of_an_event_is_delivered() {
     let world = world(Options::default(), LIMITS).await;
     world.s3.put("a b.gz", gzip(&log(30)));
     world.s3.put("c.gz", log(5));
-    assert_eq!(handle(&world, s3_event(&["a+b.gz", "c.gz"])).await, Ok(json!({"objects": 2})));
+    assert_eq!(
+        handle(&world, s3_event(&["a+b.gz", "c.gz"])).await,
+        Ok(json!({"objects": 2}))
+    );
     let mut arrived = world.ids();
     arrived.sort();
     let mut expected = [ids(30), ids(5)].concat();
     expected.sort();
     assert_eq!(arrived, expected);
-    assert!(world.bridge.received().iter().all(|batch| batch.transactions.len() <= 7 && !batch.repeated));
+    assert!(
+        world
+            .bridge
+            .received()
+            .iter()
+            .all(|batch| batch.transactions.len() <= 7 && !batch.repeated)
+    );
 }
 
 /// Larger than a range, so that several GETs are made, and incompressible enough.
@@ -60,20 +80,44 @@ async fn a_large_object_is_read_by_ranges_of_one_version_and_a_broken_read_goes_
     world.s3.fail(1, Fault::Cut(1_000_003));
     world.s3.fail(2, Fault::HangUp);
     world.s3.fail(3, Fault::Status(500));
-    assert_eq!(handle(&world, s3_event(&["large"])).await, Ok(json!({"objects": 1})));
+    assert_eq!(
+        handle(&world, s3_event(&["large"])).await,
+        Ok(json!({"objects": 1}))
+    );
     assert_eq!(sorted(world.ids()), ids(rows));
     let gets = world.s3.gets();
     assert_eq!(gets[0].range, "bytes=0-4194303");
     assert!(gets[0].if_match.is_none(), "the event named no entity tag");
-    assert!(gets[1..].iter().all(|get| get.if_match.is_some()), "{gets:?}");
-    assert!(gets.iter().any(|get| get.range.starts_with(&format!("bytes={}-", 4_194_304 + 1_000_003))), "{gets:?}");
+    assert!(
+        gets[1..].iter().all(|get| get.if_match.is_some()),
+        "{gets:?}"
+    );
+    assert!(
+        gets.iter().any(|get| get
+            .range
+            .starts_with(&format!("bytes={}-", 4_194_304 + 1_000_003))),
+        "{gets:?}"
+    );
     assert!(len > 8 << 20, "three ranges at least");
 }
 
 #[tokio::test]
 async fn the_next_range_is_fetched_while_one_is_read() {
-    let late = |endpoint| if endpoint == Endpoint::Edge { Reaction::After(Duration::from_mins(1)) } else { Reaction::Normal };
-    let world = world(Options { react: Arc::new(move |arrival| late(arrival.endpoint)), ..Options::default() }, LIMITS).await;
+    let late = |endpoint| {
+        if endpoint == Endpoint::Edge {
+            Reaction::After(Duration::from_mins(1))
+        } else {
+            Reaction::Normal
+        }
+    };
+    let world = world(
+        Options {
+            react: Arc::new(move |arrival| late(arrival.endpoint)),
+            ..Options::default()
+        },
+        LIMITS,
+    )
+    .await;
     let (bytes, _) = large_log();
     world.s3.put("large", bytes);
     let asked_twice = async {
@@ -93,16 +137,26 @@ async fn the_next_range_is_fetched_while_one_is_read() {
 
 #[tokio::test]
 async fn a_range_that_is_refused_fails_the_object_behind_what_came_before_it() {
-    for (status, reason) in [(412, "replaced by another version"), (404, "does not exist"), (403, "s3:GetObject")] {
+    for (status, reason) in [
+        (412, "replaced by another version"),
+        (404, "does not exist"),
+        (403, "s3:GetObject"),
+    ] {
         let world = world(Options::default(), Limits::default()).await;
         let (bytes, rows) = large_log();
         world.s3.put("large", bytes);
         world.s3.fail(1, Fault::Status(status));
         let rejected = handle(&world, s3_event(&["large"])).await.unwrap_err();
-        assert!(rejected.contains("s3://logs/large") && rejected.contains(reason), "{rejected}");
+        assert!(
+            rejected.contains("s3://logs/large") && rejected.contains(reason),
+            "{rejected}"
+        );
         let arrived = sorted(world.ids());
         let delivered = u64::try_from(arrived.len()).unwrap();
-        assert!((1..rows).contains(&delivered), "{status}: {delivered} of {rows}");
+        assert!(
+            (1..rows).contains(&delivered),
+            "{status}: {delivered} of {rows}"
+        );
         assert_eq!(arrived, ids(delivered), "{status}");
     }
 }
@@ -113,7 +167,10 @@ async fn without_an_entity_tag_an_object_is_read_by_one_range_or_not_at_all() {
     world.s3.put_untagged("small", log(30));
     world.s3.put_untagged("large", large_log().0);
     world.s3.fail(1, Fault::Cut(1000));
-    assert_eq!(handle(&world, s3_event(&["small"])).await, Ok(json!({"objects": 1})));
+    assert_eq!(
+        handle(&world, s3_event(&["small"])).await,
+        Ok(json!({"objects": 1}))
+    );
     for object in ["small", "large"] {
         let rejected = handle(&world, s3_event(&[object])).await.unwrap_err();
         assert!(rejected.contains("no entity tag"), "{object}: {rejected}");
@@ -129,7 +186,12 @@ async fn an_object_that_changed_since_its_event_is_read_as_it_is() {
     event["Records"][0]["s3"]["object"]["eTag"] = json!("0123");
     assert_eq!(handle(&world, event).await, Ok(json!({"objects": 1})));
     assert_eq!(world.ids(), ids(3));
-    let if_match: Vec<_> = world.s3.gets().into_iter().map(|get| get.if_match).collect();
+    let if_match: Vec<_> = world
+        .s3
+        .gets()
+        .into_iter()
+        .map(|get| get.if_match)
+        .collect();
     assert_eq!(if_match, [Some("\"0123\"".to_owned()), None]);
 }
 
@@ -139,13 +201,21 @@ async fn an_object_that_cannot_be_opened_fails_by_name() {
     world.s3.put("no-range", log(1));
     world.s3.fail(0, Fault::Status(403));
     let forbidden = handle(&world, s3_event(&["secret"])).await.unwrap_err();
-    assert!(forbidden.contains("s3://logs/secret") && forbidden.contains("s3:GetObject"), "{forbidden}");
+    assert!(
+        forbidden.contains("s3://logs/secret") && forbidden.contains("s3:GetObject"),
+        "{forbidden}"
+    );
     world.s3.fail(1, Fault::NoRange);
     let no_range = handle(&world, s3_event(&["no-range"])).await.unwrap_err();
     assert!(no_range.contains("Content-Range"), "{no_range}");
-    world.s3.fail(2, Fault::Rejection(400, "KMS.DisabledException"));
+    world
+        .s3
+        .fail(2, Fault::Rejection(400, "KMS.DisabledException"));
     let no_key = handle(&world, s3_event(&["no-range"])).await.unwrap_err();
-    assert!(no_key.contains("KMS.DisabledException") && no_key.contains("kms:Decrypt"), "{no_key}");
+    assert!(
+        no_key.contains("KMS.DisabledException") && no_key.contains("kms:Decrypt"),
+        "{no_key}"
+    );
     assert_eq!(world.bridge.tally().posts, 0);
 }
 
@@ -153,7 +223,10 @@ async fn an_object_that_cannot_be_opened_fails_by_name() {
 async fn an_empty_object_is_a_success() {
     let world = world(Options::default(), LIMITS).await;
     world.s3.put("empty", "");
-    assert_eq!(handle(&world, s3_event(&["empty"])).await, Ok(json!({"objects": 1})));
+    assert_eq!(
+        handle(&world, s3_event(&["empty"])).await,
+        Ok(json!({"objects": 1}))
+    );
 }
 
 #[tokio::test]
@@ -163,10 +236,17 @@ async fn only_the_messages_that_failed_come_again() {
     world.s3.put("cut", gzip(&log(40))[..200].to_vec());
     world.s3.put("other", "127.0.0.1 - - \"GET /\"\n");
     let mut event = sqs_event(&["good", "cut", "missing", "other"]);
-    event["Records"].as_array_mut().unwrap().push(json!({"messageId": "not-json", "eventSource": "aws:sqs", "body": "{"}));
+    event["Records"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"messageId": "not-json", "eventSource": "aws:sqs", "body": "{"}));
     // The object that is gone was never begun: there is nothing to try again.
-    let failed = ["message-cut", "message-other", "not-json"].map(|id| json!({"itemIdentifier": id}));
-    assert_eq!(handle(&world, event).await, Ok(json!({"batchItemFailures": failed})));
+    let failed =
+        ["message-cut", "message-other", "not-json"].map(|id| json!({"itemIdentifier": id}));
+    assert_eq!(
+        handle(&world, event).await,
+        Ok(json!({"batchItemFailures": failed}))
+    );
     assert!(world.ids().starts_with(&ids(3)));
 }
 
@@ -177,7 +257,11 @@ async fn what_is_good_before_a_cut_is_delivered_and_the_rest_fails() {
     world.s3.put("cut", whole[..whole.len() - 9].to_vec());
     let why = handle(&world, s3_event(&["cut"])).await.unwrap_err();
     assert!(why.contains("cannot be read to its end"), "{why}");
-    assert_eq!(sorted(world.ids()), ids(2000), "all rows were whole, only the trailer is missing");
+    assert_eq!(
+        sorted(world.ids()),
+        ids(2000),
+        "all rows were whole, only the trailer is missing"
+    );
 }
 
 #[tokio::test]
@@ -187,22 +271,44 @@ async fn a_deadline_in_the_past_delivers_nothing_and_says_so() {
     // The constant deadline of a well-known emulator, in 1970.
     let past = deadline(600_000);
     assert!(past.has_passed());
-    let response =
-        world.function.handle(sqs_event(&["a"]), &Context { deadline: past, trace: None, function: "edgetap".to_owned() }).await.unwrap();
-    assert_eq!(response, json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]}));
+    let response = world
+        .function
+        .handle(
+            sqs_event(&["a"]),
+            &Context {
+                deadline: past,
+                trace: None,
+                function: "edgetap".to_owned(),
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        response,
+        json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]})
+    );
     assert_eq!(world.bridge.tally().posts, 0);
 }
 
 #[tokio::test]
 async fn a_bridge_that_does_not_answer_costs_no_more_than_the_deadline() {
-    let options = Options { delay: Duration::from_mins(5), ..Options::default() };
+    let options = Options {
+        delay: Duration::from_mins(5),
+        ..Options::default()
+    };
     let world = world(options, LIMITS).await;
     world.s3.put("a", log(30));
     let context = within(Duration::from_millis(500));
     let response = world.function.handle(sqs_event(&["a"]), &context);
-    let response = tokio::time::timeout(Duration::from_secs(20), response).await.expect("it waited for the bridge").unwrap();
+    let response = tokio::time::timeout(Duration::from_secs(20), response)
+        .await
+        .expect("it waited for the bridge")
+        .unwrap();
     assert!(world.bridge.tally().posts >= 1);
-    assert_eq!(response, json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]}));
+    assert_eq!(
+        response,
+        json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]})
+    );
 }
 
 #[tokio::test]
@@ -210,7 +316,11 @@ async fn a_retry_sends_the_same_batches_under_the_same_keys() {
     let options = Options {
         react: Arc::new(|arrival| match (arrival.endpoint, arrival.number) {
             // The bridge goes away after two posts, and comes back.
-            (Endpoint::Edge, 3..=40) => Reaction::Respond { status: 404, headers: vec![], body: String::new() },
+            (Endpoint::Edge, 3..=40) => Reaction::Respond {
+                status: 404,
+                headers: vec![],
+                body: String::new(),
+            },
             _ => Reaction::Normal,
         }),
         ..Options::default()
@@ -228,7 +338,10 @@ async fn a_retry_sends_the_same_batches_under_the_same_keys() {
     let all = world.bridge.received();
     for batch in &first {
         let again: Vec<_> = all.iter().filter(|other| other.key == batch.key).collect();
-        assert!(again.len() > 1 && again.iter().all(|other| other.body == batch.body), "the same rows, the same key, the same bytes");
+        assert!(
+            again.len() > 1 && again.iter().all(|other| other.body == batch.body),
+            "the same rows, the same key, the same bytes"
+        );
     }
     let mut distinct = world.ids();
     distinct.sort();
@@ -239,6 +352,14 @@ async fn a_retry_sends_the_same_batches_under_the_same_keys() {
 #[test]
 fn without_a_configuration_every_message_fails() {
     let response = fail_all(sqs_event(&["a", "b"]), "why").unwrap();
-    assert_eq!(response, json!({"batchItemFailures": [{"itemIdentifier": "message-a"}, {"itemIdentifier": "message-b"}]}));
-    assert!(fail_all(s3_event(&["a"]), "the reason").unwrap_err().to_string().contains("the reason"));
+    assert_eq!(
+        response,
+        json!({"batchItemFailures": [{"itemIdentifier": "message-a"}, {"itemIdentifier": "message-b"}]})
+    );
+    assert!(
+        fail_all(s3_event(&["a"]), "the reason")
+            .unwrap_err()
+            .to_string()
+            .contains("the reason")
+    );
 }

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use edgetap::batch::{Counts, Limits};
+use edgetap::credentials::{Credentials, CredentialsSource};
+use edgetap::encode::Encoding;
 use edgetap::filter::{ExcludedPaths, StaticAssets};
 use edgetap::invocation::Context;
+use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{Options, decode};
 use edgetap::log::Field;
 use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::redact::{Cookies, Key, Redaction};
 use edgetap::retry::Deadline;
-use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::telemetry;
 use edgetap::token::AuthMethod;
-use edgetap::encode::Encoding;
-use edgetap::job::{ObjectRef, Job};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tracing::Level;
@@ -26,13 +26,25 @@ use crate::support::{Lines, client_with, s3_event, world};
 
 /// Nothing dropped, in our own words.
 fn everything() -> Rules {
-    Rules { encoding: Encoding::Ndjson, static_assets: StaticAssets::parse("none").unwrap(), ..Rules::default() }
+    Rules {
+        encoding: Encoding::Ndjson,
+        static_assets: StaticAssets::parse("none").unwrap(),
+        ..Rules::default()
+    }
 }
 
 fn read(text: &str, rules: Rules) -> (Vec<u8>, Counts) {
-    let job = Job::all(ObjectRef { bucket: "b".to_owned(), key: "k".to_owned(), etag: None });
+    let job = Job::all(ObjectRef {
+        bucket: "b".to_owned(),
+        key: "k".to_owned(),
+        etag: None,
+    });
     let (mut bodies, mut summary) = (Vec::new(), Summary::default());
-    for batch in Batches::new(&job, Cursor::new(text.to_owned().into_bytes()), Arc::new(rules)) {
+    for batch in Batches::new(
+        &job,
+        Cursor::new(text.to_owned().into_bytes()),
+        Arc::new(rules),
+    ) {
         let batch = batch.unwrap_or_else(|error| panic!("{error}\n{text}"));
         bodies.extend_from_slice(&batch.body);
         summary.settle(&batch, Vec::new());
@@ -43,24 +55,38 @@ fn read(text: &str, rules: Rules) -> (Vec<u8>, Counts) {
 
 fn lines(text: &str) -> Vec<Value> {
     let (bodies, _) = read(text, everything());
-    String::from_utf8(bodies).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    String::from_utf8(bodies)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// A row with these values, and what every transaction must have besides.
 fn row(values: &[(&str, &str)]) -> String {
-    let mut all = vec![("timestamp(ms)", "1700000000000"), ("c-ip", "192.0.2.7"), ("cs-method", "GET"), ("cs-uri-stem", "/a")];
+    let mut all = vec![
+        ("timestamp(ms)", "1700000000000"),
+        ("c-ip", "192.0.2.7"),
+        ("cs-method", "GET"),
+        ("cs-uri-stem", "/a"),
+    ];
     for (name, value) in values {
         match all.iter_mut().find(|(known, _)| known == name) {
             Some(known) => known.1 = value,
             None => all.push((name, value)),
         }
     }
-    let [names, values] = [all.iter().map(|(name, _)| *name).collect::<Vec<_>>(), all.iter().map(|(_, value)| *value).collect()];
+    let [names, values] = [
+        all.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        all.iter().map(|(_, value)| *value).collect(),
+    ];
     format!("#Fields: {}\n{}\n", names.join(" "), values.join("\t"))
 }
 
 fn line(values: &[(&str, &str)]) -> Value {
-    let [line] = &lines(&row(values))[..] else { panic!("{values:?}") };
+    let [line] = &lines(&row(values))[..] else {
+        panic!("{values:?}")
+    };
     line.clone()
 }
 
@@ -68,29 +94,124 @@ fn line(values: &[(&str, &str)]) -> Value {
 #[test]
 fn values_are_decoded_by_the_rules_of_their_fields() {
     for (field, logged, pointer, expected) in [
-        ("cs-uri-stem", "/caf%25C3%25A9", "/request/path", json!("/caf%C3%A9")),
-        ("cs-uri-stem", "/caf%C3%A9", "/request/path", json!("/caf%C3%A9")),
-        ("cs-uri-stem", "/old?in=stem", "/request/path", json!("/old?in=stem")),
-        ("cs-uri-stem", "/a%0A%09b", "/request/path", json!("/a%0A%09b")),
-        ("cs-uri-query", "q=a+b%2520c&d=%257B", "/request/query", json!("q=a+b%20c&d=%7B")),
-        ("cs-uri-query", "bad=%zz%4", "/request/query", json!("bad=%zz%4")),
-        ("cs(User-Agent)", "Mastodon/4.5.2+glitch", "/request/headers/user-agent", json!("Mastodon/4.5.2+glitch")),
-        ("cs(User-Agent)", "Mozilla/5.0%2520(X11)", "/request/headers/user-agent", json!("Mozilla/5.0 (X11)")),
-        ("cs(User-Agent)", "Bad%UA%", "/request/headers/user-agent", json!("Bad%UA%")),
-        ("cs(User-Agent)", "%FF%FE", "/request/headers/user-agent", json!("\u{fffd}\u{fffd}")),
-        ("x-forwarded-for", r"10.0.0.1,\x20unknown", "/request/headers/x-forwarded-for", json!("10.0.0.1, unknown")),
-        ("cs(Cookie)", "a=b;%20c=%25", "/request/headers/cookie", json!("a=b; c=%")),
+        (
+            "cs-uri-stem",
+            "/caf%25C3%25A9",
+            "/request/path",
+            json!("/caf%C3%A9"),
+        ),
+        (
+            "cs-uri-stem",
+            "/caf%C3%A9",
+            "/request/path",
+            json!("/caf%C3%A9"),
+        ),
+        (
+            "cs-uri-stem",
+            "/old?in=stem",
+            "/request/path",
+            json!("/old?in=stem"),
+        ),
+        (
+            "cs-uri-stem",
+            "/a%0A%09b",
+            "/request/path",
+            json!("/a%0A%09b"),
+        ),
+        (
+            "cs-uri-query",
+            "q=a+b%2520c&d=%257B",
+            "/request/query",
+            json!("q=a+b%20c&d=%7B"),
+        ),
+        (
+            "cs-uri-query",
+            "bad=%zz%4",
+            "/request/query",
+            json!("bad=%zz%4"),
+        ),
+        (
+            "cs(User-Agent)",
+            "Mastodon/4.5.2+glitch",
+            "/request/headers/user-agent",
+            json!("Mastodon/4.5.2+glitch"),
+        ),
+        (
+            "cs(User-Agent)",
+            "Mozilla/5.0%2520(X11)",
+            "/request/headers/user-agent",
+            json!("Mozilla/5.0 (X11)"),
+        ),
+        (
+            "cs(User-Agent)",
+            "Bad%UA%",
+            "/request/headers/user-agent",
+            json!("Bad%UA%"),
+        ),
+        (
+            "cs(User-Agent)",
+            "%FF%FE",
+            "/request/headers/user-agent",
+            json!("\u{fffd}\u{fffd}"),
+        ),
+        (
+            "x-forwarded-for",
+            r"10.0.0.1,\x20unknown",
+            "/request/headers/x-forwarded-for",
+            json!("10.0.0.1, unknown"),
+        ),
+        (
+            "cs(Cookie)",
+            "a=b;%20c=%25",
+            "/request/headers/cookie",
+            json!("a=b; c=%"),
+        ),
         ("cs(Referer)", "-", "/request/headers/referer", Value::Null),
         ("sc-status", "000", "/response/status", json!("0")),
         ("sc-status", "-", "/response/status", Value::Null),
-        ("sc-content-len", "5000000000", "/response/headers/content-length", json!(5_000_000_000_u64)),
-        ("sc-bytes", "5000000000", "/cloudfront/sc-bytes", json!("5000000000")),
-        ("sc-content-type", "text/html;%20charset=UTF-8", "/response/headers/content-type", json!("text/html; charset=UTF-8")),
-        ("x-edge-result-type", "FunctionGeneratedResponse", "/cloudfront/x-edge-result-type", json!("FunctionGeneratedResponse")),
+        (
+            "sc-content-len",
+            "5000000000",
+            "/response/headers/content-length",
+            json!(5_000_000_000_u64),
+        ),
+        (
+            "sc-bytes",
+            "5000000000",
+            "/cloudfront/sc-bytes",
+            json!("5000000000"),
+        ),
+        (
+            "sc-content-type",
+            "text/html;%20charset=UTF-8",
+            "/response/headers/content-type",
+            json!("text/html; charset=UTF-8"),
+        ),
+        (
+            "x-edge-result-type",
+            "FunctionGeneratedResponse",
+            "/cloudfront/x-edge-result-type",
+            json!("FunctionGeneratedResponse"),
+        ),
         ("ASN", "16509", "/cloudfront/asn", json!("16509")),
-        ("distributionid", "E27FO14I29XXXX", "/cloudfront/distribution", json!("E27FO14I29XXXX")),
-        ("viewer-request-log-data", "a%3Db%20c", "/cloudfront/viewer-request-log-data", json!("a=b c")),
-        ("x-of-tomorrow", "a%20b", "/fields/x-of-tomorrow", json!("a b")),
+        (
+            "distributionid",
+            "E27FO14I29XXXX",
+            "/cloudfront/distribution",
+            json!("E27FO14I29XXXX"),
+        ),
+        (
+            "viewer-request-log-data",
+            "a%3Db%20c",
+            "/cloudfront/viewer-request-log-data",
+            json!("a=b c"),
+        ),
+        (
+            "x-of-tomorrow",
+            "a%20b",
+            "/fields/x-of-tomorrow",
+            json!("a b"),
+        ),
         ("cs-uri-stem", "-", "", Value::Null),
     ] {
         if pointer.is_empty() {
@@ -98,7 +219,11 @@ fn values_are_decoded_by_the_rules_of_their_fields() {
             continue;
         }
         let line = line(&[(field, logged)]);
-        assert_eq!(line.pointer(pointer).cloned().unwrap_or_default(), expected, "{field} {logged}: {line}");
+        assert_eq!(
+            line.pointer(pointer).cloned().unwrap_or_default(),
+            expected,
+            "{field} {logged}: {line}"
+        );
     }
 }
 
@@ -121,26 +246,59 @@ fn what_cannot_be_read_is_left_out_and_counted() {
         assert_eq!(lines(&text)[0].pointer(pointer), None, "{field} {logged}");
         assert!(decode(&read(&text, Rules::default()).0).is_ok());
     }
-    assert_eq!(read(&row(&[("c-ip", "2001:db8::1"), ("c-port", "-"), ("sc-range-start", "-")]), everything()).1.unreadable, 0);
+    assert_eq!(
+        read(
+            &row(&[
+                ("c-ip", "2001:db8::1"),
+                ("c-port", "-"),
+                ("sc-range-start", "-")
+            ]),
+            everything()
+        )
+        .1
+        .unreadable,
+        0
+    );
     for missing in ["c-ip", "cs-method", "cs-uri-stem", "timestamp(ms)"] {
-        assert_eq!(read(&row(&[(missing, "-")]), everything()).1.malformed, 1, "{missing}");
+        assert_eq!(
+            read(&row(&[(missing, "-")]), everything()).1.malformed,
+            1,
+            "{missing}"
+        );
     }
 }
 
 #[test]
 fn a_row_of_100_kilobytes_is_sent_whole() {
     let query = "%25F0%259F".repeat(10_000);
-    assert_eq!(line(&[("cs-uri-query", &query)])["request"]["query"].as_str().unwrap().len(), 60_000);
+    assert_eq!(
+        line(&[("cs-uri-query", &query)])["request"]["query"]
+            .as_str()
+            .unwrap()
+            .len(),
+        60_000
+    );
 }
 
 /// No viewer can forge a row, a column or a transaction, in any format.
 #[test]
 fn what_a_viewer_writes_stays_in_its_field() {
     let forged = "x%0A2026-11-14%0920:00:00%096.6.6.6%09GET%09/forged%0D%0A%22%7D%0A%7B%22cs-uri-stem%22:%22/forged";
-    for field in
-        ["cs-uri-stem", "cs-uri-query", "cs(User-Agent)", "cs(Referer)", "cs(Cookie)", "x-host-header", "x-forwarded-for", "cs-method"]
-    {
-        let value = if field == "cs-uri-stem" { format!("/{forged}") } else { forged.to_owned() };
+    for field in [
+        "cs-uri-stem",
+        "cs-uri-query",
+        "cs(User-Agent)",
+        "cs(Referer)",
+        "cs(Cookie)",
+        "x-host-header",
+        "x-forwarded-for",
+        "cs-method",
+    ] {
+        let value = if field == "cs-uri-stem" {
+            format!("/{forged}")
+        } else {
+            forged.to_owned()
+        };
         let tabs = row(&[(field, &value)]);
         let json = json!({"timestamp(ms)": "1700000000000", "c-ip": "192.0.2.7", "cs-method": "GET", "cs-uri-stem": "/a"});
         let mut json = json.as_object().unwrap().clone();
@@ -149,7 +307,13 @@ fn what_a_viewer_writes_stays_in_its_field() {
             let found = lines(&text);
             assert_eq!(found.len(), 1, "{text}");
             assert_eq!(found[0]["client"]["ip"], "192.0.2.7");
-            let (body, _) = read(&text, Rules { static_assets: StaticAssets::parse("none").unwrap(), ..Rules::default() });
+            let (body, _) = read(
+                &text,
+                Rules {
+                    static_assets: StaticAssets::parse("none").unwrap(),
+                    ..Rules::default()
+                },
+            );
             assert_eq!(decode(&body).unwrap().len(), 1);
             assert!(!body.contains(&b'\n'), "no control character in a body");
         }
@@ -179,84 +343,167 @@ fn excluded_paths_are_dropped_and_nobody_hides_behind_them() {
         ("/health/**", "/health/x%2500", false),
         ("", "/health", false),
     ] {
-        let rules = || Rules { excluded_paths: ExcludedPaths::parse(globs).unwrap(), ..Rules::default() };
+        let rules = || Rules {
+            excluded_paths: ExcludedPaths::parse(globs).unwrap(),
+            ..Rules::default()
+        };
         let counts = read(&row(&[("cs-uri-stem", path)]), rules()).1;
-        assert_eq!((counts.excluded, counts.sent), (u64::from(excluded), u64::from(!excluded)), "{globs} {path}");
+        assert_eq!(
+            (counts.excluded, counts.sent),
+            (u64::from(excluded), u64::from(!excluded)),
+            "{globs} {path}"
+        );
     }
 }
 
 fn said(warnings: &Lines, text: &'static str) -> Value {
-    let subscriber: Arc<dyn tracing::Subscriber + Send + Sync> = Arc::new(telemetry::json(Level::INFO, warnings.clone()));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let subscriber: Arc<dyn tracing::Subscriber + Send + Sync> =
+        Arc::new(telemetry::json(Level::INFO, warnings.clone()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let _current = tracing::subscriber::set_default(subscriber);
     runtime.block_on(async {
         let world = world(Options::default(), Limits::default()).await;
         world.s3.put("log", text);
-        let context = Context { deadline: Deadline::NEVER, trace: None, function: "edgetap".to_owned() };
-        world.function.handle(s3_event(&["log"]), &context).await.unwrap();
+        let context = Context {
+            deadline: Deadline::NEVER,
+            trace: None,
+            function: "edgetap".to_owned(),
+        };
+        world
+            .function
+            .handle(s3_event(&["log"]), &context)
+            .await
+            .unwrap();
     });
-    warnings.json().into_iter().find(|line| line["rows"].is_u64()).unwrap()
+    warnings
+        .json()
+        .into_iter()
+        .find(|line| line["rows"].is_u64())
+        .unwrap()
 }
 
 #[test]
 fn what_an_operator_should_look_at_is_a_warning() {
     let rows = |good: usize, bad: usize, stem: &str| -> &'static str {
         let row = |ip: &str| format!("1700000000000\t{ip}\tGET\t{stem}\n");
-        let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n{}{}", row("192.0.2.7").repeat(good), row("-").repeat(bad));
+        let text = format!(
+            "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n{}{}",
+            row("192.0.2.7").repeat(good),
+            row("-").repeat(bad)
+        );
         text.leak()
     };
     for (text, level, words) in [
         (rows(3, 0, "/a"), "INFO", "successfully sent 3 transactions"),
-        (rows(3, 0, "/a.css"), "WARN", "every request is for a static asset"),
+        (
+            rows(3, 0, "/a.css"),
+            "WARN",
+            "every request is for a static asset",
+        ),
         (rows(0, 3, "/a"), "WARN", "every row is malformed"),
-        (rows(1, 3, "/a.css"), "WARN", "its rows are static, excluded, malformed or rejected"),
+        (
+            rows(1, 3, "/a.css"),
+            "WARN",
+            "its rows are static, excluded, malformed or rejected",
+        ),
         (rows(99, 1, "/a"), "INFO", "successfully sent 99"),
         (rows(98, 2, "/a"), "WARN", "2 of 100 rows are malformed"),
-        ("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n", "INFO", "successfully sent 0"),
+        (
+            "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n",
+            "INFO",
+            "successfully sent 0",
+        ),
     ] {
         let line = said(&Lines::default(), text);
-        assert!(line["level"] == level && line["message"].as_str().unwrap().contains(words), "{line}");
+        assert!(
+            line["level"] == level && line["message"].as_str().unwrap().contains(words),
+            "{line}"
+        );
     }
 }
 
 #[test]
 fn what_a_log_lacks_is_named_once() {
-    let line = said(&Lines::default(), "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-status\n1700000000000\t::1\tGET\t/a\t200\n");
+    let line = said(
+        &Lines::default(),
+        "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-status\n1700000000000\t::1\tGET\t/a\t200\n",
+    );
     let absent = line["absent"].as_str().unwrap();
-    assert!(absent.starts_with("x-edge-request-id, time-taken, ") && !absent.contains("sc-status"), "{absent}");
+    assert!(
+        absent.starts_with("x-edge-request-id, time-taken, ") && !absent.contains("sc-status"),
+        "{absent}"
+    );
 }
 
 #[test]
 fn the_log_of_another_service_is_skipped_with_a_warning() {
     let lines = Lines::default();
     let line = said(&lines, "{\"Records\":[{\"eventVersion\":\"1.11\"}]}");
-    assert_eq!((&line["rows"], &line["level"], &line["dead_letters"]), (&json!(0), &json!("INFO"), &json!(0)));
-    let warning = lines.json().into_iter().find(|line| line["level"] == "WARN").unwrap();
-    assert_eq!(warning["message"], "skipped: it is a CloudTrail log, not a CloudFront access log");
+    assert_eq!(
+        (&line["rows"], &line["level"], &line["dead_letters"]),
+        (&json!(0), &json!("INFO"), &json!(0))
+    );
+    let warning = lines
+        .json()
+        .into_iter()
+        .find(|line| line["level"] == "WARN")
+        .unwrap();
+    assert_eq!(
+        warning["message"],
+        "skipped: it is a CloudTrail log, not a CloudFront access log"
+    );
 }
 
 /// The key of hashed cookies comes with the secret; until it does, nothing is sent.
 #[tokio::test]
 async fn cookies_are_hashed_under_the_key_of_the_secret() {
     let text = row(&[("cs(Cookie)", "sid=canary"), ("x-edge-request-id", "id")]);
-    let hashed = Redaction { urls: true, cookies: Cookies::Hash(None) };
+    let hashed = Redaction {
+        urls: true,
+        cookies: Cookies::Hash(None),
+    };
     for key in [None, Key::new(*b"0123456789abcdef")] {
         let options = Options::default();
         let mut world = world(options.clone(), Limits::default()).await;
-        let credentials =
-            Credentials { redaction_key: key.clone(), ..Credentials::new(options.client_id.clone(), options.client_secret.clone()) };
-        world.function.bridge = client_with(&world.bridge, CredentialsSource::Variables(credentials), AuthMethod::Post, None);
-        world.function.rules = Arc::new(Rules { redaction: hashed.clone(), ..Rules::default() });
+        let credentials = Credentials {
+            redaction_key: key.clone(),
+            ..Credentials::new(options.client_id.clone(), options.client_secret.clone())
+        };
+        world.function.bridge = client_with(
+            &world.bridge,
+            CredentialsSource::Variables(credentials),
+            AuthMethod::Post,
+            None,
+        );
+        world.function.rules = Arc::new(Rules {
+            redaction: hashed.clone(),
+            ..Rules::default()
+        });
         world.s3.put("log", text.clone());
-        let context = Context { deadline: Deadline::NEVER, trace: None, function: "edgetap".to_owned() };
+        let context = Context {
+            deadline: Deadline::NEVER,
+            trace: None,
+            function: "edgetap".to_owned(),
+        };
         let response = world.function.handle(s3_event(&["log"]), &context).await;
         let received = world.bridge.received();
         if key.is_none() {
             let error = response.unwrap_err().to_string();
-            assert!(error.contains("redaction_key") && received.is_empty(), "{error}");
+            assert!(
+                error.contains("redaction_key") && received.is_empty(),
+                "{error}"
+            );
         } else {
             response.unwrap();
-            let cookie = String::from_utf8(received[0].transactions[0].request_header("Cookie").unwrap()).unwrap();
+            let cookie = String::from_utf8(
+                received[0].transactions[0]
+                    .request_header("Cookie")
+                    .unwrap(),
+            )
+            .unwrap();
             assert!(cookie.starts_with("sid=") && cookie.len() == 20, "{cookie}");
         }
     }
@@ -264,9 +511,13 @@ async fn cookies_are_hashed_under_the_key_of_the_secret() {
 
 /// As CloudFront writes a value (Developer Guide, "Standard log file format").
 fn logged(value: &str) -> String {
-    let encoded = value
-        .bytes()
-        .map(|b| if b <= 32 || b >= 127 || b"<>\"#%{}|\\^~[]`'".contains(&b) { format!("%{b:02X}") } else { char::from(b).to_string() });
+    let encoded = value.bytes().map(|b| {
+        if b <= 32 || b >= 127 || b"<>\"#%{}|\\^~[]`'".contains(&b) {
+            format!("%{b:02X}")
+        } else {
+            char::from(b).to_string()
+        }
+    });
     encoded.collect()
 }
 
@@ -282,8 +533,10 @@ const FIELDS: [Field; 33] = {
 
 /// The 33 legacy values of a request.
 fn request() -> impl Strategy<Value = Vec<String>> {
-    let text =
-        || prop_oneof![Just("-".to_owned()), "[ -~]{1,20}", "\\PC{1,8}"].prop_map(|text| if text == "-" { text } else { logged(&text) });
+    let text = || {
+        prop_oneof![Just("-".to_owned()), "[ -~]{1,20}", "\\PC{1,8}"]
+            .prop_map(|text| if text == "-" { text } else { logged(&text) })
+    };
     (
         prop::collection::vec(text(), 33),
         prop::sample::select(vec!["192.0.2.7", "2001:db8::7", "x.x.x.x"]),
@@ -294,7 +547,12 @@ fn request() -> impl Strategy<Value = Vec<String>> {
     )
         .prop_map(|(mut values, ip, method, status, second, took)| {
             values[0] = String::from("2026-11-14");
-            values[1] = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
+            values[1] = format!(
+                "{:02}:{:02}:{:02}",
+                second / 3600,
+                second / 60 % 60,
+                second % 60
+            );
             values[3] = took.to_string();
             values[4] = ip.into();
             values[5] = method.into();
@@ -315,15 +573,31 @@ enum Format {
 
 fn write(requests: &[Vec<String>], fields: &[usize], format: &Format) -> String {
     let names: Vec<&str> = fields.iter().map(|&index| FIELDS[index].name()).collect();
-    let rows = requests.iter().map(|request| fields.iter().map(|&index| request[index].as_str()).collect::<Vec<_>>());
+    let rows = requests.iter().map(|request| {
+        fields
+            .iter()
+            .map(|&index| request[index].as_str())
+            .collect::<Vec<_>>()
+    });
     match format {
         Format::Header(between, delimiter) => {
-            format!("#Fields: {}\n", names.join(between)) + &rows.map(|row| row.join(delimiter) + "\n").collect::<String>()
+            format!("#Fields: {}\n", names.join(between))
+                + &rows
+                    .map(|row| row.join(delimiter) + "\n")
+                    .collect::<String>()
         }
         Format::Headerless => rows.map(|row| row.join("\t") + "\r\n").collect(),
         Format::Json => rows
             .map(|row| {
-                Value::Object(names.iter().zip(row).map(|(name, value)| ((*name).to_owned(), json!(value))).collect()).to_string() + "\n"
+                Value::Object(
+                    names
+                        .iter()
+                        .zip(row)
+                        .map(|(name, value)| ((*name).to_owned(), json!(value)))
+                        .collect(),
+                )
+                .to_string()
+                    + "\n"
             })
             .collect(),
     }
@@ -369,7 +643,12 @@ const CANARY: &str = "cAnArY5f1d";
 fn shown(body: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(body).into_owned();
     for transaction in decode(body).into_iter().flatten() {
-        for header in transaction.request.headers.iter().chain(&transaction.response.headers) {
+        for header in transaction
+            .request
+            .headers
+            .iter()
+            .chain(&transaction.response.headers)
+        {
             let (_, value) = header.split_once(':').unwrap();
             text.push_str(&String::from_utf8_lossy(&STANDARD.decode(value).unwrap()));
         }
@@ -399,11 +678,26 @@ const NO_URLS: [&str; 15] = [
 /// Runs a log through the pipeline, and returns all that is said meanwhile.
 fn said_of(text: &str, rules: Rules) -> String {
     let lines = Lines::default();
-    let subscriber: Arc<dyn tracing::Subscriber + Send + Sync> = Arc::new(telemetry::json(Level::TRACE, lines.clone()));
+    let subscriber: Arc<dyn tracing::Subscriber + Send + Sync> =
+        Arc::new(telemetry::json(Level::TRACE, lines.clone()));
     let _current = tracing::subscriber::set_default(subscriber);
-    let batches = Batches::new(&Job::all(ObjectRef::local("k")), Cursor::new(text.to_owned().into_bytes()), Arc::new(rules));
-    let ends: Vec<String> =
-        batches.map(|batch| format!("{batch:?} {}", batch.as_ref().err().map(ToString::to_string).unwrap_or_default())).collect();
+    let batches = Batches::new(
+        &Job::all(ObjectRef::local("k")),
+        Cursor::new(text.to_owned().into_bytes()),
+        Arc::new(rules),
+    );
+    let ends: Vec<String> = batches
+        .map(|batch| {
+            format!(
+                "{batch:?} {}",
+                batch
+                    .as_ref()
+                    .err()
+                    .map(ToString::to_string)
+                    .unwrap_or_default()
+            )
+        })
+        .collect();
     lines.text() + &ends.join("\n")
 }
 

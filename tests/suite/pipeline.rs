@@ -6,18 +6,22 @@ use std::sync::Arc;
 
 use edgetap::batch::{Batch, Counts, Limits, MAX_ROWS};
 use edgetap::filter::StaticAssets;
+use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::decode;
 use edgetap::log::{LogError, LogReader};
 use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::transaction::stitch;
-use edgetap::job::{ObjectRef, Job};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::support::{HEADER, fixtures, gzip, log, neutral, row, rules};
 
 fn job(key: &str) -> Job {
-    Job::all(ObjectRef { bucket: "fixtures".to_owned(), key: key.to_owned(), etag: None })
+    Job::all(ObjectRef {
+        bucket: "fixtures".to_owned(),
+        key: key.to_owned(),
+        etag: None,
+    })
 }
 
 fn batches(job: &Job, bytes: Vec<u8>, rules: &Arc<Rules>) -> (Vec<Batch>, Option<LogError>) {
@@ -43,7 +47,12 @@ fn summary(batches: &[Batch]) -> Summary {
 }
 
 fn transactions(batches: &[Batch]) -> Vec<Value> {
-    batches.iter().filter(|batch| !batch.body.is_empty()).flat_map(|batch| decode(&batch.body).unwrap()).map(|t| neutral(&t)).collect()
+    batches
+        .iter()
+        .filter(|batch| !batch.body.is_empty())
+        .flat_map(|batch| decode(&batch.body).unwrap())
+        .map(|t| neutral(&t))
+        .collect()
 }
 
 /// Every fixture gives just the transactions and counts that stand beside it.
@@ -52,21 +61,45 @@ fn fixtures_give_what_is_expected_of_them() {
     let mut checked = 0;
     for file in std::fs::read_dir(fixtures().join("logs")).unwrap() {
         let path = file.unwrap().path();
-        let Some(log) = path.to_str().unwrap().strip_suffix(".expected.json") else { continue };
+        let Some(log) = path.to_str().unwrap().strip_suffix(".expected.json") else {
+            continue;
+        };
         let expected: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        let name = std::path::Path::new(log).file_name().unwrap().to_str().unwrap();
+        let name = std::path::Path::new(log)
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap();
         let job = job(name);
-        let (batches, end) = batches(&job, std::fs::read(log).unwrap(), &rules(Limits { transactions: 3, ..Limits::default() }));
+        let (batches, end) = batches(
+            &job,
+            std::fs::read(log).unwrap(),
+            &rules(Limits {
+                transactions: 3,
+                ..Limits::default()
+            }),
+        );
         assert!(end.is_none(), "{name}: {end:?}");
-        let Summary { counts, distribution, .. } = summary(&batches);
+        let Summary {
+            counts,
+            distribution,
+            ..
+        } = summary(&batches);
         assert!(counts.balance(), "{name}: {counts:?}");
         assert_eq!(
             json!({"rows": counts.rows, "sent": counts.sent, "static": counts.static_assets, "excluded": counts.excluded, "malformed": counts.malformed, "rejected": 0}),
             expected["counts"],
             "{name}"
         );
-        assert_eq!(json!(distribution.or(job.object.distribution().map(str::to_owned))), expected["distribution"], "{name}");
-        let (found, expected) = (transactions(&batches), expected["transactions"].as_array().unwrap());
+        assert_eq!(
+            json!(distribution.or(job.object.distribution().map(str::to_owned))),
+            expected["distribution"],
+            "{name}"
+        );
+        let (found, expected) = (
+            transactions(&batches),
+            expected["transactions"].as_array().unwrap(),
+        );
         for (found, expected) in found.iter().zip(expected) {
             assert_eq!(found, expected, "{name}");
         }
@@ -82,7 +115,13 @@ fn what_is_dropped_as_a_static_asset() {
     for (method, path, content_type, status, dropped) in [
         ("GET", "/static/small.jpg", "image/jpeg", "200", true),
         ("HEAD", "/static/small.JPG", "-", "304", true),
-        ("GET", "/a.b/app.js;jsessionid=1", "application/javascript", "200", true),
+        (
+            "GET",
+            "/a.b/app.js;jsessionid=1",
+            "application/javascript",
+            "200",
+            true,
+        ),
         ("GET", "/app%2Ejs", "-", "200", true),
         ("GET", "/logo.svg", "image/svg+xml", "200", true),
         ("GET", "/missing.css", "text/html", "404", true),
@@ -98,13 +137,37 @@ fn what_is_dropped_as_a_static_asset() {
         ("GET", "/api/me%2500.js", "-", "404", false),
         ("GET", "/api/me%253F.js", "-", "404", false),
         ("GET", "/api/me%253b.css", "-", "200", false),
-        ("GET", "/login.css", "application/json;%20charset=utf-8", "200", false),
-        ("GET", "/error.css", "application/problem+json", "500", false),
+        (
+            "GET",
+            "/login.css",
+            "application/json;%20charset=utf-8",
+            "200",
+            false,
+        ),
+        (
+            "GET",
+            "/error.css",
+            "application/problem+json",
+            "500",
+            false,
+        ),
         ("GET", "/soap.css", "application/soap+xml", "200", false),
         ("GET", "/feed.css", "text/xml", "200", false),
         ("GET", "/grpc.css", "application/grpc", "200", false),
-        ("GET", "/form.css", "application/x-www-form-urlencoded", "200", false),
-        ("GET", "/account/settings.css", "text/html;%20charset=UTF-8", "200", false),
+        (
+            "GET",
+            "/form.css",
+            "application/x-www-form-urlencoded",
+            "200",
+            false,
+        ),
+        (
+            "GET",
+            "/account/settings.css",
+            "text/html;%20charset=UTF-8",
+            "200",
+            false,
+        ),
         ("GET", "/report.pdf", "application/pdf", "200", false),
         ("GET", "/locales/en.json", "application/json", "200", false),
         ("GET", "/", "-", "200", false),
@@ -115,7 +178,9 @@ fn what_is_dropped_as_a_static_asset() {
         let (batches, _) = batches(&job("x"), text.into_bytes(), &rules(Limits::default()));
         let counts = summary(&batches).counts;
         assert!(
-            counts.rows == 1 && (counts.static_assets == 1) == dropped && (counts.sent == 1) != dropped,
+            counts.rows == 1
+                && (counts.static_assets == 1) == dropped
+                && (counts.sent == 1) != dropped,
             "{method} {path} {content_type} {status}: {counts:?}"
         );
     }
@@ -148,9 +213,17 @@ proptest! {
 fn the_list_of_extensions_is_replaced_edited_or_emptied() {
     let dropped = |setting: &str, path: &str| {
         let static_assets = StaticAssets::parse(setting).unwrap();
-        let rules = Arc::new(Rules { static_assets, ..Rules::default() });
-        let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n1\t192.0.2.1\tGET\t{path}\n");
-        summary(&batches(&job("x"), text.into_bytes(), &rules).0).counts.static_assets == 1
+        let rules = Arc::new(Rules {
+            static_assets,
+            ..Rules::default()
+        });
+        let text = format!(
+            "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n1\t192.0.2.1\tGET\t{path}\n"
+        );
+        summary(&batches(&job("x"), text.into_bytes(), &rules).0)
+            .counts
+            .static_assets
+            == 1
     };
     for (setting, jpg, css, pdf) in [
         ("css, .PDF", false, true, true),
@@ -160,7 +233,15 @@ fn the_list_of_extensions_is_replaced_edited_or_emptied() {
         ("none", false, false, false),
         ("NONE", false, false, false),
     ] {
-        assert_eq!([dropped(setting, "/a.jpg"), dropped(setting, "/a.css"), dropped(setting, "/a.pdf")], [jpg, css, pdf], "{setting}");
+        assert_eq!(
+            [
+                dropped(setting, "/a.jpg"),
+                dropped(setting, "/a.css"),
+                dropped(setting, "/a.pdf")
+            ],
+            [jpg, css, pdf],
+            "{setting}"
+        );
     }
     for wrong in ["css,+pdf", "a/b", "+", "css,aaaaaaaaaaaaaaaaaaaaaaaaa"] {
         assert!(StaticAssets::parse(wrong).is_err(), "{wrong}");
@@ -171,7 +252,10 @@ fn the_list_of_extensions_is_replaced_edited_or_emptied() {
 #[test]
 fn the_digest_of_the_rules_is_what_it_was() {
     assert_eq!(Rules::default().digest(), "eb8beba7a13ba92d");
-    let other = Rules { static_assets: StaticAssets::parse("-.SVG").unwrap(), ..Rules::default() };
+    let other = Rules {
+        static_assets: StaticAssets::parse("-.SVG").unwrap(),
+        ..Rules::default()
+    };
     assert_ne!(other.digest(), Rules::default().digest());
 }
 
@@ -181,7 +265,11 @@ fn a_transaction_without_an_id_has_one_made_of_where_it_stands() {
     let row = "1\t::1\tGET\t/a\n";
     let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n{row}{row}");
     let (batches, _) = batches(&job("x"), text.into_bytes(), &rules(Limits::default()));
-    let ids: Vec<_> = decode(&batches[0].body).unwrap().into_iter().map(|transaction| transaction.transaction_id).collect();
+    let ids: Vec<_> = decode(&batches[0].body)
+        .unwrap()
+        .into_iter()
+        .map(|transaction| transaction.transaction_id)
+        .collect();
     assert_eq!(
         ids,
         [
@@ -205,17 +293,44 @@ fn one_encoded_newline_cannot_forge_a_transaction() {
 #[test]
 fn a_cut_log_gives_its_last_partial_batch_then_the_error_then_nothing() {
     let whole = gzip(&log(25));
-    let (batches, end) = batches(&job("x"), whole[..whole.len() - 1].to_vec(), &rules(Limits { transactions: 10, bytes: 100_000 }));
-    assert_eq!(batches.iter().map(|batch| batch.rows.clone()).collect::<Vec<_>>(), [0..10, 10..20, 20..25]);
+    let (batches, end) = batches(
+        &job("x"),
+        whole[..whole.len() - 1].to_vec(),
+        &rules(Limits {
+            transactions: 10,
+            bytes: 100_000,
+        }),
+    );
+    assert_eq!(
+        batches
+            .iter()
+            .map(|batch| batch.rows.clone())
+            .collect::<Vec<_>>(),
+        [0..10, 10..20, 20..25]
+    );
     assert!(matches!(end, Some(LogError::Cut(_))), "{end:?}");
 }
 
 #[test]
 fn a_transaction_larger_than_a_batch_travels_alone() {
     let large = "x".repeat(5000);
-    let text = format!("{HEADER}{}2026-11-14\t20:00:00\t192.0.2.7\tGET\t/{large}\t200\tlarge\n{}", row(0), row(2));
-    let (batches, _) = batches(&job("x"), text.into_bytes(), &rules(Limits { transactions: 250, bytes: 2000 }));
-    let shapes: Vec<_> = batches.iter().map(|batch| (batch.rows.clone(), batch.marks.len())).collect();
+    let text = format!(
+        "{HEADER}{}2026-11-14\t20:00:00\t192.0.2.7\tGET\t/{large}\t200\tlarge\n{}",
+        row(0),
+        row(2)
+    );
+    let (batches, _) = batches(
+        &job("x"),
+        text.into_bytes(),
+        &rules(Limits {
+            transactions: 250,
+            bytes: 2000,
+        }),
+    );
+    let shapes: Vec<_> = batches
+        .iter()
+        .map(|batch| (batch.rows.clone(), batch.marks.len()))
+        .collect();
     assert_eq!(shapes, [(0..1, 1), (1..2, 1), (2..3, 1)]);
     assert!(batches[1].body.len() > 5000);
 }
@@ -225,20 +340,37 @@ fn an_object_of_static_assets_makes_progress_that_can_be_seen() {
     let asset = "2026-11-14\t20:00:00\t192.0.2.7\tGET\t/a.js\t200\tid\n";
     let text = HEADER.to_owned() + &asset.repeat(usize::try_from(MAX_ROWS).unwrap() + 5) + &row(1);
     let (batches, _) = batches(&job("x"), text.into_bytes(), &rules(Limits::default()));
-    let shapes: Vec<_> = batches.iter().map(|batch| (batch.rows.clone(), batch.marks.len(), batch.body.is_empty())).collect();
-    assert_eq!(shapes, [(0..MAX_ROWS, 0, true), (MAX_ROWS..MAX_ROWS + 6, 1, false)]);
+    let shapes: Vec<_> = batches
+        .iter()
+        .map(|batch| (batch.rows.clone(), batch.marks.len(), batch.body.is_empty()))
+        .collect();
+    assert_eq!(
+        shapes,
+        [(0..MAX_ROWS, 0, true), (MAX_ROWS..MAX_ROWS + 6, 1, false)]
+    );
 }
 
 #[test]
 fn halves_are_bodies_of_their_own_and_tile_their_batch() {
     let (batches, _) = batches(&job("x"), log(9).into_bytes(), &rules(Limits::default()));
-    let [batch] = &batches[..] else { panic!("{}", batches.len()) };
+    let [batch] = &batches[..] else {
+        panic!("{}", batches.len())
+    };
     let [first, second] = batch.halves().unwrap();
     assert_eq!((first.rows.clone(), second.rows.clone()), (0..4, 4..9));
     let [third, fourth] = second.halves().unwrap();
-    let ids: Vec<_> = [first, third, fourth].iter().flat_map(|part| decode(&part.body).unwrap()).map(|t| t.transaction_id).collect();
-    assert_eq!(ids, (0..9).map(|row| format!("id-{row}")).collect::<Vec<_>>());
-    let [single] = &batches_of_one()[..] else { panic!() };
+    let ids: Vec<_> = [first, third, fourth]
+        .iter()
+        .flat_map(|part| decode(&part.body).unwrap())
+        .map(|t| t.transaction_id)
+        .collect();
+    assert_eq!(
+        ids,
+        (0..9).map(|row| format!("id-{row}")).collect::<Vec<_>>()
+    );
+    let [single] = &batches_of_one()[..] else {
+        panic!()
+    };
     assert!(single.halves().is_none());
 }
 
@@ -256,7 +388,12 @@ enum Kind {
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    prop_oneof![(0usize..900).prop_map(Kind::Api), Just(Kind::Static), Just(Kind::Malformed), Just(Kind::Blank)]
+    prop_oneof![
+        (0usize..900).prop_map(Kind::Api),
+        Just(Kind::Static),
+        Just(Kind::Malformed),
+        Just(Kind::Blank)
+    ]
 }
 
 proptest! {

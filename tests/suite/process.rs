@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::runtime_api::{Outcome, Process, RuntimeApi};
 use crate::support::fake_s3::FakeS3;
 use crate::support::fake_sqs::FakeSqs;
-use crate::support::fault_proxy::{Manner, FaultProxy};
+use crate::support::fault_proxy::{FaultProxy, Manner};
 use crate::support::{log, s3_event, start};
 
 /// Renewed at half of it, which an invocation does not take.
@@ -22,22 +22,47 @@ async fn a_frozen_and_thawed_process_loses_nothing_and_asks_for_one_token() {
     let asked = Arc::new(AtomicU64::new(0));
     let count = asked.clone();
     let react = move |arrival: edgetap::local_bridge::Arrival<'_>| {
-        count.fetch_add(u64::from(arrival.endpoint == Endpoint::Token), Ordering::Relaxed);
+        count.fetch_add(
+            u64::from(arrival.endpoint == Endpoint::Token),
+            Ordering::Relaxed,
+        );
         Reaction::Normal
     };
-    let options = Options { token_lifetime: LIFETIME, react: Arc::new(react), ..Options::default() };
-    let (s3, sqs, bridge) = (FakeS3::start().await, FakeSqs::start().await, start(&options).await);
+    let options = Options {
+        token_lifetime: LIFETIME,
+        react: Arc::new(react),
+        ..Options::default()
+    };
+    let (s3, sqs, bridge) = (
+        FakeS3::start().await,
+        FakeSqs::start().await,
+        start(&options).await,
+    );
     let fault_proxy = |to| FaultProxy::start(to, || Manner::Smooth);
-    let fault_proxies = [fault_proxy(s3.address()).await, fault_proxy(sqs.address()).await, fault_proxy(bridge.address()).await, fault_proxy(bridge.address()).await];
+    let fault_proxies = [
+        fault_proxy(s3.address()).await,
+        fault_proxy(sqs.address()).await,
+        fault_proxy(bridge.address()).await,
+        fault_proxy(bridge.address()).await,
+    ];
     let api = RuntimeApi::start().await;
-    let mut process = Process::bootstrap(Path::new(env!("CARGO_BIN_EXE_bootstrap")), &api.address(), variables(&fault_proxies, &options));
+    let mut process = Process::bootstrap(
+        Path::new(env!("CARGO_BIN_EXE_bootstrap")),
+        &api.address(),
+        variables(&fault_proxies, &options),
+    );
     for (key, rows) in [("before", 60), ("after", 90)] {
         s3.put(key, log(rows));
         sqs.send(s3_event(&[key]).to_string());
     }
     deliver(&api, &sqs).await;
     assert_eq!((ids(&bridge), asked.load(Ordering::Relaxed)), (60, 1));
-    assert!(fault_proxies.iter().all(|fault_proxy| fault_proxy.open_connections() > 0), "kept alive");
+    assert!(
+        fault_proxies
+            .iter()
+            .all(|fault_proxy| fault_proxy.open_connections() > 0),
+        "kept alive"
+    );
 
     process.signal("STOP");
     // While it is frozen its connections die, and the token expires: not a moment before it is wanted.
@@ -49,14 +74,28 @@ async fn a_frozen_and_thawed_process_loses_nothing_and_asks_for_one_token() {
     process.signal("CONT");
 
     deliver(&api, &sqs).await;
-    assert_eq!((ids(&bridge), asked.load(Ordering::Relaxed)), (150, 2), "one new token");
+    assert_eq!(
+        (ids(&bridge), asked.load(Ordering::Relaxed)),
+        (150, 2),
+        "one new token"
+    );
     assert_eq!(bridge.tally().repeated, 0);
     assert_eq!(sqs.requests("SendMessage"), 0);
     let output = process.stop();
     assert_eq!(output.stderr, [""; 0]);
-    let lines: Vec<Value> = output.stdout.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(lines.iter().all(|line| line["level"] == "INFO") && lines.len() == 2, "no failure that is none: {lines:#?}");
-    assert!(lines.iter().all(|line| line["token_requests"] == 1), "{lines:#?}");
+    let lines: Vec<Value> = output
+        .stdout
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(
+        lines.iter().all(|line| line["level"] == "INFO") && lines.len() == 2,
+        "no failure that is none: {lines:#?}"
+    );
+    assert!(
+        lines.iter().all(|line| line["token_requests"] == 1),
+        "{lines:#?}"
+    );
 }
 
 /// The next message, which must be done in one invocation.
@@ -64,16 +103,27 @@ async fn deliver(api: &RuntimeApi, sqs: &FakeSqs) {
     let record = sqs.receive(Duration::from_mins(30)).unwrap();
     let id = record["messageId"].as_str().unwrap().to_owned();
     let response = api.invoke(json!({ "Records": [record] }), 60_000).await;
-    assert_eq!(response, Outcome::Response(json!({ "batchItemFailures": [] })));
+    assert_eq!(
+        response,
+        Outcome::Response(json!({ "batchItemFailures": [] }))
+    );
     sqs.delete(&id);
 }
 
 fn ids(bridge: &LocalBridge) -> usize {
-    bridge.received().iter().map(|batch| batch.transactions.len()).sum()
+    bridge
+        .received()
+        .iter()
+        .map(|batch| batch.transactions.len())
+        .sum()
 }
 
-fn variables([s3, sqs, edge, token]: &[FaultProxy; 4], options: &Options) -> Vec<(&'static str, String)> {
-    let url = |fault_proxy: &FaultProxy, path: &str| format!("http://{}{path}", fault_proxy.address());
+fn variables(
+    [s3, sqs, edge, token]: &[FaultProxy; 4],
+    options: &Options,
+) -> Vec<(&'static str, String)> {
+    let url =
+        |fault_proxy: &FaultProxy, path: &str| format!("http://{}{path}", fault_proxy.address());
     vec![
         ("AWS_ACCESS_KEY_ID", "test".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),

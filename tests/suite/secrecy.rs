@@ -19,7 +19,9 @@ const AGENT: &str = "canary-agent-9e4e";
 
 fn log_with_canaries() -> String {
     let row = |path: &str, ip: &str| {
-        format!("1700000000000\t{ip}\tGET\t{path}\t200\tk={QUERY}\tsession={COOKIE}\t{AGENT}\thttps://x/{QUERY}\tid\n")
+        format!(
+            "1700000000000\t{ip}\tGET\t{path}\t200\tk={QUERY}\tsession={COOKIE}\t{AGENT}\thttps://x/{QUERY}\tid\n"
+        )
     };
     "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-status cs-uri-query cs(Cookie) cs(User-Agent) cs(Referer) x-edge-request-id\n"
         .to_owned()
@@ -35,10 +37,34 @@ async fn everything_said(level: Level) -> (String, Vec<String>) {
     let mut said = Vec::new();
     let reactions: [fn(Endpoint, u64) -> Reaction; 7] = [
         |_, _| Reaction::Normal,
-        |endpoint, number| if (endpoint, number) == (Endpoint::Edge, 1) { Reaction::status(401) } else { Reaction::Normal },
-        |endpoint, _| if endpoint == Endpoint::Edge { Reaction::status(503) } else { Reaction::Normal },
-        |endpoint, _| if endpoint == Endpoint::Edge { Reaction::status(400) } else { Reaction::Normal },
-        |endpoint, _| if endpoint == Endpoint::Edge { Reaction::HangUp } else { Reaction::Normal },
+        |endpoint, number| {
+            if (endpoint, number) == (Endpoint::Edge, 1) {
+                Reaction::status(401)
+            } else {
+                Reaction::Normal
+            }
+        },
+        |endpoint, _| {
+            if endpoint == Endpoint::Edge {
+                Reaction::status(503)
+            } else {
+                Reaction::Normal
+            }
+        },
+        |endpoint, _| {
+            if endpoint == Endpoint::Edge {
+                Reaction::status(400)
+            } else {
+                Reaction::Normal
+            }
+        },
+        |endpoint, _| {
+            if endpoint == Endpoint::Edge {
+                Reaction::HangUp
+            } else {
+                Reaction::Normal
+            }
+        },
         // The answers of a token endpoint gone mad show what they were sent.
         |endpoint, _| match endpoint {
             Endpoint::Token => Reaction::Respond {
@@ -49,7 +75,11 @@ async fn everything_said(level: Level) -> (String, Vec<String>) {
             Endpoint::Edge => Reaction::Normal,
         },
         |endpoint, _| match endpoint {
-            Endpoint::Token => Reaction::Respond { status: 200, headers: vec![], body: format!("{{\"access_token\": {SECRET}") },
+            Endpoint::Token => Reaction::Respond {
+                status: 200,
+                headers: vec![],
+                body: format!("{{\"access_token\": {SECRET}"),
+            },
             Endpoint::Edge => Reaction::Normal,
         },
     ];
@@ -64,12 +94,24 @@ async fn everything_said(level: Level) -> (String, Vec<String>) {
             world.s3.put("whole", log_with_canaries());
             let zipped = gzip(&log_with_canaries());
             world.s3.put("cut", zipped[..zipped.len() - 4].to_vec());
-            world.s3.put("other", format!("{{\"cookie\": \"{COOKIE}\"}}"));
+            world
+                .s3
+                .put("other", format!("{{\"cookie\": \"{COOKIE}\"}}"));
             said.push(format!("{:?}", world.function));
-            for event in [sqs_event(&["whole", "cut", "other", "gone"]), s3_event(&["whole", "cut", "other", "gone"])] {
+            for event in [
+                sqs_event(&["whole", "cut", "other", "gone"]),
+                s3_event(&["whole", "cut", "other", "gone"]),
+            ] {
                 match world
                     .function
-                    .handle(event, &Context { deadline: Deadline::NEVER, trace: None, function: "edgetap".to_owned() })
+                    .handle(
+                        event,
+                        &Context {
+                            deadline: Deadline::NEVER,
+                            trace: None,
+                            function: "edgetap".to_owned(),
+                        },
+                    )
                     .await
                 {
                     Ok(response) => said.push(response.to_string()),
@@ -77,7 +119,10 @@ async fn everything_said(level: Level) -> (String, Vec<String>) {
                 }
             }
             for batch in world.bridge.received() {
-                assert!(String::from_utf8_lossy(&batch.body).contains(QUERY), "the canaries do fly");
+                assert!(
+                    String::from_utf8_lossy(&batch.body).contains(QUERY),
+                    "the canaries do fly"
+                );
             }
         }
     };
@@ -92,7 +137,10 @@ async fn canaries_are_never_seen() {
         assert!(!lines.is_empty());
         for canary in [SECRET, COOKIE, QUERY, AGENT, "Bearer "] {
             assert!(!lines.contains(canary), "{canary} in a log line at {level}");
-            assert!(!said.iter().any(|text| text.contains(canary)), "{canary} in {said:?}");
+            assert!(
+                !said.iter().any(|text| text.contains(canary)),
+                "{canary} in {said:?}"
+            );
         }
     }
 }
@@ -111,33 +159,83 @@ async fn an_object_is_one_line_with_its_counts() {
     let run = async {
         let world = world(Options::default(), Limits::default()).await;
         let name = "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz";
-        world.s3.put(name, std::fs::read(fixtures().join("logs").join(name)).unwrap());
+        world.s3.put(
+            name,
+            std::fs::read(fixtures().join("logs").join(name)).unwrap(),
+        );
         world
             .function
-            .handle(s3_event(&[name]), &Context { deadline: Deadline::NEVER, trace: None, function: "edgetap".to_owned() })
+            .handle(
+                s3_event(&[name]),
+                &Context {
+                    deadline: Deadline::NEVER,
+                    trace: None,
+                    function: "edgetap".to_owned(),
+                },
+            )
             .await
             .unwrap();
     };
     run.instrument(info_span!(target: "lambda_runtime::layers::trace", "Lambda runtime invoke", requestId = "request-1")).await;
     let lines = lines.json();
-    let [warning, line] = &lines[..] else { panic!("{lines:#?}") };
-    assert!(warning["level"] == "WARN" && warning["message"].as_str().unwrap().starts_with("malformed row: c-ip"), "{warning}");
+    let [warning, line] = &lines[..] else {
+        panic!("{lines:#?}")
+    };
+    assert!(
+        warning["level"] == "WARN"
+            && warning["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("malformed row: c-ip"),
+        "{warning}"
+    );
     let message = "successfully sent 12 transactions for distribution E27FO14I29XXXX, but 1 of 17 rows are malformed";
     assert_eq!(line["message"], message);
-    assert_eq!((&line["level"], &line["requestId"]), (&Value::from("WARN"), &Value::from("request-1")));
-    assert_eq!(line["object"], "s3://logs/E27FO14I29XXXX.2026-11-14-20.d740d76b.gz");
-    let count = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("{name}: {line}"));
-    assert_eq!(count("rows"), count("sent") + count("static") + count("excluded") + count("malformed") + count("rejected"));
-    assert_eq!((count("rows"), count("static"), count("malformed"), count("batches")), (17, 4, 1, 1));
+    assert_eq!(
+        (&line["level"], &line["requestId"]),
+        (&Value::from("WARN"), &Value::from("request-1"))
+    );
+    assert_eq!(
+        line["object"],
+        "s3://logs/E27FO14I29XXXX.2026-11-14-20.d740d76b.gz"
+    );
+    let count = |name: &str| {
+        line[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{name}: {line}"))
+    };
+    assert_eq!(
+        count("rows"),
+        count("sent")
+            + count("static")
+            + count("excluded")
+            + count("malformed")
+            + count("rejected")
+    );
+    assert_eq!(
+        (
+            count("rows"),
+            count("static"),
+            count("malformed"),
+            count("batches")
+        ),
+        (17, 4, 1, 1)
+    );
     assert!(count("bytes") > 1000 && line["elapsed_ms"].is_u64());
-    line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    line["timestamp"]
+        .as_str()
+        .unwrap()
+        .parse::<jiff::Timestamp>()
+        .unwrap();
 }
 
 /// The fields that `say` logs at INFO, without the time.
 fn said(say: impl FnOnce()) -> Value {
     let (lines, _listening) = Lines::listen(Level::INFO);
     say();
-    let [line] = &mut lines.json()[..] else { panic!("{}", lines.text()) };
+    let [line] = &mut lines.json()[..] else {
+        panic!("{}", lines.text())
+    };
     assert!(line.as_object_mut().unwrap().remove("timestamp").is_some());
     line.take()
 }
@@ -164,11 +262,22 @@ fn a_line_has_the_fields_of_all_spans_around_it() {
         let bare = || info_span!(target: "lambda_runtime::layers::trace", "span");
         let around = info_span!(target: "lambda_runtime::layers::trace", "span", requestId = "request-1", xrayTraceId = "trace-1");
         let _ = span("never entered");
-        around.in_scope(|| bare().in_scope(|| bare().in_scope(|| span("inner").in_scope(|| tracing::info!(target: "edgetap::test", "m")))));
+        around.in_scope(|| {
+            bare().in_scope(|| {
+                bare().in_scope(|| {
+                    span("inner").in_scope(|| tracing::info!(target: "edgetap::test", "m"))
+                })
+            })
+        });
     });
-    assert_eq!(line, json!({ "level": "INFO", "message": "m", "requestId": "request-1", "xrayTraceId": "trace-1", "name": "inner" }));
-    let line =
-        said(|| info_span!(target: "lambda_runtime::layers::trace", "span").in_scope(|| tracing::info!(target: "edgetap::test", "m")));
+    assert_eq!(
+        line,
+        json!({ "level": "INFO", "message": "m", "requestId": "request-1", "xrayTraceId": "trace-1", "name": "inner" })
+    );
+    let line = said(|| {
+        info_span!(target: "lambda_runtime::layers::trace", "span")
+            .in_scope(|| tracing::info!(target: "edgetap::test", "m"))
+    });
     assert_eq!(line, json!({ "level": "INFO", "message": "m" }));
 }
 
@@ -181,7 +290,10 @@ fn a_line_of_metrics_names_those_that_it_has() {
         );
     });
     let directive = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].take();
-    assert_eq!(directive, json!([{ "Name": "rows", "Unit": "Count" }, { "Name": "delivery_lag", "Unit": "Milliseconds" }]));
+    assert_eq!(
+        directive,
+        json!([{ "Name": "rows", "Unit": "Count" }, { "Name": "delivery_lag", "Unit": "Milliseconds" }])
+    );
     assert!(line.as_object_mut().unwrap().remove("_aws").is_some());
     let expected = json!({
         "level": "INFO", "message": "done", "function": "f", "rows": 2, "sent": "two", "elapsed_ms": 3, "delivery_lag": [1, 2], "duration": "\"none\"",

@@ -73,19 +73,31 @@ impl FakeS3 {
             let response = response(&shared, &request);
             async move { response }
         });
-        Self { address, state, server }
+        Self {
+            address,
+            state,
+            server,
+        }
     }
 
     /// Puts an object into the one bucket there is.
     pub fn put(&self, key: &str, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         let etag = format!("\"{}\"", hex::encode(Sha256::digest(&bytes)));
-        self.state.objects.lock().unwrap().insert(key.to_owned(), (bytes, etag));
+        self.state
+            .objects
+            .lock()
+            .unwrap()
+            .insert(key.to_owned(), (bytes, etag));
     }
 
     /// An object whose entity tag is never told.
     pub fn put_untagged(&self, key: &str, bytes: impl Into<Bytes>) {
-        self.state.objects.lock().unwrap().insert(key.to_owned(), (bytes.into(), String::new()));
+        self.state
+            .objects
+            .lock()
+            .unwrap()
+            .insert(key.to_owned(), (bytes.into(), String::new()));
     }
 
     pub fn remove(&self, key: &str) {
@@ -121,27 +133,58 @@ impl Drop for FakeS3 {
 }
 
 fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<AnyBody>> {
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let key = request.uri().path().splitn(3, '/').nth(2).unwrap_or_default();
-    let key = percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned();
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    let key = request
+        .uri()
+        .path()
+        .splitn(3, '/')
+        .nth(2)
+        .unwrap_or_default();
+    let key = percent_encoding::percent_decode_str(key)
+        .decode_utf8_lossy()
+        .into_owned();
     let (range, if_match) = (header("range").unwrap_or_default(), header("if-match"));
     let number = {
         let mut gets = state.gets.lock().unwrap();
-        gets.push(Get { key: key.clone(), range: range.clone(), if_match: if_match.clone() });
+        gets.push(Get {
+            key: key.clone(),
+            range: range.clone(),
+            if_match: if_match.clone(),
+        });
         gets.len() - 1
     };
     let fault = state.faults.lock().unwrap().get(&number).cloned();
-    let fault = fault.or_else(|| state.react.lock().unwrap().as_ref().and_then(|react| react()));
+    let fault = fault.or_else(|| {
+        state
+            .react
+            .lock()
+            .unwrap()
+            .as_ref()
+            .and_then(|react| react())
+    });
     match fault {
         Some(Fault::Status(status)) => return status_only(status),
         Some(Fault::Rejection(status, code)) => {
-            let body = http_body_util::Full::from(format!("<Error><Code>{code}</Code><Message>no</Message></Error>"));
-            return Response::builder().status(status).body(body.map_err(|never| match never {}).boxed_unsync()).map_err(io::Error::other);
+            let body = http_body_util::Full::from(format!(
+                "<Error><Code>{code}</Code><Message>no</Message></Error>"
+            ));
+            return Response::builder()
+                .status(status)
+                .body(body.map_err(|never| match never {}).boxed_unsync())
+                .map_err(io::Error::other);
         }
         Some(Fault::HangUp) => return Err(io::Error::other("told to hang up")),
         _ => {}
     }
-    let Some((object, etag)) = state.objects.lock().unwrap().get(&key).cloned() else { return status_only(404) };
+    let Some((object, etag)) = state.objects.lock().unwrap().get(&key).cloned() else {
+        return status_only(404);
+    };
     if if_match.is_some_and(|wanted| wanted != etag) {
         return status_only(412);
     }
@@ -152,35 +195,56 @@ fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<A
     }
     let last = last.parse::<usize>().unwrap().min(object.len() - 1);
     let bytes = object.slice(first..=last);
-    let mut response = Response::builder().status(StatusCode::PARTIAL_CONTENT).header("content-length", bytes.len());
+    let mut response = Response::builder()
+        .status(StatusCode::PARTIAL_CONTENT)
+        .header("content-length", bytes.len());
     if !etag.is_empty() {
         response = response.header("etag", etag);
     }
     if fault != Some(Fault::NoRange) {
-        response = response.header("content-range", format!("bytes {first}-{last}/{}", object.len()));
+        response = response.header(
+            "content-range",
+            format!("bytes {first}-{last}/{}", object.len()),
+        );
     }
     let frames: Vec<io::Result<Frame<Bytes>>> = match fault {
         Some(Fault::Cut(after)) => {
-            vec![Ok(Frame::data(bytes.slice(..after.min(bytes.len() - 1)))), Err(io::ErrorKind::ConnectionReset.into())]
+            vec![
+                Ok(Frame::data(bytes.slice(..after.min(bytes.len() - 1)))),
+                Err(io::ErrorKind::ConnectionReset.into()),
+            ]
         }
         Some(Fault::Stall(after, _)) => {
             let mut first = bytes;
             let rest = first.split_off(after.min(first.len() - 1));
             vec![Ok(Frame::data(first)), Ok(Frame::data(rest))]
         }
-        Some(Fault::Drip(step)) => bytes.chunks(step).map(|drop| Ok(Frame::data(bytes.slice_ref(drop)))).collect(),
+        Some(Fault::Drip(step)) => bytes
+            .chunks(step)
+            .map(|drop| Ok(Frame::data(bytes.slice_ref(drop))))
+            .collect(),
         _ => vec![Ok(Frame::data(bytes))],
     };
-    let stall = if let Some(Fault::Stall(_, time)) = fault { time } else { Duration::ZERO };
+    let stall = if let Some(Fault::Stall(_, time)) = fault {
+        time
+    } else {
+        Duration::ZERO
+    };
     // Frames that come one by one, so that those before a break are sent.
-    let frames = stream::iter(frames.into_iter().enumerate()).then(move |(index, frame)| async move {
-        let pause = if index > 0 { stall } else { Duration::ZERO };
-        tokio::time::sleep(pause + Duration::from_millis(1)).await;
-        frame
-    });
-    response.body(BodyExt::boxed_unsync(StreamBody::new(frames))).map_err(io::Error::other)
+    let frames =
+        stream::iter(frames.into_iter().enumerate()).then(move |(index, frame)| async move {
+            let pause = if index > 0 { stall } else { Duration::ZERO };
+            tokio::time::sleep(pause + Duration::from_millis(1)).await;
+            frame
+        });
+    response
+        .body(BodyExt::boxed_unsync(StreamBody::new(frames)))
+        .map_err(io::Error::other)
 }
 
 fn status_only(status: u16) -> io::Result<Response<AnyBody>> {
-    Response::builder().status(status).body(Empty::new().map_err(|never| match never {}).boxed_unsync()).map_err(io::Error::other)
+    Response::builder()
+        .status(status)
+        .body(Empty::new().map_err(|never| match never {}).boxed_unsync())
+        .map_err(io::Error::other)
 }

@@ -62,8 +62,14 @@ impl FakeSqs {
             fails: Arc::new(|_, _| None),
         }));
         let shared = state.clone();
-        let server = serve(listener, None, move |request| response(shared.clone(), request));
-        Self { address, state, server }
+        let server = serve(listener, None, move |request| {
+            response(shared.clone(), request)
+        });
+        Self {
+            address,
+            state,
+            server,
+        }
     }
 
     pub fn address(&self) -> std::net::SocketAddr {
@@ -99,10 +105,18 @@ impl FakeSqs {
     }
 
     /// The same, out of order: `pick` chooses among so many.
-    pub fn receive_any(&self, visibility: Duration, pick: impl FnOnce(usize) -> usize) -> Option<Value> {
+    pub fn receive_any(
+        &self,
+        visibility: Duration,
+        pick: impl FnOnce(usize) -> usize,
+    ) -> Option<Value> {
         let mut state = self.lock();
         let now = state.now;
-        let mut visible: Vec<_> = state.job.values().filter(|message| message.visible_from <= now).collect();
+        let mut visible: Vec<_> = state
+            .job
+            .values()
+            .filter(|message| message.visible_from <= now)
+            .collect();
         if visible.is_empty() {
             return None;
         }
@@ -123,7 +137,11 @@ impl FakeSqs {
     /// Moves the clock to when the next message is visible; tells by how much, `None` when there is no message.
     pub fn wait_for_next(&self) -> Option<SignedDuration> {
         let mut state = self.lock();
-        let next = state.job.values().map(|message| message.visible_from).min()?;
+        let next = state
+            .job
+            .values()
+            .map(|message| message.visible_from)
+            .min()?;
         let wait = next.duration_since(state.now).max(SignedDuration::ZERO);
         state.now = state.now.max(next);
         Some(wait)
@@ -143,7 +161,11 @@ impl FakeSqs {
     }
 
     pub fn requests(&self, action: &str) -> u64 {
-        self.lock().requests.get(action).copied().unwrap_or_default()
+        self.lock()
+            .requests
+            .get(action)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Brings all dead letters back.
@@ -168,7 +190,14 @@ impl Drop for FakeSqs {
 impl State {
     fn queued(&mut self, body: String, trace: Option<String>) -> Queued {
         self.sent += 1;
-        Queued { id: format!("message-{:06}", self.sent), body, trace, sent: self.now, visible_from: self.now, receive_count: 0 }
+        Queued {
+            id: format!("message-{:06}", self.sent),
+            body,
+            trace,
+            sent: self.now,
+            visible_from: self.now,
+            receive_count: 0,
+        }
     }
 
     fn receive(&mut self, id: &str, visibility: Duration) -> Option<Value> {
@@ -195,8 +224,13 @@ impl State {
         }
         match action {
             "SendMessage" => {
-                let body = request["MessageBody"].as_str().unwrap_or_default().to_owned();
-                let trace = request["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"].as_str().map(str::to_owned);
+                let body = request["MessageBody"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
+                let trace = request["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"]
+                    .as_str()
+                    .map(str::to_owned);
                 if is_work {
                     self.enqueue(body, trace);
                 } else {
@@ -211,12 +245,16 @@ impl State {
                     .filter(|seconds| (0..=43_200).contains(seconds))
                     .ok_or("InvalidParameterValue")?;
                 let visible_from = self.now + SignedDuration::from_secs(seconds);
-                let message = self.job.get_mut(request["ReceiptHandle"].as_str().unwrap_or_default()).ok_or("ReceiptHandleIsInvalid")?;
+                let message = self
+                    .job
+                    .get_mut(request["ReceiptHandle"].as_str().unwrap_or_default())
+                    .ok_or("ReceiptHandleIsInvalid")?;
                 message.visible_from = visible_from;
                 Ok(json!({}))
             }
             "GetQueueAttributes" => {
-                let policy = json!({"deadLetterTargetArn": DEAD_LETTERS, "maxReceiveCount": 400}).to_string();
+                let policy = json!({"deadLetterTargetArn": DEAD_LETTERS, "maxReceiveCount": 400})
+                    .to_string();
                 Ok(json!({"Attributes": {"RedrivePolicy": policy}}))
             }
             _ => Err("UnsupportedOperation"),
@@ -224,10 +262,22 @@ impl State {
     }
 }
 
-async fn response(state: Arc<Mutex<State>>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
-    let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
+async fn response(
+    state: Arc<Mutex<State>>,
+    request: Request<Incoming>,
+) -> io::Result<Response<Full<Bytes>>> {
+    let target = request
+        .headers()
+        .get("x-amz-target")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let action = target.trim_start_matches("AmazonSQS.").to_owned();
-    let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .map_err(io::Error::other)?
+        .to_bytes();
     let body: Value = serde_json::from_slice(&body)?;
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let count = state.requests.entry(action.clone()).or_default();
@@ -247,6 +297,10 @@ async fn response(state: Arc<Mutex<State>>, request: Request<Incoming>) -> io::R
         Err("InternalError") => (500, json!({"__type": "com.amazonaws.sqs#InternalError"})),
         Err(code) => (400, json!({"__type": format!("com.amazonaws.sqs#{code}")})),
     };
-    let response = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
-    response.body(body.to_string().into()).map_err(io::Error::other)
+    let response = Response::builder()
+        .status(status)
+        .header("content-type", "application/x-amz-json-1.0");
+    response
+        .body(body.to_string().into())
+        .map_err(io::Error::other)
 }

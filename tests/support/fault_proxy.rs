@@ -47,9 +47,14 @@ pub struct FaultProxy {
 
 impl FaultProxy {
     /// A road to `to`.
-    pub async fn start(to: SocketAddr, manners: impl Fn() -> Manner + Send + Sync + 'static) -> Self {
+    pub async fn start(
+        to: SocketAddr,
+        manners: impl Fn() -> Manner + Send + Sync + 'static,
+    ) -> Self {
         let listener = loop {
-            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, rand::random_range(PORTS))).await {
+            if let Ok(listener) =
+                TcpListener::bind((Ipv4Addr::LOCALHOST, rand::random_range(PORTS))).await
+            {
                 break listener;
             }
         };
@@ -61,7 +66,11 @@ impl FaultProxy {
             late: AtomicUsize::new(0),
             bearers: Mutex::default(),
         });
-        let fault_proxy = Self { address: listener.local_addr().unwrap(), state, server: Mutex::default() };
+        let fault_proxy = Self {
+            address: listener.local_addr().unwrap(),
+            state,
+            server: Mutex::default(),
+        };
         fault_proxy.serve(listener);
         fault_proxy
     }
@@ -98,7 +107,10 @@ impl FaultProxy {
     pub fn close(&self) {
         if let Some(server) = self.server.lock().unwrap().take() {
             server.abort();
-            self.state.disturbances.fetch_add(self.state.connections.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.state.disturbances.fetch_add(
+                self.state.connections.load(Ordering::Relaxed),
+                Ordering::Relaxed,
+            );
         }
     }
 
@@ -153,8 +165,11 @@ impl Drop for Counted<'_> {
 
 async fn connect(state: Arc<State>, near: TcpStream) {
     let _open = Counted::new(&state.connections);
-    let Ok(far) = TcpStream::connect(state.to).await else { return };
-    let ((near_reads, near_writes), (far_reads, far_writes)) = (near.into_split(), far.into_split());
+    let Ok(far) = TcpStream::connect(state.to).await else {
+        return;
+    };
+    let ((near_reads, near_writes), (far_reads, far_writes)) =
+        (near.into_split(), far.into_split());
     // Whichever way ends first ends both: HTTP closes no connection by halves.
     tokio::select! {
         _ = carry(&state, near_reads, far_writes, true) => {}

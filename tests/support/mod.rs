@@ -19,12 +19,12 @@ use aws_sdk_s3::config::{Credentials as AwsCredentials, SharedCredentialsProvide
 use base64::Engine as _;
 use edgetap::batch::Limits;
 use edgetap::bridge::{Bridge, Endpoints};
+use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::invocation::Context;
 use edgetap::invocation::Function;
 use edgetap::local_bridge::{LocalBridge, Options, Transaction};
 use edgetap::pipeline::Rules;
 use edgetap::retry::{Backoff, Deadline};
-use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::source::S3;
 use edgetap::telemetry;
 use edgetap::token::AuthMethod;
@@ -40,9 +40,14 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 /// Quick, so that tests need no patience.
-pub const BACKOFF: Backoff = Backoff { base: Duration::from_millis(2), cap: Duration::from_millis(20), attempts: 5 };
+pub const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(2),
+    cap: Duration::from_millis(20),
+    attempts: 5,
+};
 
-pub const HEADER: &str = "#Version: 1.0\n#Fields: date time c-ip cs-method cs-uri-stem sc-status x-edge-request-id\n";
+pub const HEADER: &str =
+    "#Version: 1.0\n#Fields: date time c-ip cs-method cs-uri-stem sc-status x-edge-request-id\n";
 
 /// A row of [`HEADER`]'s columns whose path and id hold its number.
 pub fn row(number: u64) -> String {
@@ -64,22 +69,47 @@ pub fn fixtures() -> PathBuf {
 }
 
 pub fn rules(limits: Limits) -> Arc<Rules> {
-    Arc::new(Rules { limits, ..Rules::default() })
+    Arc::new(Rules {
+        limits,
+        ..Rules::default()
+    })
 }
 
 /// A client of `bridge`, with `method` and whatever certificates.
-pub fn client(bridge: &LocalBridge, options: &Options, method: AuthMethod, bridge_ca: Option<String>) -> Bridge {
+pub fn client(
+    bridge: &LocalBridge,
+    options: &Options,
+    method: AuthMethod,
+    bridge_ca: Option<String>,
+) -> Bridge {
     let credentials = Credentials::new(options.client_id.clone(), options.client_secret.clone());
-    client_with(bridge, CredentialsSource::Variables(credentials), method, bridge_ca)
+    client_with(
+        bridge,
+        CredentialsSource::Variables(credentials),
+        method,
+        bridge_ca,
+    )
 }
 
-pub fn client_with(bridge: &LocalBridge, secret: CredentialsSource, method: AuthMethod, bridge_ca: Option<String>) -> Bridge {
-    let endpoints = Endpoints { edge: bridge.edge_url().parse().unwrap(), token: bridge.token_url().parse().unwrap(), method, bridge_ca };
+pub fn client_with(
+    bridge: &LocalBridge,
+    secret: CredentialsSource,
+    method: AuthMethod,
+    bridge_ca: Option<String>,
+) -> Bridge {
+    let endpoints = Endpoints {
+        edge: bridge.edge_url().parse().unwrap(),
+        token: bridge.token_url().parse().unwrap(),
+        method,
+        bridge_ca,
+    };
     Bridge::new(endpoints, secret, BACKOFF).unwrap()
 }
 
 pub async fn start(options: &Options) -> LocalBridge {
-    LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options.clone()).await.unwrap()
+    LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options.clone())
+        .await
+        .unwrap()
 }
 
 /// For the SDK's clients: one endpoint, quick retries.
@@ -90,9 +120,15 @@ pub fn sdk_config(endpoint: &str) -> SdkConfig {
         .region(Region::new("us-east-1"))
         .endpoint_url(endpoint)
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
+        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
+            aws_smithy_async::rt::sleep::TokioSleep::new(),
+        ))
         .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(1)))
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(2)
+                .with_initial_backoff(Duration::from_millis(1)),
+        )
         .build()
 }
 
@@ -105,7 +141,11 @@ pub struct World {
 }
 
 pub async fn world(options: Options, limits: Limits) -> World {
-    let (s3, sqs, bridge) = (fake_s3::FakeS3::start().await, fake_sqs::FakeSqs::start().await, start(&options).await);
+    let (s3, sqs, bridge) = (
+        fake_s3::FakeS3::start().await,
+        fake_sqs::FakeSqs::start().await,
+        start(&options).await,
+    );
     let function = Function {
         work_queue: WorkQueue::new(&sdk_config(&sqs.endpoint())),
         retry_for: SignedDuration::from_hours(72),
@@ -115,7 +155,12 @@ pub async fn world(options: Options, limits: Limits) -> World {
         bridge: client(&bridge, &options, AuthMethod::Post, None),
         concurrency: 4,
     };
-    World { s3, sqs, bridge, function }
+    World {
+        s3,
+        sqs,
+        bridge,
+        function,
+    }
 }
 
 impl World {
@@ -134,7 +179,11 @@ impl World {
             trace: Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned()),
             function: "edgetap".to_owned(),
         };
-        let response = self.function.handle(json!({ "Records": [record] }), &context).await.unwrap();
+        let response = self
+            .function
+            .handle(json!({ "Records": [record] }), &context)
+            .await
+            .unwrap();
         let done = response["batchItemFailures"].as_array().unwrap().is_empty();
         if done {
             self.sqs.delete(&id);
@@ -151,12 +200,19 @@ impl World {
             }
             self.poll(time_left).await.unwrap();
         }
-        panic!("the queue is not empty after {limit} invocations: {:?}", self.sqs.job());
+        panic!(
+            "the queue is not empty after {limit} invocations: {:?}",
+            self.sqs.job()
+        );
     }
 
     /// The transaction ids that the bridge has, in the order of their arrival.
     pub fn ids(&self) -> Vec<String> {
-        self.bridge.received().iter().flat_map(|batch| batch.transactions.iter().map(|t| t.transaction_id.clone())).collect()
+        self.bridge
+            .received()
+            .iter()
+            .flat_map(|batch| batch.transactions.iter().map(|t| t.transaction_id.clone()))
+            .collect()
     }
 }
 
@@ -180,14 +236,26 @@ pub fn sqs_event(keys: &[&str]) -> Value {
 /// A transaction as the `*.expected.json` fixtures write it.
 pub fn neutral(transaction: &Transaction) -> Value {
     let headers = |fields: &[String]| {
-        let decode = |value| String::from_utf8(base64::engine::general_purpose::STANDARD.decode(value).unwrap()).unwrap();
+        let decode = |value| {
+            String::from_utf8(
+                base64::engine::general_purpose::STANDARD
+                    .decode(value)
+                    .unwrap(),
+            )
+            .unwrap()
+        };
         fields
             .iter()
             .map(|field| field.split_once(':').unwrap())
             .map(|(name, value)| (name.to_owned(), json!(decode(value))))
             .collect::<BTreeMap<_, _>>()
     };
-    let Transaction { request, response, txn_meta_data, .. } = transaction;
+    let Transaction {
+        request,
+        response,
+        txn_meta_data,
+        ..
+    } = transaction;
     let mut value = json!({
         "id": transaction.transaction_id, "timestamp": transaction.timestamp, "method": request.http_method,
         "target": request.uri_query_fragment, "scheme": request.http_scheme, "http_version": request.http_version, "host": request.host,
@@ -196,7 +264,10 @@ pub fn neutral(transaction: &Transaction) -> Value {
         "response_length": transaction.response_header("Content-Length").map(|_| response.body.length),
         "pool_id": txn_meta_data.source_info.pool_id, "instance_id": txn_meta_data.source_info.instance_id,
     });
-    value.as_object_mut().unwrap().retain(|_, member| !member.is_null());
+    value
+        .as_object_mut()
+        .unwrap()
+        .retain(|_, member| !member.is_null());
     value
 }
 
@@ -209,7 +280,10 @@ impl Lines {
     pub fn listen(level: Level) -> (Self, DefaultGuard) {
         // Without a subscriber for all threads, a line that another thread comes by first is switched off for this one too.
         static ALL_THREADS: Once = Once::new();
-        ALL_THREADS.call_once(|| tracing::subscriber::set_global_default(Registry::default().with(LevelFilter::OFF)).unwrap());
+        ALL_THREADS.call_once(|| {
+            tracing::subscriber::set_global_default(Registry::default().with(LevelFilter::OFF))
+                .unwrap()
+        });
         let lines = Self::default();
         let guard = tracing::subscriber::set_default(telemetry::json(level, lines.clone()));
         (lines, guard)
@@ -222,7 +296,11 @@ impl Lines {
     pub fn json(&self) -> Vec<Value> {
         let read = |line: &str| {
             let value: Value = serde_json::from_str(line).unwrap();
-            assert_eq!(value.to_string().len(), line.len(), "a name stands there twice, or a blank: {line}");
+            assert_eq!(
+                value.to_string().len(),
+                line.len(),
+                "a name stands there twice, or a blank: {line}"
+            );
             value
         };
         self.text().lines().map(read).collect()
@@ -231,7 +309,10 @@ impl Lines {
 
 impl std::io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        assert!(bytes.ends_with(b"\n"), "a line is one write, so that no other gets between");
+        assert!(
+            bytes.ends_with(b"\n"),
+            "a line is one write, so that no other gets between"
+        );
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
     }

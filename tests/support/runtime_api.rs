@@ -28,7 +28,8 @@ const INVOCATION: &str = "/2018-06-01/runtime/invocation/";
 const INIT_ERROR: &str = "/2018-06-01/runtime/init/error";
 
 /// The trace header of every invocation.
-pub(crate) const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
+pub(crate) const TRACE: &str =
+    "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
 
 /// So much longer than its deadline an invocation is waited for: a process must be started, and some deadlines are past.
 const GRACE: Duration = Duration::from_secs(30);
@@ -85,8 +86,15 @@ impl RuntimeApi {
             number: AtomicU64::default(),
         });
         let shared = state.clone();
-        let server = edgetap::local_bridge::serve(listener, None, move |request| respond(shared.clone(), request));
-        Self { address, state, events: sender, server }
+        let server = edgetap::local_bridge::serve(listener, None, move |request| {
+            respond(shared.clone(), request)
+        });
+        Self {
+            address,
+            state,
+            events: sender,
+            server,
+        }
     }
 
     /// What `AWS_LAMBDA_RUNTIME_API` is to be.
@@ -101,7 +109,10 @@ impl RuntimeApi {
 
     /// Has the next process that asks handle `event`, with so many milliseconds left; less than none is a deadline in the past.
     pub(crate) async fn invoke(&self, event: Value, time_left_ms: i64) -> Outcome {
-        let id = format!("{:08x}-0000-4000-8000-000000000000", self.state.number.fetch_add(1, Ordering::Relaxed) + 1);
+        let id = format!(
+            "{:08x}-0000-4000-8000-000000000000",
+            self.state.number.fetch_add(1, Ordering::Relaxed) + 1
+        );
         let (sender, outcome) = oneshot::channel();
         lock(&self.state.waiting).insert(id.clone(), sender);
         if let Some(error) = lock(&self.state.init_error).take() {
@@ -109,8 +120,17 @@ impl RuntimeApi {
             return Outcome::InitError(error);
         }
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
-        let deadline_ms = i64::try_from(now).unwrap().saturating_add(time_left_ms).max(0);
-        self.events.send(Invocation { id: id.clone(), deadline_ms, event }).unwrap();
+        let deadline_ms = i64::try_from(now)
+            .unwrap()
+            .saturating_add(time_left_ms)
+            .max(0);
+        self.events
+            .send(Invocation {
+                id: id.clone(),
+                deadline_ms,
+                event,
+            })
+            .unwrap();
         let patience = Duration::from_millis(u64::try_from(time_left_ms).unwrap_or(0)) + GRACE;
         if let Ok(outcome) = tokio::time::timeout(patience, outcome).await {
             return outcome.expect("an invocation has one end");
@@ -126,12 +146,21 @@ impl Drop for RuntimeApi {
     }
 }
 
-async fn respond(state: Arc<State>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+async fn respond(
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> io::Result<Response<Full<Bytes>>> {
     let path = request.uri().path().to_owned();
     let is_post = request.method() == Method::POST;
-    let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .map_err(io::Error::other)?
+        .to_bytes();
     // An answer that is no JSON is shown as text: the test that gets it says what it wanted.
-    let response = || serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
+    let response =
+        || serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
     if path == INIT_ERROR && is_post {
         let waiting: Vec<_> = lock(&state.waiting).drain().collect();
         if waiting.is_empty() {
@@ -142,7 +171,10 @@ async fn respond(state: Arc<State>, request: Request<Incoming>) -> io::Result<Re
         }
         return status(StatusCode::ACCEPTED);
     }
-    match path.strip_prefix(INVOCATION).map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
+    match path
+        .strip_prefix(INVOCATION)
+        .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+    {
         Some(("next", "")) if !is_post => next(&state).await,
         Some((id, "response")) if is_post => end(&state, id, Outcome::Response(response())),
         Some((id, "error")) if is_post => end(&state, id, Outcome::Error(response())),
@@ -153,14 +185,22 @@ async fn respond(state: Arc<State>, request: Request<Incoming>) -> io::Result<Re
 /// The long poll.
 async fn next(state: &State) -> io::Result<Response<Full<Bytes>>> {
     state.polls.fetch_add(1, Ordering::Relaxed);
-    let Some(Invocation { id, deadline_ms, event }) = state.events.lock().await.recv().await else {
+    let Some(Invocation {
+        id,
+        deadline_ms,
+        event,
+    }) = state.events.lock().await.recv().await
+    else {
         return status(StatusCode::GONE);
     };
     Response::builder()
         .header("Content-Type", "application/json")
         .header("Lambda-Runtime-Aws-Request-Id", id)
         .header("Lambda-Runtime-Deadline-Ms", deadline_ms)
-        .header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:edgetap")
+        .header(
+            "Lambda-Runtime-Invoked-Function-Arn",
+            "arn:aws:lambda:us-east-1:123456789012:function:edgetap",
+        )
         .header("Lambda-Runtime-Trace-Id", TRACE)
         .body(event.to_string().into())
         .map_err(io::Error::other)
@@ -177,7 +217,11 @@ fn end(state: &State, id: &str, outcome: Outcome) -> io::Result<Response<Full<By
 
 fn status(status: StatusCode) -> io::Result<Response<Full<Bytes>>> {
     let body = json!({ "status": if status.is_success() { "OK" } else { "no" } }).to_string();
-    Response::builder().status(status).header("Content-Type", "application/json").body(body.into()).map_err(io::Error::other)
+    Response::builder()
+        .status(status)
+        .header("Content-Type", "application/json")
+        .body(body.into())
+        .map_err(io::Error::other)
 }
 
 /// A process whose output is kept line by line; killed when dropped.
@@ -214,7 +258,10 @@ impl Process {
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
             .env("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/edgetap")
-            .env("AWS_LAMBDA_LOG_STREAM_NAME", "2026/11/14/[$LATEST]0123456789abcdef")
+            .env(
+                "AWS_LAMBDA_LOG_STREAM_NAME",
+                "2026/11/14/[$LATEST]0123456789abcdef",
+            )
             .env("AWS_LAMBDA_RUNTIME_API", runtime_api)
             .env("_HANDLER", "bootstrap")
             .env("TZ", ":UTC");
@@ -227,10 +274,17 @@ impl Process {
     /// Starts any process, and keeps its output.
     pub(crate) fn start(command: &mut Command) -> Self {
         let program = command.get_program().to_owned();
-        let spawned = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let spawned = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
         let mut child = spawned.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        Self { child, stdout: Lines::of(stdout), stderr: Lines::of(stderr) }
+        Self {
+            child,
+            stdout: Lines::of(stdout),
+            stderr: Lines::of(stderr),
+        }
     }
 
     /// Its standard input, which must be a pipe.
@@ -245,7 +299,11 @@ impl Process {
         let status = loop {
             match self.has_ended() {
                 Some(status) => break status,
-                None => assert!(started.elapsed() < patience, "it did not end: {:#?}", self.output()),
+                None => assert!(
+                    started.elapsed() < patience,
+                    "it did not end: {:#?}",
+                    self.output()
+                ),
             }
             std::thread::sleep(Duration::from_millis(20));
         };
@@ -260,14 +318,20 @@ impl Process {
     /// Sends it a signal by name, as `STOP`.
     pub(crate) fn signal(&self, name: &str) {
         // The shell's own: not every system has the program.
-        let sent = Command::new("sh").args(["-c", &format!("kill -s {name} {}", self.id())]).status().unwrap();
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -s {name} {}", self.id())])
+            .status()
+            .unwrap();
         assert!(sent.success(), "kill -s {name}: {sent}");
     }
 
     /// The most memory that it has ever held, in bytes: what Lambda counts.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
@@ -278,20 +342,39 @@ impl Process {
 
     /// What it has written so far, as far as that was read.
     pub(crate) fn output(&self) -> Output {
-        Output { stdout: lock(&self.stdout.read).clone(), stderr: lock(&self.stderr.read).clone() }
+        Output {
+            stdout: lock(&self.stdout.read).clone(),
+            stderr: lock(&self.stderr.read).clone(),
+        }
     }
 
     /// The first line of its output for which `wanted` gives something. It panics when the process ends or the time is over.
-    pub(crate) fn wait_for<T>(&mut self, patience: Duration, wanted: impl Fn(&str) -> Option<T>) -> T {
+    pub(crate) fn wait_for<T>(
+        &mut self,
+        patience: Duration,
+        wanted: impl Fn(&str) -> Option<T>,
+    ) -> T {
         let started = Instant::now();
         loop {
             let ended = self.has_ended();
-            let output = if ended.is_some() { self.stop() } else { self.output() };
-            if let Some(found) = output.stdout.iter().chain(&output.stderr).find_map(|line| wanted(line)) {
+            let output = if ended.is_some() {
+                self.stop()
+            } else {
+                self.output()
+            };
+            if let Some(found) = output
+                .stdout
+                .iter()
+                .chain(&output.stderr)
+                .find_map(|line| wanted(line))
+            {
                 return found;
             }
             assert!(ended.is_none(), "it ended ({ended:?}): {output:#?}");
-            assert!(started.elapsed() < patience, "it did not say what was waited for: {output:#?}");
+            assert!(
+                started.elapsed() < patience,
+                "it did not say what was waited for: {output:#?}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -323,7 +406,10 @@ impl Lines {
                 lock(&shared).push(String::from_utf8_lossy(&line).into_owned());
             }
         });
-        Self { read, reader: Some(reader) }
+        Self {
+            read,
+            reader: Some(reader),
+        }
     }
 
     fn join(&mut self) {

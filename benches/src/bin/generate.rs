@@ -25,8 +25,16 @@ struct Args {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Args { out, mb, rows: wanted, seed } = Args::parse();
-    let (mut log, mut json) = (Gzip::create(&format!("{out}.log.gz"))?, Gzip::create(&format!("{out}.json.gz"))?);
+    let Args {
+        out,
+        mb,
+        rows: wanted,
+        seed,
+    } = Args::parse();
+    let (mut log, mut json) = (
+        Gzip::create(&format!("{out}.log.gz"))?,
+        Gzip::create(&format!("{out}.json.gz"))?,
+    );
     logs::write_header(&mut log)?;
     let mut count = 0;
     for cells in logs::Rows::new(seed) {
@@ -37,7 +45,11 @@ fn main() -> anyhow::Result<()> {
         write_json(&cells, &mut json)?;
         count += 1;
     }
-    println!("{{\"rows\": {count}, \"log\": {}, \"json\": {}}}", log.finish()?, json.finish()?);
+    println!(
+        "{{\"rows\": {count}, \"log\": {}, \"json\": {}}}",
+        log.finish()?,
+        json.finish()?
+    );
     Ok(())
 }
 
@@ -60,7 +72,10 @@ struct Gzip {
 
 impl Gzip {
     fn create(path: &str) -> io::Result<Self> {
-        Ok(Self { encoder: GzEncoder::new(BufWriter::new(File::create(path)?), Compression::default()), bytes: 0 })
+        Ok(Self {
+            encoder: GzEncoder::new(BufWriter::new(File::create(path)?), Compression::default()),
+            bytes: 0,
+        })
     }
 
     fn finish(self) -> io::Result<u64> {

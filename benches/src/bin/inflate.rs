@@ -8,7 +8,10 @@ use edgetap_benches::repeat;
 use flate2::bufread::MultiGzDecoder;
 
 fn main() -> anyhow::Result<()> {
-    let mut inflated = MultiGzDecoder::new(BufReader::with_capacity(64 << 10, repeat::from_arguments()?));
+    let mut inflated = MultiGzDecoder::new(BufReader::with_capacity(
+        64 << 10,
+        repeat::from_arguments()?,
+    ));
     let mut buffer = vec![0; 64 << 10];
     let mut bytes = 0;
     loop {

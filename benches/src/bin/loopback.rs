@@ -69,10 +69,24 @@ struct Post {
 // One thread: the other core is the contestant's.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let Args { objects, rows, log, delay } = Args::parse();
+    let Args {
+        objects,
+        rows,
+        log,
+        delay,
+    } = Args::parse();
     let log = log.map(std::fs::read).transpose()?.map(Bytes::from);
-    let objects = objects::make(objects, rows)?.into_iter().map(|object| (format!("/{BUCKET}/{}", object.key), object.gzip)).collect();
-    let state = Arc::new(State { objects, log, delay: Duration::from_millis(delay), started: Instant::now(), posts: Mutex::default() });
+    let objects = objects::make(objects, rows)?
+        .into_iter()
+        .map(|object| (format!("/{BUCKET}/{}", object.key), object.gzip))
+        .collect();
+    let state = Arc::new(State {
+        objects,
+        log,
+        delay: Duration::from_millis(delay),
+        started: Instant::now(),
+        posts: Mutex::default(),
+    });
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     println!("{}", listener.local_addr()?.port());
     io::stdout().flush()?;
@@ -82,20 +96,30 @@ async fn main() -> anyhow::Result<()> {
         let state = state.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| response(state.clone(), request));
-            if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+            if let Err(error) = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await
+            {
                 eprintln!("a connection ended: {error}");
             }
         });
     }
 }
 
-async fn response(state: Arc<State>, request: Request<Incoming>) -> anyhow::Result<Response<Full<Bytes>>> {
+async fn response(
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> anyhow::Result<Response<Full<Bytes>>> {
     let (head, mut body) = request.into_parts();
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
         bytes += frame?.data_ref().map_or(0, Bytes::len);
     }
-    let json = |text: String| Response::builder().header(CONTENT_TYPE, "application/json").body(Full::from(text));
+    let json = |text: String| {
+        Response::builder()
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::from(text))
+    };
     Ok(match (&head.method, head.uri.path()) {
         (&Method::POST, EDGE_PATH) => {
             let arrived = Instant::now();
@@ -103,38 +127,68 @@ async fn response(state: Arc<State>, request: Request<Incoming>) -> anyhow::Resu
                 sleep_until(arrived + state.delay).await;
             }
             let since_start = |at: Instant| (at - state.started).as_secs_f64();
-            let post = Post { arrived: since_start(arrived), answered: since_start(Instant::now()), bytes };
-            state.posts.lock().unwrap_or_else(PoisonError::into_inner).push(post);
+            let post = Post {
+                arrived: since_start(arrived),
+                answered: since_start(Instant::now()),
+                bytes,
+            };
+            state
+                .posts
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(post);
             json(r#"{"status":"accepted"}"#.to_owned())
         }
         (&Method::GET, path) if path.trim_end_matches('/') == format!("/{BUCKET}") => {
             Response::builder().body(Full::from(listing(state.log.as_ref())))
         }
         (&Method::GET, path) if path == format!("/{BUCKET}/{LOG_KEY}") => {
-            let (range, whole) = (range_of(&head)?, state.log.as_ref().context("there is no log")?);
+            let (range, whole) = (
+                range_of(&head)?,
+                state.log.as_ref().context("there is no log")?,
+            );
             let bytes = whole.slice(*range.start()..(*range.end() + 1).min(whole.len()));
-            sleep(FIRST_BYTE + Duration::from_secs(1) * u32::try_from(bytes.len())? / BYTES_A_SECOND).await;
+            sleep(
+                FIRST_BYTE + Duration::from_secs(1) * u32::try_from(bytes.len())? / BYTES_A_SECOND,
+            )
+            .await;
             part_of(whole.len(), *range.start(), bytes)
         }
         (&Method::GET, "/posts") => {
-            let posts = std::mem::take(&mut *state.posts.lock().unwrap_or_else(PoisonError::into_inner));
-            let posts = posts.iter().map(|post| (post.arrived, post.answered, post.bytes));
+            let posts =
+                std::mem::take(&mut *state.posts.lock().unwrap_or_else(PoisonError::into_inner));
+            let posts = posts
+                .iter()
+                .map(|post| (post.arrived, post.answered, post.bytes));
             json(serde_json::to_string(&posts.collect::<Vec<_>>())?)
         }
-        (&Method::POST, TOKEN_PATH) => json(r#"{"access_token":"bench","token_type":"Bearer","expires_in":1800}"#.to_owned()),
+        (&Method::POST, TOKEN_PATH) => {
+            json(r#"{"access_token":"bench","token_type":"Bearer","expires_in":1800}"#.to_owned())
+        }
         (&Method::POST, _) => json("{}".to_owned()), // SQS: ChangeMessageVisibility
         (_, path) => match state.objects.get(path) {
             // The objects are smaller than a range.
-            Some(object) if head.headers.contains_key(RANGE) => part_of(object.len(), 0, object.clone()),
-            _ => Response::builder().status(StatusCode::NOT_FOUND).body(Full::default()),
+            Some(object) if head.headers.contains_key(RANGE) => {
+                part_of(object.len(), 0, object.clone())
+            }
+            _ => Response::builder()
+                .status(StatusCode::NOT_FOUND)
+                .body(Full::default()),
         },
     }?)
 }
 
 /// The range that a request asks for.
 fn range_of(head: &Parts) -> anyhow::Result<RangeInclusive<usize>> {
-    let range = head.headers.get(RANGE).context("a GET without a range")?.to_str()?;
-    let (first, last) = range.trim_start_matches("bytes=").split_once('-').context("no range")?;
+    let range = head
+        .headers
+        .get(RANGE)
+        .context("a GET without a range")?
+        .to_str()?;
+    let (first, last) = range
+        .trim_start_matches("bytes=")
+        .split_once('-')
+        .context("no range")?;
     Ok(first.parse()?..=last.parse()?)
 }
 
@@ -143,12 +197,22 @@ fn part_of(size: usize, first: usize, bytes: Bytes) -> hyper::http::Result<Respo
     Response::builder()
         .status(StatusCode::PARTIAL_CONTENT)
         .header(ETAG_HEADER, ETAG)
-        .header(CONTENT_RANGE, format!("bytes {first}-{}/{size}", first + bytes.len() - 1))
+        .header(
+            CONTENT_RANGE,
+            format!("bytes {first}-{}/{size}", first + bytes.len() - 1),
+        )
         .body(Full::from(bytes))
 }
 
 /// The bucket's listing (`ListObjectsV2`): the log.
 fn listing(log: Option<&Bytes>) -> String {
-    let object = log.map(|log| format!("<Contents><Key>{LOG_KEY}</Key><Size>{}</Size></Contents>", log.len())).unwrap_or_default();
+    let object = log
+        .map(|log| {
+            format!(
+                "<Contents><Key>{LOG_KEY}</Key><Size>{}</Size></Contents>",
+                log.len()
+            )
+        })
+        .unwrap_or_default();
     format!("<ListBucketResult><IsTruncated>false</IsTruncated>{object}</ListBucketResult>")
 }

@@ -7,9 +7,9 @@
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
-use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::encode::Encoding;
-use edgetap::job::{ObjectRef, Job};
+use edgetap::job::{Job, ObjectRef};
+use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap_benches::repeat;
 
 fn main() -> anyhow::Result<()> {
@@ -19,10 +19,18 @@ fn main() -> anyhow::Result<()> {
         rules.encoding = Encoding::Ndjson;
         rules.redaction.urls = false;
     }
-    let object = ObjectRef { bucket: "logs".to_owned(), key: "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz".to_owned(), etag: None };
+    let object = ObjectRef {
+        bucket: "logs".to_owned(),
+        key: "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz".to_owned(),
+        etag: None,
+    };
     let mut summary = Summary::default();
     let mut out = io::stdout().lock();
-    for batch in Batches::new(&Job::all(object), repeat::from_arguments()?, Arc::new(rules)) {
+    for batch in Batches::new(
+        &Job::all(object),
+        repeat::from_arguments()?,
+        Arc::new(rules),
+    ) {
         let batch = batch?;
         summary.settle(&batch, Vec::new());
         if has("--print") {
@@ -30,7 +38,12 @@ fn main() -> anyhow::Result<()> {
         }
     }
     if !has("--print") {
-        let Summary { counts, batches, bytes, .. } = summary;
+        let Summary {
+            counts,
+            batches,
+            bytes,
+            ..
+        } = summary;
         let peak = peak_kib().map_or("null".to_owned(), |peak| peak.to_string());
         println!(
             "{{\"rows\": {}, \"sent\": {}, \"batches\": {batches}, \"bytes\": {bytes}, \"peak_kib\": {peak}}}",
@@ -43,6 +56,8 @@ fn main() -> anyhow::Result<()> {
 /// The most memory that was resident at any time, where the system tells it.
 fn peak_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }

@@ -21,14 +21,14 @@ use cpu_time::ProcessTime;
 use edgetap::aws::sdk_config;
 use edgetap::bridge::Bridge;
 use edgetap::config::{BridgeConfig, Config, CredentialsConfig, Variables};
+use edgetap::credentials::CredentialsSource;
 use edgetap::invocation::{Context, Function};
+use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::EDGE_PATH;
 use edgetap::pipeline::{Batches, Rules};
 use edgetap::retry::{Backoff, Clock, Deadline};
-use edgetap::credentials::CredentialsSource;
 use edgetap::source::S3;
 use edgetap::telemetry;
-use edgetap::job::{ObjectRef, Job};
 use edgetap::work_queue::WorkQueue;
 use edgetap_benches::objects::{self, BUCKET, Object};
 use http_body_util::{BodyExt as _, Full};
@@ -68,8 +68,7 @@ const FIRST_RANGE: &str = "bytes=0-4194303";
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:work";
 const QUEUE_URL: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/work";
 /// What the SDK says to SQS has about so many bytes.
-const SQS_CALL: &str =
-    r#"{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/123456789012/work","ReceiptHandle":"bench","VisibilityTimeout":330}"#;
+const SQS_CALL: &str = r#"{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/123456789012/work","ReceiptHandle":"bench","VisibilityTimeout":330}"#;
 
 struct Bench {
     server: String,
@@ -87,21 +86,50 @@ struct Bench {
 // As the function runs.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let Args { server, objects, rows, rounds, sqs, put, only } = Args::parse();
+    let Args {
+        server,
+        objects,
+        rows,
+        rounds,
+        sqs,
+        put,
+        only,
+    } = Args::parse();
     let sdk = sdk_config().await;
-    let (s3, queue) = (aws_sdk_s3::Client::new(&sdk), aws_sdk_sqs::Client::new(&sdk));
+    let (s3, queue) = (
+        aws_sdk_s3::Client::new(&sdk),
+        aws_sdk_sqs::Client::new(&sdk),
+    );
     let (function, rules) = function().await?;
     let mut objects = objects::make(objects, rows)?;
     if put {
         put_all(&s3, &mut objects).await?;
     }
-    let bodies = objects.iter().map(|object| body(object, &rules)).collect::<Result<_, _>>()?;
+    let bodies = objects
+        .iter()
+        .map(|object| body(object, &rules))
+        .collect::<Result<_, _>>()?;
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let http = Client::builder(TokioExecutor::new()).build(connector);
-    let bench = Bench { server, s3, queue, http, sqs, objects, bodies, rules, function };
-    let contestants = CONTESTANTS[usize::from(put)..].iter().filter(|name| only.as_deref().is_none_or(|only| only == **name));
-    ensure!(contestants.clone().next().is_some(), "S3 would refuse the bare requests: --only another with --put");
+    let bench = Bench {
+        server,
+        s3,
+        queue,
+        http,
+        sqs,
+        objects,
+        bodies,
+        rules,
+        function,
+    };
+    let contestants = CONTESTANTS[usize::from(put)..]
+        .iter()
+        .filter(|name| only.as_deref().is_none_or(|only| only == **name));
+    ensure!(
+        contestants.clone().next().is_some(),
+        "S3 would refuse the bare requests: --only another with --put"
+    );
     let (mut wall, mut cpu) = (json!({}), json!({}));
     for name in contestants.clone() {
         bench.run(name, bench.objects.len().min(50)).await?; // connections, token
@@ -111,11 +139,17 @@ async fn main() -> anyhow::Result<()> {
         for name in contestants.clone() {
             let (wall_took, cpu_took) = bench.run(name, bench.objects.len()).await?;
             for (figures, took) in [(&mut wall, wall_took), (&mut cpu, cpu_took)] {
-                figures[*name].as_array_mut().context("a list")?.push(took.as_secs_f64().into());
+                figures[*name]
+                    .as_array_mut()
+                    .context("a list")?
+                    .push(took.as_secs_f64().into());
             }
         }
     }
-    println!("{}", json!({ "objects": bench.objects.len(), "rows": rows, "wall": wall, "cpu": cpu }));
+    println!(
+        "{}",
+        json!({ "objects": bench.objects.len(), "rows": rows, "wall": wall, "cpu": cpu })
+    );
     Ok(())
 }
 
@@ -124,7 +158,11 @@ async fn function() -> anyhow::Result<(Function, Arc<Rules>)> {
     tracing::subscriber::set_global_default(telemetry::json(tracing::Level::INFO, io::sink))?;
     let config = Config::read(&Variables::from_environment()?)?;
     let sdk = sdk_config().await;
-    let BridgeConfig { endpoints, secret, concurrency } = config.bridge;
+    let BridgeConfig {
+        endpoints,
+        secret,
+        concurrency,
+    } = config.bridge;
     let secret = match secret {
         CredentialsConfig::Given(credentials) => CredentialsSource::Variables(credentials),
         CredentialsConfig::Arn(arn) => CredentialsSource::secrets_manager(&sdk, arn),
@@ -146,20 +184,37 @@ async fn function() -> anyhow::Result<(Function, Arc<Rules>)> {
 async fn put_all(s3: &aws_sdk_s3::Client, objects: &mut [Object]) -> anyhow::Result<()> {
     s3.create_bucket().bucket(BUCKET).send().await?;
     for Object { key, etag, gzip } in objects {
-        let put = s3.put_object().bucket(BUCKET).key(key.as_str()).body(gzip.clone().into()).send().await?;
+        let put = s3
+            .put_object()
+            .bucket(BUCKET)
+            .key(key.as_str())
+            .body(gzip.clone().into())
+            .send()
+            .await?;
         *etag = put.e_tag.context("S3 gives an object no entity tag")?;
     }
     Ok(())
 }
 
 fn job(object: &Object) -> Job {
-    Job::all(ObjectRef { bucket: BUCKET.to_owned(), key: object.key.clone(), etag: Some(object.etag.trim_matches('"').to_owned()) })
+    Job::all(ObjectRef {
+        bucket: BUCKET.to_owned(),
+        key: object.key.clone(),
+        etag: Some(object.etag.trim_matches('"').to_owned()),
+    })
 }
 
 /// The one batch of a small object.
 fn body(object: &Object, rules: &Arc<Rules>) -> anyhow::Result<Bytes> {
-    let mut batches = Batches::new(&job(object), io::Cursor::new(object.gzip.clone()), rules.clone());
-    let body = batches.next().context("an object without a transaction")??.body;
+    let mut batches = Batches::new(
+        &job(object),
+        io::Cursor::new(object.gzip.clone()),
+        rules.clone(),
+    );
+    let body = batches
+        .next()
+        .context("an object without a transaction")??
+        .body;
     ensure!(batches.next().is_none(), "a small object is one batch");
     Ok(body)
 }
@@ -167,37 +222,55 @@ fn body(object: &Object, rules: &Arc<Rules>) -> anyhow::Result<Bytes> {
 impl Bench {
     /// One contestant once through so many objects: wall time and CPU. The server must have got the same of each.
     async fn run(&self, contestant: &str, objects: usize) -> anyhow::Result<(Duration, Duration)> {
-        let events: Vec<_> = self.objects[..objects].iter().map(|object| self.event(object)).collect();
+        let events: Vec<_> = self.objects[..objects]
+            .iter()
+            .map(|object| self.event(object))
+            .collect();
         let (wall, cpu) = (Instant::now(), ProcessTime::now());
         match contestant {
             "handler" => self.handle(events).await?,
             _ => self.deliver(objects, contestant).await?,
         }
         let took = (wall.elapsed(), cpu.elapsed());
-        let told = self.send(Request::get(format!("{}/posts", self.server)).body(Full::default())?).await?;
+        let told = self
+            .send(Request::get(format!("{}/posts", self.server)).body(Full::default())?)
+            .await?;
         let posts: Vec<(f64, f64, usize)> = serde_json::from_slice(&told)?;
         let posted = posts.iter().map(|(_, _, bytes)| bytes).sum::<usize>();
         let due = self.bodies[..objects].iter().map(Bytes::len).sum::<usize>();
-        ensure!(posts.len() == objects && posted == due, "{contestant}: {} posts of {posted} bytes, not {objects} of {due}", posts.len());
+        ensure!(
+            posts.len() == objects && posted == due,
+            "{contestant}: {} posts of {posted} bytes, not {objects} of {due}",
+            posts.len()
+        );
         Ok(took)
     }
 
     fn event(&self, object: &Object) -> Value {
         let entity = json!({ "bucket": { "name": BUCKET }, "object": { "key": object.key, "size": object.gzip.len(), "eTag": object.etag.trim_matches('"') } });
-        let event =
-            json!({ "Records": [{ "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entity }] });
+        let event = json!({ "Records": [{ "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entity }] });
         if !self.sqs {
             return event;
         }
-        let attributes = json!({ "ApproximateReceiveCount": "1", "SentTimestamp": "1763150400000" });
+        let attributes =
+            json!({ "ApproximateReceiveCount": "1", "SentTimestamp": "1763150400000" });
         json!({ "Records": [{ "eventSource": "aws:sqs", "eventSourceARN": QUEUE, "messageId": "1", "receiptHandle": "bench", "attributes": attributes, "body": event.to_string() }] })
     }
 
     async fn handle(&self, events: Vec<Value>) -> anyhow::Result<()> {
         for event in events {
-            let context = Context { deadline: Deadline::after(Duration::from_secs(290)), trace: None, function: "bench".to_owned() };
+            let context = Context {
+                deadline: Deadline::after(Duration::from_secs(290)),
+                trace: None,
+                function: "bench".to_owned(),
+            };
             let response = Box::pin(self.function.handle(event, &context)).await?;
-            ensure!(response["batchItemFailures"].as_array().is_none_or(Vec::is_empty), "the handler fails: {response}");
+            ensure!(
+                response["batchItemFailures"]
+                    .as_array()
+                    .is_none_or(Vec::is_empty),
+                "the handler fails: {response}"
+            );
         }
         Ok(())
     }
@@ -223,27 +296,43 @@ impl Bench {
 
     async fn hold(&self, signed: bool) -> anyhow::Result<()> {
         if signed {
-            let hold = self.queue.change_message_visibility().queue_url(QUEUE_URL).receipt_handle("bench").visibility_timeout(330);
+            let hold = self
+                .queue
+                .change_message_visibility()
+                .queue_url(QUEUE_URL)
+                .receipt_handle("bench")
+                .visibility_timeout(330);
             hold.send().await?;
         } else {
-            self.send(Request::post(&self.server).body(SQS_CALL.into())?).await?;
+            self.send(Request::post(&self.server).body(SQS_CALL.into())?)
+                .await?;
         }
         Ok(())
     }
 
     async fn get(&self, object: &Object, signed: bool) -> anyhow::Result<Bytes> {
         if signed {
-            let get = self.s3.get_object().bucket(BUCKET).key(&object.key).range(FIRST_RANGE).if_match(&object.etag);
+            let get = self
+                .s3
+                .get_object()
+                .bucket(BUCKET)
+                .key(&object.key)
+                .range(FIRST_RANGE)
+                .if_match(&object.etag);
             return Ok(get.send().await?.body.collect().await?.into_bytes());
         }
-        let get =
-            Request::get(format!("{}/{BUCKET}/{}", self.server, object.key)).header(RANGE, FIRST_RANGE).header(IF_MATCH, &object.etag);
+        let get = Request::get(format!("{}/{BUCKET}/{}", self.server, object.key))
+            .header(RANGE, FIRST_RANGE)
+            .header(IF_MATCH, &object.etag);
         self.send(get.body(Full::default())?).await
     }
 
     async fn post(&self, body: Bytes) -> anyhow::Result<()> {
-        let post = Request::post(format!("{}{EDGE_PATH}", self.server)).header(CONTENT_TYPE, "application/json");
-        let post = post.header(AUTHORIZATION, "Bearer bench").header("Idempotency-Key", "bench");
+        let post = Request::post(format!("{}{EDGE_PATH}", self.server))
+            .header(CONTENT_TYPE, "application/json");
+        let post = post
+            .header(AUTHORIZATION, "Bearer bench")
+            .header("Idempotency-Key", "bench");
         self.send(post.body(body.into())?).await.map(|_| ())
     }
 

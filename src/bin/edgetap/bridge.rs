@@ -36,12 +36,19 @@ pub struct Args {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let time: SignedDuration = text.parse().map_err(|_| "not a time such as 200ms or 2s".to_owned())?;
+    let time: SignedDuration = text
+        .parse()
+        .map_err(|_| "not a time such as 200ms or 2s".to_owned())?;
     Duration::try_from(time).map_err(|_| "a time cannot be negative".to_owned())
 }
 
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let mut options = Options { client_id: args.client_id, delay: args.delay, watch: Some(Arc::new(print)), ..Options::default() };
+    let mut options = Options {
+        client_id: args.client_id,
+        delay: args.delay,
+        watch: Some(Arc::new(print)),
+        ..Options::default()
+    };
     if let Some(secret) = args.client_secret {
         options.client_secret = secret;
     }
@@ -52,12 +59,20 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     };
     options.react = Arc::new(move |arrival| {
         let due = arrival.endpoint == Endpoint::Edge && arrival.number % args.every == 0;
-        if due { misbehaviour.clone() } else { Reaction::Normal }
+        if due {
+            misbehaviour.clone()
+        } else {
+            Reaction::Normal
+        }
     });
     let (id, secret) = (options.client_id.clone(), options.client_secret.clone());
     let bridge = LocalBridge::start(args.listen, options).await?;
     println!("listening until Ctrl-C; settings for edgetap:\n");
-    println!("BRIDGE_AUTH_ENDPOINT={}\nBRIDGE_EDGE_ENDPOINT={}", bridge.token_url(), bridge.edge_url());
+    println!(
+        "BRIDGE_AUTH_ENDPOINT={}\nBRIDGE_EDGE_ENDPOINT={}",
+        bridge.token_url(),
+        bridge.edge_url()
+    );
     println!("BRIDGE_CLIENT_ID={id}\nBRIDGE_CLIENT_SECRET={secret}\n");
     tokio::signal::ctrl_c().await?;
     let tally = bridge.tally();
@@ -69,9 +84,19 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn print(batch: &Received) {
-    let Received { key, body, transactions, repeated } = batch;
+    let Received {
+        key,
+        body,
+        transactions,
+        repeated,
+    } = batch;
     let again = if *repeated { ", again" } else { "" };
-    println!("{} transactions, {} bytes, key {}…{again}", transactions.len(), body.len(), key.get(..12).unwrap_or(key));
+    println!(
+        "{} transactions, {} bytes, key {}…{again}",
+        transactions.len(),
+        body.len(),
+        key.get(..12).unwrap_or(key)
+    );
     for transaction in transactions {
         println!("  {}", show::transaction(transaction));
     }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use anyhow::{Context as _, anyhow};
 use edgetap::config::{Config, Variables};
 use edgetap::ingest::{Outcome, ingest};
+use edgetap::job::{Job, ObjectRef};
 use edgetap::retry::Deadline;
 use edgetap::tls::ServerTrust;
-use edgetap::job::{ObjectRef, Job};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -33,12 +33,18 @@ pub struct Args {
 pub async fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
     let config = Config::read(variables)?;
     let edge = config.bridge.endpoints.edge.clone();
-    println!("configuration  ok: tokens from {}, transactions to {edge}", config.bridge.endpoints.token);
+    println!(
+        "configuration  ok: tokens from {}, transactions to {edge}",
+        config.bridge.endpoints.token
+    );
     let bridge = connect(config.bridge).await?;
 
     let started = Instant::now();
     bridge.tokens().token(Deadline::after(PATIENCE)).await?;
-    println!("token          ok: got one in {} ms", started.elapsed().as_millis());
+    println!(
+        "token          ok: got one in {} ms",
+        started.elapsed().as_millis()
+    );
 
     if edge.scheme() == "https" {
         check_tls(&edge, bridge.tls()).await?;
@@ -54,7 +60,10 @@ pub async fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
 }
 
 /// Sends one transaction through the real pipeline.
-async fn send(bridge: &edgetap::bridge::Bridge, rules: Arc<edgetap::pipeline::Rules>) -> Result<(), Failure> {
+async fn send(
+    bridge: &edgetap::bridge::Bridge,
+    rules: Arc<edgetap::pipeline::Rules>,
+) -> Result<(), Failure> {
     let now = jiff::Timestamp::now().as_millisecond();
     let agent = concat!("edgetap/", env!("CARGO_PKG_VERSION"), "%20check");
     let log = format!(
@@ -72,30 +81,62 @@ async fn send(bridge: &edgetap::bridge::Bridge, rules: Arc<edgetap::pipeline::Ru
 
 /// Opens TLS to the bridge, and shows its certificates whether they are believed or not.
 async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
-    let host = edge.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let host = edge
+        .host_str()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
     let port = edge.port_or_known_default().unwrap_or(443);
-    let name = ServerName::try_from(host.clone()).with_context(|| format!("TLS: {host} is no host name"))?;
-    let recorder = Arc::new(Recorder { tls: tls.clone(), chain: Mutex::default() });
+    let name = ServerName::try_from(host.clone())
+        .with_context(|| format!("TLS: {host} is no host name"))?;
+    let recorder = Arc::new(Recorder {
+        tls: tls.clone(),
+        chain: Mutex::default(),
+    });
     let mut config = tls.client_config(&[b"h2", b"http/1.1"])?;
-    config.dangerous().set_certificate_verifier(recorder.clone());
+    config
+        .dangerous()
+        .set_certificate_verifier(recorder.clone());
 
     let connect = async {
-        let stream = TcpStream::connect((host.as_str(), port)).await.with_context(|| format!("TLS: cannot connect to {host}:{port}"))?;
-        Ok::<_, anyhow::Error>(TlsConnector::from(Arc::new(config)).connect(name, stream).await)
+        let stream = TcpStream::connect((host.as_str(), port))
+            .await
+            .with_context(|| format!("TLS: cannot connect to {host}:{port}"))?;
+        Ok::<_, anyhow::Error>(
+            TlsConnector::from(Arc::new(config))
+                .connect(name, stream)
+                .await,
+        )
     };
-    let handshake = tokio::time::timeout(PATIENCE, connect).await.map_err(|_| anyhow!("TLS: {host}:{port} does not answer"))??;
-    let chain = recorder.chain.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let handshake = tokio::time::timeout(PATIENCE, connect)
+        .await
+        .map_err(|_| anyhow!("TLS: {host}:{port} does not answer"))??;
+    let chain = recorder
+        .chain
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     let error = match handshake {
         Ok(stream) => {
-            let version = stream.get_ref().1.protocol_version().and_then(|version| version.as_str().map(str::to_owned)).unwrap_or_default();
-            println!("TLS            ok: {version} to {host}:{port}, with a certificate that is believed");
+            let version = stream
+                .get_ref()
+                .1
+                .protocol_version()
+                .and_then(|version| version.as_str().map(str::to_owned))
+                .unwrap_or_default();
+            println!(
+                "TLS            ok: {version} to {host}:{port}, with a certificate that is believed"
+            );
             print_chain(&chain);
             return Ok(());
         }
         Err(error) => error,
     };
     print_chain(&chain);
-    let Some(own) = chain.first() else { return Err(anyhow!("TLS: {host}:{port}: {error}").into()) };
+    let Some(own) = chain.first() else {
+        return Err(anyhow!("TLS: {host}:{port}: {error}").into());
+    };
     println!("\n{}", pem(own));
     Err(anyhow!(
         "TLS: the certificate of {host}:{port} is not believed: {error}\n\
@@ -112,18 +153,34 @@ fn print_chain(chain: &[CertificateDer<'_>]) {
 }
 
 fn describe(der: &CertificateDer<'_>) -> String {
-    let fingerprint: Vec<String> = Sha256::digest(der).iter().map(|byte| format!("{byte:02X}")).collect();
+    let fingerprint: Vec<String> = Sha256::digest(der)
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
-        return format!("  a certificate that cannot be read, SHA-256 {}", fingerprint.join(":"));
+        return format!(
+            "  a certificate that cannot be read, SHA-256 {}",
+            fingerprint.join(":")
+        );
     };
-    let names = certificate.subject_alternative_name().ok().flatten().map(|names| {
-        let names = names.value.general_names.iter().filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            GeneralName::IPAddress(bytes) => <[u8; 4]>::try_from(*bytes).ok().map(|ip| std::net::Ipv4Addr::from(ip).to_string()),
-            _ => None,
+    let names = certificate
+        .subject_alternative_name()
+        .ok()
+        .flatten()
+        .map(|names| {
+            let names = names
+                .value
+                .general_names
+                .iter()
+                .filter_map(|name| match name {
+                    GeneralName::DNSName(name) => Some((*name).to_owned()),
+                    GeneralName::IPAddress(bytes) => <[u8; 4]>::try_from(*bytes)
+                        .ok()
+                        .map(|ip| std::net::Ipv4Addr::from(ip).to_string()),
+                    _ => None,
+                });
+            names.collect::<Vec<_>>().join(", ")
         });
-        names.collect::<Vec<_>>().join(", ")
-    });
     let validity = certificate.validity();
     let text = format!(
         "  subject {}\n    issuer {}\n    for {}\n    from {} to {}\n    SHA-256 {}",
@@ -134,14 +191,29 @@ fn describe(der: &CertificateDer<'_>) -> String {
         validity.not_after,
         fingerprint.join(":"),
     );
-    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 fn pem(der: &CertificateDer<'_>) -> String {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----", lines.join("\n"))
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(64)
+        .filter_map(|line| std::str::from_utf8(line).ok())
+        .collect();
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----",
+        lines.join("\n")
+    )
 }
 
 /// Believes what [`ServerTrust`] believes, and keeps what it was shown.
@@ -160,9 +232,13 @@ impl ServerCertVerifier for Recorder {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let chain = std::iter::once(end_entity).chain(intermediates).map(|certificate| certificate.clone().into_owned()).collect();
+        let chain = std::iter::once(end_entity)
+            .chain(intermediates)
+            .map(|certificate| certificate.clone().into_owned())
+            .collect();
         *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
-        self.tls.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        self.tls
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(
@@ -171,7 +247,8 @@ impl ServerCertVerifier for Recorder {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.tls.verify_tls12_signature(message, certificate, signed)
+        self.tls
+            .verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -180,7 +257,8 @@ impl ServerCertVerifier for Recorder {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.tls.verify_tls13_signature(message, certificate, signed)
+        self.tls
+            .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

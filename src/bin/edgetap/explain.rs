@@ -5,14 +5,14 @@ use std::path::Path;
 use anyhow::Context as _;
 use comfy_table::{ContentArrangement, Table, presets};
 use edgetap::config::{Config, Variables};
+use edgetap::decode::as_sent;
+use edgetap::encode::{Encoding, Origin};
+use edgetap::job::ObjectRef;
 use edgetap::log::{Field, LogReader, Record};
 use edgetap::pipeline::Rules;
 use edgetap::redact::{Cookies, Redaction};
 use edgetap::source::Opened;
 use edgetap::transaction::{Transaction, stitch};
-use edgetap::decode::as_sent;
-use edgetap::encode::{Origin, Encoding};
-use edgetap::job::ObjectRef;
 
 use crate::{Failure, show};
 
@@ -38,7 +38,10 @@ pub fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
         explain(&mut log, &object, &rules);
         return Ok(());
     }
-    let row = line.map_or_else(|| "it has no rows".to_owned(), |line| format!("line {line} is no row: a header, blank, or behind the end"));
+    let row = line.map_or_else(
+        || "it has no rows".to_owned(),
+        |line| format!("line {line} is no row: a header, blank, or behind the end"),
+    );
     Err(anyhow::anyhow!("{path}: {row}").into())
 }
 
@@ -55,7 +58,11 @@ fn file_and_line(row: &str) -> (&str, Option<u64>) {
 
 fn explain(log: &mut LogReader<impl std::io::Read>, object: &ObjectRef, rules: &Rules) {
     let line = log.line();
-    let absent: Vec<&str> = log.columns().into_iter().flat_map(edgetap::log::Columns::absent).collect();
+    let absent: Vec<&str> = log
+        .columns()
+        .into_iter()
+        .flat_map(edgetap::log::Columns::absent)
+        .collect();
     let (row, record) = log.record();
     println!("{object}, line {line}: row {row}\n");
     println!("{}\n", fields(record, &rules.redaction));
@@ -72,23 +79,37 @@ fn explain(log: &mut LogReader<impl std::io::Read>, object: &ObjectRef, rules: &
 /// Each field that was logged: its name, its value, decoded and masked, and where that goes.
 fn fields(record: Record<'_>, redaction: &Redaction) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["field", "value", "goes to"]);
     let mut scratch = (Vec::new(), Vec::new());
     for &field in Field::ALL {
-        let Some(logged) = record.get(field) else { continue };
+        let Some(logged) = record.get(field) else {
+            continue;
+        };
         let value = as_sent(field, logged, &mut scratch.0);
         let (value, place) = match (field, &redaction.cookies) {
             (Field::Cookie, Cookies::Drop) => (&b""[..], "nowhere: REDACT_COOKIES=drop"),
-            (Field::Cookie, Cookies::Hash(_)) => (&b""[..], "request.headers Cookie, each value hashed"),
+            (Field::Cookie, Cookies::Hash(_)) => {
+                (&b""[..], "request.headers Cookie, each value hashed")
+            }
             _ => (redaction.mask_value(value, &mut scratch.1), place(field)),
         };
-        table.add_row([field.name(), &show::printable(&String::from_utf8_lossy(value)), place]);
+        table.add_row([
+            field.name(),
+            &show::printable(&String::from_utf8_lossy(value)),
+            place,
+        ]);
     }
     for (name, logged) in record.others() {
         let value: Vec<u8> = as_sent(Field::ViewerRequestLogData, logged, &mut scratch.0).to_vec();
         let value = redaction.mask_value(&value, &mut scratch.1);
-        table.add_row([&show::printable(name), &show::printable(&String::from_utf8_lossy(value)), "fields (ndjson only): an unknown name"]);
+        table.add_row([
+            &show::printable(name),
+            &show::printable(&String::from_utf8_lossy(value)),
+            "fields (ndjson only): an unknown name",
+        ]);
     }
     table
 }
@@ -96,7 +117,9 @@ fn fields(record: Record<'_>, redaction: &Redaction) -> Table {
 /// Where a field's value stands in the bridge's format; `ndjson` has all of them.
 fn place(field: Field) -> &'static str {
     match field {
-        Field::Date | Field::Time | Field::TimestampMs | Field::Timestamp | Field::TimeTaken => "timestamp: when the request started",
+        Field::Date | Field::Time | Field::TimestampMs | Field::Timestamp | Field::TimeTaken => {
+            "timestamp: when the request started"
+        }
         Field::EdgeLocation => "txn-meta-data.source_info.instance_id",
         Field::DistributionId => "txn-meta-data.source_info.pool_id",
         Field::ClientIp => "request.connection.connection-ip",
@@ -129,13 +152,23 @@ fn judge(transaction: &Transaction<'_>, object: &ObjectRef, rules: &Rules) {
         return println!("Not sent: a request for an excluded path (EXCLUDE_PATHS).");
     }
     if transaction.unreadable > 0 {
-        println!("{} of the values cannot be read: the transaction goes without.\n", transaction.unreadable);
+        println!(
+            "{} of the values cannot be read: the transaction goes without.\n",
+            transaction.unreadable
+        );
     }
     println!("Sent, since {kept}:\n");
     let (mut masked, mut body) = (Vec::new(), Vec::new());
     let masked = rules.redaction.mask(transaction, &mut masked);
-    let origin = Origin { object, distribution: object.distribution() };
+    let origin = Origin {
+        object,
+        distribution: object.distribution(),
+    };
     Encoding::Ndjson.encode(&masked, origin, &rules.redaction, &mut body);
-    let pretty = serde_json::from_slice(&body).and_then(|value: serde_json::Value| serde_json::to_string_pretty(&value));
-    println!("{}", pretty.unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned()));
+    let pretty = serde_json::from_slice(&body)
+        .and_then(|value: serde_json::Value| serde_json::to_string_pretty(&value));
+    println!(
+        "{}",
+        pretty.unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned())
+    );
 }

@@ -12,9 +12,9 @@ mod show;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
-use edgetap::config::{BridgeConfig, Problems, CredentialsConfig, Variables, log_level};
-use edgetap::retry::Backoff;
+use edgetap::config::{BridgeConfig, CredentialsConfig, Problems, Variables, log_level};
 use edgetap::credentials::CredentialsSource;
+use edgetap::retry::Backoff;
 use edgetap::{aws, telemetry};
 
 /// A passive tap for Amazon CloudFront: access logs become HTTP transactions at an API-protection bridge.
@@ -58,7 +58,11 @@ enum Failure {
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
-        if error.is::<Problems>() { Self::Usage(error) } else { Self::Error(error) }
+        if error.is::<Problems>() {
+            Self::Usage(error)
+        } else {
+            Self::Error(error)
+        }
     }
 }
 
@@ -74,7 +78,9 @@ async fn main() {
         }
         Err(Failure::Usage(error)) => {
             match error.downcast_ref::<Problems>() {
-                Some(Problems(problems)) => problems.iter().for_each(|problem| eprintln!("edgetap: {} {}", problem.name, problem.what)),
+                Some(Problems(problems)) => problems
+                    .iter()
+                    .for_each(|problem| eprintln!("edgetap: {} {}", problem.name, problem.what)),
                 None => eprintln!("edgetap: {error:#}"),
             }
             2
@@ -87,11 +93,17 @@ async fn main() {
 async fn run(verb: Verb, env_file: Option<PathBuf>) -> Result<(), Failure> {
     let variables = || match &env_file {
         Some(file) => Variables::from_environment_and_file(file),
-        None if Path::new(".env").exists() => Variables::from_environment_and_file(Path::new(".env")),
+        None if Path::new(".env").exists() => {
+            Variables::from_environment_and_file(Path::new(".env"))
+        }
         None => Variables::from_environment(),
     };
     // These two work without any setting, and are not disturbed by one that is wrong.
-    let variables = if matches!(verb, Verb::Demo | Verb::Bridge(_)) { Variables::default() } else { variables()? };
+    let variables = if matches!(verb, Verb::Demo | Verb::Bridge(_)) {
+        Variables::default()
+    } else {
+        variables()?
+    };
     tracing::subscriber::set_global_default(telemetry::terminal(log_level(&variables)))?;
     match verb {
         Verb::Demo => demo::run().await,
@@ -106,7 +118,13 @@ async fn run(verb: Verb, env_file: Option<PathBuf>) -> Result<(), Failure> {
 async fn connect(config: BridgeConfig) -> Result<edgetap::bridge::Bridge, Failure> {
     let secret = match config.secret {
         CredentialsConfig::Given(credentials) => CredentialsSource::Variables(credentials),
-        CredentialsConfig::Arn(arn) => CredentialsSource::secrets_manager(&aws::sdk_config().await, arn),
+        CredentialsConfig::Arn(arn) => {
+            CredentialsSource::secrets_manager(&aws::sdk_config().await, arn)
+        }
     };
-    Ok(edgetap::bridge::Bridge::new(config.endpoints, secret, Backoff::default())?)
+    Ok(edgetap::bridge::Bridge::new(
+        config.endpoints,
+        secret,
+        Backoff::default(),
+    )?)
 }

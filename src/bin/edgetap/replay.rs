@@ -10,12 +10,12 @@ use edgetap::aws;
 use edgetap::batch::Counts;
 use edgetap::bridge::Bridge;
 use edgetap::config::{Config, Variables};
+use edgetap::encode::Encoding;
 use edgetap::ingest::{Outcome, ingest_watched};
+use edgetap::job::{Job, ObjectRef};
 use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::retry::{Backoff, Deadline};
 use edgetap::source::{Opened, S3};
-use edgetap::encode::Encoding;
-use edgetap::job::{ObjectRef, Job};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use crate::{Failure, connect};
@@ -44,7 +44,11 @@ enum WireArg {
 /// Where transactions go.
 enum Sink {
     Stdout(Arc<Rules>),
-    Bridge { rules: Arc<Rules>, bridge: Box<Bridge>, concurrency: usize },
+    Bridge {
+        rules: Arc<Rules>,
+        bridge: Box<Bridge>,
+        concurrency: usize,
+    },
 }
 
 /// An input, found but not yet opened.
@@ -58,15 +62,26 @@ pub async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
     let sink = if args.post {
         let Config { rules, bridge, .. } = Config::read(variables)?;
         let concurrency = bridge.concurrency;
-        Sink::Bridge { rules: Arc::new(rules), bridge: Box::new(connect(bridge).await?), concurrency }
+        Sink::Bridge {
+            rules: Arc::new(rules),
+            bridge: Box::new(connect(bridge).await?),
+            concurrency,
+        }
     } else {
         let rules = Config::read_rules(variables)?;
         Sink::Stdout(Arc::new(match args.encoding {
-            WireArg::Ndjson => Rules { encoding: Encoding::Ndjson, ..rules },
+            WireArg::Ndjson => Rules {
+                encoding: Encoding::Ndjson,
+                ..rules
+            },
             WireArg::Uap => rules,
         }))
     };
-    let Found { inputs, bytes, mut unreadable } = find(&args.inputs).await;
+    let Found {
+        inputs,
+        bytes,
+        mut unreadable,
+    } = find(&args.inputs).await;
     let progress = progress(bytes);
     let started = Instant::now();
     let (mut total, mut objects) = (Summary::default(), 0_u64);
@@ -75,7 +90,11 @@ pub async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
         let bar = progress.clone();
         let watch = move |summary: &Summary| {
             let rows = before + summary.counts.rows;
-            bar.set_message(format!("{} rows, {}/s", HumanCount(rows), HumanCount(per_second(rows, started))));
+            bar.set_message(format!(
+                "{} rows, {}/s",
+                HumanCount(rows),
+                HumanCount(per_second(rows, started))
+            ));
         };
         let (summary, problem) = replay(input, &sink, &progress, watch).await?;
         objects += 1;
@@ -89,7 +108,15 @@ pub async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
         }
     }
     progress.finish_and_clear();
-    let Counts { rows, sent, static_assets, excluded, malformed, rejected, .. } = total.counts;
+    let Counts {
+        rows,
+        sent,
+        static_assets,
+        excluded,
+        malformed,
+        rejected,
+        ..
+    } = total.counts;
     let verb = if args.post { "delivered" } else { "written" };
     eprintln!(
         "{} objects, {} rows in {:.1} s: {} {verb}, {} static, {} excluded, {} malformed, {} rejected; {} batches, {}",
@@ -104,11 +131,17 @@ pub async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
         HumanCount(total.batches),
         HumanBytes(total.bytes),
     );
-    if unreadable || !total.rejected.is_empty() { Err(Failure::Incomplete) } else { Ok(()) }
+    if unreadable || !total.rejected.is_empty() {
+        Err(Failure::Incomplete)
+    } else {
+        Ok(())
+    }
 }
 
 fn per_second(rows: u64, since: Instant) -> u64 {
-    let milliseconds = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+    let milliseconds = u64::try_from(since.elapsed().as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1);
     rows.saturating_mul(1000) / milliseconds
 }
 
@@ -117,10 +150,18 @@ fn progress(bytes: Option<u64>) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let (bar, template) = match bytes {
-        Some(bytes) => (ProgressBar::new(bytes), "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg} ETA {eta}"),
-        None => (ProgressBar::no_length(), "{spinner} {bytes} {binary_bytes_per_sec} {msg}"),
+        Some(bytes) => (
+            ProgressBar::new(bytes),
+            "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg} ETA {eta}",
+        ),
+        None => (
+            ProgressBar::no_length(),
+            "{spinner} {bytes} {binary_bytes_per_sec} {msg}",
+        ),
     };
-    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+    bar.with_style(
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    )
 }
 
 struct Found {
@@ -132,7 +173,11 @@ struct Found {
 
 /// Every object that the inputs name, folders and prefixes searched through; what cannot be is said.
 async fn find(names: &[String]) -> Found {
-    let mut found = Found { inputs: Vec::new(), bytes: Some(0), unreadable: false };
+    let mut found = Found {
+        inputs: Vec::new(),
+        bytes: Some(0),
+        unreadable: false,
+    };
     for name in names {
         if let Err(error) = found.add(name).await {
             eprintln!("edgetap: {name}: {error:#}");
@@ -165,12 +210,17 @@ impl Found {
     fn add_path(&mut self, path: &Path) -> anyhow::Result<()> {
         let metadata = path.metadata()?;
         if metadata.is_dir() {
-            let mut inside = std::fs::read_dir(path)?.map(|child| child.map(|child| child.path())).collect::<Result<Vec<_>, _>>()?;
+            let mut inside = std::fs::read_dir(path)?
+                .map(|child| child.map(|child| child.path()))
+                .collect::<Result<Vec<_>, _>>()?;
             inside.retain(|child| !(child.is_symlink() && child.is_dir())); // it may lead back here
             inside.sort();
             return inside.iter().try_for_each(|child| self.add_path(child));
         }
-        self.bytes = self.bytes.filter(|_| metadata.is_file()).map(|bytes| bytes + metadata.len());
+        self.bytes = self
+            .bytes
+            .filter(|_| metadata.is_file())
+            .map(|bytes| bytes + metadata.len());
         self.inputs.push(Input::File(path.to_owned()));
         Ok(())
     }
@@ -198,15 +248,25 @@ async fn replay(
         Sink::Stdout(rules) => {
             let batches = Batches::new(&job, bytes, rules.clone());
             let one_a_line = rules.encoding != Encoding::Ndjson;
-            let written = tokio::task::spawn_blocking(move || write(batches, one_a_line, watch)).await?;
+            let written =
+                tokio::task::spawn_blocking(move || write(batches, one_a_line, watch)).await?;
             let (summary, error) = match written {
                 // Whoever read our output has seen enough, and knows it.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Failure::Incomplete),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Err(Failure::Incomplete);
+                }
                 written => written?,
             };
-            Ok((summary, error.map(|error| format!("{}: {error}", job.object))))
+            Ok((
+                summary,
+                error.map(|error| format!("{}: {error}", job.object)),
+            ))
         }
-        Sink::Bridge { rules, bridge, concurrency } => {
+        Sink::Bridge {
+            rules,
+            bridge,
+            concurrency,
+        } => {
             let session = bridge.session(Deadline::NEVER);
             let keyed = match session.warm_up().await {
                 Ok(()) => session.keyed(rules),
@@ -214,18 +274,42 @@ async fn replay(
             };
             let rules = match keyed {
                 Ok(rules) => rules,
-                Err(why) => return Ok((Summary::default(), Some(format!("{}: not delivered: {why}", job.object)))),
+                Err(why) => {
+                    return Ok((
+                        Summary::default(),
+                        Some(format!("{}: not delivered: {why}", job.object)),
+                    ));
+                }
             };
-            Ok(match ingest_watched(&job, bytes, &rules, &session, *concurrency, |summary, _| watch(summary)).await {
-                Outcome::Complete(summary) => {
-                    let problem = (!summary.rejected.is_empty())
-                        .then(|| format!("{}: the bridge refuses {} rows", job.object, summary.rejected.len()));
-                    (summary, problem)
-                }
-                Outcome::Partial { from_row, why, summary } => {
-                    (summary, Some(format!("{}: not delivered from row {from_row} on: {why}", job.object)))
-                }
-            })
+            Ok(
+                match ingest_watched(&job, bytes, &rules, &session, *concurrency, |summary, _| {
+                    watch(summary)
+                })
+                .await
+                {
+                    Outcome::Complete(summary) => {
+                        let problem = (!summary.rejected.is_empty()).then(|| {
+                            format!(
+                                "{}: the bridge refuses {} rows",
+                                job.object,
+                                summary.rejected.len()
+                            )
+                        });
+                        (summary, problem)
+                    }
+                    Outcome::Partial {
+                        from_row,
+                        why,
+                        summary,
+                    } => (
+                        summary,
+                        Some(format!(
+                            "{}: not delivered from row {from_row} on: {why}",
+                            job.object
+                        )),
+                    ),
+                },
+            )
         }
     }
 }

@@ -6,7 +6,9 @@ use edgetap::local_bridge::Transaction;
 
 /// A transaction in one line: method, status, URL, who asked.
 pub fn transaction(transaction: &Transaction) -> String {
-    let Transaction { request, response, .. } = transaction;
+    let Transaction {
+        request, response, ..
+    } = transaction;
     let user_agent = transaction.request_header("User-Agent").unwrap_or_default();
     let line = format!(
         "{:<7} {:>3}  {}://{}{}  from {}  {}",
@@ -23,17 +25,45 @@ pub fn transaction(transaction: &Transaction) -> String {
 
 /// Text of a log, with nothing in it that would drive the terminal.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// A table of counts, a row for each name.
 pub fn counts<'a>(rows: impl IntoIterator<Item = (&'a str, Counts)>) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(["log", "rows", "sent", "static", "excluded", "malformed", "rejected"]);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
+        "log",
+        "rows",
+        "sent",
+        "static",
+        "excluded",
+        "malformed",
+        "rejected",
+    ]);
     for (name, counts) in rows {
-        let numbers = [counts.rows, counts.sent, counts.static_assets, counts.excluded, counts.malformed, counts.rejected];
-        table.add_row(std::iter::once(name.to_owned()).chain(numbers.map(|number| number.to_string())));
+        let numbers = [
+            counts.rows,
+            counts.sent,
+            counts.static_assets,
+            counts.excluded,
+            counts.malformed,
+            counts.rejected,
+        ];
+        table.add_row(
+            std::iter::once(name.to_owned()).chain(numbers.map(|number| number.to_string())),
+        );
     }
-    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table
+        .column_iter_mut()
+        .skip(1)
+        .for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     table
 }
