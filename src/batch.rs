@@ -36,7 +36,6 @@ impl Default for Limits {
 /// What became of rows. The conservation law: `rows = sent + static + excluded + malformed + rejected`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Rows read.
     pub rows: u64,
     /// Rows whose transactions were accepted (in a batch not yet posted: are to be).
     pub sent: u64,
@@ -74,7 +73,6 @@ impl AddAssign for Counts {
 /// Where a transaction stands in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Its row.
     pub row: u64,
     /// The offset behind its last byte.
     pub end: usize,
@@ -85,11 +83,9 @@ pub struct Mark {
 pub struct Batch {
     /// The rows it covers, dropped ones included.
     pub rows: Range<u64>,
-    /// What became of them.
     pub counts: Counts,
     /// The body, framed; empty when every row was dropped.
     pub body: Bytes,
-    /// Where each transaction stands.
     pub marks: Vec<Mark>,
     /// The distribution that the log's own field names.
     pub distribution: Option<String>,

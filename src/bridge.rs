@@ -48,9 +48,7 @@ const MAX_RESPONSE: usize = 64 << 10;
 /// Where transactions go and how to be let in.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
-    /// The bridge's `…/api-transactions`.
     pub edge: Url,
-    /// The token endpoint.
     pub token: Url,
     /// How the client authenticates there.
     pub method: AuthMethod,
@@ -61,13 +59,10 @@ pub struct Endpoints {
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The bridge has it.
     Accepted,
     /// The bridge has it but for these transactions.
     Refused(Vec<Rejection>),
-    /// Not now.
     Later {
-        /// Why, in words.
         why: String,
         /// How long the bridge asks to wait.
         after: Option<Duration>,

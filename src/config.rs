@@ -24,13 +24,11 @@ use crate::token::AuthMethod;
 /// A variable that edgetap reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// Its name.
     pub name: &'static str,
     /// Its name in the reference integration.
     pub vendor_name: Option<&'static str>,
     /// What holds without it; `None` where it must be set (one of the two that give the secret).
     pub default: Option<&'static str>,
-    /// What it sets.
     pub about: &'static str,
 }
 
@@ -168,7 +166,6 @@ const EDGE_PATH: &str = "/api-transactions";
 /// What is wrong with one variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Which variable, or file.
     pub name: String,
     /// What is wrong, and what to do.
     pub what: String,
@@ -309,7 +306,6 @@ impl Variables {
 /// Where the credentials are.
 #[derive(Clone, Debug)]
 pub enum CredentialsConfig {
-    /// Here.
     Given(Credentials),
     /// In Secrets Manager, under this ARN.
     Arn(String),
@@ -318,11 +314,8 @@ pub enum CredentialsConfig {
 /// The bridge and how to be let in.
 #[derive(Clone, Debug)]
 pub struct BridgeConfig {
-    /// Its endpoints.
     pub endpoints: Endpoints,
-    /// Where the credentials are.
     pub secret: CredentialsConfig,
-    /// Posts in flight.
     pub concurrency: usize,
 }
 
@@ -331,11 +324,9 @@ pub struct BridgeConfig {
 pub struct Config {
     /// What is sent, and how.
     pub rules: Rules,
-    /// Where to.
     pub bridge: BridgeConfig,
     /// How long an object is tried before it is dead-lettered.
     pub retry_for: SignedDuration,
-    /// How much is logged.
     pub log_level: Level,
 }
 

@@ -15,13 +15,10 @@ use crate::retry::causes;
 /// Who we are to the token endpoint, and whom the operator trusts to be the bridge.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// The OAuth client's id.
     pub client_id: String,
-    /// Its secret.
     pub client_secret: SecretString,
     /// Certificates to trust for the bridge's host, PEM.
     pub bridge_ca: Option<String>,
-    /// What hashes cookies.
     pub redaction_key: Option<Key>,
 }
 
@@ -42,28 +39,16 @@ impl Credentials {
 pub enum CredentialsError {
     /// Secrets Manager could not be reached or asked to wait.
     #[error("secret {arn} cannot be read for now: {reason}")]
-    Unavailable {
-        /// Which secret.
-        arn: String,
-        /// What the SDK says.
-        reason: String,
-    },
-    /// Secrets Manager refused.
+    Unavailable { arn: String, reason: String },
     #[error(
         "secret {arn} cannot be read: {reason}: check BRIDGE_SECRET_ARN and the role's secretsmanager:GetSecretValue (and kms:Decrypt)"
     )]
-    Refused {
-        /// Which secret.
-        arn: String,
-        /// What Secrets Manager says.
-        reason: String,
-    },
+    Refused { arn: String, reason: String },
     /// It holds something else than it should.
     #[error(
         "secret {arn} {reason}: it must be {{\"client_id\": …, \"client_secret\": …}}, with \"bridge_ca\" and \"redaction_key\" where needed"
     )]
     Malformed {
-        /// Which secret.
         arn: String,
         /// What is wrong with it.
         reason: &'static str,
@@ -76,12 +61,7 @@ pub enum CredentialsSource {
     /// Variables: read once, at the start.
     Variables(Credentials),
     /// A secret in Secrets Manager, a JSON object.
-    SecretsManager {
-        /// The client for it.
-        client: Client,
-        /// Which secret.
-        arn: String,
-    },
+    SecretsManager { client: Client, arn: String },
 }
 
 impl fmt::Debug for CredentialsSource {

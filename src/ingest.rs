@@ -27,9 +27,7 @@ pub enum Outcome {
     Partial {
         /// The first row that was not accepted: the first row of a batch.
         from_row: u64,
-        /// Why.
         why: Why,
-        /// What was delivered before.
         summary: Summary,
     },
 }
@@ -46,7 +44,6 @@ impl Outcome {
 /// Why the rest of an object was not delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum Why {
-    /// The object's bytes.
     #[error("{0}")]
     Log(#[from] LogError),
     /// The bridge or the token endpoint, for now.
@@ -58,7 +55,6 @@ pub enum Why {
     /// The invocation's time was over.
     #[error("the invocation's time was over")]
     Deadline,
-    /// The reading thread.
     #[error("the reading thread panicked")]
     Reader,
     /// Rows that are not accounted for: a defect of edgetap's.

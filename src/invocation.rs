@@ -33,19 +33,15 @@ pub const RESERVE: Duration = Duration::from_secs(10);
 /// All that an invocation needs: made once for the process.
 #[derive(Debug)]
 pub struct Function {
-    /// Where objects are read.
     pub s3: S3,
     /// What is sent, and how.
     pub rules: Arc<Rules>,
-    /// Where to.
     pub bridge: Bridge,
-    /// Posts in flight.
     pub concurrency: usize,
     /// Where what is left goes.
     pub work_queue: WorkQueue,
     /// How long an object is tried before it is dead-lettered.
     pub retry_for: SignedDuration,
-    /// What time it is.
     pub clock: Clock,
 }
 

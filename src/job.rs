@@ -77,7 +77,6 @@ impl fmt::Display for ObjectRef {
 /// An object and the rows of it still to deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// Which object.
     pub object: ObjectRef,
     /// Which of its rows, counted from 0: [`ALL_ROWS`] for an object just created.
     pub rows: Range<u64>,
@@ -112,9 +111,7 @@ pub type RowRanges = Vec<(u64, Option<u64>)>;
 pub struct Continuation {
     /// The version of this format.
     pub edgetap: u32,
-    /// Which object.
     pub object: ContinuedObject,
-    /// Which of its rows.
     pub rows: RowRanges,
     /// When the object was first asked for.
     pub since: Timestamp,
@@ -130,7 +127,6 @@ pub struct Continuation {
 /// The object of a [`Continuation`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct ContinuedObject {
-    /// Its bucket.
     pub bucket: String,
     /// Its key, decoded.
     pub key: String,
@@ -179,7 +175,6 @@ pub enum Event {
 /// One SQS message and the work it names.
 #[derive(Debug)]
 pub struct SqsRecord {
-    /// What `batchItemFailures` calls it.
     pub message_id: String,
     /// How the queue knows this receipt of it.
     pub meta: SqsMessageMeta,
@@ -190,13 +185,11 @@ pub struct SqsRecord {
 /// One receipt of an SQS message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SqsMessageMeta {
-    /// The queue's ARN.
     pub queue: Option<String>,
     /// The handle of this receipt.
     pub handle: Option<String>,
     /// How often the message was received, this time included.
     pub receive_count: u32,
-    /// When it was sent.
     pub sent: Option<Timestamp>,
 }
 
@@ -223,7 +216,6 @@ impl SqsMessageMeta {
 /// Why an event cannot be understood. The text names keys of the event, never its values.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum EventError {
-    /// Not JSON.
     #[error("the {0} is not JSON")]
     NotJson(&'static str),
     /// None of the known shapes.
@@ -256,7 +248,6 @@ pub enum EventError {
     /// A continuation that is none.
     #[error("a continuation that cannot be read")]
     Continuation,
-    /// Wrapped too deeply.
     #[error("a notification wrapped more than {MAX_ENVELOPES} times")]
     TooDeep,
 }

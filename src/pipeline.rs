@@ -236,7 +236,6 @@ fn shown(stem: &[u8]) -> String {
 /// A transaction that the bridge will not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// Its row.
     pub row: u64,
     /// The status that refused it.
     pub status: u16,
@@ -245,11 +244,9 @@ pub struct Rejection {
 /// What became of an object, as far as it was delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Of its rows.
     pub counts: Counts,
     /// Request bodies that were accepted.
     pub batches: u64,
-    /// Their bytes.
     pub bytes: u64,
     /// What the bridge will not have.
     pub rejected: Vec<Rejection>,

@@ -72,7 +72,6 @@ pub enum Cookies {
     /// They are sent as they are: logging them at all is the operator's choice.
     #[default]
     Keep,
-    /// They are not sent.
     Drop,
     /// Their names are, with a truncated HMAC-SHA-256 in the place of each value: sessions can still be told apart. Without
     /// a key, which the secret holds, they are dropped.
@@ -84,7 +83,6 @@ pub enum Cookies {
 pub struct Redaction {
     /// Whether credentials in URLs are.
     pub urls: bool,
-    /// What becomes of cookies.
     pub cookies: Cookies,
 }
 

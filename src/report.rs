@@ -17,15 +17,12 @@ const MALFORMED_IN: u64 = 100;
 /// What became of an object in one invocation.
 #[derive(Debug)]
 pub struct Report {
-    /// Which object.
     pub object: ObjectRef,
     /// What was delivered of it.
     pub summary: Summary,
     /// Why not all of it was.
     pub undelivered: Option<String>,
-    /// Bytes read of it.
     pub bytes_in: u64,
-    /// What deliveries took.
     pub meter: Meter,
     /// Requests to the token endpoint.
     pub token_requests: u64,
@@ -33,9 +30,7 @@ pub struct Report {
     pub delivery_lags: Vec<u64>,
     /// Rests that have a message of their own.
     pub requeues: u64,
-    /// Messages that come again.
     pub messages_delayed: u64,
-    /// Dead letters.
     pub dead_letters: u64,
     /// Whether the object was gone before all of it was delivered.
     pub lost: bool,

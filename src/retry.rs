@@ -123,9 +123,7 @@ impl Deadline {
 /// Exponential back-off with full jitter: after *n* failed attempts, between zero and `base` × 2ⁿ⁻¹, at most `cap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// The longest first wait.
     pub base: Duration,
-    /// The longest wait.
     pub cap: Duration,
     /// Attempts in all, the first included.
     pub attempts: u32,

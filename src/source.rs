@@ -25,24 +25,18 @@ const RANGE: u64 = 4 << 20;
 pub enum SourceError {
     /// There is no such object (any more).
     #[error("{object} does not exist")]
-    NotFound {
-        /// Which object.
-        object: ObjectRef,
-    },
+    NotFound { object: ObjectRef },
     /// It may not be read.
     #[error(
         "{object} may not be read ({reason}): the role needs s3:GetObject on it, and kms:Decrypt on the key where the bucket uses one"
     )]
     Forbidden {
-        /// Which object.
         object: ObjectRef,
         /// What S3 says.
         reason: String,
     },
-    /// Anything else.
     #[error("{object} cannot be read: {reason}")]
     Unavailable {
-        /// Which object.
         object: ObjectRef,
         /// What the SDK or the system says.
         reason: String,
@@ -64,7 +58,6 @@ pub struct Opened {
     pub replaced: bool,
     /// How many bytes it has, where that is known.
     pub size: Option<u64>,
-    /// They.
     pub bytes: Box<dyn Read + Send>,
 }
 
@@ -308,7 +301,6 @@ impl S3 {
 /// What one GET brought.
 struct Range {
     bytes: Vec<u8>,
-    /// Of the whole object.
     size: u64,
     etag: Option<String>,
 }

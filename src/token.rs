@@ -49,10 +49,8 @@ pub enum AuthMethod {
 /// Why there is no token. The text names the endpoint and the client's id, never the secret.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TokenError {
-    /// It may pass.
     #[error("no token for now: {reason}")]
     Later {
-        /// What happened.
         reason: String,
         /// How long the endpoint asks to wait.
         after: Option<Duration>,

@@ -29,7 +29,6 @@ pub struct Transaction<'a> {
     pub took: Option<i64>,
     /// The peer's address, as logged; `None` where something else is logged in its place (`x.x.x.x`, `***`).
     pub client_ip: Option<&'a [u8]>,
-    /// The peer's port.
     pub client_port: Option<u16>,
     /// `http`, `https`, `grpcs`, `ws`, `wss`.
     pub scheme: Option<&'a [u8]>,
@@ -47,9 +46,7 @@ pub struct Transaction<'a> {
     pub host: Option<&'a [u8]>,
     /// The `Host` header, where it was logged.
     pub host_header: Option<&'a [u8]>,
-    /// The `Referer` header.
     pub referer: Option<&'a [u8]>,
-    /// The `User-Agent` header.
     pub user_agent: Option<&'a [u8]>,
     /// The `Cookie` header, where the distribution logs cookies.
     pub cookie: Option<&'a [u8]>,
@@ -57,13 +54,11 @@ pub struct Transaction<'a> {
     pub x_forwarded_for: Option<&'a [u8]>,
     /// Three digits; `0` when the viewer left before an answer.
     pub status: Option<&'a [u8]>,
-    /// The response's `Content-Type`.
     pub content_type: Option<&'a [u8]>,
     /// The response's `Content-Length`, in bytes.
     pub content_length: Option<u64>,
     /// First and last byte of a range that was answered.
     pub content_range: Option<(u64, u64)>,
-    /// Which edge location answered.
     pub edge_location: Option<&'a [u8]>,
     /// The distribution, where the log has it as a field.
     pub distribution: Option<&'a [u8]>,

@@ -40,7 +40,6 @@ pub struct Situation {
     pub requeue_count: u8,
     /// How often its message was received.
     pub receive_count: u32,
-    /// How old it is.
     pub age: SignedDuration,
     /// How old it may become.
     pub retry_for: SignedDuration,
@@ -114,12 +113,7 @@ pub enum QueueError {
     NoDeadLetterQueue(String),
     /// SQS said no, or nothing.
     #[error("{queue}: {reason}")]
-    Sqs {
-        /// Which queue.
-        queue: String,
-        /// What the SDK says.
-        reason: String,
-    },
+    Sqs { queue: String, reason: String },
 }
 
 /// The work queue that messages come from, and the dead-letter queue behind it.

@@ -11,7 +11,7 @@ use crate::logs::{CONTENT_CANARY, Log, Row, ids, log_of, multiset};
 
 /// What a run has shown.
 #[derive(Default)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     pub logs: Vec<Log>,
     /// Transactions that may be in flight at once.
     pub in_flight: usize,
@@ -31,7 +31,7 @@ pub struct Evidence {
 
 /// One invocation, or two at once. What it was asked for is several messages then, or when one names several objects.
 #[derive(Default)]
-pub struct Invocation {
+pub(crate) struct Invocation {
     pub messages: Vec<Message>,
     /// Of each log the version that was there.
     pub current: Vec<usize>,
@@ -51,7 +51,7 @@ pub struct Invocation {
 
 /// What an invocation was asked for.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub(crate) struct Message {
     pub key: String,
     pub etag: Option<String>,
     pub rows: RowRanges,
@@ -62,14 +62,14 @@ pub struct Message {
 
 /// A batch that the bridge accepted.
 #[derive(Clone, Debug)]
-pub struct Accepted {
+pub(crate) struct Accepted {
     pub key: String,
     pub body: Vec<u8>,
     pub ids: Vec<String>,
 }
 
 /// All that does not hold.
-pub fn check(evidence: &Evidence) -> Vec<String> {
+pub(crate) fn check(evidence: &Evidence) -> Vec<String> {
     let mut violations = evidence.violations.clone();
     nothing_is_lost(evidence, &mut violations);
     batches_are_what_they_say(evidence, &mut violations);

@@ -17,7 +17,7 @@ use crate::support::fault_proxy::Manner;
 const TOO_LONG: Duration = Duration::from_millis(900);
 
 /// The weather of a run.
-pub struct Weather {
+pub(crate) struct Weather {
     dice: Mutex<StdRng>,
     /// Whether anything goes wrong at all.
     is_bad: AtomicBool,
@@ -44,7 +44,7 @@ struct Rates {
 }
 
 impl Weather {
-    pub fn new(seed: u64, rejected: BTreeSet<String>) -> Self {
+    pub(crate) fn new(seed: u64, rejected: BTreeSet<String>) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
         // Some things are sound in some runs, so that what the others cause is seen by itself.
         let mut rate = |most: f64| {
@@ -73,21 +73,21 @@ impl Weather {
         }
     }
 
-    pub fn clear_up(&self) {
+    pub(crate) fn clear_up(&self) {
         self.is_bad.store(false, Ordering::Relaxed);
         self.storm.store(0, Ordering::Relaxed);
     }
 
     /// From now on nothing is refused.
-    pub fn relent(&self) {
+    pub(crate) fn relent(&self) {
         self.is_strict.store(false, Ordering::Relaxed);
     }
 
-    pub fn lost_responses(&self) -> usize {
+    pub(crate) fn lost_responses(&self) -> usize {
         self.lost_responses.load(Ordering::Relaxed)
     }
 
-    pub fn queue_failures(&self) -> usize {
+    pub(crate) fn queue_failures(&self) -> usize {
         self.queue_failures.load(Ordering::Relaxed)
     }
 
@@ -100,7 +100,7 @@ impl Weather {
     }
 
     /// What the token endpoint and the bridge do.
-    pub fn react(&self, arrival: Arrival<'_>) -> Reaction {
+    pub(crate) fn react(&self, arrival: Arrival<'_>) -> Reaction {
         let is_post = arrival.endpoint == Endpoint::Edge;
         if is_post && self.is_strict.load(Ordering::Relaxed) && self.holds_rejected(arrival.body) {
             return Reaction::status(422);
@@ -157,7 +157,7 @@ impl Weather {
     }
 
     /// What goes wrong with a GET.
-    pub fn s3(&self) -> Option<Fault> {
+    pub(crate) fn s3(&self) -> Option<Fault> {
         if !self.strikes(self.rates.s3) {
             return None;
         }
@@ -173,7 +173,7 @@ impl Weather {
     }
 
     /// Whether a request to SQS fails, and whether it does what it was asked all the same.
-    pub fn queue(&self, action: &str) -> Option<bool> {
+    pub(crate) fn queue(&self, action: &str) -> Option<bool> {
         let rate = match action {
             "SendMessage" => self.rates.send,
             "ChangeMessageVisibility" => self.rates.visibility,
@@ -186,7 +186,7 @@ impl Weather {
     }
 
     /// How bytes go on that are on their way.
-    pub fn fault_proxy(&self) -> Manner {
+    pub(crate) fn fault_proxy(&self) -> Manner {
         if !self.strikes(self.rates.fault_proxies) {
             return Manner::Smooth;
         }
@@ -200,7 +200,7 @@ impl Weather {
     }
 
     /// Whether a port is closed for an invocation.
-    pub fn closes_fault_proxy(&self) -> bool {
+    pub(crate) fn closes_fault_proxy(&self) -> bool {
         self.strikes(self.rates.fault_proxies)
     }
 }

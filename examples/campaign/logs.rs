@@ -13,18 +13,18 @@ use sha2::{Digest, Sha256};
 use crate::support::{HEADER, gzip};
 
 /// Stands in every path: log content that must be seen nowhere but at the bridge.
-pub const CONTENT_CANARY: &str = "canary-content";
+pub(crate) const CONTENT_CANARY: &str = "canary-content";
 
 /// What must become of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Row {
+pub(crate) enum Row {
     Sent,
     Static,
     Malformed,
 }
 
 /// An object's bytes at a time.
-pub struct Version {
+pub(crate) struct Version {
     pub bytes: Vec<u8>,
     pub etag: String,
     /// How many rows can be read of it.
@@ -34,7 +34,7 @@ pub struct Version {
 }
 
 /// A log, and what must become of it.
-pub struct Log {
+pub(crate) struct Log {
     pub key: String,
     pub rows: Vec<Row>,
     /// Its bytes at first, and once it was repaired.
@@ -43,7 +43,7 @@ pub struct Log {
 
 impl Log {
     /// API calls, static assets and malformed rows, gzip (of one or several members) or plain, some of them cut or corrupt.
-    pub fn random(number: usize, dice: &mut StdRng) -> Self {
+    pub(crate) fn random(number: usize, dice: &mut StdRng) -> Self {
         let key = format!("log-{number}");
         let kinds = |roll| match roll {
             0..=2 => Row::Static,
@@ -80,7 +80,7 @@ impl Log {
 
     /// A log of these rows that is whole.
     #[cfg(test)]
-    pub fn whole(key: &str, rows: Vec<Row>) -> Self {
+    pub(crate) fn whole(key: &str, rows: Vec<Row>) -> Self {
         let text = text(key, &rows);
         let mut log = Self {
             key: key.to_owned(),
@@ -116,20 +116,20 @@ impl Log {
         });
     }
 
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.versions.len() == 1
     }
 
-    pub fn id(&self, row: u64) -> String {
+    pub(crate) fn id(&self, row: u64) -> String {
         format!("{}-{row}", self.key)
     }
 
     /// Those of `rows` that must arrive.
-    pub fn kept(&self, rows: Range<u64>) -> impl Iterator<Item = u64> + '_ {
+    pub(crate) fn kept(&self, rows: Range<u64>) -> impl Iterator<Item = u64> + '_ {
         rows.filter(|row| self.row(*row) == Some(Row::Sent))
     }
 
-    pub fn count(&self, rows: Range<u64>, kind: Row) -> u64 {
+    pub(crate) fn count(&self, rows: Range<u64>, kind: Row) -> u64 {
         rows.filter(|row| self.row(*row) == Some(kind)).count() as u64
     }
 
@@ -139,7 +139,7 @@ impl Log {
 
     /// The version and the rows that a batch covers, found by trying which of them give its key: dropped rows around its
     /// transactions may belong to it.
-    pub fn identify(&self, key: &str, ids: &[String]) -> Option<(usize, Range<u64>)> {
+    pub(crate) fn identify(&self, key: &str, ids: &[String]) -> Option<(usize, Range<u64>)> {
         let row_of = |id: &String| {
             id.strip_prefix(&self.key)?
                 .strip_prefix('-')?
@@ -172,20 +172,20 @@ impl Log {
 }
 
 /// Which log a transaction is of.
-pub fn log_of<'a>(logs: &'a [Log], id: &str) -> Option<&'a Log> {
+pub(crate) fn log_of<'a>(logs: &'a [Log], id: &str) -> Option<&'a Log> {
     let key = id.rsplit_once('-')?.0;
     logs.iter().find(|log| log.key == key)
 }
 
 /// Every id that may arrive.
-pub fn ids(logs: &[Log]) -> BTreeSet<String> {
+pub(crate) fn ids(logs: &[Log]) -> BTreeSet<String> {
     logs.iter()
         .flat_map(|log| log.kept(0..log.rows.len() as u64).map(|row| log.id(row)))
         .collect()
 }
 
 /// How often each.
-pub fn multiset<T: Ord>(all: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
+pub(crate) fn multiset<T: Ord>(all: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
     all.into_iter().fold(BTreeMap::new(), |mut counts, each| {
         *counts.entry(each).or_default() += 1;
         counts

@@ -47,7 +47,7 @@ const AWS_SECRET: &str = "canary-aws-secret-campaign";
 
 /// What a run adds to the tally.
 #[derive(Default)]
-pub struct Run {
+pub(crate) struct Run {
     pub evidence: Evidence,
     pub killed: usize,
     pub is_process: bool,
@@ -58,7 +58,7 @@ pub struct Run {
 }
 
 /// The run of a seed; with a real process when `bootstrap` says where it is.
-pub async fn run(seed: u64, bootstrap: Option<&Path>) -> Run {
+pub(crate) async fn run(seed: u64, bootstrap: Option<&Path>) -> Run {
     let mut dice = StdRng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
     let (lines, _listening) = Lines::listen(tracing::Level::INFO);
     let mut scene = Scene::new(seed, bootstrap, lines, &mut dice).await;

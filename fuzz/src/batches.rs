@@ -25,7 +25,7 @@ const KEEP_STATIC: u8 = 16;
 const MAX_TRANSACTIONS: usize = 250;
 
 /// Eight bytes say how the others, a log or a gzip file of one, are read and put into batches.
-pub fn batches(data: &[u8]) {
+pub(crate) fn batches(data: &[u8]) {
     let Some((
         &[
             flags,

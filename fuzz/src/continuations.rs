@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const RETRY_FOR: SignedDuration = SignedDuration::from_hours(72);
 
 /// The input is a message.
-pub fn continuations(data: &[u8]) {
+pub(crate) fn continuations(data: &[u8]) {
     let Ok(message) = serde_json::from_slice::<Value>(data) else {
         return;
     };

@@ -4,7 +4,7 @@ use edgetap::job::{Event, EventError, Job};
 use serde_json::Value;
 
 /// The input is an event.
-pub fn events(data: &[u8]) {
+pub(crate) fn events(data: &[u8]) {
     let Ok(event) = serde_json::from_slice::<Value>(data) else {
         return;
     };

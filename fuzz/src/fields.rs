@@ -12,7 +12,7 @@ use edgetap::pipeline::{Batches, Rules};
 use edgetap::redact::Redaction;
 
 /// Two bytes say in which order the columns stand; then a row, up to its newline.
-pub fn fields(data: &[u8]) {
+pub(crate) fn fields(data: &[u8]) {
     let Some((&[rotation, reversal], row)) = data.split_first_chunk() else {
         return;
     };

@@ -4,7 +4,7 @@ use edgetap::job::{Event, EventError, ObjectRef, decode_form_key};
 use serde_json::json;
 
 /// The input is a key as it stands in an event.
-pub fn keys(data: &[u8]) {
+pub(crate) fn keys(data: &[u8]) {
     let Ok(key) = std::str::from_utf8(data) else {
         return;
     };

@@ -9,12 +9,12 @@ mod fields;
 mod keys;
 mod retry_after;
 
-pub use batches::batches;
-pub use continuations::continuations;
-pub use events::events;
-pub use fields::fields;
-pub use keys::keys;
-pub use retry_after::retry_after;
+pub(super) use batches::batches;
+pub(super) use continuations::continuations;
+pub(super) use events::events;
+pub(super) use fields::fields;
+pub(super) use keys::keys;
+pub(super) use retry_after::retry_after;
 
 use std::sync::Arc;
 
@@ -24,10 +24,10 @@ use edgetap::filter::StaticAssets;
 use edgetap::pipeline::Rules;
 
 /// Panics where something does not hold for an input.
-pub type Check = fn(&[u8]);
+pub(super) type Check = fn(&[u8]);
 
 /// Every target by its name: that of its corpus, too.
-pub const TARGETS: [(&str, Check); 6] = [
+pub(super) const TARGETS: [(&str, Check); 6] = [
     ("batches", batches),
     ("continuations", continuations),
     ("events", events),

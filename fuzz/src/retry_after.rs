@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_mins(15);
 const TOLERANCE: Duration = Duration::from_mins(2);
 
 /// The input is a field's value; its first two bytes are also a number of seconds from now, of which a date is made.
-pub fn retry_after(data: &[u8]) {
+pub(crate) fn retry_after(data: &[u8]) {
     if let Ok(value) = std::str::from_utf8(data) {
         check(value);
     }

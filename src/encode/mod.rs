@@ -16,7 +16,6 @@ use crate::transaction::Transaction;
 /// In which form transactions leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// The bridge's request bodies.
     Uap(Uap),
     /// Our own transaction, one JSON object a line.
     Ndjson,
@@ -25,18 +24,14 @@ pub enum Encoding {
 /// What stands around and between the transactions of one body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framing {
-    /// Before the first.
     pub open: &'static str,
-    /// Between two.
     pub separator: &'static str,
-    /// After the last.
     pub close: &'static str,
 }
 
 /// Where a transaction comes from: what its row does not say.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
-    /// The log's object.
     pub object: &'a ObjectRef,
     /// The distribution that the object's name tells.
     pub distribution: Option<&'a str>,

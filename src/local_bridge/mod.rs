@@ -44,35 +44,27 @@ const MAX_BODY: usize = 10_000_000;
 /// Which of the two endpoints a request came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
-    /// The token endpoint.
     Token,
-    /// The bridge.
     Edge,
 }
 
 /// A request that has arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
-    /// Where.
     pub endpoint: Endpoint,
     /// As the how-manieth there, counted from 1.
     pub number: u64,
-    /// With what body.
     pub body: &'a [u8],
 }
 
 /// What the bridge does with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reaction {
-    /// What it should.
     Normal,
     /// It answers so, and does nothing else.
     Respond {
-        /// The status.
         status: u16,
-        /// Header fields.
         headers: Vec<(&'static str, String)>,
-        /// The body.
         body: String,
     },
     /// What it should, after so long.
@@ -107,7 +99,6 @@ pub type Watch = Arc<dyn Fn(&Received) + Send + Sync>;
 pub struct Options {
     /// The one client it knows.
     pub client_id: String,
-    /// That client's secret.
     pub client_secret: String,
     /// How long its tokens live.
     pub token_lifetime: Duration,
@@ -150,11 +141,9 @@ impl fmt::Debug for Options {
 /// A batch that the bridge accepted.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// Its `Idempotency-Key`.
     pub key: String,
     /// The body, as it came.
     pub body: Bytes,
-    /// What is in it.
     pub transactions: Vec<Transaction>,
     /// Whether a batch of that key was accepted before.
     pub repeated: bool,
@@ -163,13 +152,10 @@ pub struct Received {
 /// How often what happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Tokens given.
     pub tokens: u64,
-    /// Posts that arrived.
     pub posts: u64,
     /// Transactions accepted, repeated ones included.
     pub transactions: u64,
-    /// Batches accepted again.
     pub repeated: u64,
     /// Posts that did not fit the wire format.
     pub invalid: u64,

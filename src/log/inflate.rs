@@ -17,10 +17,10 @@ pub const MAX_INFLATED: u64 = 64 << 30;
 /// An object inflates to more than [`MAX_INFLATED`] bytes.
 #[derive(Debug, Error)]
 #[error("it inflates to more than {} GiB", MAX_INFLATED >> 30)]
-pub struct Bomb;
+pub(super) struct Bomb;
 
 /// The text of an object: every member of a gzip file, or a plain file as it is. Names and content types are not asked.
-pub struct Inflate<R: Read> {
+pub(super) struct Inflate<R: Read> {
     state: State<R>,
     /// How many bytes may still come.
     left: u64,
@@ -38,7 +38,7 @@ enum State<R: Read> {
 
 impl<R: Read> Inflate<R> {
     /// Nothing is read before the first `read`.
-    pub fn new(source: R) -> Self {
+    pub(super) fn new(source: R) -> Self {
         Self {
             state: State::Unread(source),
             left: MAX_INFLATED,
@@ -87,7 +87,7 @@ impl<R: Read> Read for Inflate<R> {
 
 /// Cuts what a line has beyond [`MAX_LINE`] bytes plus one, so that a reader's buffer cannot grow without limit: a line
 /// that comes out longer than [`MAX_LINE`] was too long.
-pub struct CapLines<R> {
+pub(super) struct CapLines<R> {
     inner: R,
     /// Bytes of the current line that were let through.
     line: usize,
@@ -95,7 +95,7 @@ pub struct CapLines<R> {
 
 impl<R: Read> CapLines<R> {
     /// Caps the lines of `inner`.
-    pub fn new(inner: R) -> Self {
+    pub(super) fn new(inner: R) -> Self {
         Self { inner, line: 0 }
     }
 

@@ -10,11 +10,11 @@ use super::Row;
 
 /// The keys of the last line, in their order: those of nearly every line.
 #[derive(Debug, Default)]
-pub struct Keys(Vec<Vec<u8>>);
+pub(super) struct Keys(Vec<Vec<u8>>);
 
 impl Keys {
     /// The keys.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().map(Vec::as_slice)
     }
 
@@ -23,7 +23,7 @@ impl Keys {
     ///
     /// # Errors
     /// When the line is not one JSON object. The error could quote it.
-    pub fn read(&mut self, line: &[u8], row: &mut Row) -> Result<bool, serde_json::Error> {
+    pub(super) fn read(&mut self, line: &[u8], row: &mut Row) -> Result<bool, serde_json::Error> {
         row.clear();
         let mut deserializer = serde_json::Deserializer::from_slice(line);
         let read = Object {

@@ -7,7 +7,7 @@ use super::{Columns, LogError};
 
 /// How rows are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub(super) enum Layout {
     /// Columns separated by tabs: legacy logs, and `w3c` as edgetap enables it.
     Tabs,
     /// Columns separated by something else.
@@ -28,7 +28,7 @@ impl Layout {
     ///
     /// # Errors
     /// When it is the beginning of something else than an access log.
-    pub fn of(head: &[u8]) -> Result<Self, LogError> {
+    pub(super) fn of(head: &[u8]) -> Result<Self, LogError> {
         let mut start = head;
         while let Some(after_blank) = start
             .strip_prefix(b"\n")
@@ -91,7 +91,7 @@ impl Layout {
 }
 
 /// The names of a `#Fields` line.
-pub fn field_names(line: &[u8]) -> Option<&[u8]> {
+pub(super) fn field_names(line: &[u8]) -> Option<&[u8]> {
     let is_fields = line
         .get(..FIELDS.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(FIELDS));
@@ -128,7 +128,7 @@ fn delimiter(row: &[u8], width: usize) -> Option<Vec<u8>> {
 }
 
 /// The columns of a line.
-pub fn split<'a>(line: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn split<'a>(line: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
         let line = rest?;
@@ -203,7 +203,7 @@ fn other_log(start: &[u8]) -> Option<&'static str> {
 }
 
 /// The log of another service, by the names of its fields. Only names are asked: a value may be whatever a viewer writes.
-pub fn other_fields<'a>(mut names: impl Iterator<Item = &'a [u8]>) -> Option<&'static str> {
+pub(super) fn other_fields<'a>(mut names: impl Iterator<Item = &'a [u8]>) -> Option<&'static str> {
     const KNOWN: [(&[u8], &str); 5] = [
         (b"x-event", "the log of an RTMP distribution"),
         (b"connectionStatus", "a CloudFront connection log"),

@@ -10,7 +10,7 @@ use crate::simd::{Piece, equal};
 const BUFFER: usize = 256 << 10;
 
 /// Lines, one at a time, where they were read to.
-pub struct Lines<R> {
+pub(super) struct Lines<R> {
     text: R,
     buffer: Vec<u8>,
     /// How much of the buffer was read from the text.
@@ -34,7 +34,7 @@ pub struct Lines<R> {
 
 impl<R: Read> Lines<R> {
     /// The lines of what was read of a text already, and of the rest. Nothing is read before the first [`advance`](Self::advance).
-    pub fn new(head: Vec<u8>, text: R) -> Self {
+    pub(super) fn new(head: Vec<u8>, text: R) -> Self {
         let filled = head.len();
         let starts = vec![0; 64];
         Self {
@@ -57,7 +57,7 @@ impl<R: Read> Lines<R> {
     ///
     /// # Errors
     /// Those of the text. The line that was being read is lost, since it may be half of one.
-    pub fn advance(&mut self) -> io::Result<bool> {
+    pub(super) fn advance(&mut self) -> io::Result<bool> {
         self.len = 1;
         let end = loop {
             let newline = self.newlines.trailing_zeros();
@@ -156,12 +156,12 @@ impl<R: Read> Lines<R> {
 
 impl<R> Lines<R> {
     /// The line at hand, without what ended it.
-    pub fn line(&self) -> &[u8] {
+    pub(super) fn line(&self) -> &[u8] {
         &self.buffer[self.line.clone()]
     }
 
     /// What tabs divide it into.
-    pub fn cells(&self) -> Cells<'_> {
+    pub(super) fn cells(&self) -> Cells<'_> {
         Cells {
             text: self.line(),
             starts: &self.starts[..self.len],
@@ -169,7 +169,7 @@ impl<R> Lines<R> {
     }
 
     /// Its number, counted from 1.
-    pub fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u64 {
         self.number
     }
 }

@@ -72,7 +72,6 @@ pub struct LogReader<R: Read> {
 type Text<R> = Chain<Failed, CapLines<Inflate<R>>>;
 
 enum Rows<R: Read> {
-    /// Nothing was read yet.
     Unread(Option<R>),
     Tabs(Lines<Text<R>>),
     Delimited(Lines<Text<R>>, Vec<u8>),

@@ -20,7 +20,7 @@ type AnyBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// What goes wrong with one GET.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// This status.
     Status(u16),
     /// This status, with a code in words.
@@ -38,7 +38,7 @@ pub enum Fault {
 }
 
 #[derive(Clone, Debug)]
-pub struct Get {
+pub(crate) struct Get {
     pub key: String,
     pub range: String,
     pub if_match: Option<String>,
@@ -57,14 +57,14 @@ struct State {
 
 type React = Box<dyn Fn() -> Option<Fault> + Send>;
 
-pub struct FakeS3 {
+pub(crate) struct FakeS3 {
     address: std::net::SocketAddr,
     state: Arc<State>,
     server: AbortHandle,
 }
 
 impl FakeS3 {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -81,7 +81,7 @@ impl FakeS3 {
     }
 
     /// Puts an object into the one bucket there is.
-    pub fn put(&self, key: &str, bytes: impl Into<Bytes>) {
+    pub(crate) fn put(&self, key: &str, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         let etag = format!("\"{}\"", hex::encode(Sha256::digest(&bytes)));
         self.state
@@ -92,7 +92,7 @@ impl FakeS3 {
     }
 
     /// An object whose entity tag is never told.
-    pub fn put_untagged(&self, key: &str, bytes: impl Into<Bytes>) {
+    pub(crate) fn put_untagged(&self, key: &str, bytes: impl Into<Bytes>) {
         self.state
             .objects
             .lock()
@@ -100,28 +100,28 @@ impl FakeS3 {
             .insert(key.to_owned(), (bytes.into(), String::new()));
     }
 
-    pub fn remove(&self, key: &str) {
+    pub(crate) fn remove(&self, key: &str) {
         self.state.objects.lock().unwrap().remove(key);
     }
 
     /// Makes the GET of that number, counted from 0, go wrong.
-    pub fn fail(&self, get: usize, fault: Fault) {
+    pub(crate) fn fail(&self, get: usize, fault: Fault) {
         self.state.faults.lock().unwrap().insert(get, fault);
     }
 
-    pub fn react(&self, react: impl Fn() -> Option<Fault> + Send + 'static) {
+    pub(crate) fn react(&self, react: impl Fn() -> Option<Fault> + Send + 'static) {
         *self.state.react.lock().unwrap() = Some(Box::new(react));
     }
 
-    pub fn gets(&self) -> Vec<Get> {
+    pub(crate) fn gets(&self) -> Vec<Get> {
         self.state.gets.lock().unwrap().clone()
     }
 
-    pub fn address(&self) -> std::net::SocketAddr {
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
         self.address
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 }

@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-pub const WORK: &str = "arn:aws:sqs:us-east-1:123456789012:edgetap-work";
-pub const DEAD_LETTERS: &str = "arn:aws:sqs:us-east-1:123456789012:edgetap-dead-letters";
+pub(crate) const WORK: &str = "arn:aws:sqs:us-east-1:123456789012:edgetap-work";
+pub(crate) const DEAD_LETTERS: &str = "arn:aws:sqs:us-east-1:123456789012:edgetap-dead-letters";
 
 /// A message, wherever it is.
 #[derive(Clone, Debug)]
-pub struct Queued {
+pub(crate) struct Queued {
     pub id: String,
     pub body: String,
     pub trace: Option<String>,
@@ -32,7 +32,7 @@ pub struct Queued {
 }
 
 /// Decides whether a request of that action, the how-manieth, fails; and if so, whether it does what it was asked all the same.
-pub type Fails = Arc<dyn Fn(&str, u64) -> Option<bool> + Send + Sync>;
+pub(crate) type Fails = Arc<dyn Fn(&str, u64) -> Option<bool> + Send + Sync>;
 
 struct State {
     now: Timestamp,
@@ -43,14 +43,14 @@ struct State {
     fails: Fails,
 }
 
-pub struct FakeSqs {
+pub(crate) struct FakeSqs {
     address: std::net::SocketAddr,
     state: Arc<Mutex<State>>,
     server: AbortHandle,
 }
 
 impl FakeSqs {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
@@ -72,40 +72,43 @@ impl FakeSqs {
         }
     }
 
-    pub fn address(&self) -> std::net::SocketAddr {
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
         self.address
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The clock of the queue, for the function that it feeds.
-    pub fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         let state = self.state.clone();
         Clock::new(move || state.lock().unwrap_or_else(PoisonError::into_inner).now)
     }
 
-    pub fn fail(&self, fails: impl Fn(&str, u64) -> bool + Send + Sync + 'static) {
+    pub(crate) fn fail(&self, fails: impl Fn(&str, u64) -> bool + Send + Sync + 'static) {
         self.misbehave(move |action, number| fails(action, number).then_some(false));
     }
 
-    pub fn misbehave(&self, fails: impl Fn(&str, u64) -> Option<bool> + Send + Sync + 'static) {
+    pub(crate) fn misbehave(
+        &self,
+        fails: impl Fn(&str, u64) -> Option<bool> + Send + Sync + 'static,
+    ) {
         self.lock().fails = Arc::new(fails);
     }
 
     /// Puts a message into the work queue.
-    pub fn send(&self, body: String) {
+    pub(crate) fn send(&self, body: String) {
         self.lock().enqueue(body, None);
     }
 
     /// Receives the next message that is visible, and hides it for so long.
-    pub fn receive(&self, visibility: Duration) -> Option<Value> {
+    pub(crate) fn receive(&self, visibility: Duration) -> Option<Value> {
         self.receive_any(visibility, |_| 0)
     }
 
     /// The same, out of order: `pick` chooses among so many.
-    pub fn receive_any(
+    pub(crate) fn receive_any(
         &self,
         visibility: Duration,
         pick: impl FnOnce(usize) -> usize,
@@ -126,16 +129,16 @@ impl FakeSqs {
     }
 
     /// Receives a message that somebody else has.
-    pub fn receive_again(&self, id: &str, visibility: Duration) -> Option<Value> {
+    pub(crate) fn receive_again(&self, id: &str, visibility: Duration) -> Option<Value> {
         self.lock().receive(id, visibility)
     }
 
-    pub fn delete(&self, id: &str) {
+    pub(crate) fn delete(&self, id: &str) {
         self.lock().job.remove(id);
     }
 
     /// Moves the clock to when the next message is visible; tells by how much, `None` when there is no message.
-    pub fn wait_for_next(&self) -> Option<SignedDuration> {
+    pub(crate) fn wait_for_next(&self) -> Option<SignedDuration> {
         let mut state = self.lock();
         let next = state
             .job
@@ -147,20 +150,20 @@ impl FakeSqs {
         Some(wait)
     }
 
-    pub fn job(&self) -> Vec<Queued> {
+    pub(crate) fn job(&self) -> Vec<Queued> {
         self.lock().job.values().cloned().collect()
     }
 
-    pub fn dead_letters(&self) -> Vec<Queued> {
+    pub(crate) fn dead_letters(&self) -> Vec<Queued> {
         self.lock().dead_letters.clone()
     }
 
     /// How many messages were ever sent; each id ends with its number.
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.lock().sent
     }
 
-    pub fn requests(&self, action: &str) -> u64 {
+    pub(crate) fn requests(&self, action: &str) -> u64 {
         self.lock()
             .requests
             .get(action)
@@ -169,7 +172,7 @@ impl FakeSqs {
     }
 
     /// Brings all dead letters back.
-    pub fn redrive(&self) {
+    pub(crate) fn redrive(&self) {
         let mut state = self.lock();
         for letter in std::mem::take(&mut state.dead_letters) {
             state.enqueue(letter.body, None);

@@ -16,7 +16,7 @@ const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 /// How bytes that arrive together go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub(crate) enum Manner {
     Smooth,
     /// So many of them, then the connection breaks.
     Cut(usize),
@@ -27,7 +27,7 @@ pub enum Manner {
 }
 
 /// Decides how bytes go on.
-pub type Manners = Arc<dyn Fn() -> Manner + Send + Sync>;
+pub(crate) type Manners = Arc<dyn Fn() -> Manner + Send + Sync>;
 
 struct State {
     to: SocketAddr,
@@ -39,7 +39,7 @@ struct State {
     bearers: Mutex<BTreeSet<String>>,
 }
 
-pub struct FaultProxy {
+pub(crate) struct FaultProxy {
     address: SocketAddr,
     state: Arc<State>,
     server: Mutex<Option<AbortHandle>>,
@@ -47,7 +47,7 @@ pub struct FaultProxy {
 
 impl FaultProxy {
     /// A road to `to`.
-    pub async fn start(
+    pub(crate) async fn start(
         to: SocketAddr,
         manners: impl Fn() -> Manner + Send + Sync + 'static,
     ) -> Self {
@@ -75,36 +75,36 @@ impl FaultProxy {
         fault_proxy
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// How often an answer may have been lost on it.
-    pub fn disturbances(&self) -> usize {
+    pub(crate) fn disturbances(&self) -> usize {
         self.state.disturbances.load(Ordering::Relaxed)
     }
 
     /// How many connections there are.
-    pub fn open_connections(&self) -> usize {
+    pub(crate) fn open_connections(&self) -> usize {
         self.state.connections.load(Ordering::Relaxed)
     }
 
     /// Every bearer token that went along it.
-    pub fn bearers(&self) -> BTreeSet<String> {
+    pub(crate) fn bearers(&self) -> BTreeSet<String> {
         self.state.bearers.lock().unwrap().clone()
     }
 
     /// Whether no request is late that may still arrive.
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.state.late.load(Ordering::Relaxed) == 0
     }
 
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.server.lock().unwrap().is_some()
     }
 
     /// Breaks every connection, and refuses new ones.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         if let Some(server) = self.server.lock().unwrap().take() {
             server.abort();
             self.state.disturbances.fetch_add(
@@ -115,7 +115,7 @@ impl FaultProxy {
     }
 
     /// Lets connections be made again.
-    pub async fn open(&self) {
+    pub(crate) async fn open(&self) {
         while !self.is_open() {
             match TcpListener::bind(self.address).await {
                 Ok(listener) => self.serve(listener),

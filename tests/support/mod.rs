@@ -2,9 +2,9 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::missing_panics_doc)]
 
-pub mod fake_s3;
-pub mod fake_sqs;
-pub mod fault_proxy;
+pub(crate) mod fake_s3;
+pub(crate) mod fake_sqs;
+pub(crate) mod fault_proxy;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -40,35 +40,35 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 /// Quick, so that tests need no patience.
-pub const BACKOFF: Backoff = Backoff {
+pub(crate) const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(2),
     cap: Duration::from_millis(20),
     attempts: 5,
 };
 
-pub const HEADER: &str =
+pub(crate) const HEADER: &str =
     "#Version: 1.0\n#Fields: date time c-ip cs-method cs-uri-stem sc-status x-edge-request-id\n";
 
 /// A row of [`HEADER`]'s columns whose path and id hold its number.
-pub fn row(number: u64) -> String {
+pub(crate) fn row(number: u64) -> String {
     format!("2026-11-14\t20:00:00\t192.0.2.7\tGET\t/row/{number}\t200\tid-{number}\n")
 }
 
-pub fn log(rows: u64) -> String {
+pub(crate) fn log(rows: u64) -> String {
     HEADER.to_owned() + &(0..rows).map(row).collect::<String>()
 }
 
-pub fn gzip(text: &str) -> Vec<u8> {
+pub(crate) fn gzip(text: &str) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(text.as_bytes()).unwrap();
     encoder.finish().unwrap()
 }
 
-pub fn fixtures() -> PathBuf {
+pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
-pub fn rules(limits: Limits) -> Arc<Rules> {
+pub(crate) fn rules(limits: Limits) -> Arc<Rules> {
     Arc::new(Rules {
         limits,
         ..Rules::default()
@@ -76,7 +76,7 @@ pub fn rules(limits: Limits) -> Arc<Rules> {
 }
 
 /// A client of `bridge`, with `method` and whatever certificates.
-pub fn client(
+pub(crate) fn client(
     bridge: &LocalBridge,
     options: &Options,
     method: AuthMethod,
@@ -91,7 +91,7 @@ pub fn client(
     )
 }
 
-pub fn client_with(
+pub(crate) fn client_with(
     bridge: &LocalBridge,
     secret: CredentialsSource,
     method: AuthMethod,
@@ -106,14 +106,14 @@ pub fn client_with(
     Bridge::new(endpoints, secret, BACKOFF).unwrap()
 }
 
-pub async fn start(options: &Options) -> LocalBridge {
+pub(crate) async fn start(options: &Options) -> LocalBridge {
     LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options.clone())
         .await
         .unwrap()
 }
 
 /// For the SDK's clients: one endpoint, quick retries.
-pub fn sdk_config(endpoint: &str) -> SdkConfig {
+pub(crate) fn sdk_config(endpoint: &str) -> SdkConfig {
     let credentials = AwsCredentials::new("test", "test", None, None, "test");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -133,14 +133,14 @@ pub fn sdk_config(endpoint: &str) -> SdkConfig {
 }
 
 /// A function, the S3 it reads from, and the bridge it delivers to.
-pub struct World {
+pub(crate) struct World {
     pub s3: fake_s3::FakeS3,
     pub sqs: fake_sqs::FakeSqs,
     pub bridge: LocalBridge,
     pub function: Function,
 }
 
-pub async fn world(options: Options, limits: Limits) -> World {
+pub(crate) async fn world(options: Options, limits: Limits) -> World {
     let (s3, sqs, bridge) = (
         fake_s3::FakeS3::start().await,
         fake_sqs::FakeSqs::start().await,
@@ -165,13 +165,13 @@ pub async fn world(options: Options, limits: Limits) -> World {
 
 impl World {
     /// Has S3 tell the work queue of an object.
-    pub fn notify(&self, key: &str) {
+    pub(crate) fn notify(&self, key: &str) {
         self.sqs.send(s3_event(&[key]).to_string());
     }
 
     /// Does what the event source mapping does, once: receives a message, invokes the function, deletes what did not fail.
     /// `None` when no message is there; else whether this one is done.
-    pub async fn poll(&self, time_left: Duration) -> Option<bool> {
+    pub(crate) async fn poll(&self, time_left: Duration) -> Option<bool> {
         let record = self.sqs.receive(Duration::from_mins(30))?;
         let id = record["messageId"].as_str().unwrap().to_owned();
         let context = Context {
@@ -193,7 +193,7 @@ impl World {
 
     /// Polls, moving the queue's clock whenever no message is visible, until the queue is empty. Returns the number of
     /// invocations; at most `limit`.
-    pub async fn drain(&self, time_left: Duration, limit: usize) -> usize {
+    pub(crate) async fn drain(&self, time_left: Duration, limit: usize) -> usize {
         for invocations in 0..=limit {
             if self.sqs.wait_for_next().is_none() {
                 return invocations;
@@ -207,7 +207,7 @@ impl World {
     }
 
     /// The transaction ids that the bridge has, in the order of their arrival.
-    pub fn ids(&self) -> Vec<String> {
+    pub(crate) fn ids(&self) -> Vec<String> {
         self.bridge
             .received()
             .iter()
@@ -217,7 +217,7 @@ impl World {
 }
 
 /// A direct S3 event for objects of the bucket `logs`.
-pub fn s3_event(keys: &[&str]) -> Value {
+pub(crate) fn s3_event(keys: &[&str]) -> Value {
     let records = keys.iter().map(|key| {
         json!({"eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
                "s3": {"bucket": {"name": "logs"}, "object": {"key": key, "size": 1}}})
@@ -226,7 +226,7 @@ pub fn s3_event(keys: &[&str]) -> Value {
 }
 
 /// The same in SQS, a message for each object.
-pub fn sqs_event(keys: &[&str]) -> Value {
+pub(crate) fn sqs_event(keys: &[&str]) -> Value {
     let records = keys.iter().map(|key| {
         json!({"messageId": format!("message-{key}"), "receiptHandle": "r", "eventSource": "aws:sqs", "body": s3_event(&[key]).to_string()})
     });
@@ -234,7 +234,7 @@ pub fn sqs_event(keys: &[&str]) -> Value {
 }
 
 /// A transaction as the `*.expected.json` fixtures write it.
-pub fn neutral(transaction: &Transaction) -> Value {
+pub(crate) fn neutral(transaction: &Transaction) -> Value {
     let headers = |fields: &[String]| {
         let decode = |value| {
             String::from_utf8(
@@ -273,11 +273,11 @@ pub fn neutral(transaction: &Transaction) -> Value {
 
 /// Log lines, kept to be looked at.
 #[derive(Clone, Default)]
-pub struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
     /// Keeps what this thread logs, from that level on, until the guard is dropped.
-    pub fn listen(level: Level) -> (Self, DefaultGuard) {
+    pub(crate) fn listen(level: Level) -> (Self, DefaultGuard) {
         // Without a subscriber for all threads, a line that another thread comes by first is switched off for this one too.
         static ALL_THREADS: Once = Once::new();
         ALL_THREADS.call_once(|| {
@@ -289,11 +289,11 @@ impl Lines {
         (lines, guard)
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 
-    pub fn json(&self) -> Vec<Value> {
+    pub(crate) fn json(&self) -> Vec<Value> {
         let read = |line: &str| {
             let value: Value = serde_json::from_str(line).unwrap();
             assert_eq!(

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use crate::{Failure, show};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Listen here; loopback only.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8787")]
     listen: SocketAddr,
@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long, value_name = "STATUS", value_parser = RangedU64ValueParser::<u16>::new().range(200..=599))]
     status: Option<u16>,
     /// Accept posts, but hang up instead of answering.
-    #[arg(long, conflicts_with = "status")]
+    #[arg(long, alias = "drop-answers", conflicts_with = "status")]
     drop_responses: bool,
     /// Misbehave at every Nth post only.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
@@ -42,7 +42,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(time).map_err(|_| "a time cannot be negative".to_owned())
 }
 
-pub async fn run(args: Args) -> Result<(), Failure> {
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut options = Options {
         client_id: args.client_id,
         delay: args.delay,

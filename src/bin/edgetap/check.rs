@@ -24,13 +24,13 @@ use crate::{Failure, connect};
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Post one transaction, labelled /edgetap-check.
     #[arg(long)]
     send: bool,
 }
 
-pub async fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
+pub(crate) async fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
     let config = Config::read(variables)?;
     let edge = config.bridge.endpoints.edge.clone();
     println!(

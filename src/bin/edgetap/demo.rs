@@ -32,7 +32,7 @@ const SAMPLES: [(&str, &[u8]); 3] = [
 /// Of the transactions that arrived so many of each log are shown.
 const SHOWN: usize = 4;
 
-pub async fn run() -> Result<(), Failure> {
+pub(crate) async fn run() -> Result<(), Failure> {
     let options = Options::default();
     let credentials = Credentials::new(options.client_id.clone(), options.client_secret.clone());
     let local = LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options).await?;

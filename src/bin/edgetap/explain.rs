@@ -17,13 +17,13 @@ use edgetap::transaction::{Transaction, stitch};
 use crate::{Failure, show};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// A log, and the line of the row, counted from 1; without it the first row.
     #[arg(value_name = "FILE[:LINE]")]
     row: String,
 }
 
-pub fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
     let rules = Config::read_rules(variables)?;
     let (path, line) = file_and_line(&args.row);
     let Opened { object, bytes, .. } = Opened::file(Path::new(path))?;

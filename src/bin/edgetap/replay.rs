@@ -21,12 +21,12 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use crate::{Failure, connect};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Logs: files, folders, objects below a prefix in S3, or - for the standard input.
     #[arg(required = true, value_name = "PATH | s3://BUCKET/PREFIX")]
     inputs: Vec<String>,
     /// Without --post: in which form transactions are written.
-    #[arg(long, value_enum, default_value_t = WireArg::Ndjson, conflicts_with = "post")]
+    #[arg(long = "wire", value_enum, default_value_t = WireArg::Ndjson, conflicts_with = "post")]
     encoding: WireArg,
     /// Deliver to the configured bridge instead of writing to stdout.
     #[arg(long)]
@@ -58,7 +58,7 @@ enum Input {
     Object(S3, ObjectRef),
 }
 
-pub async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
+pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
     let sink = if args.post {
         let Config { rules, bridge, .. } = Config::read(variables)?;
         let concurrency = bridge.concurrency;

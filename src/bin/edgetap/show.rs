@@ -5,7 +5,7 @@ use edgetap::batch::Counts;
 use edgetap::local_bridge::Transaction;
 
 /// A transaction in one line: method, status, URL, who asked.
-pub fn transaction(transaction: &Transaction) -> String {
+pub(crate) fn transaction(transaction: &Transaction) -> String {
     let Transaction {
         request, response, ..
     } = transaction;
@@ -24,7 +24,7 @@ pub fn transaction(transaction: &Transaction) -> String {
 }
 
 /// Text of a log, with nothing in it that would drive the terminal.
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| {
             if c.is_control() {
@@ -37,7 +37,7 @@ pub fn printable(text: &str) -> String {
 }
 
 /// A table of counts, a row for each name.
-pub fn counts<'a>(rows: impl IntoIterator<Item = (&'a str, Counts)>) -> Table {
+pub(crate) fn counts<'a>(rows: impl IntoIterator<Item = (&'a str, Counts)>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
         "log",
