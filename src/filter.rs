@@ -260,6 +260,17 @@ impl ExcludedPaths {
                 .globs
                 .is_match(Path::new(&*String::from_utf8_lossy(&decoded)))
     }
+
+    /// Returns the first glob that excludes a request.
+    pub fn matching_glob(&self, transaction: &Transaction<'_>) -> Option<&str> {
+        if !self.matches(transaction) {
+            return None;
+        }
+        let decoded: Vec<u8> = percent_encoding::percent_decode(transaction.path()).collect();
+        let path = String::from_utf8_lossy(&decoded);
+        let index = *self.globs.matches(Path::new(&*path)).first()?;
+        self.patterns.get(index).map(String::as_str)
+    }
 }
 
 fn last_segment(path: &[u8]) -> &[u8] {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
@@ -52,11 +52,16 @@ where
     tracing_subscriber::registry().with(JsonLines { writer }.with_filter(own_lines(level)))
 }
 
-/// For a terminal: short lines on stderr.
-pub fn terminal(level: Level) -> impl Subscriber + Send + Sync {
+/// For a terminal: short lines on stderr, through `writer`. Colors are off where stderr is not a terminal, with
+/// `NO_COLOR`, and with `TERM=dumb`.
+pub fn terminal<W>(level: Level, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let colors = anstream::AutoStream::choice(&std::io::stderr());
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(writer)
+        .with_ansi(colors != anstream::ColorChoice::Never)
         .without_time()
         .with_target(false);
     tracing_subscriber::registry().with(lines.with_filter(own_lines(level)))

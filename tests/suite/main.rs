@@ -13,6 +13,7 @@ mod config;
 mod corpus;
 mod events;
 mod fuzzing;
+mod golden;
 mod input;
 mod ingest;
 mod pipeline;

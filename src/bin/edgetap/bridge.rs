@@ -1,36 +1,41 @@
-//! `edgetap bridge`: the embedded bridge by itself.
+//! `edgetap bridge`: the local bridge on its own.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::builder::RangedU64ValueParser;
 use edgetap::local_bridge::{Endpoint, LocalBridge, Options, Reaction, Received};
 use jiff::SignedDuration;
+use tokio::sync::mpsc;
 
-use crate::{Failure, show};
+use crate::Failure;
+use crate::output::{Hinted, StdoutError, stdout};
+use crate::show::{self, count};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Listen here; loopback only.
+    /// Listen on this loopback address; port 0 picks a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8787")]
     listen: SocketAddr,
-    /// The OAuth client it knows.
+    /// ID of the OAuth client to accept.
     #[arg(long, value_name = "ID", default_value = "demo")]
     client_id: String,
-    /// That client's secret [default: a random one, shown at the start].
+    /// Secret of that client [default: random, printed at startup].
     #[arg(long, value_name = "SECRET")]
     client_secret: Option<String>,
-    /// Answer posts with this status instead of accepting them.
+    /// Respond to transactions with this status instead of accepting them.
     #[arg(long, value_name = "STATUS", value_parser = RangedU64ValueParser::<u16>::new().range(200..=599))]
     status: Option<u16>,
-    /// Accept posts, but hang up instead of answering.
+    /// Accept transactions, but close the connection instead of responding.
     #[arg(long, alias = "drop-answers", conflicts_with = "status")]
     drop_responses: bool,
-    /// Misbehave at every Nth post only.
+    /// Apply --status or --drop-responses only to every Nth request.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
-    /// Take so long to answer, e.g. 200ms.
+    /// Delay every response by this long, e.g. 200ms.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     delay: Duration,
 }
@@ -38,66 +43,92 @@ pub(crate) struct Args {
 fn duration(text: &str) -> Result<Duration, String> {
     let time: SignedDuration = text
         .parse()
-        .map_err(|_| "not a time such as 200ms or 2s".to_owned())?;
-    Duration::try_from(time).map_err(|_| "a time cannot be negative".to_owned())
+        .map_err(|_| "expected a duration such as 200ms or 2s".to_owned())?;
+    Duration::try_from(time).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let (failed, mut failures) = mpsc::unbounded_channel();
+    let watch = move |batch: &Received| {
+        if let Err(error) = print(batch) {
+            _ = failed.send(error);
+        }
+    };
     let mut options = Options {
         client_id: args.client_id,
         delay: args.delay,
-        watch: Some(Arc::new(print)),
+        watch: Some(Arc::new(watch)),
         ..Options::default()
     };
     if let Some(secret) = args.client_secret {
         options.client_secret = secret;
     }
-    let misbehaviour = match args.status {
+    let fault = match args.status {
         Some(status) => Reaction::status(status),
         None if args.drop_responses => Reaction::NormalThenHangUp,
         None => Reaction::Normal,
     };
     options.react = Arc::new(move |arrival| {
         let due = arrival.endpoint == Endpoint::Edge && arrival.number % args.every == 0;
-        if due {
-            misbehaviour.clone()
-        } else {
-            Reaction::Normal
-        }
+        if due { fault.clone() } else { Reaction::Normal }
     });
     let (id, secret) = (options.client_id.clone(), options.client_secret.clone());
-    let bridge = LocalBridge::start(args.listen, options).await?;
-    println!("listening until Ctrl-C; settings for edgetap:\n");
-    println!(
-        "BRIDGE_AUTH_ENDPOINT={}\nBRIDGE_EDGE_ENDPOINT={}",
+    let bridge = LocalBridge::start(args.listen, options)
+        .await
+        .map_err(|error| cannot_listen(args.listen, &error))?;
+    writeln!(
+        stdout(),
+        "Listening until Ctrl-C. Settings for edgetap:\n\n\
+         BRIDGE_AUTH_ENDPOINT={}\nBRIDGE_EDGE_ENDPOINT={}\n\
+         BRIDGE_CLIENT_ID={id}\nBRIDGE_CLIENT_SECRET={secret}\n",
         bridge.token_url(),
         bridge.edge_url()
-    );
-    println!("BRIDGE_CLIENT_ID={id}\nBRIDGE_CLIENT_SECRET={secret}\n");
-    tokio::signal::ctrl_c().await?;
+    )?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        Some(error) = failures.recv() => return Err(error.into()),
+    }
     let tally = bridge.tally();
-    println!(
-        "\n{} posts, {} transactions accepted, {} batches repeated, {} posts not in the wire format, {} tokens given",
-        tally.posts, tally.transactions, tally.repeated, tally.invalid, tally.tokens
-    );
+    writeln!(
+        stdout(),
+        "\n{}, {} accepted\n{} repeated, {} not in the wire format\n{} issued",
+        count(tally.posts, "request", "requests"),
+        count(tally.transactions, "transaction", "transactions"),
+        count(tally.repeated, "batch", "batches"),
+        count(tally.invalid, "request", "requests"),
+        count(tally.tokens, "token", "tokens"),
+    )?;
     Ok(())
 }
 
-fn print(batch: &Received) {
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
+    let message = format!("cannot listen on {address}: {error}");
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return anyhow!(message);
+    }
+    let hint = "choose another address with --listen, e.g. --listen 127.0.0.1:0 for a free port";
+    let hint = hint.to_owned();
+    Hinted { message, hint }.into()
+}
+
+fn print(batch: &Received) -> Result<(), StdoutError> {
     let Received {
         key,
         body,
         transactions,
         repeated,
     } = batch;
-    let again = if *repeated { ", again" } else { "" };
-    println!(
-        "{} transactions, {} bytes, key {}…{again}",
-        transactions.len(),
-        body.len(),
-        key.get(..12).unwrap_or(key)
-    );
+    writeln!(
+        stdout(),
+        "{}, {}, key {}…{}",
+        count(transactions.len() as u64, "transaction", "transactions"),
+        count(body.len() as u64, "byte", "bytes"),
+        key.get(..12).unwrap_or(key),
+        if *repeated { ", repeated" } else { "" }
+    )?;
+    let width = show::width().saturating_sub(2);
     for transaction in transactions {
-        println!("  {}", show::transaction(transaction));
+        writeln!(stdout(), "  {}", show::transaction(transaction, width))?;
     }
+    Ok(())
 }

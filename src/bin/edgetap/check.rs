@@ -1,7 +1,8 @@
-//! `edgetap check`: is the configuration right? Each step is said in a line; the first that fails is explained.
+//! `edgetap check`: checks the configuration step by step, one line each; the first step that fails ends it.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use edgetap::config::{Config, Variables};
@@ -11,21 +12,22 @@ use edgetap::retry::Deadline;
 use edgetap::tls::ServerTrust;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::Url;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
+use crate::output::{Hinted, StdoutError, stdout};
 use crate::{Failure, connect};
 
-/// What `check` asks of the network may take so long, each time.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+/// Limit of each step that uses the network.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Post one transaction, labelled /edgetap-check.
+    /// Also post one transaction, labeled /edgetap-check.
     #[arg(long)]
     send: bool,
 }
@@ -33,28 +35,44 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
     let config = Config::read(variables)?;
     let edge = config.bridge.endpoints.edge.clone();
-    println!(
-        "configuration  ok: tokens from {}, transactions to {edge}",
+    writeln!(
+        stdout(),
+        "settings     ok: tokens from {}\n             ok: transactions to {edge}",
         config.bridge.endpoints.token
-    );
+    )?;
     let bridge = connect(config.bridge).await?;
 
     let started = Instant::now();
     bridge.tokens().token(Deadline::after(PATIENCE)).await?;
-    println!(
-        "token          ok: got one in {} ms",
+    writeln!(
+        stdout(),
+        "token        ok: received in {} ms",
         started.elapsed().as_millis()
-    );
+    )?;
 
-    if edge.scheme() == "https" {
+    let is_tls = edge.scheme() == "https";
+    if is_tls {
         check_tls(&edge, bridge.tls()).await?;
     } else {
-        println!("TLS            none: {edge} is this machine");
+        writeln!(
+            stdout(),
+            "TLS          not used: the bridge is on this machine"
+        )?;
     }
 
     if args.send {
         send(&bridge, Arc::new(config.rules)).await?;
-        println!("transaction    ok: accepted; look for /edgetap-check at the bridge");
+        writeln!(
+            stdout(),
+            "transaction  ok: accepted; look for /edgetap-check in the platform"
+        )?;
+    } else {
+        let untried = if is_tls {
+            "the path of BRIDGE_EDGE_ENDPOINT"
+        } else {
+            "BRIDGE_EDGE_ENDPOINT"
+        };
+        writeln!(stdout(), "not tried: {untried}; --send does")?;
     }
     Ok(())
 }
@@ -72,14 +90,22 @@ async fn send(
     );
     let job = Job::all(ObjectRef::local("edgetap-check"));
     let session = bridge.session(Deadline::after(PATIENCE));
-    match ingest(&job, std::io::Cursor::new(log), &rules, &session, 1).await {
+    match ingest(&job, io::Cursor::new(log), &rules, &session, 1).await {
         Outcome::Complete(summary) if summary.counts.sent == 1 => Ok(()),
-        Outcome::Complete(_) => Err(anyhow!("transaction: the bridge refuses it").into()),
-        Outcome::Partial { why, .. } => Err(anyhow!("transaction: {why}").into()),
+        Outcome::Complete(summary) if summary.counts.excluded == 1 => Err(Hinted {
+            message: "the test transaction was not sent: EXCLUDE_PATHS excludes /edgetap-check"
+                .to_owned(),
+            hint: "remove the glob that matches it; it probably matches every path".to_owned(),
+        }
+        .into()),
+        Outcome::Complete(_) => Err(anyhow!("the bridge rejected the test transaction").into()),
+        Outcome::Partial { why, .. } => {
+            Err(anyhow!("the test transaction was not delivered: {why}").into())
+        }
     }
 }
 
-/// Opens TLS to the bridge, and shows its certificates whether they are believed or not.
+/// Opens TLS to the bridge, and prints its certificates whether they are trusted or not.
 async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
     let host = edge
         .host_str()
@@ -89,7 +115,7 @@ async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
         .to_owned();
     let port = edge.port_or_known_default().unwrap_or(443);
     let name = ServerName::try_from(host.clone())
-        .with_context(|| format!("TLS: {host} is no host name"))?;
+        .with_context(|| format!("`{host}` is not a valid host name"))?;
     let recorder = Arc::new(Recorder {
         tls: tls.clone(),
         chain: Mutex::default(),
@@ -102,7 +128,7 @@ async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
     let connect = async {
         let stream = TcpStream::connect((host.as_str(), port))
             .await
-            .with_context(|| format!("TLS: cannot connect to {host}:{port}"))?;
+            .with_context(|| format!("cannot connect to {host}:{port}"))?;
         Ok::<_, anyhow::Error>(
             TlsConnector::from(Arc::new(config))
                 .connect(name, stream)
@@ -111,7 +137,10 @@ async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
     };
     let handshake = tokio::time::timeout(PATIENCE, connect)
         .await
-        .map_err(|_| anyhow!("TLS: {host}:{port} does not answer"))??;
+        .map_err(|_| {
+            let seconds = PATIENCE.as_secs();
+            anyhow!("{host}:{port} did not complete a TLS handshake within {seconds} s")
+        })??;
     let chain = recorder
         .chain
         .lock()
@@ -119,37 +148,68 @@ async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
         .clone();
     let error = match handshake {
         Ok(stream) => {
-            let version = stream
-                .get_ref()
-                .1
-                .protocol_version()
-                .and_then(|version| version.as_str().map(str::to_owned))
-                .unwrap_or_default();
-            println!(
-                "TLS            ok: {version} to {host}:{port}, with a certificate that is believed"
-            );
-            print_chain(&chain);
+            let version = version(stream.get_ref().1.protocol_version());
+            writeln!(
+                stdout(),
+                "TLS          ok: {version} to {host}:{port}, certificate trusted"
+            )?;
+            print_chain(&chain)?;
             return Ok(());
         }
-        Err(error) => error,
+        Err(error) => reason(&error),
     };
-    print_chain(&chain);
+    print_chain(&chain)?;
     let Some(own) = chain.first() else {
-        return Err(anyhow!("TLS: {host}:{port}: {error}").into());
+        return Err(anyhow!("cannot open TLS to {host}:{port}: {error}").into());
     };
-    println!("\n{}", pem(own));
-    Err(anyhow!(
-        "TLS: the certificate of {host}:{port} is not believed: {error}\n\
-         If its SHA-256 above is what the bridge's operator tells you, pin it: save the text above as bridge.pem and set \
-         BRIDGE_CA_FILE=bridge.pem (for the Lambda: bridge_ca in the secret). If a private authority issued it, put that authority's certificate there instead."
-    )
+    writeln!(stdout(), "\n{}", pem(own))?;
+    Err(Hinted {
+        message: format!("the certificate of {host}:{port} is not trusted: {error}"),
+        hint: "compare the SHA-256 above with the bridge operator's. If it matches, save the PEM above as\n  \
+               `bridge.pem` and set BRIDGE_CA_FILE=bridge.pem. If a private CA issued it, use the CA's\n  \
+               certificate instead. For Lambda, put the PEM into `bridge_ca` in the secret."
+            .to_owned(),
+    }
     .into())
 }
 
-fn print_chain(chain: &[CertificateDer<'_>]) {
-    for certificate in chain {
-        println!("{}", describe(certificate));
+/// The protocol version as people write it: `TLS 1.3`, where rustls has `TLSv1_3`.
+fn version(version: Option<rustls::ProtocolVersion>) -> String {
+    let name = version
+        .and_then(|version| version.as_str())
+        .unwrap_or("TLS");
+    name.replace("TLSv", "TLS ").replace('_', ".")
+}
+
+/// Why a handshake failed, without rustls' names of types where it has only those.
+fn reason(error: &io::Error) -> String {
+    let rustls = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<rustls::Error>());
+    match rustls {
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "the server does not speak TLS on this port".to_owned()
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "its issuer is unknown".to_owned()
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) => {
+            if other.to_string() == "CaUsedAsEndEntity" {
+                "it is a self-signed CA certificate".to_owned()
+            } else {
+                other.to_string()
+            }
+        }
+        Some(rustls::Error::InvalidCertificate(certificate)) => certificate.to_string(),
+        _ => error.to_string(),
     }
+}
+
+fn print_chain(chain: &[CertificateDer<'_>]) -> Result<(), StdoutError> {
+    for certificate in chain {
+        writeln!(stdout(), "{}", describe(certificate))?;
+    }
+    Ok(())
 }
 
 fn describe(der: &CertificateDer<'_>) -> String {
@@ -159,7 +219,7 @@ fn describe(der: &CertificateDer<'_>) -> String {
         .collect();
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
         return format!(
-            "  a certificate that cannot be read, SHA-256 {}",
+            "  unreadable certificate, SHA-256 {}",
             fingerprint.join(":")
         );
     };
@@ -183,7 +243,7 @@ fn describe(der: &CertificateDer<'_>) -> String {
         });
     let validity = certificate.validity();
     let text = format!(
-        "  subject {}\n    issuer {}\n    for {}\n    from {} to {}\n    SHA-256 {}",
+        "  subject {}\n    issuer {}\n    names {}\n    valid from {} to {}\n    SHA-256 {}",
         certificate.subject(),
         certificate.issuer(),
         names.unwrap_or_default(),
@@ -216,7 +276,7 @@ fn pem(der: &CertificateDer<'_>) -> String {
     )
 }
 
-/// Believes what [`ServerTrust`] believes, and keeps what it was shown.
+/// Trusts what [`ServerTrust`] trusts, and keeps the chain that the server presented.
 #[derive(Debug)]
 struct Recorder {
     tls: Arc<ServerTrust>,

@@ -1,36 +1,53 @@
-//! `edgetap demo`: sample logs → the real pipeline → an embedded bridge.
+//! `edgetap demo`: sample logs → the real pipeline → a local bridge.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use comfy_table::CellAlignment;
+use edgetap::batch::Counts;
 use edgetap::bridge::{Bridge, Endpoints};
 use edgetap::credentials::{Credentials, CredentialsSource};
+use edgetap::encode::Encoding;
 use edgetap::ingest::{Outcome, ingest};
 use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{LocalBridge, Options};
-use edgetap::pipeline::Rules;
+use edgetap::pipeline::{Batches, Rules};
 use edgetap::retry::{Backoff, Deadline};
 use edgetap::token::AuthMethod;
 
-use crate::{Failure, show};
+use crate::output::stdout;
+use crate::show::{self, count};
+use crate::{Failure, output};
+
+/// A log of the repository's fixtures, built into the program.
+struct Sample {
+    about: &'static str,
+    name: &'static str,
+    bytes: &'static [u8],
+}
 
 macro_rules! sample {
-    ($name:literal) => {
-        (
-            $name,
-            include_bytes!(concat!("../../../tests/fixtures/logs/", $name)),
-        )
+    ($about:literal, $name:literal) => {
+        Sample {
+            about: $about,
+            name: $name,
+            bytes: include_bytes!(concat!("../../../tests/fixtures/logs/", $name)),
+        }
     };
 }
 
-const SAMPLES: [(&str, &[u8]); 3] = [
-    sample!("E27FO14I29XXXX.2026-11-14-20.d740d76b.gz"),
-    sample!("E3FIELDSUBSETX.2026-11-14-21.0a1b2c3d.gz"),
-    sample!("attack-fidelity.log"),
+/// The last one has attacks, of which the first is also shown as JSON.
+const SAMPLES: [Sample; 3] = [
+    sample!("shop and API", "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz"),
+    sample!(
+        "selected fields",
+        "E3FIELDSUBSETX.2026-11-14-21.0a1b2c3d.gz"
+    ),
+    sample!("attacks", "attack-fidelity.log"),
 ];
 
-/// Of the transactions that arrived so many of each log are shown.
-const SHOWN: usize = 4;
+/// Transactions shown of each log; every second one, because two neighbors are alike.
+const SHOWN: usize = 2;
 
 pub(crate) async fn run() -> Result<(), Failure> {
     let options = Options::default();
@@ -47,48 +64,99 @@ pub(crate) async fn run() -> Result<(), Failure> {
         CredentialsSource::Variables(credentials),
         Backoff::default(),
     )?;
-    println!(
-        "CloudFront access logs → edgetap → {} (an embedded bridge, with OAuth 2.0 client credentials)\n",
-        local.edge_url()
-    );
+    let mut stdout = stdout();
+    writeln!(
+        stdout,
+        "Reading {} sample CloudFront logs and sending their requests to a local bridge.\n",
+        SAMPLES.len()
+    )?;
 
     let rules = Arc::new(Rules::default());
     let session = bridge.session(Deadline::NEVER);
     let mut counts = Vec::new();
-    for (name, bytes) in SAMPLES {
+    for Sample { about, name, bytes } in SAMPLES {
         let job = Job::all(ObjectRef::local(name));
         match ingest(&job, bytes, &rules, &session, 4).await {
-            Outcome::Complete(summary) => counts.push((name, summary.counts)),
+            Outcome::Complete(summary) => counts.push((about, summary.counts)),
             Outcome::Partial { from_row, why, .. } => {
-                return Err(anyhow::anyhow!(
-                    "{name} was not delivered from row {from_row} on: {why}"
-                )
-                .into());
+                return Err(anyhow::anyhow!("{name}: stopped at row {from_row}: {why}").into());
             }
         }
     }
-    println!("{}\n", show::counts(counts.iter().copied()));
+    writeln!(stdout, "{}\n", table(&counts).trim_fmt())?;
+    writeln!(
+        stdout,
+        "Static: requests for images, scripts, styles and fonts; edgetap drops them.\n\
+         Malformed: a row without a client address, which is in the sample on purpose.\n"
+    )?;
 
     let (tally, received) = (local.tally(), local.received());
-    println!(
-        "What arrived: {} transactions in {} posts, with {} token. Some of them:",
-        tally.transactions, tally.posts, tally.tokens
-    );
+    writeln!(
+        stdout,
+        "The bridge received {} in {}, using {}. A sample:\n",
+        count(tally.transactions, "transaction", "transactions"),
+        count(tally.posts, "request", "requests"),
+        count(tally.tokens, "OAuth token", "OAuth tokens"),
+    )?;
+    let width = show::width();
     for batch in &received {
-        println!();
-        for transaction in batch.transactions.iter().take(SHOWN) {
-            println!("  {}", show::transaction(transaction));
+        for transaction in batch.transactions.iter().step_by(2).take(SHOWN) {
+            let line = show::transaction(transaction, width.saturating_sub(2));
+            writeln!(stdout, "  {line}")?;
         }
     }
-    println!("\nNext: your own logs, as a dry run:  cargo run --release -- replay LOG.gz");
-    let sent: u64 = counts.iter().map(|(_, counts)| counts.sent).sum();
-    if tally.transactions == sent {
-        Ok(())
-    } else {
-        Err(anyhow::anyhow!(
-            "{sent} transactions were sent, but {} arrived",
-            tally.transactions
-        )
-        .into())
+    if let Some(transaction) = SAMPLES.last().and_then(first_as_json) {
+        writeln!(
+            stdout,
+            "\nOne of them as JSON, as `edgetap replay` prints it:\n\n{}",
+            show::json(&transaction, width)
+        )?;
     }
+    writeln!(
+        stdout,
+        "\nNext, try your own logs without sending anything: `edgetap replay LOG.gz`"
+    )?;
+    let sent: u64 = counts.iter().map(|(_, counts)| counts.sent).sum();
+    if tally.transactions != sent {
+        output::error(format_args!(
+            "edgetap sent {}, but the bridge received {}",
+            count(sent, "transaction", "transactions"),
+            tally.transactions
+        ));
+        return Err(Failure::Incomplete);
+    }
+    Ok(())
+}
+
+/// The counts that differ from zero in the samples, one row per log.
+fn table(logs: &[(&str, Counts)]) -> comfy_table::Table {
+    let mut table = show::table(&["log", "rows", "sent", "static", "malformed"]);
+    for (about, counts) in logs {
+        let numbers = [
+            counts.rows,
+            counts.sent,
+            counts.static_assets,
+            counts.malformed,
+        ];
+        let numbers = numbers.map(|number| number.to_string());
+        table.add_row(std::iter::once((*about).to_owned()).chain(numbers));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The first transaction of a log in edgetap's own JSON.
+fn first_as_json(sample: &Sample) -> Option<Vec<u8>> {
+    let job = Job::all(ObjectRef::local(sample.name));
+    let rules = Rules {
+        encoding: Encoding::Ndjson,
+        ..Rules::default()
+    };
+    let batch = Batches::new(&job, sample.bytes, Arc::new(rules))
+        .next()?
+        .ok()?;
+    let end = memchr::memchr(b'\n', &batch.body)?;
+    Some(batch.body[..end].to_vec())
 }

@@ -1,122 +1,162 @@
-//! edgetap on the command line: one file a verb.
+//! edgetap on the command line: one file per command.
 
-#![recursion_limit = "256"] // the layout of one future, from the verb down to the SDK
+#![recursion_limit = "256"] // the layout of one future, from a command down to the SDK
+#![deny(clippy::print_stdout, clippy::print_stderr)] // they panic on a closed pipe: see output.rs
 
 mod bridge;
 mod check;
 mod demo;
 mod explain;
+mod output;
 mod replay;
 mod show;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
-use edgetap::config::{BridgeConfig, CredentialsConfig, Problems, Variables, log_level};
+use edgetap::config::{BridgeConfig, CredentialsConfig, Problem, Problems, Variables, log_level};
 use edgetap::credentials::CredentialsSource;
 use edgetap::retry::Backoff;
 use edgetap::{aws, telemetry};
 
-/// A passive tap for Amazon CloudFront: access logs become HTTP transactions at an API-protection bridge.
+use crate::output::{Hinted, LogWriter, StdoutError};
+
+const EXIT_STATUSES: &str = "\
+Exit status:
+  0  success
+  1  some input was not read or delivered, or the output could not be written
+     (including a pipe whose reader has closed it, as in `edgetap replay LOG | head`)
+  2  usage or configuration error";
+
+/// Sends Amazon CloudFront access logs as HTTP transactions to an API-security platform (the bridge).
 ///
-/// Settings are variables (README lists them), from the environment or from a .env file. Exit status: 0 when all went well,
-/// 1 when something was not, 2 for usage and configuration.
+/// Settings come from environment variables or a `.env` file; README lists them.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_help = EXIT_STATUSES)]
 struct Cli {
     #[command(subcommand)]
-    verb: Verb,
-    /// Read settings from this file, below those of the environment [default: .env, where there is one].
-    #[arg(long, global = true, value_name = "FILE")]
+    command: Command,
+    /// Read settings from FILE; environment variables take precedence [default: `.env`, if present].
+    #[arg(long, global = true, value_name = "FILE", display_order = 100)]
     env_file: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
-enum Verb {
-    /// Watch sample logs become transactions at an embedded bridge; needs nothing.
+enum Command {
+    /// Run the built-in sample logs through edgetap and a local bridge; no configuration needed.
     Demo,
-    /// Run logs through the pipeline: a dry run to stdout, or to the configured bridge with --post.
+    /// Process logs: print the transactions (dry run) or, with --post, deliver them to the bridge.
     Replay(replay::Args),
-    /// Show what becomes of one row of a log: each field, what it is decoded to, where it goes, and why it is sent or not.
+    /// Explain how edgetap handles one row: whether it is sent, its fields, and where they go.
     Explain(explain::Args),
-    /// Check the configuration: token, TLS and certificates of the bridge; with --send a transaction, too.
+    /// Check settings, token and TLS connection; with --send, also post one test transaction.
     Check(check::Args),
-    /// Run the embedded bridge by itself, to try things without a tenant.
+    /// Run a local bridge, to try edgetap without a tenant.
     Bridge(bridge::Args),
 }
 
-/// How a verb ended, when not well.
+/// Why a command did not succeed.
 enum Failure {
-    /// Something could not be read or delivered, and was said.
+    /// Some input was not read or delivered, which was reported; or the reader of the output left.
     Incomplete,
-    /// It could not even begin.
-    Usage(anyhow::Error),
-    /// Anything else.
+    /// The configuration is invalid.
+    Configuration(Problems),
     Error(anyhow::Error),
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        let error = error.into();
-        if error.is::<Problems>() {
-            Self::Usage(error)
-        } else {
-            Self::Error(error)
+        match error.into().downcast::<Problems>() {
+            Ok(problems) => Self::Configuration(problems),
+            Err(error)
+                if error
+                    .downcast_ref()
+                    .is_some_and(StdoutError::is_closed_pipe) =>
+            {
+                Self::Incomplete
+            }
+            Err(error) => Self::Error(error),
         }
     }
 }
 
+impl Failure {
+    /// Reports the failure, and returns the exit status.
+    fn report(&self) -> i32 {
+        match self {
+            Self::Incomplete => 1,
+            Self::Configuration(Problems(problems)) => {
+                for problem in problems {
+                    let (message, hint) = sentence_and_hint(problem);
+                    output::error(message);
+                    hint.into_iter().for_each(output::hint);
+                }
+                if problems.len() > 1 {
+                    output::error(format_args!("{} settings are invalid", problems.len()));
+                }
+                2
+            }
+            Self::Error(error) => {
+                output::error(format_args!("{error:#}"));
+                if let Some(Hinted { hint, .. }) = error.downcast_ref() {
+                    output::hint(hint);
+                }
+                1
+            }
+        }
+    }
+}
+
+/// The sentence that says what is wrong with a setting, and the action that fixes it.
+fn sentence_and_hint(problem: &Problem) -> (String, Option<&str>) {
+    (format!("{} {}", problem.name, problem.what), None)
+}
+
 #[tokio::main]
 async fn main() {
-    let Cli { verb, env_file } = Cli::parse();
-    let status = match run(verb, env_file).await {
-        Ok(()) => 0,
-        Err(Failure::Incomplete) => 1,
-        Err(Failure::Error(error)) => {
-            eprintln!("edgetap: {error:#}");
-            1
-        }
-        Err(Failure::Usage(error)) => {
-            match error.downcast_ref::<Problems>() {
-                Some(Problems(problems)) => problems
-                    .iter()
-                    .for_each(|problem| eprintln!("edgetap: {} {}", problem.name, problem.what)),
-                None => eprintln!("edgetap: {error:#}"),
-            }
-            2
-        }
+    let ended = match Cli::try_parse() {
+        Ok(cli) => run(cli).await,
+        // Also `--help` and `--version`, which go to standard output.
+        Err(usage) => match usage.print() {
+            Err(error) if !usage.use_stderr() => Err(StdoutError(error).into()),
+            _ => std::process::exit(usage.exit_code()),
+        },
     };
-    // Not by returning: a thread that still waits for input would be waited for.
+    let status = ended.map_or_else(|failure| failure.report(), |()| 0);
+    // Exit explicitly: returning would wait for a blocking thread that is still reading stdin.
     std::process::exit(status);
 }
 
-async fn run(verb: Verb, env_file: Option<PathBuf>) -> Result<(), Failure> {
-    let variables = || match &env_file {
+async fn run(Cli { command, env_file }: Cli) -> Result<(), Failure> {
+    let (variables, level) = match command {
+        // Both work without settings, and a wrong one must not stop them.
+        Command::Bridge(_) => (Variables::default(), None),
+        // One sample has a malformed row, which `demo` explains: a WARN would look like a failure.
+        Command::Demo => (Variables::default(), Some(tracing::Level::ERROR)),
+        _ => (read_variables(env_file.as_deref())?, None),
+    };
+    let level = level.unwrap_or_else(|| log_level(&variables));
+    tracing::subscriber::set_global_default(telemetry::terminal(level, || LogWriter))?;
+    match command {
+        Command::Demo => demo::run().await,
+        Command::Replay(args) => replay::run(args, &variables).await,
+        Command::Explain(args) => explain::run(&args, &variables),
+        Command::Check(args) => check::run(&args, &variables).await,
+        Command::Bridge(args) => bridge::run(args).await,
+    }
+}
+
+fn read_variables(env_file: Option<&Path>) -> Result<Variables, Problems> {
+    let default = Path::new(".env");
+    match env_file.or_else(|| default.exists().then_some(default)) {
         Some(file) => Variables::from_environment_and_file(file),
-        None if Path::new(".env").exists() => {
-            Variables::from_environment_and_file(Path::new(".env"))
-        }
         None => Variables::from_environment(),
-    };
-    // These two work without any setting, and are not disturbed by one that is wrong.
-    let variables = if matches!(verb, Verb::Demo | Verb::Bridge(_)) {
-        Variables::default()
-    } else {
-        variables()?
-    };
-    tracing::subscriber::set_global_default(telemetry::terminal(log_level(&variables)))?;
-    match verb {
-        Verb::Demo => demo::run().await,
-        Verb::Replay(args) => replay::run(args, &variables).await,
-        Verb::Explain(args) => explain::run(&args, &variables),
-        Verb::Check(args) => check::run(&args, &variables).await,
-        Verb::Bridge(args) => bridge::run(args).await,
     }
 }
 
 /// The client of the configured bridge.
 async fn connect(config: BridgeConfig) -> Result<edgetap::bridge::Bridge, Failure> {
-    let secret = match config.secret {
+    let credentials = match config.secret {
         CredentialsConfig::Given(credentials) => CredentialsSource::Variables(credentials),
         CredentialsConfig::Arn(arn) => {
             CredentialsSource::secrets_manager(&aws::sdk_config().await, arn)
@@ -124,7 +164,7 @@ async fn connect(config: BridgeConfig) -> Result<edgetap::bridge::Bridge, Failur
     };
     Ok(edgetap::bridge::Bridge::new(
         config.endpoints,
-        secret,
+        credentials,
         Backoff::default(),
     )?)
 }

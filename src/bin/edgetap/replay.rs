@@ -1,9 +1,10 @@
 //! `edgetap replay`: the pipeline on local or S3 logs.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use edgetap::aws;
@@ -18,30 +19,32 @@ use edgetap::retry::{Backoff, Deadline};
 use edgetap::source::{Opened, S3};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
+use crate::output::{self, StdoutError};
+use crate::show::count;
 use crate::{Failure, connect};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Logs: files, folders, objects below a prefix in S3, or - for the standard input.
+    /// Logs to read: files, directories, `s3://BUCKET/PREFIX`, or `-` for stdin.
     #[arg(required = true, value_name = "PATH | s3://BUCKET/PREFIX")]
     inputs: Vec<String>,
-    /// Without --post: in which form transactions are written.
+    /// Output format when not posting.
     #[arg(long = "wire", value_enum, default_value_t = WireArg::Ndjson, conflicts_with = "post")]
     encoding: WireArg,
-    /// Deliver to the configured bridge instead of writing to stdout.
+    /// Deliver to the configured bridge instead of printing.
     #[arg(long)]
     post: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum WireArg {
-    /// Our own transaction, one JSON object a line.
+    /// edgetap's JSON, one transaction per line.
     Ndjson,
-    /// The bridge's request bodies, one a line.
+    /// The bridge's request bodies, one per line.
     Uap,
 }
 
-/// Where transactions go.
+/// The destination of transactions.
 enum Sink {
     Stdout(Arc<Rules>),
     Bridge {
@@ -83,6 +86,7 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         mut unreadable,
     } = find(&args.inputs).await;
     let progress = progress(bytes);
+    output::show_progress(&progress);
     let started = Instant::now();
     let (mut total, mut objects) = (Summary::default(), 0_u64);
     for input in inputs {
@@ -91,23 +95,35 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         let watch = move |summary: &Summary| {
             let rows = before + summary.counts.rows;
             bar.set_message(format!(
-                "{} rows, {}/s",
-                HumanCount(rows),
+                "{}, {}/s",
+                count(rows, "row", "rows"),
                 HumanCount(per_second(rows, started))
             ));
         };
-        let (summary, problem) = replay(input, &sink, &progress, watch).await?;
+        let replayed = replay(input, &sink, &progress, watch).await;
+        let (summary, problem) = replayed.inspect_err(|_| progress.finish_and_clear())?;
         objects += 1;
         total.counts += summary.counts;
         total.batches += summary.batches;
         total.bytes += summary.bytes;
         total.rejected.extend(summary.rejected);
         if let Some(problem) = problem {
-            progress.suspend(|| eprintln!("edgetap: {problem}"));
-            unreadable = true;
+            output::error(problem);
+            unreadable += 1;
         }
     }
     progress.finish_and_clear();
+    let verb = if args.post { "delivered" } else { "written" };
+    summarize(&total, objects, verb, started.elapsed());
+    if unreadable > 0 || !total.rejected.is_empty() {
+        Err(Failure::Incomplete)
+    } else {
+        Ok(())
+    }
+}
+
+/// Writes what was done to standard error, one fact per line.
+fn summarize(total: &Summary, objects: u64, verb: &str, time: Duration) {
     let Counts {
         rows,
         sent,
@@ -117,25 +133,19 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         rejected,
         ..
     } = total.counts;
-    let verb = if args.post { "delivered" } else { "written" };
-    eprintln!(
-        "{} objects, {} rows in {:.1} s: {} {verb}, {} static, {} excluded, {} malformed, {} rejected; {} batches, {}",
-        HumanCount(objects),
-        HumanCount(rows),
-        started.elapsed().as_secs_f64(),
+    output::stderr_line(format_args!(
+        "{}, {} in {:.1} s\n{} {verb}, {} static, {} excluded, {} malformed, {} rejected\n{}, {}",
+        count(objects, "object", "objects"),
+        count(rows, "row", "rows"),
+        time.as_secs_f64(),
         HumanCount(sent),
         HumanCount(static_assets),
         HumanCount(excluded),
         HumanCount(malformed),
         HumanCount(rejected),
-        HumanCount(total.batches),
+        count(total.batches, "batch", "batches"),
         HumanBytes(total.bytes),
-    );
-    if unreadable || !total.rejected.is_empty() {
-        Err(Failure::Incomplete)
-    } else {
-        Ok(())
-    }
+    ));
 }
 
 fn per_second(rows: u64, since: Instant) -> u64 {
@@ -166,56 +176,77 @@ fn progress(bytes: Option<u64>) -> ProgressBar {
 
 struct Found {
     inputs: Vec<Input>,
-    /// In all, where every size is known.
+    /// Total size, if every size is known.
     bytes: Option<u64>,
-    unreadable: bool,
+    /// Number of inputs that cannot be read, each of which was reported.
+    unreadable: usize,
 }
 
-/// Every object that the inputs name, folders and prefixes searched through; what cannot be is said.
+/// Finds every object that the inputs name, in directories and below S3 prefixes too. Reports what
+/// cannot be read and goes on.
 async fn find(names: &[String]) -> Found {
     let mut found = Found {
         inputs: Vec::new(),
         bytes: Some(0),
-        unreadable: false,
+        unreadable: 0,
     };
     for name in names {
         if let Err(error) = found.add(name).await {
-            eprintln!("edgetap: {name}: {error:#}");
-            found.unreadable = true;
+            found.report(name, &error);
         }
     }
     found
 }
 
 impl Found {
+    fn report(&mut self, name: impl Display, error: &anyhow::Error) {
+        output::error(format_args!("cannot read {name}: {error:#}"));
+        self.unreadable += 1;
+    }
+
     async fn add(&mut self, name: &str) -> anyhow::Result<()> {
         if name == "-" {
             self.bytes = None;
             self.inputs.push(Input::Stdin);
         } else if let Some(location) = name.strip_prefix("s3://") {
             let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
+            anyhow::ensure!(!bucket.is_empty(), "the bucket is missing");
             let s3 = S3::new(&aws::sdk_config().await, Backoff::default());
             let objects = s3.list(bucket, prefix).await?;
-            anyhow::ensure!(!objects.is_empty(), "there is no object below this prefix");
+            anyhow::ensure!(!objects.is_empty(), "no objects under this prefix");
             for (object, size) in objects {
                 self.bytes = self.bytes.map(|bytes| bytes + size);
                 self.inputs.push(Input::Object(s3.clone(), object));
             }
         } else {
+            let before = self.inputs.len() + self.unreadable;
             self.add_path(Path::new(name))?;
+            let found = self.inputs.len() + self.unreadable - before;
+            anyhow::ensure!(found > 0, "no files in this directory");
         }
         Ok(())
     }
 
+    /// Adds a file, or every file below a directory that can be read.
     fn add_path(&mut self, path: &Path) -> anyhow::Result<()> {
-        let metadata = path.metadata()?;
+        let metadata = match path.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+                anyhow::bail!("the target of this symbolic link does not exist")
+            }
+            metadata => metadata?,
+        };
         if metadata.is_dir() {
             let mut inside = std::fs::read_dir(path)?
                 .map(|child| child.map(|child| child.path()))
                 .collect::<Result<Vec<_>, _>>()?;
-            inside.retain(|child| !(child.is_symlink() && child.is_dir())); // it may lead back here
+            inside.retain(|child| !(child.is_symlink() && child.is_dir())); // a link may form a loop
             inside.sort();
-            return inside.iter().try_for_each(|child| self.add_path(child));
+            for child in inside {
+                if let Err(error) = self.add_path(&child) {
+                    self.report(child.display(), &error);
+                }
+            }
+            return Ok(());
         }
         self.bytes = self
             .bytes
@@ -226,7 +257,7 @@ impl Found {
     }
 }
 
-/// Runs one input through the pipeline; returns what became of it, and what went wrong, in words.
+/// Runs one input through the pipeline. Returns its counts, and what went wrong as a sentence.
 async fn replay(
     input: Input,
     sink: &Sink,
@@ -247,16 +278,10 @@ async fn replay(
     match sink {
         Sink::Stdout(rules) => {
             let batches = Batches::new(&job, bytes, rules.clone());
-            let one_a_line = rules.encoding != Encoding::Ndjson;
+            let one_per_line = rules.encoding != Encoding::Ndjson;
             let written =
-                tokio::task::spawn_blocking(move || write(batches, one_a_line, watch)).await?;
-            let (summary, error) = match written {
-                // Whoever read our output has seen enough, and knows it.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    return Err(Failure::Incomplete);
-                }
-                written => written?,
-            };
+                tokio::task::spawn_blocking(move || write(batches, one_per_line, watch)).await?;
+            let (summary, error) = written.map_err(StdoutError)?;
             Ok((
                 summary,
                 error.map(|error| format!("{}: {error}", job.object)),
@@ -277,7 +302,7 @@ async fn replay(
                 Err(why) => {
                     return Ok((
                         Summary::default(),
-                        Some(format!("{}: not delivered: {why}", job.object)),
+                        Some(format!("cannot deliver {}: {why}", job.object)),
                     ));
                 }
             };
@@ -289,10 +314,11 @@ async fn replay(
                 {
                     Outcome::Complete(summary) => {
                         let problem = (!summary.rejected.is_empty()).then(|| {
+                            let rejected = summary.rejected.len() as u64;
                             format!(
-                                "{}: the bridge refuses {} rows",
+                                "{}: the bridge rejected {}",
                                 job.object,
-                                summary.rejected.len()
+                                count(rejected, "row", "rows")
                             )
                         });
                         (summary, problem)
@@ -303,10 +329,7 @@ async fn replay(
                         summary,
                     } => (
                         summary,
-                        Some(format!(
-                            "{}: not delivered from row {from_row} on: {why}",
-                            job.object
-                        )),
+                        Some(format!("{}: stopped at row {from_row}: {why}", job.object)),
                     ),
                 },
             )
@@ -314,10 +337,10 @@ async fn replay(
     }
 }
 
-/// Writes the bodies of batches to stdout, to the last that can be read.
+/// Writes the bodies of batches to stdout, up to the first that cannot be read. An error is one of stdout.
 fn write(
     batches: Batches<impl io::Read>,
-    one_a_line: bool,
+    one_per_line: bool,
     watch: impl Fn(&Summary),
 ) -> io::Result<(Summary, Option<edgetap::log::LogError>)> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
@@ -331,7 +354,7 @@ fn write(
             }
         };
         stdout.write_all(&batch.body)?;
-        if one_a_line && !batch.body.is_empty() {
+        if one_per_line && !batch.body.is_empty() {
             stdout.write_all(b"\n")?;
         }
         summary.settle(&batch, Vec::new());

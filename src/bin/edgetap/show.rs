@@ -1,11 +1,53 @@
-//! Transactions and counts, for people.
+//! Counts, transactions and tables, formatted for people.
 
-use comfy_table::{CellAlignment, Table, presets};
-use edgetap::batch::Counts;
+use comfy_table::{ContentArrangement, Table, presets};
 use edgetap::local_bridge::Transaction;
+use indicatif::HumanCount;
 
-/// A transaction in one line: method, status, URL, who asked.
-pub(crate) fn transaction(transaction: &Transaction) -> String {
+/// Width of text where there is no terminal, in characters.
+const WIDTH: usize = 100;
+
+/// A number with its noun: `1 batch`, `2,048 batches`.
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    format!(
+        "{} {}",
+        HumanCount(number),
+        if number == 1 { one } else { many }
+    )
+}
+
+/// Text of a log without control characters, which could drive the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let visible = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().map(visible).collect()
+}
+
+/// A table without lines, as wide as the terminal at most.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+/// The terminal's width.
+pub(crate) fn width() -> usize {
+    Table::new().width().map_or(WIDTH, usize::from)
+}
+
+/// A transaction on one line: method, status, URL, client address, user agent.
+pub(crate) fn transaction(transaction: &Transaction, width: usize) -> String {
     let Transaction {
         request, response, ..
     } = transaction;
@@ -20,50 +62,140 @@ pub(crate) fn transaction(transaction: &Transaction) -> String {
         request.connection.connection_ip,
         String::from_utf8_lossy(&user_agent),
     );
-    printable(&line).chars().take(160).collect()
+    let line = printable(line.trim_end());
+    match line.char_indices().nth(width) {
+        Some(_) => line
+            .chars()
+            .take(width.saturating_sub(1))
+            .chain(['…'])
+            .collect(),
+        None => line,
+    }
 }
 
-/// Text of a log, with nothing in it that would drive the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
+/// JSON without whitespace, indented. Its members keep their order, and what fits stays on one line.
+pub(crate) fn json(compact: &[u8], width: usize) -> String {
+    let compact = printable(&String::from_utf8_lossy(compact));
+    let mut text = String::with_capacity(2 * compact.len());
+    indent(compact.trim_end(), 0, width, &mut text);
+    text
+}
+
+fn indent(value: &str, depth: usize, width: usize, text: &mut String) {
+    let used = text.len() - text.rfind('\n').map_or(0, |at| at + 1);
+    let is_outermost = depth == 0;
+    let spaced = space(value);
+    let inner = value
+        .strip_prefix(['{', '['])
+        .and_then(|value| value.strip_suffix(['}', ']']));
+    let Some(inner) = inner.filter(|_| is_outermost || used + spaced.chars().count() > width)
+    else {
+        text.push_str(&spaced);
+        return;
+    };
+    let margin = |depth: usize| format!("\n{}", "  ".repeat(depth));
+    text.push_str(&value[..1]);
+    for (number, member) in split(inner, ',').into_iter().enumerate() {
+        if number > 0 {
+            text.push(',');
+        }
+        text.push_str(&margin(depth + 1));
+        match split(member, ':').as_slice() {
+            [name, value] => {
+                text.push_str(name);
+                text.push_str(": ");
+                indent(value, depth + 1, width, text);
             }
-        })
-        .collect()
+            _ => indent(member, depth + 1, width, text),
+        }
+    }
+    text.push_str(&margin(depth));
+    text.push_str(&value[value.len() - 1..]);
 }
 
-/// A table of counts, a row for each name.
-pub(crate) fn counts<'a>(rows: impl IntoIterator<Item = (&'a str, Counts)>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
-        "log",
-        "rows",
-        "sent",
-        "static",
-        "excluded",
-        "malformed",
-        "rejected",
-    ]);
-    for (name, counts) in rows {
-        let numbers = [
-            counts.rows,
-            counts.sent,
-            counts.static_assets,
-            counts.excluded,
-            counts.malformed,
-            counts.rejected,
-        ];
-        table.add_row(
-            std::iter::once(name.to_owned()).chain(numbers.map(|number| number.to_string())),
+/// The same JSON on one line, with a space after each `,` and `:`.
+fn space(compact: &str) -> String {
+    let mut text = String::with_capacity(compact.len() + 16);
+    let mut string = InString::default();
+    for c in compact.chars() {
+        text.push(c);
+        if !string.next(c) && matches!(c, ',' | ':') {
+            text.push(' ');
+        }
+    }
+    text
+}
+
+/// Splits JSON at a character that is neither in a string nor in an inner array or object.
+fn split(json: &str, at: char) -> Vec<&str> {
+    let (mut string, mut depth) = (InString::default(), 0_u32);
+    let mut parts: Vec<_> = json
+        .split(move |c| {
+            if string.next(c) {
+                return false;
+            }
+            match c {
+                '{' | '[' => depth += 1,
+                '}' | ']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            c == at && depth == 0
+        })
+        .collect();
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+/// Follows whether a character of JSON is part of a string.
+#[derive(Default)]
+struct InString {
+    open: bool,
+    escaped: bool,
+}
+
+impl InString {
+    fn next(&mut self, c: char) -> bool {
+        let was_open = self.open;
+        match c {
+            _ if self.escaped => self.escaped = false,
+            '\\' => self.escaped = self.open,
+            '"' => self.open = !self.open,
+            _ => {}
+        }
+        was_open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_the_right_plural() {
+        let batches = |number| count(number, "batch", "batches");
+        assert_eq!(batches(0), "0 batches");
+        assert_eq!(batches(1), "1 batch");
+        assert_eq!(batches(12_345), "12,345 batches");
+    }
+
+    #[test]
+    fn json_is_broken_only_where_it_does_not_fit() {
+        let compact = br#"{"a":"x,y:{\"","list":[1,2],"deep":{"first":"0123456789","empty":{}}}"#;
+        let expected = concat!(
+            "{\n",
+            "  \"a\": \"x,y:{\\\"\",\n",
+            "  \"list\": [1, 2],\n",
+            "  \"deep\": {\n",
+            "    \"first\": \"0123456789\",\n",
+            "    \"empty\": {}\n",
+            "  }\n",
+            "}"
+        );
+        assert_eq!(json(compact, 30), expected);
+        let value: serde_json::Value = serde_json::from_slice(compact).unwrap();
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(expected).unwrap(),
+            value
         );
     }
-    table
-        .column_iter_mut()
-        .skip(1)
-        .for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    table
 }

@@ -1,0 +1,89 @@
+//! Standard output and standard error. No macro of the `println` family is used: those panic when the
+//! reader has closed the pipe or the disk is full.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write as _};
+use std::sync::OnceLock;
+
+use clap::builder::styling::AnsiColor;
+use indicatif::ProgressBar;
+
+/// The progress bar, if one is shown. Whatever else goes to standard error is written above it.
+static PROGRESS: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Standard output, for `writeln!(stdout(), …)?`.
+pub(crate) fn stdout() -> Stdout {
+    Stdout(io::stdout())
+}
+
+pub(crate) struct Stdout(io::Stdout);
+
+impl Stdout {
+    /// Called by `write!` and `writeln!`. Not [`io::Write`], so that the error has a type of its own.
+    pub(crate) fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> Result<(), StdoutError> {
+        self.0.write_fmt(text).map_err(StdoutError)
+    }
+}
+
+/// A write to standard output failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub(crate) struct StdoutError(pub(crate) io::Error);
+
+impl StdoutError {
+    /// Whether the reader has closed the pipe: it has read all it wants (`edgetap … | head`).
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
+/// An error with one action that may fix it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Hinted {
+    pub(crate) message: String,
+    pub(crate) hint: String,
+}
+
+pub(crate) fn error(message: impl Display) {
+    diagnostic("error", AnsiColor::Red, &message);
+}
+
+pub(crate) fn hint(action: impl Display) {
+    diagnostic("  hint", AnsiColor::Cyan, &action);
+}
+
+fn diagnostic(label: &str, color: AnsiColor, message: &dyn Display) {
+    let style = color.on_default().bold();
+    stderr_line(format_args!("{style}{label}:{style:#} {message}"));
+}
+
+/// Writes a line to standard error. An error is ignored, because there is nowhere to report it.
+pub(crate) fn stderr_line(text: impl Display) {
+    above_progress(|| _ = writeln!(anstream::stderr(), "{text}"));
+}
+
+/// Makes `bar` the progress bar that diagnostics and log lines are written above.
+pub(crate) fn show_progress(bar: &ProgressBar) {
+    _ = PROGRESS.set(bar.clone());
+}
+
+fn above_progress<T>(write: impl FnOnce() -> T) -> T {
+    match PROGRESS.get() {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// Where log lines go: standard error.
+pub(crate) struct LogWriter;
+
+impl io::Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        above_progress(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
