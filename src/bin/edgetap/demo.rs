@@ -67,7 +67,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let mut stdout = stdout();
     writeln!(
         stdout,
-        "Reading {} sample CloudFront logs and sending their requests to a local bridge.\n",
+        "Reading {} sample CloudFront logs and sending their requests to a local bridge:",
         SAMPLES.len()
     )?;
 

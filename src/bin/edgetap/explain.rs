@@ -195,7 +195,7 @@ fn fields(record: Record<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
 fn place(field: Field) -> &'static str {
     match field {
         Field::Date | Field::Time | Field::TimestampMs | Field::Timestamp | Field::TimeTaken => {
-            "timestamp: when the request started"
+            "timestamp"
         }
         Field::EdgeLocation => "txn-meta-data.source_info.instance_id",
         Field::DistributionId => "txn-meta-data.source_info.pool_id",
@@ -205,7 +205,7 @@ fn place(field: Field) -> &'static str {
         Field::Protocol => "request.http-scheme",
         Field::ProtocolVersion => "request.http-version",
         Field::UriStem | Field::UriQuery => "request.uri-query-fragment",
-        Field::HostHeader => "request.host and the header Host",
+        Field::HostHeader => "request.host, header Host",
         Field::DistributionDomain => "request.host, if x-host-header is not logged",
         Field::Referer => "request.headers Referer",
         Field::UserAgent => "request.headers User-Agent",
@@ -215,7 +215,7 @@ fn place(field: Field) -> &'static str {
         Field::ContentType => "response.headers Content-Type",
         Field::ContentLength => "response.headers Content-Length, response.body.length",
         Field::RangeStart | Field::RangeEnd => "response.headers Content-Range",
-        Field::RequestId => "transaction-id and the header X-Amz-Cf-Id",
+        Field::RequestId => "transaction-id, header X-Amz-Cf-Id",
         _ => "cloudfront (ndjson only)",
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn stdout() -> Stdout {
 pub(crate) struct Stdout(io::Stdout);
 
 impl Stdout {
-    /// Called by `write!` and `writeln!`. Not [`io::Write`], so that the error has a type of its own.
+    /// Called by `write!` and `writeln!`. An error has a type of its own, unlike in [`io::Write`].
     pub(crate) fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> Result<(), StdoutError> {
         self.0.write_fmt(text).map_err(StdoutError)
     }

@@ -113,8 +113,10 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         }
     }
     progress.finish_and_clear();
-    let verb = if args.post { "delivered" } else { "written" };
-    summarize(&total, objects, verb, started.elapsed());
+    let done = if args.post { "delivered" } else { "written" };
+    if objects > 0 {
+        summarize(&total, objects, done, started.elapsed());
+    }
     if unreadable > 0 || !total.rejected.is_empty() {
         Err(Failure::Incomplete)
     } else {
@@ -123,7 +125,7 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
 }
 
 /// Writes what was done to standard error, one fact per line.
-fn summarize(total: &Summary, objects: u64, verb: &str, time: Duration) {
+fn summarize(total: &Summary, objects: u64, done: &str, time: Duration) {
     let Counts {
         rows,
         sent,
@@ -134,7 +136,7 @@ fn summarize(total: &Summary, objects: u64, verb: &str, time: Duration) {
         ..
     } = total.counts;
     output::stderr_line(format_args!(
-        "{}, {} in {:.1} s\n{} {verb}, {} static, {} excluded, {} malformed, {} rejected\n{}, {}",
+        "{}, {} in {:.1} s\n{} {done}, {} static, {} excluded, {} malformed, {} rejected\n{}, {}",
         count(objects, "object", "objects"),
         count(rows, "row", "rows"),
         time.as_secs_f64(),

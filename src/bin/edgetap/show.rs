@@ -1,10 +1,10 @@
 //! Counts, transactions and tables, formatted for people.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use edgetap::local_bridge::Transaction;
 use indicatif::HumanCount;
 
-/// Width of text where there is no terminal, in characters.
+/// Width of text without a terminal, in characters.
 const WIDTH: usize = 100;
 
 /// A number with its noun: `1 batch`, `2,048 batches`.
@@ -37,6 +37,9 @@ pub(crate) fn table(header: &[&str]) -> Table {
         .set_header(header);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
+    }
+    if let Some(names) = table.column_mut(0) {
+        names.set_constraint(ColumnConstraint::ContentWidth); // no name is broken in two
     }
     table
 }
