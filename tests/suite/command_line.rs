@@ -1,4 +1,4 @@
-//! The `edgetap` program: its output and exit status. Golden files hold whole outputs (`golden.rs`).
+//! The `edgetap` program: its output and exit status. `golden.rs` compares whole outputs.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -46,20 +46,26 @@ fn settings(bridge: &LocalBridge, options: &Options) -> Vec<(&'static str, Strin
 }
 
 async fn against(bridge: &LocalBridge, options: &Options, args: &[&str], input: Vec<u8>) -> Output {
-    let (settings, args) = (
-        settings(bridge, options),
-        args.iter().map(|&arg| arg.to_owned()).collect::<Vec<_>>(),
-    );
+    with_input(settings(bridge, options), args, input).await
+}
+
+async fn with_settings(settings: Vec<(&'static str, String)>, args: &[&str]) -> Output {
+    with_input(settings, args, Vec::new()).await
+}
+
+async fn with_input(
+    settings: Vec<(&'static str, String)>,
+    args: &[&str],
+    input: Vec<u8>,
+) -> Output {
+    let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
     tokio::task::spawn_blocking(move || {
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let settings = settings.iter();
         let settings: Vec<_> = settings
-            .iter()
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        edgetap(
-            &args.iter().map(String::as_str).collect::<Vec<_>>(),
-            &settings,
-            &input,
-        )
+        edgetap(&args, &settings, &input)
     })
     .await
     .unwrap()
@@ -444,13 +450,12 @@ impl RunningBridge {
         }
     }
 
-    fn check_send(&self) {
+    fn check_send(&self) -> Output {
         let settings = self.settings.iter();
         let settings: Vec<_> = settings
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        let output = edgetap(&["check", "--send"], &settings, b"");
-        assert!(output.status.success(), "{}", stderr(&output));
+        edgetap(&["check", "--send"], &settings, b"")
     }
 
     /// Waits for its end, and returns what it wrote to standard error.
@@ -466,7 +471,8 @@ impl RunningBridge {
 #[test]
 fn bridge_prints_totals_when_interrupted() {
     let mut bridge = RunningBridge::start();
-    bridge.check_send();
+    let check = bridge.check_send();
+    assert!(check.status.success(), "{}", stderr(&check));
     let pid = bridge.child.id().to_string();
     let kill = Command::new("kill").args(["-INT", &pid]).status().unwrap();
     assert!(kill.success());
@@ -487,7 +493,7 @@ fn bridge_prints_totals_when_interrupted() {
 fn bridge_ends_quietly_once_its_reader_has_left() {
     let mut bridge = RunningBridge::start();
     bridge.stdout = None;
-    bridge.check_send();
+    bridge.check_send(); // the bridge may end before it responds
     let (stderr, status) = bridge.end();
     assert_eq!(stderr, "");
     assert_eq!(status.code(), Some(1));
@@ -603,19 +609,26 @@ async fn check_names_the_setting_that_excludes_its_request() {
     let bridge = start(&options).await;
     let mut settings = settings(&bridge, &options);
     settings.push(("EXCLUDE_PATHS", "/**".to_owned()));
-    let output = tokio::task::spawn_blocking(move || {
-        let settings: Vec<_> = settings
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        edgetap(&["check", "--send"], &settings, b"")
-    })
-    .await
-    .unwrap();
+    let output = with_settings(settings, &["check", "--send"]).await;
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);
     assert!(text.contains("EXCLUDE_PATHS"), "{text}");
     assert!(text.contains("\n  hint: "), "{text}");
+}
+
+#[tokio::test]
+async fn check_reports_a_port_without_tls() {
+    let options = Options::default();
+    let bridge = start(&options).await;
+    let mut settings = settings(&bridge, &options);
+    settings[1].1 = bridge.edge_url().replace("http://", "https://");
+    let output = with_settings(settings, &["check"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let expected = format!(
+        "error: cannot open TLS to {}: the server does not speak TLS on this port\n",
+        bridge.address()
+    );
+    assert_eq!(stderr(&output), expected);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `edgetap check`: checks the configuration step by step, one line each; the first step that fails ends it.
+//! `edgetap check`: checks the configuration step by step. The first step that fails ends it.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -139,7 +139,7 @@ struct Fields {
     masked: Vec<String>,
 }
 
-/// Each field that was logged with its value, decoded and masked, and where that goes if it is sent.
+/// The logged fields, each with its value, decoded and masked, and where that goes if it is sent.
 fn fields(record: Record<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
     let header: &[&str] = if is_sent {
         &["FIELD", "VALUE", "GOES TO"]

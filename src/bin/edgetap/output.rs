@@ -1,5 +1,5 @@
-//! Standard output and standard error. No macro of the `println` family is used: those panic when the
-//! reader has closed the pipe or the disk is full.
+//! Standard output and standard error. No macro of the `println` family is used: those panic when
+//! the reader has closed the pipe or the disk is full.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write as _};

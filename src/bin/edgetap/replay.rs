@@ -241,7 +241,8 @@ impl Found {
             let mut inside = std::fs::read_dir(path)?
                 .map(|child| child.map(|child| child.path()))
                 .collect::<Result<Vec<_>, _>>()?;
-            inside.retain(|child| !(child.is_symlink() && child.is_dir())); // a link may form a loop
+            // A link to a directory may form a loop.
+            inside.retain(|child| !(child.is_symlink() && child.is_dir()));
             inside.sort();
             for child in inside {
                 if let Err(error) = self.add_path(&child) {
@@ -339,7 +340,8 @@ async fn replay(
     }
 }
 
-/// Writes the bodies of batches to stdout, up to the first that cannot be read. An error is one of stdout.
+/// Writes the bodies of batches to stdout, up to the first that cannot be read. The `io::Error` is
+/// one of stdout.
 fn write(
     batches: Batches<impl io::Read>,
     one_per_line: bool,

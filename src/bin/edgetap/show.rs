@@ -76,7 +76,8 @@ pub(crate) fn transaction(transaction: &Transaction, width: usize) -> String {
     }
 }
 
-/// JSON without whitespace, indented. Its members keep their order, and what fits stays on one line.
+/// Indents JSON that has no whitespace. Members keep their order; an object or array that fits
+/// stays on one line.
 pub(crate) fn json(compact: &[u8], width: usize) -> String {
     let compact = printable(&String::from_utf8_lossy(compact));
     let mut text = String::with_capacity(2 * compact.len());
