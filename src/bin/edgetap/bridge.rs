@@ -111,6 +111,7 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
     Hinted { message, hint }.into()
 }
 
+/// Prints a batch in one piece, because requests arrive concurrently.
 fn print(batch: &Received) -> Result<(), StdoutError> {
     let Received {
         key,
@@ -118,17 +119,17 @@ fn print(batch: &Received) -> Result<(), StdoutError> {
         transactions,
         repeated,
     } = batch;
-    writeln!(
-        stdout(),
+    let mut text = format!(
         "{}, {}, key {}…{}",
         count(transactions.len() as u64, "transaction", "transactions"),
         count(body.len() as u64, "byte", "bytes"),
         key.get(..12).unwrap_or(key),
         if *repeated { ", repeated" } else { "" }
-    )?;
+    );
     let width = show::width().saturating_sub(2);
     for transaction in transactions {
-        writeln!(stdout(), "  {}", show::transaction(transaction, width))?;
+        text.push_str("\n  ");
+        text.push_str(&show::transaction(transaction, width));
     }
-    Ok(())
+    writeln!(stdout(), "{text}")
 }

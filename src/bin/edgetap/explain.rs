@@ -110,7 +110,7 @@ fn explain(
                 writeln!(
                     stdout,
                     "{} could not be read and left out.",
-                    count(transaction.unreadable.into(), "value was", "values were")
+                    count(transaction.unreadable, "value was", "values were")
                 )?;
             }
         }

@@ -60,7 +60,8 @@ fn diagnostic(label: &str, color: AnsiColor, message: &dyn Display) {
 
 /// Writes a line to standard error. An error is ignored, because there is nowhere to report it.
 pub(crate) fn stderr_line(text: impl Display) {
-    above_progress(|| _ = writeln!(anstream::stderr(), "{text}"));
+    let line = format!("{text}\n"); // in one piece: other threads write log lines
+    above_progress(|| _ = anstream::stderr().write_all(line.as_bytes()));
 }
 
 /// Makes `bar` the progress bar that diagnostics and log lines are written above.
