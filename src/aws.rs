@@ -1,4 +1,4 @@
-//! What every AWS client shares: region and credentials by the SDK's own rules, time limits, and TLS on ring.
+//! The configuration that all AWS clients share: region and credentials by the SDK's rules, timeouts, and TLS on ring.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder, tls};
 
-/// To connect may take so long; in a VPC without an endpoint for the service it never succeeds.
+/// Short, because in a VPC without an endpoint for the service every connection attempt times out.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// An answer may keep us waiting so long.
+/// Longest wait for the first byte of a response.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Region, credentials and endpoints as the SDK finds them. Nothing is asked of the network unless that takes it.
+/// Loads region, credentials and endpoints as the SDK finds them. Only some credential providers use the network for it.
 pub async fn sdk_config() -> SdkConfig {
     let http = Builder::new()
         .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))

@@ -512,7 +512,7 @@ impl Reader<'_> {
         if let Some(pem) = &bridge_ca
             && let Err(error) = crate::tls::ServerTrust::new("").and_then(|tls| tls.set_own(pem))
         {
-            self.problem("BRIDGE_CA_FILE", format!("names a file that {error}"));
+            self.problem("BRIDGE_CA_FILE", format!("names an unusable file: {error}"));
         }
         Some(BridgeConfig {
             endpoints: Endpoints {

@@ -1,4 +1,4 @@
-//! Where the *credentials* come from: AWS Secrets Manager, or variables.
+//! OAuth client credentials, read from AWS Secrets Manager or given as environment variables.
 
 use std::fmt;
 
@@ -12,19 +12,20 @@ use thiserror::Error;
 use crate::redact::Key;
 use crate::retry::causes;
 
-/// Who we are to the token endpoint, and whom the operator trusts to be the bridge.
+/// An OAuth client's ID and secret, and what else the operator may keep in the same secret.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    pub client_id: String,
+    /// As secret as `client_secret`: where the operator swapped the two, this is the secret.
+    pub client_id: SecretString,
     pub client_secret: SecretString,
-    /// Certificates to trust for the bridge's host, PEM.
+    /// Certificates (PEM) to trust for the bridge's host.
     pub bridge_ca: Option<String>,
     pub redaction_key: Option<Key>,
 }
 
 impl Credentials {
-    /// Those of an OAuth client, and nothing beside.
-    pub fn new(client_id: impl Into<String>, client_secret: impl Into<SecretString>) -> Self {
+    /// Returns credentials without a CA and without a redaction key.
+    pub fn new(client_id: impl Into<SecretString>, client_secret: impl Into<SecretString>) -> Self {
         Self {
             client_id: client_id.into(),
             client_secret: client_secret.into(),
@@ -34,31 +35,26 @@ impl Credentials {
     }
 }
 
-/// Why the secret cannot be had. The text names the secret and its keys, never a value.
+/// Why the credentials cannot be read. The text names the secret's ARN and its keys, never a value.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CredentialsError {
-    /// Secrets Manager could not be reached or asked to wait.
-    #[error("secret {arn} cannot be read for now: {reason}")]
+    /// Secrets Manager could not be reached, failed, or throttled the request.
+    #[error("cannot read secret {arn} yet: {reason}")]
     Unavailable { arn: String, reason: String },
     #[error(
-        "secret {arn} cannot be read: {reason}: check BRIDGE_SECRET_ARN and the role's secretsmanager:GetSecretValue (and kms:Decrypt)"
+        "cannot read secret {arn}: {reason}. Check BRIDGE_SECRET_ARN; the role needs secretsmanager:GetSecretValue, and kms:Decrypt if the secret uses a customer managed KMS key"
     )]
-    Refused { arn: String, reason: String },
-    /// It holds something else than it should.
+    Rejected { arn: String, reason: String },
     #[error(
-        "secret {arn} {reason}: it must be {{\"client_id\": …, \"client_secret\": …}}, with \"bridge_ca\" and \"redaction_key\" where needed"
+        "invalid secret {arn}: {reason}. Expected JSON with client_id and client_secret (optional: bridge_ca, redaction_key)"
     )]
-    Malformed {
-        arn: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    Malformed { arn: String, reason: &'static str },
 }
 
 /// Where the credentials come from.
 #[derive(Clone)]
 pub enum CredentialsSource {
-    /// Variables: read once, at the start.
+    /// Environment variables, read once at startup.
     Variables(Credentials),
     /// A secret in Secrets Manager, a JSON object.
     SecretsManager { client: Client, arn: String },
@@ -77,7 +73,7 @@ impl fmt::Debug for CredentialsSource {
 }
 
 impl CredentialsSource {
-    /// The secret with that ARN.
+    /// Returns a source that reads the secret with that ARN.
     pub fn secrets_manager(config: &SdkConfig, arn: String) -> Self {
         Self::SecretsManager {
             client: Client::new(config),
@@ -85,10 +81,10 @@ impl CredentialsSource {
         }
     }
 
-    /// Reads the credentials anew.
+    /// Reads the current credentials. Nothing is cached here.
     ///
     /// # Errors
-    /// When Secrets Manager does not give them, or gives something else.
+    /// [`CredentialsError::Unavailable`] if a retry may help, else one of its other variants.
     pub async fn read(&self) -> Result<Credentials, CredentialsError> {
         let (client, arn) = match self {
             Self::Variables(credentials) => return Ok(credentials.clone()),
@@ -98,7 +94,7 @@ impl CredentialsSource {
             let (arn, code) = (arn.clone(), error.code().unwrap_or_default().to_owned());
             let rejected = matches!(&error, SdkError::ServiceError(response) if response.raw().status().is_client_error());
             if rejected && !code.contains("Throttling") {
-                CredentialsError::Refused { arn, reason: format!("{code} {}", error.message().unwrap_or_default()) }
+                CredentialsError::Rejected { arn, reason: format!("{code} {}", error.message().unwrap_or_default()).trim_end_matches(['.', ' ']).to_owned() }
             } else {
                 CredentialsError::Unavailable { arn, reason: causes(&error) }
             }
@@ -109,23 +105,24 @@ impl CredentialsSource {
         };
         let text = response
             .secret_string()
-            .ok_or_else(|| malformed("is binary"))?;
-        let mut secret: Value = serde_json::from_str(text).map_err(|_| malformed("is not JSON"))?;
+            .ok_or_else(|| malformed("the secret is binary"))?;
+        let mut secret: Value =
+            serde_json::from_str(text).map_err(|_| malformed("the secret is not JSON"))?;
         let mut take = |key| match secret.get_mut(key).map(Value::take) {
             Some(Value::String(value)) if !value.is_empty() => Some(value),
             _ => None,
         };
         Ok(Credentials {
-            client_id: take("client_id").ok_or_else(|| malformed("has no client_id"))?,
+            client_id: take("client_id")
+                .ok_or_else(|| malformed("client_id is missing or empty"))?
+                .into(),
             client_secret: take("client_secret")
-                .ok_or_else(|| malformed("has no client_secret"))?
+                .ok_or_else(|| malformed("client_secret is missing or empty"))?
                 .into(),
             bridge_ca: take("bridge_ca"),
             redaction_key: match take("redaction_key").map(Key::new) {
                 Some(None) => {
-                    return Err(malformed(
-                        "has a redaction_key that is shorter than 16 bytes",
-                    ));
+                    return Err(malformed("redaction_key is shorter than 16 bytes"));
                 }
                 key => key.flatten(),
             },

@@ -1,5 +1,7 @@
-//! *Source*: an object → its bytes, as `impl Read`. From S3 by ranges, so that a slow bridge never holds a connection to S3
-//! open, every one under `If-Match`, so that all of them are of one version; or from a local file.
+//! The source of a log: an S3 object or a local file as `impl Read`.
+//!
+//! S3 objects are fetched by ranged GETs, so that a slow bridge never holds a connection to S3 open. Each GET carries
+//! `If-Match`, so that all ranges are of one version of the object.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,46 +19,41 @@ use tokio::task::JoinSet;
 use crate::job::ObjectRef;
 use crate::retry::{Backoff, causes};
 
-/// Of an object so much is fetched at a time; as much is held while as much is on its way. 4 MiB.
+/// Size of one ranged GET (4 MiB). At most two ranges are in memory: the one being read and the one being fetched.
 const RANGE: u64 = 4 << 20;
 
-/// Why an object cannot be opened. The text names the object, and what to do.
+/// Why an object cannot be opened or read. The text names the object, and what to do.
 #[derive(Debug, Error)]
 pub enum SourceError {
-    /// There is no such object (any more).
+    /// The object does not exist, or it was deleted.
     #[error("{object} does not exist")]
     NotFound { object: ObjectRef },
-    /// It may not be read.
     #[error(
-        "{object} may not be read ({reason}): the role needs s3:GetObject on it, and kms:Decrypt on the key where the bucket uses one"
+        "access denied for {object} ({reason}): the role needs s3:GetObject, and kms:Decrypt if the bucket uses a KMS key"
     )]
-    Forbidden {
+    AccessDenied {
         object: ObjectRef,
-        /// What S3 says.
+        /// S3's error code.
         reason: String,
     },
-    #[error("{object} cannot be read: {reason}")]
-    Unavailable {
-        object: ObjectRef,
-        /// What the SDK or the system says.
-        reason: String,
-    },
+    #[error("cannot read {object}: {reason}")]
+    Unavailable { object: ObjectRef, reason: String },
 }
 
-/// Access to objects in S3.
+/// A client for S3 that retries broken reads.
 #[derive(Clone, Debug)]
 pub struct S3 {
     client: Client,
     backoff: Backoff,
 }
 
-/// An object that is open.
+/// An open object.
 pub struct Opened {
-    /// Which one; its entity tag is that of the version being read.
+    /// The object, with the ETag of the version being read.
     pub object: ObjectRef,
-    /// Whether it is another version than the one that was asked for.
+    /// Whether that version differs from the requested one.
     pub replaced: bool,
-    /// How many bytes it has, where that is known.
+    /// Size in bytes, if known.
     pub size: Option<u64>,
     pub bytes: Box<dyn Read + Send>,
 }
@@ -65,7 +62,7 @@ impl Opened {
     /// Opens a local file.
     ///
     /// # Errors
-    /// When the system does not open it.
+    /// [`SourceError::Unavailable`] with the system's error.
     pub fn file(path: &Path) -> Result<Self, SourceError> {
         let object = ObjectRef::local(path.to_string_lossy());
         let open = || -> io::Result<_> {
@@ -89,7 +86,7 @@ impl Opened {
         }
     }
 
-    /// The standard input.
+    /// Standard input, named `-`.
     pub fn stdin() -> Self {
         Self {
             object: ObjectRef::local("-"),
@@ -101,7 +98,6 @@ impl Opened {
 }
 
 impl S3 {
-    /// A client for S3.
     pub fn new(config: &SdkConfig, backoff: Backoff) -> Self {
         Self {
             client: Client::new(config),
@@ -109,16 +105,17 @@ impl S3 {
         }
     }
 
-    /// Opens an object: fetches its first range, by which its version is fixed. Reading on must be done on a thread that
-    /// may block, while the runtime that is current here runs.
+    /// Opens an object and fetches its first range, which fixes the version. `Opened::bytes` must be read on a thread that may
+    /// block, while the current runtime keeps running.
     ///
     /// # Errors
-    /// When S3 does not give the object.
+    /// [`SourceError::NotFound`], [`SourceError::AccessDenied`], or [`SourceError::Unavailable`] once retries are exhausted.
     pub async fn open(&self, object: &ObjectRef) -> Result<Opened, SourceError> {
         let first = self.first_range(object).await?;
         if first.etag.is_none() && (first.bytes.len() as u64) < first.size {
             let reason =
-                "S3 tells no entity tag, so that its ranges may be of several versions".to_owned();
+                "S3 returned no ETag, so ranged reads cannot be tied to one object version"
+                    .to_owned();
             return Err(SourceError::Unavailable {
                 object: object.clone(),
                 reason,
@@ -157,7 +154,7 @@ impl S3 {
             match self.get(&object, 0, Vec::new()).await {
                 Ok(range) => return Ok(range),
                 Err(GetError::Changed) if object.etag.is_some() => {
-                    tracing::warn!(%object, "the object has changed since its event: reading what is there");
+                    tracing::warn!(%object, "object changed since the notification; reading the current version");
                     object.etag = None;
                 }
                 Err(GetError::Changed) => return Err(changed(&object)),
@@ -180,7 +177,7 @@ impl S3 {
         }
     }
 
-    /// One ranged GET, from `offset` on, into a buffer that may have been used before.
+    /// Fetches the range at `offset` into `bytes`, a buffer that may be reused.
     async fn get(
         &self,
         object: &ObjectRef,
@@ -196,13 +193,13 @@ impl S3 {
             .set_if_match(object.etag.as_ref().map(|etag| format!("\"{etag}\"")))
             .send()
             .await
-            .map_err(|error| refusal(object, &error))?;
+            .map_err(|error| get_error(object, &error))?;
         let size: Option<u64> = response
             .content_range()
             .and_then(|range| range.rsplit_once('/'))
             .and_then(|(_, size)| size.parse().ok());
         let Some(size) = size else {
-            let reason = "S3 answered a range request without Content-Range".to_owned();
+            let reason = "S3 returned no Content-Range for a ranged GET".to_owned();
             return Err(GetError::Final(SourceError::Unavailable {
                 object: object.clone(),
                 reason,
@@ -218,7 +215,7 @@ impl S3 {
         });
         if starts_at != Some(offset) {
             return Err(GetError::Broken(
-                "S3 sent another range than the one asked for".to_owned(),
+                "S3 returned a range other than the requested one".to_owned(),
             ));
         }
         let etag = response
@@ -232,24 +229,26 @@ impl S3 {
             match response.body.try_next().await {
                 Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
                 Ok(None) => break,
-                // What came is good: the next GET goes on behind it. All of it with an error after it is not.
+                // Keep the bytes received before the connection broke; the next GET resumes after them. An error after the
+                // last byte still fails the range.
                 Err(_) if (1..expected).contains(&bytes.len()) => break,
                 Err(error) => return Err(GetError::Broken(causes(&error))),
             }
         }
         if bytes.is_empty() || bytes.len() > expected {
             return Err(GetError::Broken(format!(
-                "S3 sent {} bytes where {expected} were due",
+                "S3 returned {} bytes of a range of {expected}",
                 bytes.len()
             )));
         }
         Ok(Range { bytes, size, etag })
     }
 
-    /// The objects below a prefix, in S3's order, without folder markers and empty ones.
+    /// Lists the objects under a prefix with their sizes, in S3's order. Directory placeholder objects and empty objects are
+    /// left out.
     ///
     /// # Errors
-    /// When S3 does not list them.
+    /// [`SourceError::Unavailable`], which names the prefix.
     pub async fn list(
         &self,
         bucket: &str,
@@ -298,25 +297,26 @@ impl S3 {
     }
 }
 
-/// What one GET brought.
+/// The response to one ranged GET.
 struct Range {
     bytes: Vec<u8>,
+    /// Size of the whole object.
     size: u64,
     etag: Option<String>,
 }
 
 enum GetError {
-    /// The object has no bytes: no range of it can be had (416).
+    /// 416: the range starts at or after the object's end. At offset 0 the object is empty.
     Empty,
-    /// Another version of the object is there (412).
+    /// 412: the object's current version is another one.
     Changed,
-    /// No answer, or not all of it, or one that may pass.
+    /// A retry may help: no response, an incomplete response, or a status that says so.
     Broken(String),
-    /// S3 says no.
+    /// A retry is useless.
     Final(SourceError),
 }
 
-fn refusal(object: &ObjectRef, error: &SdkError<GetObjectError>) -> GetError {
+fn get_error(object: &ObjectRef, error: &SdkError<GetObjectError>) -> GetError {
     let status = error
         .raw_response()
         .map_or(0, |response| response.status().as_u16());
@@ -326,20 +326,20 @@ fn refusal(object: &ObjectRef, error: &SdkError<GetObjectError>) -> GetError {
         416 => GetError::Empty,
         412 => GetError::Changed,
         404 => GetError::Final(SourceError::NotFound { object }),
-        403 => GetError::Final(SourceError::Forbidden {
+        403 => GetError::Final(SourceError::AccessDenied {
             object,
             reason: code.to_owned(),
         }),
-        // What S3 says of the key is a 400.
-        400 if code.starts_with("KMS.") => GetError::Final(SourceError::Forbidden {
+        // S3 reports problems with the KMS key as 400.
+        400 if code.starts_with("KMS.") => GetError::Final(SourceError::AccessDenied {
             object,
             reason: code.to_owned(),
         }),
-        // The SDK has tried a few times already; a busy S3 may need longer.
-        429 | 500.. => GetError::Broken(format!("S3 answers {status} ({code})")),
+        // The SDK has already retried a few times; an overloaded S3 may need longer.
+        429 | 500.. => GetError::Broken(format!("S3 returned {status} ({code})")),
         400.. => GetError::Final(SourceError::Unavailable {
             object,
-            reason: format!("S3 answers {status} ({code})"),
+            reason: format!("S3 returned {status} ({code})"),
         }),
         _ => GetError::Broken(causes(error)),
     }
@@ -348,30 +348,31 @@ fn refusal(object: &ObjectRef, error: &SdkError<GetObjectError>) -> GetError {
 fn changed(object: &ObjectRef) -> SourceError {
     SourceError::Unavailable {
         object: object.clone(),
-        reason: "it was replaced by another version meanwhile".to_owned(),
+        reason: "it was replaced by another version while it was read".to_owned(),
     }
 }
 
-/// Reads an object range by range, and fetches the next one while one is read.
+/// Reads an object range by range and fetches the next range in the meantime.
 struct RangeReader {
     s3: S3,
     object: ObjectRef,
-    /// Where the next range begins.
+    /// Offset of the range after `chunk`.
     offset: u64,
-    /// The range that is read.
+    /// The range being read.
     chunk: Vec<u8>,
-    /// How much of it was read.
+    /// Bytes of `chunk` that were read.
     read: usize,
-    /// The first range, until it is begun.
+    /// The first range, until reading begins.
     first: Option<Range>,
-    /// The next range, on its way, unless there is none; given up when the reader is dropped.
+    /// The request for the next range; at most one. Dropping the reader cancels it.
     ahead: JoinSet<Result<Range, GetError>>,
     size: u64,
     runtime: Handle,
 }
 
 impl RangeReader {
-    /// Begins a range that has come, and fetches the next to where the one before it was: an object takes two buffers, however large it is.
+    /// Makes `range` the current range, and starts to fetch the next one into the buffer of the previous one: two buffers are
+    /// enough for an object of any size.
     fn begin(&mut self, range: Range) {
         let used = std::mem::replace(&mut self.chunk, range.bytes);
         self.read = 0;
@@ -385,7 +386,7 @@ impl RangeReader {
         }
     }
 
-    /// The next range: the one on its way, or another attempt at it.
+    /// Returns the next range: waits for the request in flight, or else makes another attempt.
     fn fetch(&mut self) -> Result<Range, GetError> {
         if let Some(first) = self.first.take() {
             return Ok(first);
@@ -394,7 +395,7 @@ impl RangeReader {
             Some(Ok(fetched)) => fetched,
             Some(Err(ended)) => match ended.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(GetError::Broken("the runtime ends".to_owned())),
+                Err(_) => Err(GetError::Broken("the runtime is shutting down".to_owned())),
             },
             None => self
                 .runtime
@@ -420,7 +421,7 @@ impl Read for RangeReader {
             match self.fetch() {
                 Ok(range) => self.begin(range),
                 Err(GetError::Empty) => {
-                    return Err(self.broken("it is shorter than S3 said before"));
+                    return Err(self.broken("it is shorter than S3 reported before"));
                 }
                 Err(GetError::Changed) => return Err(io::Error::other(changed(&self.object))),
                 Err(GetError::Final(error)) => return Err(io::Error::other(error)),

@@ -1,8 +1,10 @@
-//! *Trust*: whose certificates are believed. The public roots for every host; for the bridge's host also the operator's
-//! own certificates: authorities, or the bridge's own self-signed one, which is then a pin.
+//! Server certificates: the public roots are trusted for every host. The operator's own certificates are trusted for the
+//! bridge's host only: private CAs, or the bridge's self-signed certificate, which is then pinned.
 //!
-//! There is no switch that turns verification off.
+//! No setting turns verification off.
 
+use std::error::Error;
+use std::io;
 use std::sync::{Arc, RwLock};
 
 use rustls::client::WebPkiServerVerifier;
@@ -10,20 +12,22 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore,
+    SignatureScheme,
+};
 use thiserror::Error;
 
-/// Why certificates cannot be used.
+/// Why TLS cannot be set up. The caller prefixes the name of the setting that holds the certificates.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum TlsError {
-    /// No certificate in the text.
-    #[error("holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)")]
+    #[error(
+        "the text contains no certificate; it must be PEM and start with -----BEGIN CERTIFICATE-----"
+    )]
     Empty,
-    /// Something in it that is not a certificate.
-    #[error("holds something that is not an X.509 certificate")]
+    #[error("the PEM text contains an entry that is not a valid X.509 certificate")]
     NotCertificate,
-    /// The TLS library refused to be set up.
-    #[error("cannot be set up for TLS")]
+    #[error("the TLS library rejected its configuration")]
     Tls,
 }
 
@@ -34,7 +38,7 @@ struct Own {
     verifier: Arc<WebPkiServerVerifier>,
 }
 
-/// Believes the public roots, and for one host the operator's certificates too.
+/// Trusts the public roots, and for one host also the operator's certificates.
 #[derive(Debug)]
 pub struct ServerTrust {
     host: String,
@@ -44,10 +48,10 @@ pub struct ServerTrust {
 }
 
 impl ServerTrust {
-    /// Trust for a bridge at `host`, with the public roots only.
+    /// Returns a verifier for a bridge at `host` that trusts the public roots only.
     ///
     /// # Errors
-    /// When the TLS library refuses its own defaults.
+    /// [`TlsError::Tls`] if the TLS library rejects its own defaults.
     pub fn new(host: &str) -> Result<Arc<Self>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let public = verifier(&provider, public_roots())?;
@@ -63,10 +67,15 @@ impl ServerTrust {
         }))
     }
 
-    /// Believes these certificates (PEM) for the bridge's host, in place of those given before.
+    /// The host for which the operator's certificates are trusted, in lower case and without brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Trusts these certificates (PEM) for the bridge's host. They replace those set before.
     ///
     /// # Errors
-    /// When the text holds no certificate, or something else.
+    /// [`TlsError::Empty`] or [`TlsError::NotCertificate`], depending on the text.
     pub fn set_own(&self, pem: &str) -> Result<(), TlsError> {
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
             .collect::<Result<_, _>>()
@@ -84,7 +93,7 @@ impl ServerTrust {
             verifier: verifier(&self.provider, roots)?,
             certificates,
         };
-        // A poisoned lock holds a whole value all the same: it is only ever replaced.
+        // A poisoned lock still holds a consistent value, because the value is only ever replaced.
         *self
             .own
             .write()
@@ -92,20 +101,72 @@ impl ServerTrust {
         Ok(())
     }
 
-    /// A TLS client that trusts accordingly, offering the application protocols named.
+    /// Returns a TLS client configuration that verifies with `self` and offers `protocols` (ALPN).
     ///
     /// # Errors
-    /// When the TLS library refuses its own defaults.
+    /// [`TlsError::Tls`] if the TLS library rejects its own defaults.
     pub fn client_config(self: &Arc<Self>, protocols: &[&[u8]]) -> Result<ClientConfig, TlsError> {
         let mut config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|_| TlsError::Tls)?
-            .dangerous() // rustls' word for any verifier that is not its own; this one adds a pin to it
+            .dangerous() // rustls' term for any custom verifier; this one only adds a pin
             .with_custom_certificate_verifier(self.clone())
             .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(config)
     }
+}
+
+/// Returns the reason of a failed TLS handshake in plain words, or `None` if no TLS error is among the causes of `error`.
+pub fn handshake_error(error: &(dyn Error + 'static)) -> Option<String> {
+    tls_cause(error).map(in_words)
+}
+
+/// Whether the TLS handshake failed because the server's certificate was rejected.
+pub(crate) fn is_certificate_error(error: &(dyn Error + 'static)) -> bool {
+    matches!(tls_cause(error), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+fn tls_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
+    }
+    // `io::Error::source` skips the error that it wraps.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(|error| {
+        error
+            .get_ref()
+            .map(|wrapped| wrapped as &(dyn Error + 'static))
+    });
+    tls_cause(wrapped.or_else(|| error.source())?)
+}
+
+fn in_words(error: &rustls::Error) -> String {
+    let text = match error {
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "the server did not respond with TLS; is this a plain-http port?"
+        }
+        rustls::Error::InvalidCertificate(problem) => match problem {
+            CertificateError::UnknownIssuer => {
+                "the server's certificate was not issued by a trusted CA"
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the server's certificate has expired"
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "the server's certificate is not valid yet"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "the server's certificate is not valid for this host name"
+            }
+            // The type that `Other` holds is webpki's own; only its text is accessible.
+            CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+                "the server's certificate is self-signed (or a CA certificate) and not trusted"
+            }
+            _ => return error.to_string(),
+        },
+        _ => return error.to_string(),
+    };
+    text.to_owned()
 }
 
 fn public_roots() -> RootCertStore {
@@ -140,8 +201,9 @@ impl ServerCertVerifier for ServerTrust {
             .as_ref()
             .filter(|_| server_name.to_str().eq_ignore_ascii_case(&self.host))
         {
-            // A certificate that is its own issuer cannot be verified as a root (`CaUsedAsEndEntity`); to be the very
-            // certificate that the operator named says more than any chain.
+            // webpki rejects a self-signed CA certificate as a server certificate
+            // (`CaUsedAsEndEntity`). An exact match is stronger than any chain, whatever host name
+            // the certificate is for.
             Some(own) if own.certificates.iter().any(|pin| pin == end_entity) => {
                 Ok(ServerCertVerified::assertion())
             }

@@ -1,8 +1,11 @@
-//! *Token*: OAuth 2.0 client credentials (RFC 6749, 4.4), one token for the process.
+//! OAuth 2.0 client credentials grant (RFC 6749, section 4.4): one bearer token per process.
 //!
-//! The token is fetched when it is first wanted, renewed ahead of its expiry, and dropped when the bridge answers 401. One
-//! request is made however many tasks want it. Expiry is judged by the wall clock too: a Lambda process is frozen between
-//! invocations, and its monotonic clock may stand still meanwhile.
+//! The token is fetched on first use, renewed before it expires, and dropped when the bridge returns 401. Tasks that wait
+//! for it share one request. Expiry is judged by the wall clock as well as by the monotonic clock, because Lambda freezes
+//! the process between invocations and the monotonic clock may stop while it is frozen.
+//!
+//! Errors and log lines never contain the client's ID, its secret, or any text of a response body: an identity provider may
+//! echo what it was sent, and the operator may have swapped ID and secret.
 
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -24,39 +27,45 @@ use crate::credentials::{Credentials, CredentialsError, CredentialsSource};
 use crate::filter::is_html;
 use crate::redact::Key;
 use crate::retry::{Backoff, Deadline, Moment, causes, retry_after};
-use crate::tls::ServerTrust;
+use crate::tls::{ServerTrust, handshake_error, is_certificate_error};
 
-/// The lifetime of a token whose answer does not tell it (RFC 6749, 5.1 makes `expires_in` optional).
+/// The lifetime of a token if the response has no `expires_in`, which RFC 6749, section 5.1 makes optional.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
-/// However long a token is said to live, it is renewed after a day.
+/// Upper bound of a token's lifetime, whatever `expires_in` says.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
-/// A renewal ahead of time may take so long, since the old token is still good, and is tried again after so long.
+/// Timeout of an early renewal. It is short because the current token is still valid.
 const EARLY_RENEWAL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Pause after a failed early renewal.
 const EARLY_RENEWAL_PAUSE: Duration = Duration::from_secs(20);
-/// One request to the token endpoint may take so long.
+/// Timeout of one request to the token endpoint.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How the client authenticates to the token endpoint (OpenID Connect Core 1.0, 9).
+/// The log message for a failed early renewal.
+const EARLY_RENEWAL_FAILED: &str =
+    "failed to renew the token before its expiry; the current token remains in use";
+
+/// How the client authenticates to the token endpoint (OpenID Connect Core 1.0, section 9).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AuthMethod {
-    /// `client_secret_post`: id and secret in the request's body.
+    /// `client_secret_post`: ID and secret in the request body.
     #[default]
     Post,
-    /// `client_secret_basic`: id and secret in the `Authorization` field.
+    /// `client_secret_basic`: ID and secret in the `Authorization` header.
     Basic,
 }
 
-/// Why there is no token. The text names the endpoint and the client's id, never the secret.
+/// Why there is no token. The text names the endpoint, never the client's ID or secret.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TokenError {
-    #[error("no token for now: {reason}")]
+    /// A retry may help.
+    #[error("cannot get a token yet: {reason}")]
     Later {
         reason: String,
-        /// How long the endpoint asks to wait.
+        /// `Retry-After` of the response.
         after: Option<Duration>,
     },
-    /// It will not pass by itself.
-    #[error("no token: {0}")]
+    /// The operator must act.
+    #[error("cannot get a token: {0}")]
     Misconfigured(String),
 }
 
@@ -77,37 +86,36 @@ impl Token {
         }
     }
 
-    /// How long it lives.
+    /// The time until it expires.
     pub fn time_left(&self) -> Duration {
         self.expiry.time_left()
     }
 
-    /// The value of an `Authorization` field. Keep it out of logs.
+    /// The value of the `Authorization` header. It must not be logged.
     pub fn authorization(&self) -> String {
         format!("Bearer {}", self.bearer.expose_secret())
     }
 }
 
-/// How long before its expiry a token is renewed: 60 seconds or a tenth of its lifetime, whichever is longer, but never more
-/// than half of it.
+/// How long before its expiry a token is renewed: the longer of 60 seconds and a tenth of its lifetime, at most half of it.
 fn renewal_margin(lifetime: Duration) -> Duration {
     (lifetime / 10)
         .max(Duration::from_mins(1))
         .min(lifetime / 2)
 }
 
-/// The process's one source of tokens.
+/// The source of tokens. A process has one, so that it has one token.
 #[derive(Debug)]
 pub struct TokenSource {
     http: reqwest::Client,
     endpoint: Url,
     method: AuthMethod,
-    secret: CredentialsSource,
+    credentials: CredentialsSource,
     tls: Arc<ServerTrust>,
     backoff: Backoff,
     requests: AtomicU64,
     state: Mutex<State>,
-    /// The secret's, as it was read last.
+    /// `redaction_key` of the secret that was read last.
     redaction_key: std::sync::Mutex<Option<Key>>,
 }
 
@@ -115,23 +123,24 @@ pub struct TokenSource {
 struct State {
     credentials: Option<Credentials>,
     token: Option<Arc<Token>>,
-    /// When a renewal that failed ahead of time is tried again.
+    /// When to attempt an early renewal again after one failed.
     early_renewal: Option<Moment>,
 }
 
-/// What one request to the token endpoint came to, when not to a token.
+/// Why one request to the token endpoint returned no token.
 enum Failure {
+    /// The OAuth error `invalid_client`: the secret may have been rotated.
     InvalidClient,
     Error(TokenError),
 }
 
 impl TokenSource {
-    /// Tokens from `endpoint`, for the credentials of `secret`. Nothing is asked of the network yet.
+    /// Returns a source of tokens from `endpoint`. It makes no request yet.
     pub fn new(
         http: reqwest::Client,
         endpoint: Url,
         method: AuthMethod,
-        secret: CredentialsSource,
+        credentials: CredentialsSource,
         tls: Arc<ServerTrust>,
         backoff: Backoff,
     ) -> Self {
@@ -139,7 +148,7 @@ impl TokenSource {
             http,
             endpoint,
             method,
-            secret,
+            credentials,
             tls,
             backoff,
             requests: AtomicU64::new(0),
@@ -148,17 +157,17 @@ impl TokenSource {
         }
     }
 
-    /// How many requests were made since this was asked last.
+    /// Returns the number of requests to the token endpoint since the last call.
     pub fn take_requests(&self) -> u64 {
         self.requests.swap(0, Ordering::Relaxed)
     }
 
-    /// Whom its requests trust.
+    /// The certificates that requests to the token endpoint and the bridge trust.
     pub fn tls(&self) -> &Arc<ServerTrust> {
         &self.tls
     }
 
-    /// The key that the secret holds beside the credentials; known once there was a token.
+    /// `redaction_key` of the secret; `None` until the credentials were read.
     pub fn redaction_key(&self) -> Option<Key> {
         self.redaction_key
             .lock()
@@ -166,13 +175,16 @@ impl TokenSource {
             .clone()
     }
 
-    /// The token, fetched or renewed when need be.
+    /// Returns the token; fetches or renews it first if necessary.
     ///
     /// # Errors
-    /// When there is none, in time or at all.
+    /// [`TokenError::Later`] if there is no token before the deadline, [`TokenError::Misconfigured`] if a retry is useless.
     pub async fn token(&self, deadline: Deadline) -> Result<Arc<Token>, TokenError> {
         let late = || TokenError::Later {
-            reason: format!("{} gives none in time", self.endpoint),
+            reason: format!(
+                "{} did not return a token before the deadline",
+                self.endpoint
+            ),
             after: None,
         };
         deadline
@@ -181,13 +193,13 @@ impl TokenSource {
             .ok_or_else(late)?
     }
 
-    /// Drops a token that the bridge did not accept, unless another has taken its place.
+    /// Drops a token that the bridge rejected, unless it was already replaced.
     pub async fn discard(&self, rejected: &Arc<Token>) {
         let mut state = self.state.lock().await;
         state.token.take_if(|token| Arc::ptr_eq(token, rejected));
     }
 
-    /// Holding the lock makes it one request, however many tasks want the token.
+    /// Holds the lock during the request, so that tasks that want the token share one request.
     async fn token_unbounded(&self, deadline: Deadline) -> Result<Arc<Token>, TokenError> {
         let mut state = self.state.lock().await;
         if let Some(token) = state
@@ -197,12 +209,12 @@ impl TokenSource {
         {
             return Ok(token.clone());
         }
-        let good = state.token.clone().filter(|token| !token.expiry.has_come());
-        let Some(good) = good else {
+        let current = state.token.clone().filter(|token| !token.expiry.has_come());
+        let Some(current) = current else {
             let token = self.fetch(&mut state.credentials, deadline).await?;
             return Ok(state.token.insert(Arc::new(token)).clone());
         };
-        // Ahead of its time a token is renewed in one short attempt; while that fails, it serves until its time.
+        // An early renewal is a single short attempt. If it fails, the current token is used until it expires.
         if state.early_renewal.is_none_or(|next| next.has_come()) {
             state.early_renewal = Some(Moment::after(EARLY_RENEWAL_PAUSE));
             let attempt = self.fetch_once(&mut state.credentials);
@@ -211,23 +223,22 @@ impl TokenSource {
                     state.early_renewal = None;
                     return Ok(state.token.insert(Arc::new(token)).clone());
                 }
-                Ok(Err(error)) => {
-                    tracing::warn!("the token could not be renewed ahead of its expiry: {error}")
+                Ok(Err(error)) => tracing::warn!(%error, "{EARLY_RENEWAL_FAILED}"),
+                Err(_) => {
+                    let seconds = EARLY_RENEWAL_TIMEOUT.as_secs();
+                    let error = format!("{} did not respond within {seconds} s", self.endpoint);
+                    tracing::warn!(error, "{EARLY_RENEWAL_FAILED}");
                 }
-                Err(_) => tracing::warn!(
-                    "the token could not be renewed ahead of its expiry: {} does not answer",
-                    self.endpoint
-                ),
             }
         }
-        Ok(good)
+        Ok(current)
     }
 
-    /// One attempt, with the credentials that are known.
+    /// Makes one attempt, with the credentials that were read before if there are any.
     async fn fetch_once(&self, credentials: &mut Option<Credentials>) -> Result<Token, TokenError> {
         let known = match credentials {
             Some(known) => known,
-            None => credentials.insert(self.read_secret().await?),
+            None => credentials.insert(self.read_credentials().await?),
         };
         self.request(known).await.map_err(|failure| match failure {
             Failure::InvalidClient => self.invalid_client(known),
@@ -242,7 +253,7 @@ impl TokenSource {
     ) -> Result<Token, TokenError> {
         let known = match credentials.take() {
             Some(known) => known,
-            None => self.read_secret().await?,
+            None => self.read_credentials().await?,
         };
         match self.request_with_retries(&known, deadline).await {
             Err(Failure::InvalidClient) => {}
@@ -255,9 +266,10 @@ impl TokenSource {
                 return Ok(token);
             }
         }
-        // The secret may have been rotated: it is read once more, and forgotten when that does not help.
-        let read = self.read_secret().await?;
-        let rotated = read.client_id != known.client_id
+        // The secret may have been rotated: read it once more. If that does not help, forget it, so that the next call reads it
+        // again.
+        let read = self.read_credentials().await?;
+        let rotated = read.client_id.expose_secret() != known.client_id.expose_secret()
             || read.client_secret.expose_secret() != known.client_secret.expose_secret();
         if !rotated {
             return Err(self.invalid_client(&known));
@@ -272,19 +284,19 @@ impl TokenSource {
         }
     }
 
-    async fn read_secret(&self) -> Result<Credentials, TokenError> {
-        let credentials = self.secret.read().await.map_err(|error| match error {
+    async fn read_credentials(&self) -> Result<Credentials, TokenError> {
+        let credentials = self.credentials.read().await.map_err(|error| match error {
             CredentialsError::Unavailable { .. } => TokenError::Later {
                 reason: error.to_string(),
                 after: None,
             },
-            CredentialsError::Refused { .. } | CredentialsError::Malformed { .. } => {
+            CredentialsError::Rejected { .. } | CredentialsError::Malformed { .. } => {
                 TokenError::Misconfigured(error.to_string())
             }
         })?;
         if let Some(pem) = &credentials.bridge_ca {
             self.tls.set_own(pem).map_err(|error| {
-                TokenError::Misconfigured(format!("bridge_ca in the secret {error}"))
+                TokenError::Misconfigured(format!("invalid bridge_ca in the secret: {error}"))
             })?;
         }
         self.redaction_key
@@ -296,9 +308,30 @@ impl TokenSource {
 
     fn invalid_client(&self, credentials: &Credentials) -> TokenError {
         TokenError::Misconfigured(format!(
-            "{} does not accept the secret of client {:?} (invalid_client): check the client's id and secret, and BRIDGE_AUTH_METHOD",
-            self.endpoint, credentials.client_id
+            "{} rejected the OAuth client (invalid_client). {}",
+            self.endpoint,
+            credentials_hint(credentials)
         ))
+    }
+
+    /// The error for an OAuth error response (RFC 6749, section 5.2) other than `invalid_client`.
+    fn oauth_error(&self, code: &BasicErrorResponseType, credentials: &Credentials) -> TokenError {
+        let endpoint = &self.endpoint;
+        TokenError::Misconfigured(match code {
+            // Keycloak also returns this for a wrong secret.
+            BasicErrorResponseType::UnauthorizedClient => format!(
+                "{endpoint} rejected the OAuth client (unauthorized_client). Check that the client may use the client credentials grant. {}",
+                credentials_hint(credentials)
+            ),
+            // Not shown: the server chose the text, and it may echo the request.
+            BasicErrorResponseType::Extension(_) => format!(
+                "{endpoint} rejected the token request with an error code that RFC 6749 does not define. Check the client's permissions"
+            ),
+            defined => format!(
+                "{endpoint} rejected the token request ({}). Check that the client may use the client credentials grant",
+                defined.as_ref()
+            ),
+        })
     }
 
     async fn request_with_retries(
@@ -324,7 +357,7 @@ impl TokenSource {
                 .map(|wait| wait.max(after.unwrap_or_default()));
             match wait {
                 Some(wait) if deadline.sleep(wait).await => {
-                    tracing::debug!(failed, "asking for a token again: {error}")
+                    tracing::debug!(failed, %error, "retrying the token request")
                 }
                 _ => return Err(Failure::Error(error)),
             }
@@ -332,36 +365,43 @@ impl TokenSource {
     }
 
     async fn request(&self, credentials: &Credentials) -> Result<Token, Failure> {
-        let client = BasicClient::new(ClientId::new(credentials.client_id.clone()))
-            .set_client_secret(ClientSecret::new(
-                credentials.client_secret.expose_secret().to_owned(),
-            ))
-            .set_auth_type(match self.method {
-                AuthMethod::Post => AuthType::RequestBody,
-                AuthMethod::Basic => AuthType::BasicAuth,
-            })
-            .set_token_uri(TokenUrl::from_url(self.endpoint.clone()));
+        let client = BasicClient::new(ClientId::new(
+            credentials.client_id.expose_secret().to_owned(),
+        ))
+        .set_client_secret(ClientSecret::new(
+            credentials.client_secret.expose_secret().to_owned(),
+        ))
+        .set_auth_type(match self.method {
+            AuthMethod::Post => AuthType::RequestBody,
+            AuthMethod::Basic => AuthType::BasicAuth,
+        })
+        .set_token_uri(TokenUrl::from_url(self.endpoint.clone()));
         let status = AtomicU16::new(0);
         let send = |request| self.send(request, &status);
-        let response = client.exchange_client_credentials().request_async(&send).await.map_err(|error| match error {
+        let exchanged = client
+            .exchange_client_credentials()
+            .request_async(&send)
+            .await;
+        let response = exchanged.map_err(|error| match error {
             RequestTokenError::Request(error) => Failure::Error(error),
-            RequestTokenError::ServerResponse(response) if *response.error() == BasicErrorResponseType::InvalidClient => Failure::InvalidClient,
-            RequestTokenError::ServerResponse(response) => Failure::Error(TokenError::Misconfigured(format!(
-                "{} answers {} to client {:?}: check the client's grant (client credentials) and its permissions",
-                self.endpoint,
-                // Only the words of RFC 6749: any other could hold what it was sent.
-                if let BasicErrorResponseType::Extension(_) = response.error() { "an error of its own" } else { response.error().as_ref() },
-                credentials.client_id
-            ))),
-            // These hold the answer's body: nothing of it is shown.
-            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => Failure::Error(TokenError::Misconfigured(format!(
-                "{} answers {} with something else than an OAuth 2.0 token response: check BRIDGE_AUTH_ENDPOINT",
-                self.endpoint,
-                status.load(Ordering::Relaxed)
-            ))),
+            RequestTokenError::ServerResponse(response) => match response.error() {
+                BasicErrorResponseType::InvalidClient => Failure::InvalidClient,
+                code => Failure::Error(self.oauth_error(code, credentials)),
+            },
+            // These errors contain the response body, so they are not shown.
+            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
+                Failure::Error(TokenError::Misconfigured(format!(
+                    "{} returned {} without an OAuth 2.0 token response. Check BRIDGE_AUTH_ENDPOINT",
+                    self.endpoint,
+                    status.load(Ordering::Relaxed)
+                )))
+            }
         })?;
         if !matches!(response.token_type(), BasicTokenType::Bearer) {
-            let reason = format!("{} gives a token that is not a bearer token", self.endpoint);
+            let reason = format!(
+                "{} returned a token that is not a bearer token",
+                self.endpoint
+            );
             return Err(Failure::Error(TokenError::Misconfigured(reason)));
         }
         let lifetime = response
@@ -375,15 +415,24 @@ impl TokenSource {
         ))
     }
 
-    /// Sends the request that `oauth2` made. Answers that are no OAuth answers are told apart here.
+    /// Sends the request that `oauth2` built. Handles every response that is not an OAuth response.
     async fn send(
         &self,
         request: HttpRequest,
         seen: &AtomicU16,
     ) -> Result<HttpResponse, TokenError> {
         let later = |reason, after| TokenError::Later { reason, after };
-        let transport =
-            |error: reqwest::Error| later(format!("{}: {}", self.endpoint, in_words(&error)), None);
+        let transport = |error: reqwest::Error| {
+            let hint = if is_certificate_error(&error) {
+                self.certificate_hint()
+            } else {
+                String::new()
+            };
+            later(
+                format!("{}: {}{hint}", self.endpoint, in_words(&error)),
+                None,
+            )
+        };
         let mut request = reqwest::Request::try_from(request).map_err(transport)?;
         *request.timeout_mut() = Some(REQUEST_TIMEOUT);
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -399,21 +448,21 @@ impl TokenSource {
                 .get(RETRY_AFTER)
                 .and_then(|value| value.to_str().ok())
                 .and_then(retry_after);
-            return Err(later(format!("{} answers {status}", self.endpoint), after));
+            return Err(later(format!("{} returned {status}", self.endpoint), after));
         }
         let html = response
             .headers()
             .get(CONTENT_TYPE)
             .is_some_and(|value| is_html(value.as_bytes()));
         if status.is_redirection() || html {
+            let what = if html {
+                "an HTML page"
+            } else {
+                "a redirect, which edgetap does not follow"
+            };
             return Err(TokenError::Misconfigured(format!(
-                "{} answers {status}{}: this is no token endpoint; check BRIDGE_AUTH_ENDPOINT",
-                self.endpoint,
-                if html {
-                    " with a web page"
-                } else {
-                    ", a redirect, which is never followed"
-                },
+                "{} returned {status} with {what}. Check BRIDGE_AUTH_ENDPOINT",
+                self.endpoint
             )));
         }
         let mut copy = HttpResponse::new(Vec::new());
@@ -422,46 +471,59 @@ impl TokenSource {
         *copy.body_mut() = response.bytes().await.map_err(transport)?.into();
         Ok(copy)
     }
+    /// What to do about a certificate of the token endpoint that is not trusted.
+    fn certificate_hint(&self) -> String {
+        let bridge = self.tls.host();
+        let host = self.endpoint.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.eq_ignore_ascii_case(bridge) {
+            ". Set BRIDGE_CA_FILE, or bridge_ca in the secret, to trust a private CA or a self-signed certificate"
+                .to_owned()
+        } else {
+            format!(
+                ". BRIDGE_CA_FILE and bridge_ca are trusted for the bridge's host ({bridge}) only; the token endpoint needs a certificate from a public CA"
+            )
+        }
+    }
 }
 
-/// What went wrong with a request, without its URL.
-pub(crate) fn in_words(error: &reqwest::Error) -> String {
-    let kind = match () {
-        () if error.is_timeout() => "timed out",
-        () if error.is_connect() => "cannot connect",
-        () => "the request failed",
-    };
-    std::error::Error::source(error).map_or_else(
-        || kind.to_owned(),
-        |cause| format!("{kind}: {}", causes(cause)),
+/// What to check when the client's credentials are rejected. It shows lengths only.
+fn credentials_hint(credentials: &Credentials) -> String {
+    let length = |secret: &SecretString| secret.expose_secret().chars().count();
+    let id = length(&credentials.client_id);
+    format!(
+        "Check the client ID and secret, and that they are not swapped: the ID has {id} character{}, the secret {}. Also check BRIDGE_AUTH_METHOD",
+        if id == 1 { "" } else { "s" },
+        length(&credentials.client_secret)
     )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Describes a failed request, without its URL.
+pub(crate) fn in_words(error: &reqwest::Error) -> String {
+    use std::error::Error as _;
 
-    #[test]
-    fn tokens_are_renewed_a_minute_or_a_tenth_ahead_but_never_before_half() {
-        for (lifetime, margin) in [
-            (1800, 180),
-            (300, 60),
-            (100, 50),
-            (1, 0),
-            (0, 0),
-            (86_400, 8640),
-        ] {
-            assert_eq!(
-                renewal_margin(Duration::from_secs(lifetime)).as_secs(),
-                margin,
-                "{lifetime}"
-            );
-        }
+    let cause = match error.source() {
+        _ if error.is_timeout() => "timed out".to_owned(),
+        Some(cause) => handshake_error(cause).unwrap_or_else(|| {
+            if error.is_connect() {
+                // The outer causes only name the layers of the HTTP client.
+                innermost(cause).to_string()
+            } else {
+                causes(cause)
+            }
+        }),
+        None => "unknown cause".to_owned(),
+    };
+    match () {
+        () if error.is_connect() => format!("cannot connect: {cause}"),
+        () if error.is_timeout() => "the request timed out".to_owned(),
+        () => format!("the request failed: {cause}"),
     }
+}
 
-    #[test]
-    fn a_token_does_not_show_itself() {
-        let token = Token::new("canary".to_owned(), DEFAULT_LIFETIME);
-        assert!(!format!("{token:?}").contains("canary"));
+fn innermost<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {
+    while let Some(cause) = error.source() {
+        error = cause;
     }
+    error
 }

@@ -75,7 +75,7 @@ async fn function(config: Result<Config, Problems>) -> Result<Function, String> 
         s3: S3::new(&sdk, backoff),
         rules: Arc::new(config.rules),
         bridge: Bridge::new(endpoints, secret, backoff)
-            .map_err(|error| format!("BRIDGE_CA_FILE {error}"))?,
+            .map_err(|error| format!("invalid BRIDGE_CA_FILE: {error}"))?,
         concurrency,
         work_queue: WorkQueue::new(&sdk),
         retry_for: config.retry_for,

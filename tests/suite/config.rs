@@ -73,7 +73,7 @@ fn a_vendor_env_file_works_unchanged() {
     };
     assert_eq!(
         (
-            credentials.client_id.as_str(),
+            credentials.client_id.expose_secret(),
             credentials.client_secret.expose_secret()
         ),
         ("tap", "s$e(c&r#e t")

@@ -87,7 +87,7 @@ async fn a_large_object_is_read_by_ranges_of_one_version_and_a_broken_read_goes_
     assert_eq!(sorted(world.ids()), ids(rows));
     let gets = world.s3.gets();
     assert_eq!(gets[0].range, "bytes=0-4194303");
-    assert!(gets[0].if_match.is_none(), "the event named no entity tag");
+    assert!(gets[0].if_match.is_none(), "the event contains no ETag");
     assert!(
         gets[1..].iter().all(|get| get.if_match.is_some()),
         "{gets:?}"
@@ -173,7 +173,7 @@ async fn without_an_entity_tag_an_object_is_read_by_one_range_or_not_at_all() {
     );
     for object in ["small", "large"] {
         let rejected = handle(&world, s3_event(&[object])).await.unwrap_err();
-        assert!(rejected.contains("no entity tag"), "{object}: {rejected}");
+        assert!(rejected.contains("no ETag"), "{object}: {rejected}");
     }
     assert_eq!(world.ids(), ids(30), "of the others nothing");
 }

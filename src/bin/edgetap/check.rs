@@ -9,10 +9,10 @@ use edgetap::config::{Config, Variables};
 use edgetap::ingest::{Outcome, ingest};
 use edgetap::job::{Job, ObjectRef};
 use edgetap::retry::Deadline;
-use edgetap::tls::ServerTrust;
+use edgetap::tls::{ServerTrust, handshake_error};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
+use rustls::{DigitallySignedStruct, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -156,7 +156,7 @@ async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
             print_chain(&chain)?;
             return Ok(());
         }
-        Err(error) => reason(&error),
+        Err(error) => handshake_error(&error).unwrap_or_else(|| error.to_string()),
     };
     print_chain(&chain)?;
     let Some(own) = chain.first() else {
@@ -179,30 +179,6 @@ fn version(version: Option<rustls::ProtocolVersion>) -> String {
         .and_then(|version| version.as_str())
         .unwrap_or("TLS");
     name.replace("TLSv", "TLS ").replace('_', ".")
-}
-
-/// Why a handshake failed, without rustls' names of types where it has only those.
-fn reason(error: &io::Error) -> String {
-    let rustls = error
-        .get_ref()
-        .and_then(|error| error.downcast_ref::<rustls::Error>());
-    match rustls {
-        Some(rustls::Error::InvalidMessage(_)) => {
-            "the server does not speak TLS on this port".to_owned()
-        }
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "its issuer is unknown".to_owned()
-        }
-        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) => {
-            if other.to_string() == "CaUsedAsEndEntity" {
-                "it is a self-signed CA certificate".to_owned()
-            } else {
-                other.to_string()
-            }
-        }
-        Some(rustls::Error::InvalidCertificate(certificate)) => certificate.to_string(),
-        _ => error.to_string(),
-    }
 }
 
 fn print_chain(chain: &[CertificateDer<'_>]) -> Result<(), StdoutError> {
