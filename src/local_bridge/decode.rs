@@ -1,4 +1,5 @@
-//! A request body → its *transactions*, by a decoder that shares nothing with what encodes them (`encoding/uap.rs`).
+//! Decodes a request body into transactions. The decoder shares no code with the encoder (`encode/uap.rs`), so that it can
+//! check it. Field names are those of `docs/wire-format.md`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,16 +7,27 @@ use serde::Deserialize;
 
 const MAX_TRANSACTIONS: usize = 250;
 
-/// A request body of the wire format, taken apart.
+/// Decodes and checks a request body of the wire format.
 ///
 /// # Errors
-/// What is wrong with it, in words, without its content.
+/// What is wrong with the body, in words and without its content.
 pub fn decode(body: &[u8]) -> Result<Vec<Transaction>, String> {
-    let body: RequestBody = serde_json::from_slice(body)
-        .map_err(|error| format!("{:?} error at byte {}", error.classify(), error.column()))?;
+    let body: RequestBody = serde_json::from_slice(body).map_err(|error| {
+        let what = match error.classify() {
+            serde_json::error::Category::Data => {
+                "a member is missing, unknown or of the wrong type"
+            }
+            _ => "invalid JSON",
+        };
+        format!(
+            "the body does not parse: {what} at line {}, column {}",
+            error.line(),
+            error.column()
+        )
+    })?;
     if body.data.is_empty() || body.data.len() > MAX_TRANSACTIONS {
         return Err(format!(
-            "{} transactions: 1 to {MAX_TRANSACTIONS} are allowed",
+            "the body contains {} transactions; it must contain 1 to {MAX_TRANSACTIONS}",
             body.data.len()
         ));
     }
@@ -33,10 +45,8 @@ struct RequestBody {
     data: Vec<Transaction>,
 }
 
-/// A transaction of the wire format.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[allow(missing_docs)] // the names are those of docs/wire-format.md
 pub struct Transaction {
     pub timestamp: String,
     pub version: String,
@@ -46,10 +56,8 @@ pub struct Transaction {
     pub txn_meta_data: MetaData,
 }
 
-/// Its request.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[allow(missing_docs)]
 pub struct RequestPart {
     pub http_scheme: Option<String>,
     pub http_version: Option<String>,
@@ -61,10 +69,8 @@ pub struct RequestPart {
     pub body: BodyPart,
 }
 
-/// Its connection.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[allow(missing_docs)]
 pub struct Connection {
     pub connection_ip: String,
     pub connection_port: Option<u16>,
@@ -72,38 +78,33 @@ pub struct Connection {
     pub server_port: u16,
 }
 
-/// A body, of which only the length is known.
+/// A message body. CloudFront logs only its length, so `data` is empty.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs)]
 pub struct BodyPart {
     pub length: u64,
     pub data: String,
 }
 
-/// Its response.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[allow(missing_docs)]
 pub struct ResponsePart {
     pub status_code: Option<String>,
     pub headers: Vec<String>,
     pub body: BodyPart,
 }
 
-/// Where it comes from.
+/// The tap and the filter that a transaction passed.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs)]
 pub struct MetaData {
     pub source_info: SourceInfo,
     pub filter_info: FilterInfo,
 }
 
-/// Which tap saw it where.
+/// The tap and the distribution that a transaction comes from.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs)]
 pub struct SourceInfo {
     #[serde(rename = "type")]
     pub kind: String,
@@ -112,21 +113,19 @@ pub struct SourceInfo {
     pub instance_id: Option<String>,
 }
 
-/// Which filter let it through.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs)]
 pub struct FilterInfo {
     pub filter_name: String,
 }
 
 impl Transaction {
-    /// The value of a request header field, decoded.
+    /// Returns the decoded value of a request header.
     pub fn request_header(&self, name: &str) -> Option<Vec<u8>> {
         header(&self.request.headers, name)
     }
 
-    /// The value of a response header field, decoded.
+    /// Returns the decoded value of a response header.
     pub fn response_header(&self, name: &str) -> Option<Vec<u8>> {
         header(&self.response.headers, name)
     }
@@ -148,8 +147,8 @@ impl Transaction {
                 .map(|(_, value)| STANDARD.decode(value))
         });
         match () {
-            () if !seconds => Err("timestamp is not seconds with three decimals"),
-            () if self.version != "1.0" => Err("version is not 1.0"),
+            () if !seconds => Err("timestamp must be seconds with three decimal places"),
+            () if self.version != "1.0" => Err("version must be 1.0"),
             () if self.transaction_id.is_empty() => Err("transaction-id is empty"),
             () if self.request.http_method.is_empty() => Err("http-method is empty"),
             () if self.request.uri_query_fragment.is_empty() => Err("uri-query-fragment is empty"),
@@ -159,12 +158,14 @@ impl Transaction {
                 .bytes()
                 .all(|b| b.is_ascii_graphic()) =>
             {
-                Err("uri-query-fragment has bytes that are not visible ASCII")
+                Err("uri-query-fragment must consist of printable ASCII characters")
             }
             () if self.request.connection.connection_ip.is_empty() => Err("connection-ip is empty"),
-            () if !status.bytes().all(|b| b.is_ascii_digit()) => Err("status-code is not digits"),
+            () if !status.bytes().all(|b| b.is_ascii_digit()) => {
+                Err("status-code must consist of digits")
+            }
             () if !values.all(|value| matches!(value, Some(Ok(_)))) => {
-                Err("a header is not Name:base64")
+                Err("each header must be `Name:` followed by base64")
             }
             () => Ok(()),
         }

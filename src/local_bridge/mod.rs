@@ -1,7 +1,7 @@
-//! The embedded bridge: an OAuth token endpoint and `/api-transactions` on loopback, in process.
+//! The local bridge: an OAuth token endpoint and `/api-transactions`, served in process on a loopback address.
 //!
-//! One implementation for `edgetap demo`, `edgetap bridge` and the tests. It checks what it receives against the wire format
-//! with a decoder of its own, and misbehaves when told to.
+//! `edgetap demo`, `edgetap bridge` and the tests share it. It checks each request against the wire format with a decoder of
+//! its own, and it can be told to misbehave.
 
 mod decode;
 
@@ -34,25 +34,24 @@ use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-/// Where tokens are to be had.
+/// Path of the token endpoint.
 pub const TOKEN_PATH: &str = "/auth/realms/cequence/protocol/openid-connect/token";
-/// Where transactions go.
+/// Path of the endpoint that receives transactions.
 pub const EDGE_PATH: &str = "/api-transactions";
 
 const MAX_BODY: usize = 10_000_000;
 
-/// Which of the two endpoints a request came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     Token,
     Edge,
 }
 
-/// A request that has arrived.
+/// A request, before the bridge responds to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
     pub endpoint: Endpoint,
-    /// As the how-manieth there, counted from 1.
+    /// Number of the request at this endpoint, counted from 1.
     pub number: u64,
     pub body: &'a [u8],
 }
@@ -61,22 +60,22 @@ pub struct Arrival<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reaction {
     Normal,
-    /// It answers so, and does nothing else.
+    /// It returns this response and does nothing else.
     Respond {
         status: u16,
         headers: Vec<(&'static str, String)>,
         body: String,
     },
-    /// What it should, after so long.
+    /// It waits first, then processes the request normally.
     After(Duration),
-    /// It closes the connection without an answer, having done nothing.
+    /// It closes the connection without a response and ignores the request.
     HangUp,
-    /// It does what it should, and closes the connection instead of answering.
+    /// It processes the request normally, then closes the connection without a response.
     NormalThenHangUp,
 }
 
 impl Reaction {
-    /// An answer of nothing but a status.
+    /// A response with this status, no headers and an empty body.
     pub fn status(status: u16) -> Self {
         Self::Respond {
             status,
@@ -84,33 +83,40 @@ impl Reaction {
             body: String::new(),
         }
     }
+
+    /// A response with this status, content type and body.
+    pub fn respond(status: u16, content_type: &str, body: impl Into<String>) -> Self {
+        Self::Respond {
+            status,
+            headers: vec![("content-type", content_type.to_owned())],
+            body: body.into(),
+        }
+    }
 }
 
 /// Decides what the bridge does with a request.
 pub type React = Arc<dyn Fn(Arrival<'_>) -> Reaction + Send + Sync>;
-/// Decides whether a bearer token is good, where the bridge's own tokens are not what is used.
+/// Decides whether a bearer token is valid, for tokens that another server issued.
 pub type Authorize =
     Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
-/// Is told of every batch accepted.
+/// Receives every accepted batch.
 pub type Watch = Arc<dyn Fn(&Received) + Send + Sync>;
 
 /// How the bridge behaves.
 #[derive(Clone)]
 pub struct Options {
-    /// The one client it knows.
+    /// ID of the only client that the bridge knows.
     pub client_id: String,
     pub client_secret: String,
-    /// How long its tokens live.
     pub token_lifetime: Duration,
-    /// How long every answer to a post takes.
+    /// Delay of every response of the edge endpoint.
     pub delay: Duration,
-    /// What it does with a request.
     pub react: React,
-    /// Who judges bearer tokens, when not the bridge itself.
+    /// Replaces the bridge's own check of bearer tokens.
     pub authorize: Option<Authorize>,
-    /// Who is told of batches.
+    /// Receives the accepted batches. `None` keeps them for [`LocalBridge::received`].
     pub watch: Option<Watch>,
-    /// TLS, when it is to be spoken.
+    /// TLS configuration; `None` serves plain HTTP.
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }
 
@@ -132,7 +138,6 @@ impl Default for Options {
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            .field("client_id", &self.client_id)
             .field("delay", &self.delay)
             .finish_non_exhaustive()
     }
@@ -142,22 +147,25 @@ impl fmt::Debug for Options {
 #[derive(Clone, Debug)]
 pub struct Received {
     pub key: String,
-    /// The body, as it came.
+    /// The request body, byte for byte.
     pub body: Bytes,
     pub transactions: Vec<Transaction>,
-    /// Whether a batch of that key was accepted before.
+    /// Whether a batch with this key was accepted before.
     pub repeated: bool,
 }
 
-/// How often what happened.
+/// Counts of what the bridge did so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// Tokens issued.
     pub tokens: u64,
+    /// Requests to the edge endpoint, whatever the response.
     pub posts: u64,
-    /// Transactions accepted, repeated ones included.
+    /// Accepted transactions, including those of repeated batches.
     pub transactions: u64,
+    /// Batches whose key was accepted before.
     pub repeated: u64,
-    /// Posts that did not fit the wire format.
+    /// Requests to the edge endpoint that violated the wire format.
     pub invalid: u64,
 }
 
@@ -189,15 +197,15 @@ impl fmt::Debug for State {
 }
 
 impl LocalBridge {
-    /// Starts a bridge on an address of this machine; port 0 is any free one.
+    /// Starts a bridge on a loopback address; port 0 selects a free port.
     ///
     /// # Errors
-    /// When the address is taken, or is not this machine's alone.
+    /// If the address is not a loopback address, or if it is in use.
     pub async fn start(address: SocketAddr, options: Options) -> io::Result<Self> {
         if !address.ip().is_loopback() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "the embedded bridge listens on loopback only (127.0.0.1 or [::1])",
+                "the local bridge must listen on a loopback address (127.0.0.1 or [::1])",
             ));
         }
         let listener = TcpListener::bind(address).await?;
@@ -223,7 +231,7 @@ impl LocalBridge {
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -233,22 +241,22 @@ impl LocalBridge {
         format!("{}://{}{TOKEN_PATH}", self.scheme, self.address)
     }
 
-    /// The URL of the bridge.
+    /// The URL of the endpoint that receives transactions.
     pub fn edge_url(&self) -> String {
         format!("{}://{}{EDGE_PATH}", self.scheme, self.address)
     }
 
-    /// The batches accepted so far, oldest first, while nobody watches them.
+    /// The accepted batches, oldest first; empty if [`Options::watch`] receives them.
     pub fn received(&self) -> Vec<Received> {
         lock(&self.state.received).clone()
     }
 
-    /// How often what happened so far.
+    /// The counts so far.
     pub fn tally(&self) -> Tally {
         *lock(&self.state.tally)
     }
 
-    /// Makes every token given so far invalid.
+    /// Revokes every token issued so far.
     pub fn revoke_tokens(&self) {
         lock(&self.state.tokens).clear();
     }
@@ -260,7 +268,7 @@ impl Drop for LocalBridge {
     }
 }
 
-/// Serves HTTP/1 and HTTP/2 until aborted. A handler that fails closes the connection without an answer.
+/// Serves HTTP/1 and HTTP/2 until aborted. If the handler fails, the connection is closed without a response.
 pub fn serve<F, R, B>(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
@@ -273,14 +281,14 @@ where
 {
     let tls = tls.map(TlsAcceptor::from);
     let accept = async move {
-        // Dropped with this task, it ends all connections.
+        // Dropping this set with the task closes all connections.
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!("cannot accept a connection: {error}");
+                    tracing::warn!(%error, "failed to accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
@@ -302,7 +310,7 @@ where
                     },
                 };
                 if let Err(error) = served {
-                    tracing::debug!("a connection ended: {error}");
+                    tracing::debug!(%error, "connection closed with an error");
                 }
             });
         }
@@ -318,15 +326,18 @@ async fn respond(
         (&Method::POST, TOKEN_PATH) => Endpoint::Token,
         (&Method::POST, EDGE_PATH) => Endpoint::Edge,
         (_, TOKEN_PATH | EDGE_PATH) => {
-            return Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "POST only"));
+            return Ok(plain(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "the method must be POST",
+            ));
         }
-        _ => return Ok(plain(StatusCode::NOT_FOUND, "no such endpoint")),
+        _ => return Ok(plain(StatusCode::NOT_FOUND, "unknown path")),
     };
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
         return Ok(plain(
             StatusCode::PAYLOAD_TOO_LARGE,
-            "more than 10,000,000 bytes",
+            "the body is larger than 10,000,000 bytes",
         ));
     };
     let body = body.to_bytes();
@@ -357,21 +368,21 @@ async fn respond(
         return response.body(Full::from(body)).map_err(io::Error::other);
     }
     if reaction == Reaction::HangUp {
-        return Err(io::Error::other("told to hang up"));
+        return Err(io::Error::other("closed the connection as configured"));
     }
     let response = match endpoint {
-        Endpoint::Token => give_token(&state, &parts.headers, &body),
+        Endpoint::Token => issue_token(&state, &parts.headers, &body),
         Endpoint::Edge => accept(&state, &parts.headers, body).await,
     };
     if reaction == Reaction::NormalThenHangUp {
-        Err(io::Error::other("told to hang up"))
+        Err(io::Error::other("closed the connection as configured"))
     } else {
         Ok(response)
     }
 }
 
-/// RFC 6749, 4.4.2, with either way of authenticating the client (2.3.1).
-fn give_token(state: &State, headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
+/// Issues a token (RFC 6749, section 4.4.2). Accepts both ways of client authentication (section 2.3.1).
+fn issue_token(state: &State, headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
     let form: BTreeMap<_, _> = url::form_urlencoded::parse(body).into_owned().collect();
     let field = |name: &str| form.get(name).cloned();
     let (id, secret) =
@@ -403,7 +414,7 @@ fn give_token(state: &State, headers: &HeaderMap, body: &[u8]) -> Response<Full<
     )
 }
 
-/// Id and secret of HTTP Basic authentication, each form-encoded as RFC 6749 asks.
+/// Returns ID and secret of HTTP Basic authentication. RFC 6749 requires that both are form-encoded.
 fn basic_credentials(headers: &HeaderMap) -> Option<(Option<String>, Option<String>)> {
     let encoded = headers
         .get(AUTHORIZATION)?
@@ -437,12 +448,15 @@ async fn accept(state: &State, headers: &HeaderMap, body: Bytes) -> Response<Ful
             .is_some_and(|expiry| Instant::now() < *expiry),
     };
     if !authorized {
-        return plain(StatusCode::UNAUTHORIZED, "no valid bearer token");
+        return plain(
+            StatusCode::UNAUTHORIZED,
+            "the bearer token is missing, unknown or expired",
+        );
     }
     let checked = if text(CONTENT_TYPE).as_deref() == Some("application/json") {
         decode(&body)
     } else {
-        Err("not application/json".to_owned())
+        Err("Content-Type must be application/json".to_owned())
     };
     let key = headers
         .get("Idempotency-Key")
@@ -454,8 +468,8 @@ async fn accept(state: &State, headers: &HeaderMap, body: Bytes) -> Response<Ful
             lock(&state.tally).invalid += 1;
             let problem = checked
                 .err()
-                .unwrap_or_else(|| "no Idempotency-Key".to_owned());
-            tracing::warn!("a post does not fit the wire format: {problem}");
+                .unwrap_or_else(|| "the Idempotency-Key header is missing".to_owned());
+            tracing::warn!(problem, "request violates the wire format");
             return plain(StatusCode::BAD_REQUEST, &problem);
         }
     };
