@@ -158,6 +158,9 @@ fn in_words(error: &rustls::Error) -> String {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "the server's certificate is not valid for this host name"
             }
+            CertificateError::BadSignature => {
+                "the server's certificate names a trusted issuer, but another key signed it"
+            }
             // The type that `Other` holds is webpki's own; only its text is accessible.
             CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
                 "the server's certificate is self-signed (or a CA certificate) and not trusted"

@@ -357,7 +357,7 @@ impl TokenSource {
                 .map(|wait| wait.max(after.unwrap_or_default()));
             match wait {
                 Some(wait) if deadline.sleep(wait).await => {
-                    tracing::debug!(failed, %error, "retrying the token request")
+                    tracing::debug!(failed, %error, "retrying the token request");
                 }
                 _ => return Err(Failure::Error(error)),
             }
@@ -477,7 +477,7 @@ impl TokenSource {
         let host = self.endpoint.host_str().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.eq_ignore_ascii_case(bridge) {
-            ". Set BRIDGE_CA_FILE, or bridge_ca in the secret, to trust a private CA or a self-signed certificate"
+            ". A private CA or a self-signed certificate must be in BRIDGE_CA_FILE, or in bridge_ca of the secret"
                 .to_owned()
         } else {
             format!(

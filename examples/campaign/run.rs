@@ -30,7 +30,7 @@ use crate::runtime_api::{Outcome, Process, RuntimeApi};
 use crate::support::fake_s3::FakeS3;
 use crate::support::fake_sqs::{FakeSqs, Queued};
 use crate::support::fault_proxy::FaultProxy;
-use crate::support::{BACKOFF, Lines, rules, s3_event, sdk_config, start};
+use crate::support::{BACKOFF, CapturedLogs, rules, s3_event, sdk_config, start};
 
 /// Invocations after which faults cease.
 const FAULTY_INVOCATIONS: usize = 25;
@@ -60,7 +60,7 @@ pub(crate) struct Run {
 /// The run of a seed; with a real process when `bootstrap` says where it is.
 pub(crate) async fn run(seed: u64, bootstrap: Option<&Path>) -> Run {
     let mut dice = StdRng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
-    let (lines, _listening) = Lines::listen(tracing::Level::INFO);
+    let (lines, _listening) = CapturedLogs::capture(tracing::Level::INFO);
     let mut scene = Scene::new(seed, bootstrap, lines, &mut dice).await;
     scene.put_logs(&mut dice);
 
@@ -110,7 +110,7 @@ struct Scene {
     /// To S3, SQS, the bridge and the token endpoint.
     fault_proxies: [FaultProxy; 4],
     actors: [Actor; 2],
-    lines: Lines,
+    lines: CapturedLogs,
     current: Vec<usize>,
     run: Run,
 }
@@ -138,7 +138,12 @@ enum Ending {
 }
 
 impl Scene {
-    async fn new(seed: u64, bootstrap: Option<&Path>, lines: Lines, dice: &mut StdRng) -> Self {
+    async fn new(
+        seed: u64,
+        bootstrap: Option<&Path>,
+        lines: CapturedLogs,
+        dice: &mut StdRng,
+    ) -> Self {
         let rejected = (0..dice.random_range(0..4))
             .map(|_| format!("log-0-{}", dice.random_range(0..80)))
             .collect();
@@ -316,7 +321,7 @@ impl Scene {
         self.run
             .evidence
             .violations
-            .push(format!("it loops: {:?}", self.sqs.job()));
+            .push(format!("it loops: {:?}", self.sqs.messages()));
     }
 
     async fn invoke(
@@ -363,7 +368,7 @@ impl Scene {
         self.run.killed += usize::from(was_killed);
         let left: BTreeSet<String> = self
             .sqs
-            .job()
+            .messages()
             .into_iter()
             .map(|message| message.id)
             .collect();
@@ -375,7 +380,7 @@ impl Scene {
         let after = self.marks();
         let sent = self
             .sqs
-            .job()
+            .messages()
             .into_iter()
             .chain(self.sqs.dead_letters())
             .filter(|message| number_of(message) > before.sent)

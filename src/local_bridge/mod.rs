@@ -160,7 +160,7 @@ pub struct Tally {
     /// Tokens issued.
     pub tokens: u64,
     /// Requests to the edge endpoint, whatever the response.
-    pub posts: u64,
+    pub requests: u64,
     /// Accepted transactions, including those of repeated batches.
     pub transactions: u64,
     /// Batches whose key was accepted before.
@@ -343,7 +343,7 @@ async fn respond(
     let body = body.to_bytes();
     let number = state.numbers[endpoint as usize].fetch_add(1, Ordering::Relaxed) + 1;
     if endpoint == Endpoint::Edge {
-        lock(&state.tally).posts += 1;
+        lock(&state.tally).requests += 1;
     }
     let reaction = (state.options.react)(Arrival {
         endpoint,

@@ -238,7 +238,7 @@ async fn a_rotated_secret_is_found_without_a_restart() {
     .await;
     let body = bucket.notification("log.gz").to_string();
     assert_eq!(tap.deliver(&[("m1", &body)]).await, ["m1"]);
-    assert_eq!(tap.bridge.tally().posts, 0);
+    assert_eq!(tap.bridge.tally().requests, 0);
 
     secrets
         .put_secret_value()
@@ -395,7 +395,7 @@ async fn a_deadline_in_the_past_is_a_deadline_in_the_past() {
             ["m1"]
         );
     }
-    assert_eq!(tap.bridge.tally().posts, 0);
+    assert_eq!(tap.bridge.tally().requests, 0);
     assert_eq!(
         tap.deliver(&[("m1", &body)]).await,
         [""; 0],
@@ -410,7 +410,7 @@ async fn a_bridge_that_is_down_fails_the_message_within_the_deadline() {
     bucket.put("log.gz", log(1)).await;
     fails_within(&tap, &bucket, 20_000).await;
     assert!(
-        (2..=5).contains(&tap.bridge.tally().posts),
+        (2..=5).contains(&tap.bridge.tally().requests),
         "{:?}",
         tap.bridge.tally()
     );

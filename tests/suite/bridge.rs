@@ -127,7 +127,7 @@ async fn misconfiguration_is_told_at_once_and_never_tried_again() {
             why.contains(words) && why.contains(&bridge.edge_url()),
             "{reaction:?}: {why}"
         );
-        assert_eq!(bridge.tally().posts, 1, "{reaction:?}");
+        assert_eq!(bridge.tally().requests, 1, "{reaction:?}");
     }
 }
 
@@ -150,7 +150,7 @@ async fn what_may_pass_is_tried_again_until_it_passes() {
             matches!(outcome, Outcome::Complete(ref summary) if summary.counts.sent == 25),
             "{status}: {outcome:?}"
         );
-        assert_eq!(bridge.tally().posts, 4 + 3, "{status}");
+        assert_eq!(bridge.tally().requests, 4 + 3, "{status}");
     }
 }
 
@@ -181,7 +181,7 @@ async fn what_does_not_pass_ends_after_five_attempts_with_what_was_accepted_befo
         (summary.counts.rows, summary.counts.sent, summary.batches),
         (10, 10, 1)
     );
-    assert_eq!(bridge.tally().posts, 1 + 5);
+    assert_eq!(bridge.tally().requests, 1 + 5);
 }
 
 #[tokio::test]
@@ -306,7 +306,7 @@ async fn a_retry_after_beyond_the_deadline_is_not_waited_for() {
         ),
         "{outcome:?}"
     );
-    assert_eq!(bridge.tally().posts, 1);
+    assert_eq!(bridge.tally().requests, 1);
 }
 
 #[tokio::test]
@@ -388,7 +388,11 @@ async fn more_refusals_than_can_be_an_accident_are_a_misconfiguration() {
         why.contains("more transactions than can be an accident"),
         "{why}"
     );
-    assert!(bridge.tally().posts < 60, "{} posts", bridge.tally().posts);
+    assert!(
+        bridge.tally().requests < 60,
+        "{} posts",
+        bridge.tally().requests
+    );
 }
 
 #[tokio::test]
@@ -419,7 +423,7 @@ async fn a_401_renews_the_token_once() {
         why.contains("fresh token") && why.contains("same tenant"),
         "{why}"
     );
-    assert_eq!((bridge.tally().tokens, bridge.tally().posts), (2, 2));
+    assert_eq!((bridge.tally().tokens, bridge.tally().requests), (2, 2));
 }
 
 #[tokio::test]

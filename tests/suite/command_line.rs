@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::{fixtures, gzip, log, start};
 
 /// Runs `edgetap` in an empty directory, with no variables but those given.
-fn edgetap(args: &[&str], variables: &[(&str, &str)], input: &[u8]) -> Output {
+pub(crate) fn edgetap(args: &[&str], variables: &[(&str, &str)], input: &[u8]) -> Output {
     let directory = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_edgetap"))
         .args(args)

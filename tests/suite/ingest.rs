@@ -216,7 +216,7 @@ async fn an_object_that_cannot_be_opened_fails_by_name() {
         no_key.contains("KMS.DisabledException") && no_key.contains("kms:Decrypt"),
         "{no_key}"
     );
-    assert_eq!(world.bridge.tally().posts, 0);
+    assert_eq!(world.bridge.tally().requests, 0);
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn a_deadline_in_the_past_delivers_nothing_and_says_so() {
         response,
         json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]})
     );
-    assert_eq!(world.bridge.tally().posts, 0);
+    assert_eq!(world.bridge.tally().requests, 0);
 }
 
 #[tokio::test]
@@ -304,7 +304,7 @@ async fn a_bridge_that_does_not_answer_costs_no_more_than_the_deadline() {
         .await
         .expect("it waited for the bridge")
         .unwrap();
-    assert!(world.bridge.tally().posts >= 1);
+    assert!(world.bridge.tally().requests >= 1);
     assert_eq!(
         response,
         json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]})

@@ -22,7 +22,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tracing::Level;
 
-use crate::support::{Lines, client_with, s3_event, world};
+use crate::support::{CapturedLogs, client_with, s3_event, world};
 
 /// Nothing dropped, in our own words.
 fn everything() -> Rules {
@@ -356,7 +356,7 @@ fn excluded_paths_are_dropped_and_nobody_hides_behind_them() {
     }
 }
 
-fn said(warnings: &Lines, text: &'static str) -> Value {
+fn said(warnings: &CapturedLogs, text: &'static str) -> Value {
     let subscriber: Arc<dyn tracing::Subscriber + Send + Sync> =
         Arc::new(telemetry::json(Level::INFO, warnings.clone()));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -417,7 +417,7 @@ fn what_an_operator_should_look_at_is_a_warning() {
             "successfully sent 0",
         ),
     ] {
-        let line = said(&Lines::default(), text);
+        let line = said(&CapturedLogs::default(), text);
         assert!(
             line["level"] == level && line["message"].as_str().unwrap().contains(words),
             "{line}"
@@ -428,7 +428,7 @@ fn what_an_operator_should_look_at_is_a_warning() {
 #[test]
 fn what_a_log_lacks_is_named_once() {
     let line = said(
-        &Lines::default(),
+        &CapturedLogs::default(),
         "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-status\n1700000000000\t::1\tGET\t/a\t200\n",
     );
     let absent = line["absent"].as_str().unwrap();
@@ -440,7 +440,7 @@ fn what_a_log_lacks_is_named_once() {
 
 #[test]
 fn the_log_of_another_service_is_skipped_with_a_warning() {
-    let lines = Lines::default();
+    let lines = CapturedLogs::default();
     let line = said(&lines, "{\"Records\":[{\"eventVersion\":\"1.11\"}]}");
     assert_eq!(
         (&line["rows"], &line["level"], &line["dead_letters"]),
@@ -677,7 +677,7 @@ const NO_URLS: [&str; 15] = [
 
 /// Runs a log through the pipeline, and returns all that is said meanwhile.
 fn said_of(text: &str, rules: Rules) -> String {
-    let lines = Lines::default();
+    let lines = CapturedLogs::default();
     let subscriber: Arc<dyn tracing::Subscriber + Send + Sync> =
         Arc::new(telemetry::json(Level::TRACE, lines.clone()));
     let _current = tracing::subscriber::set_default(subscriber);

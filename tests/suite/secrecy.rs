@@ -1,18 +1,25 @@
-//! Secrets and log content never reach a log line, an error or `Debug` output; and what log lines look like.
+//! Secrets and log content never reach a log line, an error or `Debug` output. Also the format of log lines.
 
 use std::sync::Arc;
 
+use base64::Engine as _;
 use edgetap::batch::Limits;
+use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::invocation::Context;
 use edgetap::local_bridge::{Endpoint, Options, Reaction};
 use edgetap::retry::Deadline;
 use edgetap::telemetry::METRICS;
+use edgetap::token::AuthMethod;
 use serde_json::{Value, json};
 use tracing::{Instrument as _, Level, info_span};
 
-use crate::support::{Lines, fixtures, gzip, s3_event, sqs_event, world};
+use crate::command_line::edgetap;
+use crate::support::{
+    CapturedLogs, at_token, client_with, fixtures, gzip, s3_event, sqs_event, start, world,
+};
 
 const SECRET: &str = "canary-secret-5f1d";
+const CLIENT_ID: &str = "canary-client-id-c3a8";
 const COOKIE: &str = "canary-cookie-77a0";
 const QUERY: &str = "canary-query-02bc";
 const AGENT: &str = "canary-agent-9e4e";
@@ -31,10 +38,26 @@ fn log_with_canaries() -> String {
         + &row("/api/users", "192.0.2.7")
 }
 
-/// Every way an invocation can go, at every level: what was logged, and what was answered.
-async fn everything_said(level: Level) -> (String, Vec<String>) {
-    let (lines, _listening) = Lines::listen(level);
-    let mut said = Vec::new();
+fn context() -> Context {
+    Context {
+        deadline: Deadline::NEVER,
+        trace: None,
+        function: "edgetap".to_owned(),
+    }
+}
+
+fn at(endpoint: Endpoint, wanted: Endpoint, reaction: Reaction) -> Reaction {
+    if endpoint == wanted {
+        reaction
+    } else {
+        Reaction::Normal
+    }
+}
+
+/// Runs the function through every kind of outcome. Returns its log at `level`, and its responses, errors and `Debug` output.
+async fn run_all_outcomes(level: Level) -> (String, Vec<String>) {
+    let (lines, _guard) = CapturedLogs::capture(level);
+    let mut shown = Vec::new();
     let reactions: [fn(Endpoint, u64) -> Reaction; 7] = [
         |_, _| Reaction::Normal,
         |endpoint, number| {
@@ -44,48 +67,26 @@ async fn everything_said(level: Level) -> (String, Vec<String>) {
                 Reaction::Normal
             }
         },
+        |endpoint, _| at(endpoint, Endpoint::Edge, Reaction::status(503)),
+        |endpoint, _| at(endpoint, Endpoint::Edge, Reaction::status(400)),
+        |endpoint, _| at(endpoint, Endpoint::Edge, Reaction::HangUp),
+        // The token endpoint echoes what it was sent.
         |endpoint, _| {
-            if endpoint == Endpoint::Edge {
-                Reaction::status(503)
-            } else {
-                Reaction::Normal
-            }
-        },
-        |endpoint, _| {
-            if endpoint == Endpoint::Edge {
-                Reaction::status(400)
-            } else {
-                Reaction::Normal
-            }
+            let body =
+                format!("{{\"error\":\"invalid_scope\",\"error_description\":\"{SECRET}\"}}");
+            let echo = Reaction::respond(400, "application/json", body);
+            at(endpoint, Endpoint::Token, echo)
         },
         |endpoint, _| {
-            if endpoint == Endpoint::Edge {
-                Reaction::HangUp
-            } else {
-                Reaction::Normal
-            }
-        },
-        // The answers of a token endpoint gone mad show what they were sent.
-        |endpoint, _| match endpoint {
-            Endpoint::Token => Reaction::Respond {
-                status: 400,
-                headers: vec![("content-type", "application/json".to_owned())],
-                body: format!("{{\"error\":\"invalid_scope\",\"error_description\":\"{SECRET}\"}}"),
-            },
-            Endpoint::Edge => Reaction::Normal,
-        },
-        |endpoint, _| match endpoint {
-            Endpoint::Token => Reaction::Respond {
-                status: 200,
-                headers: vec![],
-                body: format!("{{\"access_token\": {SECRET}"),
-            },
-            Endpoint::Edge => Reaction::Normal,
+            let body = format!("{{\"access_token\": {SECRET}");
+            let echo = Reaction::respond(200, "application/json", body);
+            at(endpoint, Endpoint::Token, echo)
         },
     ];
     let run = async {
         for react in reactions {
             let options = Options {
+                client_id: CLIENT_ID.to_owned(),
                 client_secret: SECRET.to_owned(),
                 react: Arc::new(move |arrival| react(arrival.endpoint, arrival.number)),
                 ..Options::default()
@@ -97,65 +98,183 @@ async fn everything_said(level: Level) -> (String, Vec<String>) {
             world
                 .s3
                 .put("other", format!("{{\"cookie\": \"{COOKIE}\"}}"));
-            said.push(format!("{:?}", world.function));
+            shown.push(format!("{:?}", world.function));
             for event in [
                 sqs_event(&["whole", "cut", "other", "gone"]),
                 s3_event(&["whole", "cut", "other", "gone"]),
             ] {
-                match world
-                    .function
-                    .handle(
-                        event,
-                        &Context {
-                            deadline: Deadline::NEVER,
-                            trace: None,
-                            function: "edgetap".to_owned(),
-                        },
-                    )
-                    .await
-                {
-                    Ok(response) => said.push(response.to_string()),
-                    Err(error) => said.push(format!("{error} {error:?}")),
+                match world.function.handle(event, &context()).await {
+                    Ok(response) => shown.push(response.to_string()),
+                    Err(error) => shown.push(format!("{error} {error:?}")),
                 }
             }
             for batch in world.bridge.received() {
                 assert!(
                     String::from_utf8_lossy(&batch.body).contains(QUERY),
-                    "the canaries do fly"
+                    "the canaries are in what was delivered"
                 );
             }
         }
     };
     run.instrument(info_span!(target: "lambda_runtime::layers::trace", "Lambda runtime invoke", requestId = "request-1")).await;
-    (lines.text(), said)
+    (lines.text(), shown)
 }
 
 #[tokio::test]
-async fn canaries_are_never_seen() {
+async fn canaries_appear_nowhere() {
     for level in [Level::ERROR, Level::INFO, Level::DEBUG, Level::TRACE] {
-        let (lines, said) = everything_said(level).await;
+        let (lines, shown) = run_all_outcomes(level).await;
         assert!(!lines.is_empty());
-        for canary in [SECRET, COOKIE, QUERY, AGENT, "Bearer "] {
+        for canary in [SECRET, CLIENT_ID, COOKIE, QUERY, AGENT, "Bearer "] {
             assert!(!lines.contains(canary), "{canary} in a log line at {level}");
             assert!(
-                !said.iter().any(|text| text.contains(canary)),
-                "{canary} in {said:?}"
+                !shown.iter().any(|text| text.contains(canary)),
+                "{canary} in {shown:?}"
             );
         }
     }
 }
 
+/// What a token endpoint may return to a client whose ID and secret are swapped.
+fn echoes() -> Vec<Reaction> {
+    let both = format!("{SECRET} {CLIENT_ID}");
+    let json =
+        |status, body: Value| Reaction::respond(status, "application/json", body.to_string());
+    let with_header = |status, name, body: Value| Reaction::Respond {
+        status,
+        headers: vec![
+            ("content-type", "application/json".to_owned()),
+            (name, both.clone()),
+        ],
+        body: body.to_string(),
+    };
+    let mut echoes = vec![
+        Reaction::Normal,
+        json(400, json!({"error": both, "error_uri": both})),
+        json(
+            401,
+            json!({"error": SECRET, "error_description": CLIENT_ID}),
+        ),
+        json(
+            200,
+            json!({"access_token": both, "token_type": both, "expires_in": 60}),
+        ),
+        json(
+            200,
+            json!({"access_token": both, "token_type": "bearer", "expires_in": 60}),
+        ),
+        json(200, json!({"access_token": both, "expires_in": both})),
+        Reaction::respond(200, "text/html", format!("<html>{both}</html>")),
+        Reaction::respond(500, "text/plain", both.clone()),
+        with_header(302, "location", json!({})),
+        with_header(401, "www-authenticate", json!({"error": "invalid_client"})),
+        with_header(429, "retry-after", json!({"error": "slow_down"})),
+    ];
+    for code in [
+        "invalid_client",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    ] {
+        let description = format!("client {both} is unknown");
+        echoes.push(json(
+            400,
+            json!({"error": code, "error_description": description}),
+        ));
+    }
+    echoes
+}
+
+/// Everything by which ID and secret could be recognized: as they are, and as HTTP Basic authentication encodes them.
+fn swapped_canaries() -> [String; 3] {
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("{SECRET}:{CLIENT_ID}"));
+    [SECRET.to_owned(), CLIENT_ID.to_owned(), basic]
+}
+
 #[tokio::test]
-async fn a_dropped_static_asset_is_one_debug_line_with_its_path() {
-    let (at_debug, _) = everything_said(Level::DEBUG).await;
+async fn function_never_shows_swapped_credentials() {
+    for level in [Level::ERROR, Level::INFO, Level::TRACE] {
+        let (lines, _guard) = CapturedLogs::capture(level);
+        let mut shown = Vec::new();
+        for (reaction, method) in echoes()
+            .into_iter()
+            .flat_map(|echo| [AuthMethod::Post, AuthMethod::Basic].map(|m| (echo.clone(), m)))
+        {
+            let options = Options {
+                client_id: CLIENT_ID.to_owned(),
+                client_secret: SECRET.to_owned(),
+                ..at_token(move |_| reaction.clone())
+            };
+            let mut world = world(options, Limits::default()).await;
+            let swapped = CredentialsSource::Variables(Credentials::new(SECRET, CLIENT_ID));
+            world.function.bridge = client_with(&world.bridge, swapped, method, None);
+            world.s3.put("log", log_with_canaries());
+            shown.push(format!("{:?}", world.function));
+            let response = world.function.handle(s3_event(&["log"]), &context()).await;
+            let error = response.expect_err("nothing is delivered");
+            shown.push(format!("{error} {error:?}"));
+        }
+        shown.push(lines.text());
+        assert!(shown.iter().any(|text| text.contains("not swapped")));
+        for canary in swapped_canaries() {
+            let found = shown.iter().find(|text| text.contains(&canary));
+            assert_eq!(found, None, "{canary} at {level}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn commands_never_show_swapped_credentials() {
+    let description = format!("client {SECRET} {CLIENT_ID} is unknown");
+    let body = json!({"error": "unauthorized_client", "error_description": description});
+    let echo = Reaction::respond(401, "application/json", body.to_string());
+    for reaction in [Reaction::Normal, echo] {
+        let options = Options {
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: SECRET.to_owned(),
+            ..at_token(move |_| reaction.clone())
+        };
+        let bridge = start(&options).await;
+        for level in ["error", "info", "debug", "trace"] {
+            for args in [&["check"][..], &["replay", "--post", "-"]] {
+                let (token_url, edge_url) = (bridge.token_url(), bridge.edge_url());
+                let run = move || {
+                    let settings = [
+                        ("BRIDGE_AUTH_ENDPOINT", token_url.as_str()),
+                        ("BRIDGE_EDGE_ENDPOINT", edge_url.as_str()),
+                        ("BRIDGE_CLIENT_ID", SECRET),
+                        ("BRIDGE_CLIENT_SECRET", CLIENT_ID),
+                        ("LOG_LEVEL", level),
+                        ("RUST_LOG", level),
+                    ];
+                    edgetap(args, &settings, log_with_canaries().as_bytes())
+                };
+                let output = tokio::task::spawn_blocking(run).await.unwrap();
+                assert_eq!(output.status.code(), Some(1), "{args:?} at {level}");
+                let text =
+                    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+                assert!(text.contains("not swapped"), "{args:?} at {level}: {text}");
+                for canary in swapped_canaries() {
+                    assert!(!text.contains(&canary), "{args:?} at {level}: {text}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn static_asset_is_logged_at_debug_with_its_path() {
+    let (at_debug, _) = run_all_outcomes(Level::DEBUG).await;
     assert!(at_debug.contains("skipping request with static extension for /static/small.jpg"));
-    let (at_info, _) = everything_said(Level::INFO).await;
+    let (at_info, _) = run_all_outcomes(Level::INFO).await;
     assert!(!at_info.contains("small.jpg"));
 }
 
 #[tokio::test]
-async fn an_object_is_one_line_with_its_counts() {
-    let (lines, _listening) = Lines::listen(Level::INFO);
+async fn object_is_logged_in_one_line_with_its_counts() {
+    let (lines, _guard) = CapturedLogs::capture(Level::INFO);
     let run = async {
         let world = world(Options::default(), Limits::default()).await;
         let name = "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz";
@@ -165,14 +284,7 @@ async fn an_object_is_one_line_with_its_counts() {
         );
         world
             .function
-            .handle(
-                s3_event(&[name]),
-                &Context {
-                    deadline: Deadline::NEVER,
-                    trace: None,
-                    function: "edgetap".to_owned(),
-                },
-            )
+            .handle(s3_event(&[name]), &context())
             .await
             .unwrap();
     };
@@ -181,14 +293,9 @@ async fn an_object_is_one_line_with_its_counts() {
     let [warning, line] = &lines[..] else {
         panic!("{lines:#?}")
     };
-    assert!(
-        warning["level"] == "WARN"
-            && warning["message"]
-                .as_str()
-                .unwrap()
-                .starts_with("malformed row: c-ip"),
-        "{warning}"
-    );
+    assert_eq!(warning["level"], "WARN");
+    let text = warning["message"].as_str().unwrap();
+    assert!(text.starts_with("malformed row"), "{warning}");
     let message = "successfully sent 12 transactions for distribution E27FO14I29XXXX, but 1 of 17 rows are malformed";
     assert_eq!(line["message"], message);
     assert_eq!(
@@ -221,7 +328,8 @@ async fn an_object_is_one_line_with_its_counts() {
         ),
         (17, 4, 1, 1)
     );
-    assert!(count("bytes") > 1000 && line["elapsed_ms"].is_u64());
+    assert!(count("bytes") > 1000);
+    assert!(line["elapsed_ms"].is_u64());
     line["timestamp"]
         .as_str()
         .unwrap()
@@ -229,9 +337,9 @@ async fn an_object_is_one_line_with_its_counts() {
         .unwrap();
 }
 
-/// The fields that `say` logs at INFO, without the time.
-fn said(say: impl FnOnce()) -> Value {
-    let (lines, _listening) = Lines::listen(Level::INFO);
+/// Returns the fields of the single line that `say` logs at INFO, without the timestamp.
+fn logged(say: impl FnOnce()) -> Value {
+    let (lines, _guard) = CapturedLogs::capture(Level::INFO);
     say();
     let [line] = &mut lines.json()[..] else {
         panic!("{}", lines.text())
@@ -241,8 +349,8 @@ fn said(say: impl FnOnce()) -> Value {
 }
 
 #[test]
-fn every_kind_of_field_is_json_of_its_kind() {
-    let line = said(|| {
+fn log_fields_keep_their_json_types() {
+    let line = logged(|| {
         tracing::info!(
             target: "edgetap::test", text = "a \"quoted\"\n\u{1} line\\", shown = %"\"", list = ?["\"", "é"], absent = None::<u64>, yes = true,
             negative = -1, large = u64::MAX, share = 0.5, neither = f64::NAN, bridge_latency = ?[1], rows = 2,
@@ -256,8 +364,8 @@ fn every_kind_of_field_is_json_of_its_kind() {
 }
 
 #[test]
-fn a_line_has_the_fields_of_all_spans_around_it() {
-    let line = said(|| {
+fn log_line_has_fields_of_all_enclosing_spans() {
+    let line = logged(|| {
         let span = |name| info_span!(target: "lambda_runtime::layers::trace", "span", name);
         let bare = || info_span!(target: "lambda_runtime::layers::trace", "span");
         let around = info_span!(target: "lambda_runtime::layers::trace", "span", requestId = "request-1", xrayTraceId = "trace-1");
@@ -274,7 +382,7 @@ fn a_line_has_the_fields_of_all_spans_around_it() {
         line,
         json!({ "level": "INFO", "message": "m", "requestId": "request-1", "xrayTraceId": "trace-1", "name": "inner" })
     );
-    let line = said(|| {
+    let line = logged(|| {
         info_span!(target: "lambda_runtime::layers::trace", "span")
             .in_scope(|| tracing::info!(target: "edgetap::test", "m"))
     });
@@ -282,8 +390,8 @@ fn a_line_has_the_fields_of_all_spans_around_it() {
 }
 
 #[test]
-fn a_line_of_metrics_names_those_that_it_has() {
-    let mut line = said(|| {
+fn metrics_line_names_only_present_metrics() {
+    let mut line = logged(|| {
         tracing::info!(
             target: METRICS, function = "f", rows = 2, sent = "two", elapsed_ms = 3, retry_age = None::<u64>, bridge_latency = ?Vec::<u64>::new(),
             delivery_lag = ?[1, 2], duration = ?"none", "done",

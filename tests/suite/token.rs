@@ -1,47 +1,34 @@
-//! OAuth 2.0 client credentials, and whose certificates are believed.
+//! OAuth 2.0 client credentials, and which certificates are trusted.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use edgetap::batch::Limits;
-use edgetap::credentials::CredentialsSource;
+use edgetap::bridge::{Bridge, Endpoints};
+use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::ingest::{Outcome, Why, ingest};
 use edgetap::job::{Job, ObjectRef};
-use edgetap::local_bridge::{Endpoint, Options, Reaction};
+use edgetap::local_bridge::{LocalBridge, Options, Reaction};
 use edgetap::retry::Deadline;
-use edgetap::token::{AuthMethod, TokenError};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use edgetap::token::{AuthMethod, Token, TokenError};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::json;
 
-use crate::support::{client, client_with, log, rules, start};
+use crate::support::{BACKOFF, at_token, client, client_with, credentials, log, rules, start};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// What the token endpoint does.
-fn at_token(react: impl Fn(u64) -> Reaction + Send + Sync + 'static) -> Options {
-    Options {
-        react: Arc::new(move |arrival| {
-            if arrival.endpoint == Endpoint::Token {
-                react(arrival.number)
-            } else {
-                Reaction::Normal
-            }
-        }),
-        ..Options::default()
-    }
+async fn token(client: &Bridge) -> Result<Arc<Token>, TokenError> {
+    client.tokens().token(Deadline::after(SOON)).await
 }
 
-fn response(status: u16, body: &serde_json::Value) -> Reaction {
-    Reaction::Respond {
-        status,
-        headers: vec![("content-type", "application/json".to_owned())],
-        body: body.to_string(),
-    }
+fn json_response(status: u16, body: &serde_json::Value) -> Reaction {
+    Reaction::respond(status, "application/json", body.to_string())
 }
 
 #[tokio::test]
-async fn any_character_in_id_and_secret_and_both_ways_of_authenticating() {
+async fn both_auth_methods_encode_any_character() {
     let nasty = [
         "plain",
         "a&b=c+d%20e:f g",
@@ -59,9 +46,7 @@ async fn any_character_in_id_and_secret_and_both_ways_of_authenticating() {
             };
             let bridge = start(&options).await;
             let client = client(&bridge, &options, method, None);
-            client
-                .tokens()
-                .token(Deadline::after(SOON))
+            token(&client)
                 .await
                 .unwrap_or_else(|error| panic!("{method:?} {secret}: {error}"));
         }
@@ -69,7 +54,7 @@ async fn any_character_in_id_and_secret_and_both_ways_of_authenticating() {
 }
 
 #[tokio::test]
-async fn many_tasks_make_one_request_and_the_token_is_kept() {
+async fn concurrent_tasks_share_one_token_request() {
     let options = at_token(|_| Reaction::After(Duration::from_millis(50)));
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
@@ -82,47 +67,26 @@ async fn many_tasks_make_one_request_and_the_token_is_kept() {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_ahead_of_its_expiry() {
-    // Of two seconds the margin takes half.
+async fn token_is_renewed_before_its_expiry() {
+    // The renewal margin is half of a lifetime this short.
     let options = Options {
         token_lifetime: Duration::from_secs(2),
         ..Options::default()
     };
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
-    let first = client
-        .tokens()
-        .token(Deadline::after(SOON))
-        .await
-        .unwrap()
-        .authorization();
-    assert_eq!(
-        client
-            .tokens()
-            .token(Deadline::after(SOON))
-            .await
-            .unwrap()
-            .authorization(),
-        first
-    );
+    let first = token(&client).await.unwrap().authorization();
+    assert_eq!(token(&client).await.unwrap().authorization(), first);
     tokio::time::sleep(Duration::from_millis(1050)).await;
-    assert_ne!(
-        client
-            .tokens()
-            .token(Deadline::after(SOON))
-            .await
-            .unwrap()
-            .authorization(),
-        first
-    );
+    assert_ne!(token(&client).await.unwrap().authorization(), first);
 }
 
 #[tokio::test]
-async fn a_token_that_cannot_be_renewed_ahead_of_time_is_used_until_its_time() {
+async fn token_is_used_until_expiry_if_renewal_fails() {
     let options = Options {
         token_lifetime: Duration::from_secs(4),
-        ..at_token(|number| {
-            if number == 1 {
+        ..at_token(|arrival| {
+            if arrival.number == 1 {
                 Reaction::Normal
             } else {
                 Reaction::status(503)
@@ -131,31 +95,18 @@ async fn a_token_that_cannot_be_renewed_ahead_of_time_is_used_until_its_time() {
     };
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
-    let first = client
-        .tokens()
-        .token(Deadline::after(SOON))
-        .await
-        .unwrap()
-        .authorization();
+    let first = token(&client).await.unwrap().authorization();
     tokio::time::sleep(Duration::from_millis(2100)).await;
-    assert_eq!(
-        client
-            .tokens()
-            .token(Deadline::after(SOON))
-            .await
-            .unwrap()
-            .authorization(),
-        first
-    );
+    assert_eq!(token(&client).await.unwrap().authorization(), first);
     tokio::time::sleep(Duration::from_millis(2100)).await;
     assert!(matches!(
-        client.tokens().token(Deadline::after(SOON)).await,
+        token(&client).await,
         Err(TokenError::Later { .. })
     ));
 }
 
 #[tokio::test]
-async fn a_refused_token_that_was_replaced_meanwhile_is_not_fetched_again() {
+async fn discard_keeps_a_token_that_was_already_replaced() {
     let options = Options::default();
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
@@ -172,14 +123,14 @@ async fn a_refused_token_that_was_replaced_meanwhile_is_not_fetched_again() {
 }
 
 #[tokio::test]
-async fn what_may_pass_at_the_token_endpoint_is_tried_again() {
+async fn transient_token_failures_are_retried() {
     for reaction in [408, 429, 500, 502, 503, 504]
         .map(Reaction::status)
         .into_iter()
         .chain([Reaction::HangUp])
     {
-        let options = at_token(move |number| {
-            if number <= 3 {
+        let options = at_token(move |arrival| {
+            if arrival.number <= 3 {
                 reaction.clone()
             } else {
                 Reaction::Normal
@@ -195,94 +146,97 @@ async fn what_may_pass_at_the_token_endpoint_is_tried_again() {
 }
 
 #[tokio::test]
-async fn what_will_not_pass_at_the_token_endpoint_is_told_in_words() {
-    let html = Reaction::Respond {
-        status: 200,
-        headers: vec![("content-type", "text/html".to_owned())],
-        body: "<html>".to_owned(),
+async fn permanent_token_failures_name_endpoint_and_cause() {
+    let redirect = Reaction::Respond {
+        status: 302,
+        headers: vec![("location", "/login".to_owned())],
+        body: String::new(),
     };
     for (reaction, words) in [
         (
-            response(400, &json!({"error": "unauthorized_client"})),
-            "unauthorized_client",
+            json_response(400, &json!({"error": "unauthorized_client"})),
+            "(unauthorized_client)",
         ),
         (
-            response(
+            json_response(
                 400,
                 &json!({"error": "invalid_scope", "error_description": "canary-description"}),
             ),
-            "invalid_scope",
+            "(invalid_scope)",
         ),
         (
-            response(400, &json!({"error": "canary-error"})),
-            "an error of its own",
+            json_response(400, &json!({"error": "canary-error"})),
+            "an error code that RFC 6749 does not define",
         ),
         (
-            response(401, &json!({"error": "invalid_client"})),
-            "invalid_client",
+            json_response(401, &json!({"error": "invalid_client"})),
+            "(invalid_client)",
         ),
         (
-            response(
+            json_response(
                 200,
                 &json!({"access_token": "canary-token", "token_type": "mac", "expires_in": 60}),
             ),
             "not a bearer token",
         ),
         (
-            response(200, &json!({"token": "canary-token"})),
-            "something else",
+            json_response(200, &json!({"token": "canary-token"})),
+            "returned 200 without an OAuth 2.0 token response",
         ),
-        (Reaction::status(404), "answers 404 with something else"),
         (
-            Reaction::Respond {
-                status: 302,
-                headers: vec![("location", "/login".to_owned())],
-                body: String::new(),
-            },
-            "redirect",
+            Reaction::status(404),
+            "returned 404 without an OAuth 2.0 token response",
         ),
-        (html, "web page"),
+        (redirect, "redirect"),
+        (Reaction::respond(200, "text/html", "<html>"), "HTML page"),
     ] {
-        let shown = reaction.clone();
+        let shown = format!("{reaction:?}");
         let options = at_token(move |_| reaction.clone());
         let bridge = start(&options).await;
         let client = client(&bridge, &options, AuthMethod::Post, None);
-        let error = client
-            .tokens()
-            .token(Deadline::after(SOON))
-            .await
-            .unwrap_err();
+        let error = token(&client).await.unwrap_err();
         let TokenError::Misconfigured(text) = &error else {
-            panic!("{shown:?}: {error:?}")
+            panic!("{shown}: {error:?}")
         };
-        assert!(
-            text.contains(words) && text.contains(&bridge.token_url()),
-            "{shown:?}: {text}"
-        );
-        assert!(
-            !format!("{error:?}").contains("canary")
-                && !format!("{error:?}").contains(&options.client_secret)
-        );
+        assert!(text.contains(words), "{shown}: {text}");
+        assert!(text.contains(&bridge.token_url()), "{shown}: {text}");
+        assert!(!text.contains("canary"), "{shown}: {text}");
+        assert!(!text.contains(&options.client_secret), "{shown}: {text}");
     }
 }
 
 #[tokio::test]
-async fn without_expires_in_a_token_lives_five_minutes() {
+async fn rejected_client_is_told_the_lengths_of_its_credentials() {
+    let options = Options::default();
+    let bridge = start(&options).await;
+    let swapped = Credentials::new(options.client_secret.clone(), options.client_id.clone());
+    let client = client_with(
+        &bridge,
+        CredentialsSource::Variables(swapped),
+        AuthMethod::Post,
+        None,
+    );
+    let error = token(&client).await.unwrap_err().to_string();
+    let expected = format!(
+        "cannot get a token: {} rejected the OAuth client (invalid_client). Check the client ID and secret, and that they are not \
+         swapped: the ID has 32 characters, the secret 4. Also check BRIDGE_AUTH_METHOD",
+        bridge.token_url()
+    );
+    assert_eq!(error, expected);
+}
+
+#[tokio::test]
+async fn token_without_expires_in_lives_five_minutes() {
     let options =
-        at_token(|_| response(200, &json!({"access_token": "t", "token_type": "bearer"})));
+        at_token(|_| json_response(200, &json!({"access_token": "t", "token_type": "bearer"})));
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
-    let left = client
-        .tokens()
-        .token(Deadline::after(SOON))
-        .await
-        .unwrap()
-        .time_left();
+    let left = token(&client).await.unwrap().time_left();
     assert!((290..=300).contains(&left.as_secs()), "{left:?}");
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_stalls_costs_no_more_than_the_deadline() {
+async fn stalled_token_endpoint_respects_the_deadline() {
     let options = at_token(|_| Reaction::After(Duration::from_mins(5)));
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
@@ -295,29 +249,44 @@ async fn a_token_endpoint_that_stalls_costs_no_more_than_the_deadline() {
     assert!(matches!(token, Err(TokenError::Later { .. })));
 }
 
-/// A server's certificate: signed by itself, or by a private authority.
+/// A server with a certificate that is self-signed or issued by a private CA.
 struct Certificates {
     server: Arc<rustls::ServerConfig>,
     own_pem: String,
-    authority_pem: Option<String>,
+    ca_pem: Option<String>,
 }
 
-fn certificates(by_authority: bool, names: &[&str]) -> Certificates {
+#[derive(Clone, Copy)]
+enum Kind {
+    PrivateCa,
+    SelfSigned,
+    SelfSignedCa,
+}
+
+fn certificates(kind: Kind, names: &[&str]) -> Certificates {
     let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(
+    let mut params = CertificateParams::new(
         names
             .iter()
             .map(|&name| name.to_owned())
             .collect::<Vec<_>>(),
     )
     .unwrap();
-    let (certificate, authority_pem) = if by_authority {
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-        (params.signed_by(&key, &issuer).unwrap(), Some(issuer.pem()))
-    } else {
-        (params.self_signed(&key).unwrap(), None)
+    let mut ca_params = CertificateParams::new(Vec::new()).unwrap();
+    ca_params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca_params
+        .distinguished_name
+        .push(DnType::CommonName, "Private CA");
+    let (certificate, ca_pem) = match kind {
+        Kind::PrivateCa => {
+            let ca = CertifiedIssuer::self_signed(ca_params, KeyPair::generate().unwrap()).unwrap();
+            (params.signed_by(&key, &ca).unwrap(), Some(ca.pem()))
+        }
+        Kind::SelfSigned => (params.self_signed(&key).unwrap(), None),
+        Kind::SelfSignedCa => {
+            params.is_ca = ca_params.is_ca;
+            (params.self_signed(&key).unwrap(), None)
+        }
     };
     let server = rustls::ServerConfig::builder_with_provider(Arc::new(
         rustls::crypto::ring::default_provider(),
@@ -333,10 +302,35 @@ fn certificates(by_authority: bool, names: &[&str]) -> Certificates {
     Certificates {
         server: Arc::new(server),
         own_pem: certificate.pem(),
-        authority_pem,
+        ca_pem,
     }
 }
 
+fn over_tls(certificates: &Certificates) -> Options {
+    Options {
+        tls: Some(certificates.server.clone()),
+        ..Options::default()
+    }
+}
+
+/// A client of `bridge` that reaches the token endpoint at another URL.
+fn client_with_token_url(
+    bridge: &LocalBridge,
+    options: &Options,
+    token_url: &str,
+    bridge_ca: Option<String>,
+) -> Bridge {
+    let endpoints = Endpoints {
+        edge: bridge.edge_url().parse().unwrap(),
+        token: token_url.parse().unwrap(),
+        method: AuthMethod::Post,
+        bridge_ca,
+    };
+    let credentials = CredentialsSource::Variables(credentials(options));
+    Bridge::new(endpoints, credentials, BACKOFF).unwrap()
+}
+
+/// Delivers a small log; returns the reason if the bridge could not be reached.
 async fn delivers(options: &Options, bridge_ca: Option<String>) -> Result<(), String> {
     let bridge = start(options).await;
     let client = client(&bridge, options, AuthMethod::Post, bridge_ca);
@@ -361,105 +355,108 @@ async fn delivers(options: &Options, bridge_ca: Option<String>) -> Result<(), St
 }
 
 #[tokio::test]
-async fn private_and_self_signed_certificates_over_real_tls() {
-    let private = certificates(true, &["127.0.0.1"]);
-    let self_signed = certificates(false, &["127.0.0.1"]);
-    let other_name = certificates(false, &["bridge.example.com"]);
-    let over = |certificates: &Certificates| Options {
-        tls: Some(certificates.server.clone()),
-        ..Options::default()
-    };
-
-    for (options, bridge_ca, believed) in [
-        (over(&private), None, false),
-        (over(&private), private.authority_pem.clone(), true),
-        (over(&private), Some(self_signed.own_pem.clone()), false),
-        (over(&self_signed), None, false),
-        (over(&self_signed), Some(self_signed.own_pem.clone()), true),
-        (over(&self_signed), Some(other_name.own_pem.clone()), false),
-        // The very certificate named by the operator, whatever name it bears.
-        (over(&other_name), Some(other_name.own_pem.clone()), true),
-        // Several in one file.
+async fn private_and_self_signed_certificates_over_tls() {
+    let private = certificates(Kind::PrivateCa, &["127.0.0.1"]);
+    let self_signed = certificates(Kind::SelfSigned, &["127.0.0.1"]);
+    let other_name = certificates(Kind::SelfSigned, &["bridge.example.com"]);
+    let misnamed = certificates(Kind::PrivateCa, &["bridge.example.com"]);
+    let unknown_ca = Some("certificate was not issued by a trusted CA");
+    let wrong_key = Some("certificate names a trusted issuer, but another key signed it");
+    let wrong_name = Some("certificate is not valid for this host name");
+    for (options, bridge_ca, problem) in [
+        (over_tls(&private), None, unknown_ca),
+        (over_tls(&private), private.ca_pem.clone(), None),
         (
-            over(&self_signed),
+            over_tls(&private),
+            Some(self_signed.own_pem.clone()),
+            unknown_ca,
+        ),
+        (over_tls(&self_signed), None, unknown_ca),
+        (
+            over_tls(&self_signed),
+            Some(self_signed.own_pem.clone()),
+            None,
+        ),
+        (
+            over_tls(&self_signed),
+            Some(other_name.own_pem.clone()),
+            wrong_key,
+        ),
+        // A pinned certificate is trusted whatever host name it is for.
+        (
+            over_tls(&other_name),
+            Some(other_name.own_pem.clone()),
+            None,
+        ),
+        // A file may contain several certificates.
+        (
+            over_tls(&self_signed),
             Some(other_name.own_pem.clone() + &self_signed.own_pem),
-            true,
+            None,
         ),
-        (
-            over(&certificates(true, &["bridge.example.com"])),
-            private.authority_pem.clone(),
-            false,
-        ),
+        (over_tls(&misnamed), misnamed.ca_pem.clone(), wrong_name),
+        (over_tls(&misnamed), private.ca_pem.clone(), wrong_key),
     ] {
-        let delivered = delivers(&options, bridge_ca.clone()).await;
-        assert_eq!(
-            delivered.is_ok(),
-            believed,
-            "{delivered:?} with {bridge_ca:?}"
-        );
-        if let Err(why) = delivered {
-            assert!(why.contains("certificate"), "{why}");
+        match (delivers(&options, bridge_ca.clone()).await, problem) {
+            (Ok(()), None) => {}
+            (Err(why), Some(problem)) if why.contains(problem) => {}
+            (delivered, _) => panic!("{delivered:?} with {bridge_ca:?}, expected {problem:?}"),
         }
     }
 }
 
 #[tokio::test]
-async fn the_operators_certificates_count_for_the_bridges_host_only() {
-    // The token endpoint is another host here ("localhost"), whose certificate nobody named for it.
-    let certificates = certificates(false, &["127.0.0.1", "localhost"]);
-    let options = Options {
-        tls: Some(certificates.server.clone()),
-        ..Options::default()
-    };
-    let bridge = start(&options).await;
-    let endpoints = edgetap::bridge::Endpoints {
-        edge: bridge.edge_url().parse().unwrap(),
-        token: bridge
-            .token_url()
-            .replace("127.0.0.1", "localhost")
-            .parse()
-            .unwrap(),
-        method: AuthMethod::Post,
-        bridge_ca: Some(certificates.own_pem),
-    };
-    let credentials = edgetap::credentials::Credentials::new(
-        options.client_id.clone(),
-        options.client_secret.clone(),
+async fn tls_errors_are_in_plain_words() {
+    let ca = certificates(Kind::SelfSignedCa, &["127.0.0.1"]);
+    let why = delivers(&over_tls(&ca), None).await.unwrap_err();
+    assert!(
+        why.contains("certificate is self-signed (or a CA certificate) and not trusted"),
+        "{why}"
     );
-    let client = edgetap::bridge::Bridge::new(
-        endpoints,
-        CredentialsSource::Variables(credentials),
-        crate::support::BACKOFF,
-    )
-    .unwrap();
-    let error = client
-        .tokens()
-        .token(Deadline::after(SOON))
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("certificate"), "{error}");
+    assert!(why.contains("must be in BRIDGE_CA_FILE"), "{why}");
+
+    let options = Options::default();
+    let plain = start(&options).await;
+    let https = plain.token_url().replace("http:", "https:");
+    let client = client_with_token_url(&plain, &options, &https, None);
+    let why = token(&client).await.unwrap_err().to_string();
+    assert!(why.contains("did not respond with TLS"), "{why}");
 }
 
 #[tokio::test]
-async fn certificates_of_the_secret_are_believed_too() {
-    let certificates = certificates(false, &["127.0.0.1"]);
-    let options = Options {
-        tls: Some(certificates.server.clone()),
-        ..Options::default()
-    };
+async fn own_certificates_are_trusted_for_the_bridge_only() {
+    // The token endpoint has another host name here, "localhost", for which nothing is pinned.
+    let certificates = certificates(Kind::SelfSigned, &["127.0.0.1", "localhost"]);
+    let options = over_tls(&certificates);
     let bridge = start(&options).await;
-    let credentials = edgetap::credentials::Credentials {
+    let localhost = bridge.token_url().replace("127.0.0.1", "localhost");
+    let own = Some(certificates.own_pem);
+    let client = client_with_token_url(&bridge, &options, &localhost, own);
+    let error = token(&client).await.unwrap_err().to_string();
+    assert!(
+        error.contains("certificate was not issued by a trusted CA"),
+        "{error}"
+    );
+    assert!(
+        error.contains("trusted for the bridge's host (127.0.0.1) only"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn bridge_ca_of_the_secret_is_trusted() {
+    let certificates = certificates(Kind::SelfSigned, &["127.0.0.1"]);
+    let options = over_tls(&certificates);
+    let bridge = start(&options).await;
+    let with_ca = Credentials {
         bridge_ca: Some(certificates.own_pem),
-        ..edgetap::credentials::Credentials::new(
-            options.client_id.clone(),
-            options.client_secret.clone(),
-        )
+        ..credentials(&options)
     };
     let client = client_with(
         &bridge,
-        CredentialsSource::Variables(credentials),
+        CredentialsSource::Variables(with_ca),
         AuthMethod::Post,
         None,
     );
-    client.tokens().token(Deadline::after(SOON)).await.unwrap();
+    token(&client).await.unwrap();
 }

@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::support::fake_s3::Fault;
-use crate::support::{Lines, World, gzip, log, row, world};
+use crate::support::{CapturedLogs, World, gzip, log, row, world};
 
 const LIMITS: Limits = Limits {
     transactions: 10,
@@ -83,7 +83,7 @@ async fn the_rest_of_an_object_goes_on_where_it_was_left() {
         Some(true),
         "the first message is done: the rest has one of its own"
     );
-    let [rest] = &world.sqs.job()[..] else {
+    let [rest] = &world.sqs.messages()[..] else {
         panic!()
     };
     let continuation: Continuation = serde_json::from_str(&rest.body).unwrap();
@@ -157,7 +157,7 @@ async fn a_bridge_that_accepts_one_batch_and_then_fails_for_days_neither_loses_n
     let (mut requeue_count, mut invocations) = (BTreeSet::new(), 0);
     while world.sqs.wait_for_next().is_some() {
         accepted.store(0, Ordering::Relaxed);
-        for message in world.sqs.job() {
+        for message in world.sqs.messages() {
             requeue_count.extend(
                 serde_json::from_str::<Continuation>(&message.body)
                     .ok()
@@ -417,7 +417,7 @@ async fn a_deadline_shorter_than_the_object_costs_hops() {
 
 #[tokio::test]
 async fn an_object_that_is_gone_is_done_when_it_was_never_begun_and_lost_when_it_was() {
-    let (lines, _listening) = Lines::listen(tracing::Level::INFO);
+    let (lines, _listening) = CapturedLogs::capture(tracing::Level::INFO);
     let world = quiet(at_edge(|number, _| {
         if number == 2 {
             Reaction::status(404)
@@ -534,7 +534,7 @@ async fn of_several_objects_in_a_message_only_those_not_delivered_come_again() {
             Some(true),
             "what is left has a message of its own"
         );
-        let [rest] = &world.sqs.job()[..] else {
+        let [rest] = &world.sqs.messages()[..] else {
             panic!()
         };
         let rest: Continuation = serde_json::from_str(&rest.body).unwrap();
@@ -618,7 +618,7 @@ async fn a_read_that_breaks_off_moves_no_batch() {
     }
     world.notify("log");
     assert_eq!(world.poll(PLENTY).await, Some(true), "handed over");
-    let [rest] = &world.sqs.job()[..] else {
+    let [rest] = &world.sqs.messages()[..] else {
         panic!()
     };
     assert_eq!(
@@ -694,7 +694,7 @@ async fn a_continuation_that_asks_for_nothing_is_not_done() {
 #[tokio::test]
 async fn the_line_of_an_object_is_its_metrics_at_every_level() {
     let known: Value = serde_json::from_str(include_str!("../../terraform/metrics.json")).unwrap();
-    let (lines, _listening) = Lines::listen(tracing::Level::ERROR);
+    let (lines, _listening) = CapturedLogs::capture(tracing::Level::ERROR);
     let world = quiet(at_edge(|number, body| {
         let rejected = decode(body)
             .unwrap()

@@ -1,4 +1,4 @@
-//! A fake S3 that misbehaves: GET of objects by range, under `If-Match`, from memory. Requests are neither signed nor checked.
+//! A fake S3 that can misbehave: serves ranged GETs with `If-Match` from memory. It does not check signatures.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,22 +18,22 @@ use tokio::task::AbortHandle;
 
 type AnyBody = UnsyncBoxBody<Bytes, io::Error>;
 
-/// What goes wrong with one GET.
+/// A fault of one GET.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// This status.
+    /// A response with this status and an empty body.
     Status(u16),
-    /// This status, with a code in words.
+    /// A response with this status and an XML body with this error code.
     Rejection(u16, &'static str),
-    /// The connection is closed without an answer.
+    /// The connection is closed without a response.
     HangUp,
-    /// The connection breaks after so many of the bytes promised.
+    /// The connection breaks after this many bytes of the body.
     Cut(usize),
-    /// The answer's `Content-Range` is missing.
+    /// The response lacks `Content-Range`.
     NoRange,
-    /// After so many of the bytes promised nothing comes for so long.
+    /// The body pauses after this many bytes.
     Stall(usize, Duration),
-    /// The bytes come so many at a time, a millisecond each.
+    /// The body arrives in pieces of this many bytes, one per millisecond.
     Drip(usize),
 }
 
@@ -46,12 +46,12 @@ pub(crate) struct Get {
 
 #[derive(Default)]
 struct State {
-    /// With their entity tags.
+    /// Content and ETag by key. An empty ETag is not sent.
     objects: Mutex<BTreeMap<String, (Bytes, String)>>,
-    /// By the number of the GET, from 0.
+    /// By the number of the GET, counted from 0.
     faults: Mutex<BTreeMap<usize, Fault>>,
     gets: Mutex<Vec<Get>>,
-    /// What goes wrong with whichever GET, where nothing was said of its number.
+    /// Decides the fault of every GET that has no entry in `faults`.
     react: Mutex<Option<React>>,
 }
 
@@ -80,7 +80,7 @@ impl FakeS3 {
         }
     }
 
-    /// Puts an object into the one bucket there is.
+    /// Stores an object. There is only one bucket.
     pub(crate) fn put(&self, key: &str, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         let etag = format!("\"{}\"", hex::encode(Sha256::digest(&bytes)));
@@ -91,7 +91,7 @@ impl FakeS3 {
             .insert(key.to_owned(), (bytes, etag));
     }
 
-    /// An object whose entity tag is never told.
+    /// Stores an object that is served without an ETag.
     pub(crate) fn put_untagged(&self, key: &str, bytes: impl Into<Bytes>) {
         self.state
             .objects
@@ -104,7 +104,7 @@ impl FakeS3 {
         self.state.objects.lock().unwrap().remove(key);
     }
 
-    /// Makes the GET of that number, counted from 0, go wrong.
+    /// Injects a fault into the GET with this number, counted from 0.
     pub(crate) fn fail(&self, get: usize, fault: Fault) {
         self.state.faults.lock().unwrap().insert(get, fault);
     }
@@ -172,14 +172,16 @@ fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<A
         Some(Fault::Status(status)) => return status_only(status),
         Some(Fault::Rejection(status, code)) => {
             let body = http_body_util::Full::from(format!(
-                "<Error><Code>{code}</Code><Message>no</Message></Error>"
+                "<Error><Code>{code}</Code><Message>rejected by the test</Message></Error>"
             ));
             return Response::builder()
                 .status(status)
                 .body(body.map_err(|never| match never {}).boxed_unsync())
                 .map_err(io::Error::other);
         }
-        Some(Fault::HangUp) => return Err(io::Error::other("told to hang up")),
+        Some(Fault::HangUp) => {
+            return Err(io::Error::other("closed the connection as the test asked"));
+        }
         _ => {}
     }
     let Some((object, etag)) = state.objects.lock().unwrap().get(&key).cloned() else {
@@ -207,39 +209,43 @@ fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<A
             format!("bytes {first}-{last}/{}", object.len()),
         );
     }
-    let frames: Vec<io::Result<Frame<Bytes>>> = match fault {
-        Some(Fault::Cut(after)) => {
-            vec![
-                Ok(Frame::data(bytes.slice(..after.min(bytes.len() - 1)))),
-                Err(io::ErrorKind::ConnectionReset.into()),
-            ]
-        }
-        Some(Fault::Stall(after, _)) => {
-            let mut first = bytes;
-            let rest = first.split_off(after.min(first.len() - 1));
-            vec![Ok(Frame::data(first)), Ok(Frame::data(rest))]
-        }
-        Some(Fault::Drip(step)) => bytes
-            .chunks(step)
-            .map(|drop| Ok(Frame::data(bytes.slice_ref(drop))))
-            .collect(),
-        _ => vec![Ok(Frame::data(bytes))],
+    let stalled = match fault {
+        Some(Fault::Stall(_, time)) => time,
+        _ => Duration::ZERO,
     };
-    let stall = if let Some(Fault::Stall(_, time)) = fault {
-        time
-    } else {
-        Duration::ZERO
-    };
-    // Frames that come one by one, so that those before a break are sent.
+    let frames = frames(bytes, fault.as_ref());
+    // The frames arrive one by one, so that those before a break are sent.
     let frames =
         stream::iter(frames.into_iter().enumerate()).then(move |(index, frame)| async move {
-            let pause = if index > 0 { stall } else { Duration::ZERO };
+            let pause = if index > 0 { stalled } else { Duration::ZERO };
             tokio::time::sleep(pause + Duration::from_millis(1)).await;
             frame
         });
     response
         .body(BodyExt::boxed_unsync(StreamBody::new(frames)))
         .map_err(io::Error::other)
+}
+
+/// Splits a body into frames as the fault requires.
+fn frames(bytes: Bytes, fault: Option<&Fault>) -> Vec<io::Result<Frame<Bytes>>> {
+    match fault {
+        Some(Fault::Cut(after)) => {
+            vec![
+                Ok(Frame::data(bytes.slice(..(*after).min(bytes.len() - 1)))),
+                Err(io::ErrorKind::ConnectionReset.into()),
+            ]
+        }
+        Some(Fault::Stall(after, _)) => {
+            let mut first = bytes;
+            let remaining = first.split_off((*after).min(first.len() - 1));
+            vec![Ok(Frame::data(first)), Ok(Frame::data(remaining))]
+        }
+        Some(Fault::Drip(step)) => bytes
+            .chunks(*step)
+            .map(|drop| Ok(Frame::data(bytes.slice_ref(drop))))
+            .collect(),
+        _ => vec![Ok(Frame::data(bytes))],
+    }
 }
 
 fn status_only(status: u16) -> io::Result<Response<AnyBody>> {

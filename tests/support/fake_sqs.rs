@@ -1,5 +1,5 @@
-//! A fake SQS that misbehaves (AWS JSON 1.0): a work queue and its dead-letter queue in memory, with visibility on a clock
-//! that the test moves. Requests are neither signed nor checked.
+//! A fake SQS that can misbehave (AWS JSON 1.0): a work queue and its dead-letter queue in memory. Visibility follows a clock
+//! that the test advances. It does not check signatures.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 pub(crate) const WORK: &str = "arn:aws:sqs:us-east-1:123456789012:edgetap-work";
 pub(crate) const DEAD_LETTERS: &str = "arn:aws:sqs:us-east-1:123456789012:edgetap-dead-letters";
 
-/// A message, wherever it is.
+/// A message in either queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Queued {
     pub id: String,
@@ -31,12 +31,13 @@ pub(crate) struct Queued {
     pub receive_count: u32,
 }
 
-/// Decides whether a request of that action, the how-manieth, fails; and if so, whether it does what it was asked all the same.
+/// Decides by action and number (counted from 1) whether a request fails: `None` if it succeeds, else whether it takes effect
+/// although it fails.
 pub(crate) type Fails = Arc<dyn Fn(&str, u64) -> Option<bool> + Send + Sync>;
 
 struct State {
     now: Timestamp,
-    job: BTreeMap<String, Queued>,
+    messages: BTreeMap<String, Queued>,
     dead_letters: Vec<Queued>,
     sent: u64,
     requests: BTreeMap<String, u64>,
@@ -55,7 +56,7 @@ impl FakeSqs {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
             now: Timestamp::now(),
-            job: BTreeMap::new(),
+            messages: BTreeMap::new(),
             dead_letters: Vec::new(),
             sent: 0,
             requests: BTreeMap::new(),
@@ -80,7 +81,7 @@ impl FakeSqs {
         format!("http://{}", self.address)
     }
 
-    /// The clock of the queue, for the function that it feeds.
+    /// The queue's clock, for the function under test.
     pub(crate) fn clock(&self) -> Clock {
         let state = self.state.clone();
         Clock::new(move || state.lock().unwrap_or_else(PoisonError::into_inner).now)
@@ -102,12 +103,12 @@ impl FakeSqs {
         self.lock().enqueue(body, None);
     }
 
-    /// Receives the next message that is visible, and hides it for so long.
+    /// Receives the next visible message and hides it for `visibility`.
     pub(crate) fn receive(&self, visibility: Duration) -> Option<Value> {
         self.receive_any(visibility, |_| 0)
     }
 
-    /// The same, out of order: `pick` chooses among so many.
+    /// Receives a visible message out of order: `pick` gets their number and returns an index.
     pub(crate) fn receive_any(
         &self,
         visibility: Duration,
@@ -116,7 +117,7 @@ impl FakeSqs {
         let mut state = self.lock();
         let now = state.now;
         let mut visible: Vec<_> = state
-            .job
+            .messages
             .values()
             .filter(|message| message.visible_from <= now)
             .collect();
@@ -128,20 +129,20 @@ impl FakeSqs {
         state.receive(&id, visibility)
     }
 
-    /// Receives a message that somebody else has.
+    /// Receives a message although another receiver still hides it.
     pub(crate) fn receive_again(&self, id: &str, visibility: Duration) -> Option<Value> {
         self.lock().receive(id, visibility)
     }
 
     pub(crate) fn delete(&self, id: &str) {
-        self.lock().job.remove(id);
+        self.lock().messages.remove(id);
     }
 
-    /// Moves the clock to when the next message is visible; tells by how much, `None` when there is no message.
+    /// Advances the clock until the next message is visible. Returns by how much, or `None` if the queue is empty.
     pub(crate) fn wait_for_next(&self) -> Option<SignedDuration> {
         let mut state = self.lock();
         let next = state
-            .job
+            .messages
             .values()
             .map(|message| message.visible_from)
             .min()?;
@@ -150,15 +151,15 @@ impl FakeSqs {
         Some(wait)
     }
 
-    pub(crate) fn job(&self) -> Vec<Queued> {
-        self.lock().job.values().cloned().collect()
+    pub(crate) fn messages(&self) -> Vec<Queued> {
+        self.lock().messages.values().cloned().collect()
     }
 
     pub(crate) fn dead_letters(&self) -> Vec<Queued> {
         self.lock().dead_letters.clone()
     }
 
-    /// How many messages were ever sent; each id ends with its number.
+    /// The number of messages sent so far. Each ID ends with the message's number.
     pub(crate) fn sent(&self) -> u64 {
         self.lock().sent
     }
@@ -171,11 +172,11 @@ impl FakeSqs {
             .unwrap_or_default()
     }
 
-    /// Brings all dead letters back.
+    /// Moves all messages in the dead-letter queue back to the work queue.
     pub(crate) fn redrive(&self) {
         let mut state = self.lock();
-        for letter in std::mem::take(&mut state.dead_letters) {
-            state.enqueue(letter.body, None);
+        for message in std::mem::take(&mut state.dead_letters) {
+            state.enqueue(message.body, None);
         }
     }
 
@@ -205,7 +206,7 @@ impl State {
 
     fn receive(&mut self, id: &str, visibility: Duration) -> Option<Value> {
         let now = self.now;
-        let message = self.job.get_mut(id)?;
+        let message = self.messages.get_mut(id)?;
         message.receive_count += 1;
         message.visible_from = now + SignedDuration::try_from(visibility).unwrap();
         Some(json!({
@@ -216,7 +217,7 @@ impl State {
 
     fn enqueue(&mut self, body: String, trace: Option<String>) {
         let message = self.queued(body, trace);
-        self.job.insert(message.id.clone(), message);
+        self.messages.insert(message.id.clone(), message);
     }
 
     fn handle(&mut self, action: &str, request: &Value) -> Result<Value, &'static str> {
@@ -237,8 +238,8 @@ impl State {
                 if is_work {
                     self.enqueue(body, trace);
                 } else {
-                    let letter = self.queued(body, trace);
-                    self.dead_letters.push(letter);
+                    let message = self.queued(body, trace);
+                    self.dead_letters.push(message);
                 }
                 Ok(json!({"MessageId": format!("message-{:06}", self.sent)}))
             }
@@ -249,7 +250,7 @@ impl State {
                     .ok_or("InvalidParameterValue")?;
                 let visible_from = self.now + SignedDuration::from_secs(seconds);
                 let message = self
-                    .job
+                    .messages
                     .get_mut(request["ReceiptHandle"].as_str().unwrap_or_default())
                     .ok_or("ReceiptHandleIsInvalid")?;
                 message.visible_from = visible_from;

@@ -1,4 +1,4 @@
-//! A road: a TCP proxy on loopback that is as bad as a test wants. Resets, stalls, slow drips, and a port that is closed.
+//! A fault-injecting TCP proxy on loopback: connections that break, stall or trickle, and a port that closes.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,22 +11,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Below the range from which the system gives ports to everybody else, so that a port that is closed stays ours.
+/// Below the range of ephemeral ports, so that no other program gets the port while it is closed.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
-/// How bytes that arrive together go on.
+/// How the proxy forwards one chunk of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
+    /// At once.
     Smooth,
-    /// So many of them, then the connection breaks.
+    /// This many bytes (modulo the chunk's length), then the connection breaks.
     Cut(usize),
-    /// So many of them, and the others so much later.
+    /// This many bytes (modulo the chunk's length), and the remaining ones after a pause.
     Stall(usize, Duration),
-    /// So many at a time, with such a pause after each.
+    /// This many bytes at a time, with a pause after each write.
     Drip(usize, Duration),
 }
 
-/// Decides how bytes go on.
+/// Decides how the next chunk is forwarded.
 pub(crate) type Manners = Arc<dyn Fn() -> Manner + Send + Sync>;
 
 struct State {
@@ -34,7 +35,7 @@ struct State {
     manners: Manners,
     connections: AtomicUsize,
     disturbances: AtomicUsize,
-    /// Requests that are late.
+    /// Chunks of requests that are delayed.
     late: AtomicUsize,
     bearers: Mutex<BTreeSet<String>>,
 }
@@ -46,7 +47,7 @@ pub(crate) struct FaultProxy {
 }
 
 impl FaultProxy {
-    /// A road to `to`.
+    /// Starts a proxy for the server at `to`.
     pub(crate) async fn start(
         to: SocketAddr,
         manners: impl Fn() -> Manner + Send + Sync + 'static,
@@ -79,22 +80,22 @@ impl FaultProxy {
         self.address
     }
 
-    /// How often an answer may have been lost on it.
+    /// How often a response may have been lost.
     pub(crate) fn disturbances(&self) -> usize {
         self.state.disturbances.load(Ordering::Relaxed)
     }
 
-    /// How many connections there are.
+    /// The number of open connections.
     pub(crate) fn open_connections(&self) -> usize {
         self.state.connections.load(Ordering::Relaxed)
     }
 
-    /// Every bearer token that went along it.
+    /// All bearer tokens that were forwarded.
     pub(crate) fn bearers(&self) -> BTreeSet<String> {
         self.state.bearers.lock().unwrap().clone()
     }
 
-    /// Whether no request is late that may still arrive.
+    /// Whether no delayed request can still arrive.
     pub(crate) fn is_quiet(&self) -> bool {
         self.state.late.load(Ordering::Relaxed) == 0
     }
@@ -103,7 +104,7 @@ impl FaultProxy {
         self.server.lock().unwrap().is_some()
     }
 
-    /// Breaks every connection, and refuses new ones.
+    /// Breaks every connection and refuses new ones.
     pub(crate) fn close(&self) {
         if let Some(server) = self.server.lock().unwrap().take() {
             server.abort();
@@ -114,7 +115,7 @@ impl FaultProxy {
         }
     }
 
-    /// Lets connections be made again.
+    /// Accepts connections again.
     pub(crate) async fn open(&self) {
         while !self.is_open() {
             match TcpListener::bind(self.address).await {
@@ -127,7 +128,7 @@ impl FaultProxy {
     fn serve(&self, listener: TcpListener) {
         let state = self.state.clone();
         let accept = async move {
-            // Dropped with this task, it breaks all connections.
+            // Dropping this set with the task breaks all connections.
             let mut connections = JoinSet::new();
             loop {
                 while connections.try_join_next().is_some() {}
@@ -147,7 +148,7 @@ impl Drop for FaultProxy {
     }
 }
 
-/// Counts for as long as it lives.
+/// Increments a counter while it lives.
 struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {
@@ -170,7 +171,7 @@ async fn connect(state: Arc<State>, near: TcpStream) {
     };
     let ((near_reads, near_writes), (far_reads, far_writes)) =
         (near.into_split(), far.into_split());
-    // Whichever way ends first ends both: HTTP closes no connection by halves.
+    // The end of one direction ends both, because HTTP does not use half-closed connections.
     tokio::select! {
         _ = carry(&state, near_reads, far_writes, true) => {}
         _ = carry(&state, far_reads, near_writes, false) => {}
@@ -202,15 +203,15 @@ async fn carry(
         match manner {
             Manner::Smooth => to.write_all(bytes).await?,
             Manner::Cut(at) => {
-                // Never all of them: a request that is cut has not arrived.
+                // Fewer bytes than the chunk has: a request that is cut must not arrive.
                 to.write_all(&bytes[..at % read]).await?;
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
             Manner::Stall(at, time) => {
-                let (first, rest) = bytes.split_at(at % read);
+                let (first, remaining) = bytes.split_at(at % read);
                 to.write_all(first).await?;
                 tokio::time::sleep(time).await;
-                to.write_all(rest).await?;
+                to.write_all(remaining).await?;
             }
             Manner::Drip(step, pause) => {
                 for drop in bytes.chunks(step.max(1)) {
@@ -224,8 +225,8 @@ async fn carry(
 
 fn note_bearer(state: &State, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    if let Some((_, rest)) = text.split_once("uthorization: Bearer ") {
-        let token = rest.split("\r\n").next().unwrap_or_default();
+    if let Some((_, after)) = text.split_once("uthorization: Bearer ") {
+        let token = after.split("\r\n").next().unwrap_or_default();
         state.bearers.lock().unwrap().insert(token.to_owned());
     }
 }

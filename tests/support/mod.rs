@@ -1,4 +1,4 @@
-//! What the tests share: a fake S3, and a function wired to it and to an embedded bridge.
+//! Shared by the tests: fake S3 and SQS, a fault-injecting TCP proxy, and a function wired to the fakes and a local bridge.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::missing_panics_doc)]
 
@@ -20,9 +20,8 @@ use base64::Engine as _;
 use edgetap::batch::Limits;
 use edgetap::bridge::{Bridge, Endpoints};
 use edgetap::credentials::{Credentials, CredentialsSource};
-use edgetap::invocation::Context;
-use edgetap::invocation::Function;
-use edgetap::local_bridge::{LocalBridge, Options, Transaction};
+use edgetap::invocation::{Context, Function};
+use edgetap::local_bridge::{Arrival, Endpoint, LocalBridge, Options, Reaction, Transaction};
 use edgetap::pipeline::Rules;
 use edgetap::retry::{Backoff, Deadline};
 use edgetap::source::S3;
@@ -39,7 +38,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-/// Quick, so that tests need no patience.
+/// Short waits, so that the tests run fast.
 pub(crate) const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(2),
     cap: Duration::from_millis(20),
@@ -49,7 +48,7 @@ pub(crate) const BACKOFF: Backoff = Backoff {
 pub(crate) const HEADER: &str =
     "#Version: 1.0\n#Fields: date time c-ip cs-method cs-uri-stem sc-status x-edge-request-id\n";
 
-/// A row of [`HEADER`]'s columns whose path and id hold its number.
+/// A row with [`HEADER`]'s columns. Its path and ID contain `number`.
 pub(crate) fn row(number: u64) -> String {
     format!("2026-11-14\t20:00:00\t192.0.2.7\tGET\t/row/{number}\t200\tid-{number}\n")
 }
@@ -75,17 +74,47 @@ pub(crate) fn rules(limits: Limits) -> Arc<Rules> {
     })
 }
 
-/// A client of `bridge`, with `method` and whatever certificates.
+/// Options of a bridge whose edge endpoint reacts as given. Its token endpoint behaves normally.
+pub(crate) fn at_edge(react: impl Fn(Arrival<'_>) -> Reaction + Send + Sync + 'static) -> Options {
+    reacting(Endpoint::Edge, react)
+}
+
+/// Options of a bridge whose token endpoint reacts as given. Its edge endpoint behaves normally.
+pub(crate) fn at_token(react: impl Fn(Arrival<'_>) -> Reaction + Send + Sync + 'static) -> Options {
+    reacting(Endpoint::Token, react)
+}
+
+fn reacting(
+    endpoint: Endpoint,
+    react: impl Fn(Arrival<'_>) -> Reaction + Send + Sync + 'static,
+) -> Options {
+    Options {
+        react: Arc::new(move |arrival| {
+            if arrival.endpoint == endpoint {
+                react(arrival)
+            } else {
+                Reaction::Normal
+            }
+        }),
+        ..Options::default()
+    }
+}
+
+/// The credentials of the only client that a bridge with these options knows.
+pub(crate) fn credentials(options: &Options) -> Credentials {
+    Credentials::new(options.client_id.clone(), options.client_secret.clone())
+}
+
+/// A client of `bridge` with the credentials of `options`.
 pub(crate) fn client(
     bridge: &LocalBridge,
     options: &Options,
     method: AuthMethod,
     bridge_ca: Option<String>,
 ) -> Bridge {
-    let credentials = Credentials::new(options.client_id.clone(), options.client_secret.clone());
     client_with(
         bridge,
-        CredentialsSource::Variables(credentials),
+        CredentialsSource::Variables(credentials(options)),
         method,
         bridge_ca,
     )
@@ -93,7 +122,7 @@ pub(crate) fn client(
 
 pub(crate) fn client_with(
     bridge: &LocalBridge,
-    secret: CredentialsSource,
+    credentials: CredentialsSource,
     method: AuthMethod,
     bridge_ca: Option<String>,
 ) -> Bridge {
@@ -103,7 +132,7 @@ pub(crate) fn client_with(
         method,
         bridge_ca,
     };
-    Bridge::new(endpoints, secret, BACKOFF).unwrap()
+    Bridge::new(endpoints, credentials, BACKOFF).unwrap()
 }
 
 pub(crate) async fn start(options: &Options) -> LocalBridge {
@@ -112,7 +141,7 @@ pub(crate) async fn start(options: &Options) -> LocalBridge {
         .unwrap()
 }
 
-/// For the SDK's clients: one endpoint, quick retries.
+/// A configuration for the SDK's clients with one endpoint and fast retries.
 pub(crate) fn sdk_config(endpoint: &str) -> SdkConfig {
     let credentials = AwsCredentials::new("test", "test", None, None, "test");
     SdkConfig::builder()
@@ -132,7 +161,7 @@ pub(crate) fn sdk_config(endpoint: &str) -> SdkConfig {
         .build()
 }
 
-/// A function, the S3 it reads from, and the bridge it delivers to.
+/// A function with the S3, SQS and bridge that it uses.
 pub(crate) struct World {
     pub s3: fake_s3::FakeS3,
     pub sqs: fake_sqs::FakeSqs,
@@ -164,13 +193,13 @@ pub(crate) async fn world(options: Options, limits: Limits) -> World {
 }
 
 impl World {
-    /// Has S3 tell the work queue of an object.
+    /// Puts an S3 notification for an object into the work queue.
     pub(crate) fn notify(&self, key: &str) {
         self.sqs.send(s3_event(&[key]).to_string());
     }
 
-    /// Does what the event source mapping does, once: receives a message, invokes the function, deletes what did not fail.
-    /// `None` when no message is there; else whether this one is done.
+    /// Acts as the event source mapping once: receives a message, invokes the function, and deletes the message unless it failed.
+    /// Returns `None` if no message is visible, else whether the message is done.
     pub(crate) async fn poll(&self, time_left: Duration) -> Option<bool> {
         let record = self.sqs.receive(Duration::from_mins(30))?;
         let id = record["messageId"].as_str().unwrap().to_owned();
@@ -191,8 +220,11 @@ impl World {
         Some(done)
     }
 
-    /// Polls, moving the queue's clock whenever no message is visible, until the queue is empty. Returns the number of
-    /// invocations; at most `limit`.
+    /// Polls until the queue is empty, and advances the queue's clock whenever no message is visible. Returns the number of
+    /// invocations.
+    ///
+    /// # Panics
+    /// If the queue is not empty after `limit` invocations.
     pub(crate) async fn drain(&self, time_left: Duration, limit: usize) -> usize {
         for invocations in 0..=limit {
             if self.sqs.wait_for_next().is_none() {
@@ -202,11 +234,11 @@ impl World {
         }
         panic!(
             "the queue is not empty after {limit} invocations: {:?}",
-            self.sqs.job()
+            self.sqs.messages()
         );
     }
 
-    /// The transaction ids that the bridge has, in the order of their arrival.
+    /// The IDs of the transactions that the bridge accepted, in order of arrival.
     pub(crate) fn ids(&self) -> Vec<String> {
         self.bridge
             .received()
@@ -216,7 +248,7 @@ impl World {
     }
 }
 
-/// A direct S3 event for objects of the bucket `logs`.
+/// A direct S3 event for objects in the bucket `logs`.
 pub(crate) fn s3_event(keys: &[&str]) -> Value {
     let records = keys.iter().map(|key| {
         json!({"eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
@@ -225,7 +257,7 @@ pub(crate) fn s3_event(keys: &[&str]) -> Value {
     json!({ "Records": records.collect::<Vec<_>>() })
 }
 
-/// The same in SQS, a message for each object.
+/// An SQS event with one message per object in the bucket `logs`.
 pub(crate) fn sqs_event(keys: &[&str]) -> Value {
     let records = keys.iter().map(|key| {
         json!({"messageId": format!("message-{key}"), "receiptHandle": "r", "eventSource": "aws:sqs", "body": s3_event(&[key]).to_string()})
@@ -233,7 +265,7 @@ pub(crate) fn sqs_event(keys: &[&str]) -> Value {
     json!({ "Records": records.collect::<Vec<_>>() })
 }
 
-/// A transaction as the `*.expected.json` fixtures write it.
+/// A transaction in the form of the `*.expected.json` fixtures.
 pub(crate) fn neutral(transaction: &Transaction) -> Value {
     let headers = |fields: &[String]| {
         let decode = |value| {
@@ -271,18 +303,19 @@ pub(crate) fn neutral(transaction: &Transaction) -> Value {
     value
 }
 
-/// Log lines, kept to be looked at.
+/// Log lines, captured in memory.
 #[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct CapturedLogs(Arc<Mutex<Vec<u8>>>);
 
-impl Lines {
-    /// Keeps what this thread logs, from that level on, until the guard is dropped.
-    pub(crate) fn listen(level: Level) -> (Self, DefaultGuard) {
-        // Without a subscriber for all threads, a line that another thread comes by first is switched off for this one too.
+impl CapturedLogs {
+    /// Captures what this thread logs at `level` and above until the guard is dropped.
+    pub(crate) fn capture(level: Level) -> (Self, DefaultGuard) {
+        // `tracing` caches per call site whether anyone is interested. Without a global subscriber, a call site that another
+        // thread reaches first stays disabled for this thread.
         static ALL_THREADS: Once = Once::new();
         ALL_THREADS.call_once(|| {
             tracing::subscriber::set_global_default(Registry::default().with(LevelFilter::OFF))
-                .unwrap()
+                .unwrap();
         });
         let lines = Self::default();
         let guard = tracing::subscriber::set_default(telemetry::json(level, lines.clone()));
@@ -299,7 +332,7 @@ impl Lines {
             assert_eq!(
                 value.to_string().len(),
                 line.len(),
-                "a name stands there twice, or a blank: {line}"
+                "duplicate name or extra whitespace: {line}"
             );
             value
         };
@@ -307,11 +340,11 @@ impl Lines {
     }
 }
 
-impl std::io::Write for Lines {
+impl std::io::Write for CapturedLogs {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         assert!(
             bytes.ends_with(b"\n"),
-            "a line is one write, so that no other gets between"
+            "each line must be a single write, so that lines cannot interleave"
         );
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -322,7 +355,7 @@ impl std::io::Write for Lines {
     }
 }
 
-impl<'a> MakeWriter<'a> for Lines {
+impl<'a> MakeWriter<'a> for CapturedLogs {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {

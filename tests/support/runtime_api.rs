@@ -1,7 +1,7 @@
-//! Around the real `bootstrap`: the Lambda Runtime API, in process, and the process itself.
+//! Runs the real `bootstrap`: a Lambda Runtime API in process, and the child process.
 //!
-//! Lambda's own emulators send a constant deadline; this one sends the deadline that a test chooses. A process that does not
-//! answer by then is not killed (that is the test's to do), only no longer waited for: [`Outcome::TimedOut`].
+//! AWS's emulators send a constant deadline; this one sends the deadline that the test chooses. A process that does not respond
+//! in time is not killed; the test only stops waiting for it and gets [`Outcome::TimedOut`].
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
@@ -31,23 +31,23 @@ const INIT_ERROR: &str = "/2018-06-01/runtime/init/error";
 pub(crate) const TRACE: &str =
     "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
 
-/// So much longer than its deadline an invocation is waited for: a process must be started, and some deadlines are past.
+/// How long after its deadline to wait for an invocation: the process may still have to start, and some deadlines are in the past.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// How an invocation ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
-    /// The function's answer.
+    /// The function's response.
     Response(Value),
-    /// The function failed: `errorType` and `errorMessage`.
+    /// The function failed; `errorType` and `errorMessage`.
     Error(Value),
     /// The process failed before it could take an invocation.
     InitError(Value),
-    /// No answer, long after the deadline.
+    /// No response by [`GRACE`] after the deadline.
     TimedOut,
 }
 
-/// A Lambda Runtime API (`AWS_LAMBDA_RUNTIME_API`), gone when dropped.
+/// A Lambda Runtime API, served until dropped.
 pub(crate) struct RuntimeApi {
     address: SocketAddr,
     state: Arc<State>,
@@ -56,11 +56,11 @@ pub(crate) struct RuntimeApi {
 }
 
 struct State {
-    /// Invocations that no process has taken yet. Processes that poll at the same time take turns.
+    /// Invocations that no process has taken yet. The lock lets only one process poll at a time.
     events: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
-    /// Who waits for which invocation's end.
+    /// Where to send each invocation's outcome, by request ID.
     waiting: Mutex<HashMap<String, oneshot::Sender<Outcome>>>,
-    /// What an init failed with while nobody waited.
+    /// The error of an init that failed while no invocation was waiting.
     init_error: Mutex<Option<Value>>,
     polls: AtomicU64,
     number: AtomicU64,
@@ -73,7 +73,7 @@ struct Invocation {
 }
 
 impl RuntimeApi {
-    /// On a free port of loopback.
+    /// Starts on a free loopback port.
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -97,17 +97,18 @@ impl RuntimeApi {
         }
     }
 
-    /// What `AWS_LAMBDA_RUNTIME_API` is to be.
+    /// The value for `AWS_LAMBDA_RUNTIME_API`.
     pub(crate) fn address(&self) -> String {
         self.address.to_string()
     }
 
-    /// How often a process has asked for an invocation: once it has, its init is over.
+    /// How often a process has polled for an invocation. The first poll ends its init phase.
     pub(crate) fn polls(&self) -> u64 {
         self.state.polls.load(Ordering::Relaxed)
     }
 
-    /// Has the next process that asks handle `event`, with so many milliseconds left; less than none is a deadline in the past.
+    /// Hands `event` to the next process that polls, with `time_left_ms` until the deadline. A negative value is a deadline in
+    /// the past.
     pub(crate) async fn invoke(&self, event: Value, time_left_ms: i64) -> Outcome {
         let id = format!(
             "{:08x}-0000-4000-8000-000000000000",
@@ -133,7 +134,7 @@ impl RuntimeApi {
             .unwrap();
         let patience = Duration::from_millis(u64::try_from(time_left_ms).unwrap_or(0)) + GRACE;
         if let Ok(outcome) = tokio::time::timeout(patience, outcome).await {
-            return outcome.expect("an invocation has one end");
+            return outcome.expect("each invocation has one outcome");
         }
         lock(&self.state.waiting).remove(&id);
         Outcome::TimedOut
@@ -158,7 +159,7 @@ async fn respond(
         .await
         .map_err(io::Error::other)?
         .to_bytes();
-    // An answer that is no JSON is shown as text: the test that gets it says what it wanted.
+    // A response that is not JSON is kept as text, so that the failing test shows it.
     let response =
         || serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
     if path == INIT_ERROR && is_post {
@@ -173,7 +174,7 @@ async fn respond(
     }
     match path
         .strip_prefix(INVOCATION)
-        .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+        .map(|path| path.split_once('/').unwrap_or((path, "")))
     {
         Some(("next", "")) if !is_post => next(&state).await,
         Some((id, "response")) if is_post => end(&state, id, Outcome::Response(response())),
@@ -182,7 +183,7 @@ async fn respond(
     }
 }
 
-/// The long poll.
+/// Serves the long poll for the next invocation.
 async fn next(state: &State) -> io::Result<Response<Full<Bytes>>> {
     state.polls.fetch_add(1, Ordering::Relaxed);
     let Some(Invocation {
@@ -206,7 +207,7 @@ async fn next(state: &State) -> io::Result<Response<Full<Bytes>>> {
         .map_err(io::Error::other)
 }
 
-/// An invocation that is unknown, over or answered before is refused, as Lambda does.
+/// Ends an invocation. As in Lambda, an unknown or finished invocation is rejected.
 fn end(state: &State, id: &str, outcome: Outcome) -> io::Result<Response<Full<Bytes>>> {
     let waiting = lock(&state.waiting).remove(id);
     status(match waiting.map(|waiting| waiting.send(outcome)) {
@@ -216,7 +217,7 @@ fn end(state: &State, id: &str, outcome: Outcome) -> io::Result<Response<Full<By
 }
 
 fn status(status: StatusCode) -> io::Result<Response<Full<Bytes>>> {
-    let body = json!({ "status": if status.is_success() { "OK" } else { "no" } }).to_string();
+    let body = json!({ "status": if status.is_success() { "OK" } else { "error" } }).to_string();
     Response::builder()
         .status(status)
         .header("Content-Type", "application/json")
@@ -224,27 +225,27 @@ fn status(status: StatusCode) -> io::Result<Response<Full<Bytes>>> {
         .map_err(io::Error::other)
 }
 
-/// A process whose output is kept line by line; killed when dropped.
+/// A child process whose output is collected by line. It is killed when dropped.
 pub(crate) struct Process {
     child: Child,
-    stdout: Lines,
-    stderr: Lines,
+    stdout: LineCollector,
+    stderr: LineCollector,
 }
 
-/// What a process has written.
+/// The lines that a process wrote.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
     pub(crate) stdout: Vec<String>,
     pub(crate) stderr: Vec<String>,
 }
 
-struct Lines {
+struct LineCollector {
     read: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Process {
-    /// Starts the `bootstrap` at `binary` as Lambda does: with Lambda's variables and these, and no others.
+    /// Starts the `bootstrap` at `binary` as Lambda does: only with Lambda's environment variables and the given ones.
     pub(crate) fn bootstrap<K: AsRef<str>, V: AsRef<str>>(
         binary: &Path,
         runtime_api: &str,
@@ -271,7 +272,7 @@ impl Process {
         Self::start(command.stdin(Stdio::null()))
     }
 
-    /// Starts any process, and keeps its output.
+    /// Starts a process and collects its output.
     pub(crate) fn start(command: &mut Command) -> Self {
         let program = command.get_program().to_owned();
         let spawned = command
@@ -282,17 +283,17 @@ impl Process {
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         Self {
             child,
-            stdout: Lines::of(stdout),
-            stderr: Lines::of(stderr),
+            stdout: LineCollector::of(stdout),
+            stderr: LineCollector::of(stderr),
         }
     }
 
-    /// Its standard input, which must be a pipe.
+    /// Standard input, which must be a pipe.
     pub(crate) fn stdin(&mut self) -> &mut ChildStdin {
         self.child.stdin.as_mut().unwrap()
     }
 
-    /// Waits for its end, with no more input.
+    /// Closes standard input and waits until the process ends.
     pub(crate) fn finish(&mut self, patience: Duration) -> (ExitStatus, Output) {
         drop(self.child.stdin.take());
         let started = Instant::now();
@@ -301,7 +302,7 @@ impl Process {
                 Some(status) => break status,
                 None => assert!(
                     started.elapsed() < patience,
-                    "it did not end: {:#?}",
+                    "the process did not end: {:#?}",
                     self.output()
                 ),
             }
@@ -310,14 +311,14 @@ impl Process {
         (status, self.stop())
     }
 
-    /// Its id, while it runs.
+    /// The process ID; valid while the process runs.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends it a signal by name, as `STOP`.
+    /// Sends a signal by name, such as `STOP`.
     pub(crate) fn signal(&self, name: &str) {
-        // The shell's own: not every system has the program.
+        // The shell's built-in `kill`; not every system has the program.
         let sent = Command::new("sh")
             .args(["-c", &format!("kill -s {name} {}", self.id())])
             .status()
@@ -325,7 +326,7 @@ impl Process {
         assert!(sent.success(), "kill -s {name}: {sent}");
     }
 
-    /// The most memory that it has ever held, in bytes: what Lambda counts.
+    /// Peak resident memory in bytes, which is what Lambda reports.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let peak = status
@@ -335,12 +336,12 @@ impl Process {
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
-    /// How it ended; `None` while it runs.
+    /// The exit status, or `None` while the process runs.
     pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// What it has written so far, as far as that was read.
+    /// The output that was read so far.
     pub(crate) fn output(&self) -> Output {
         Output {
             stdout: lock(&self.stdout.read).clone(),
@@ -348,7 +349,10 @@ impl Process {
         }
     }
 
-    /// The first line of its output for which `wanted` gives something. It panics when the process ends or the time is over.
+    /// Waits for the first line of output for which `wanted` returns a value.
+    ///
+    /// # Panics
+    /// If the process ends first, or after `patience`.
     pub(crate) fn wait_for<T>(
         &mut self,
         patience: Duration,
@@ -370,18 +374,21 @@ impl Process {
             {
                 return found;
             }
-            assert!(ended.is_none(), "it ended ({ended:?}): {output:#?}");
+            assert!(
+                ended.is_none(),
+                "the process ended ({ended:?}): {output:#?}"
+            );
             assert!(
                 started.elapsed() < patience,
-                "it did not say what was waited for: {output:#?}"
+                "the expected line did not appear: {output:#?}"
             );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Kills it, and gives all that it has written.
+    /// Kills the process and returns its whole output.
     pub(crate) fn stop(&mut self) -> Output {
-        // Both fail only when it has ended by itself.
+        // Both calls fail only if the process has already ended.
         _ = self.child.kill();
         _ = self.child.wait();
         self.stdout.join();
@@ -396,12 +403,12 @@ impl Drop for Process {
     }
 }
 
-impl Lines {
+impl LineCollector {
     fn of(stream: impl Read + Send + 'static) -> Self {
         let read = Arc::new(Mutex::new(Vec::new()));
         let shared = read.clone();
         let reader = std::thread::spawn(move || {
-            // By bytes: a line that is not UTF-8 must be seen too.
+            // Split bytes, so that lines that are not UTF-8 are kept as well.
             for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
                 lock(&shared).push(String::from_utf8_lossy(&line).into_owned());
             }

@@ -92,7 +92,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     writeln!(
         stdout(),
         "\n{}, {} accepted\n{} repeated, {} not in the wire format\n{} issued",
-        count(tally.posts, "request", "requests"),
+        count(tally.requests, "request", "requests"),
         count(tally.transactions, "transaction", "transactions"),
         count(tally.repeated, "batch", "batches"),
         count(tally.invalid, "request", "requests"),

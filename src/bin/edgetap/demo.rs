@@ -95,7 +95,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
         stdout,
         "The bridge received {} in {}, using {}. A sample:\n",
         count(tally.transactions, "transaction", "transactions"),
-        count(tally.posts, "request", "requests"),
+        count(tally.requests, "request", "requests"),
         count(tally.tokens, "OAuth token", "OAuth tokens"),
     )?;
     let width = show::width();
