@@ -1,4 +1,5 @@
-//! The configuration that all AWS clients share: region and credentials by the SDK's rules, timeouts, and TLS on ring.
+//! *AWS configuration* that all clients share: region and credentials by the SDK's rules,
+//! timeouts, and TLS on ring.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for the first byte of a response.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Loads region, credentials and endpoints as the SDK finds them. Only some credential providers use the network for it.
+/// Loads region, credentials and endpoints as the SDK finds them. Only some credential providers
+/// use the network for it.
 pub async fn sdk_config() -> SdkConfig {
     let http = Builder::new()
         .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))

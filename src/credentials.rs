@@ -1,10 +1,12 @@
-//! OAuth client credentials, read from AWS Secrets Manager or given as environment variables.
+//! *Credentials*: an OAuth client's ID and secret, from AWS Secrets Manager or environment
+//! variables.
 
 use std::fmt;
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use secrecy::SecretString;
 use serde_json::Value;
 use thiserror::Error;
@@ -42,11 +44,13 @@ pub enum CredentialsError {
     #[error("cannot read secret {arn} yet: {reason}")]
     Unavailable { arn: String, reason: String },
     #[error(
-        "cannot read secret {arn}: {reason}. Check BRIDGE_SECRET_ARN; the role needs secretsmanager:GetSecretValue, and kms:Decrypt if the secret uses a customer managed KMS key"
+        "cannot read secret {arn}: {reason}. Check BRIDGE_SECRET_ARN; the role needs \
+         secretsmanager:GetSecretValue, and kms:Decrypt if the secret uses a customer managed key"
     )]
     Rejected { arn: String, reason: String },
     #[error(
-        "invalid secret {arn}: {reason}. Expected JSON with client_id and client_secret (optional: bridge_ca, redaction_key)"
+        "invalid secret {arn}: {reason}. Expected JSON with client_id and client_secret \
+         (optional: bridge_ca, redaction_key)"
     )]
     Malformed { arn: String, reason: &'static str },
 }
@@ -90,15 +94,8 @@ impl CredentialsSource {
             Self::Variables(credentials) => return Ok(credentials.clone()),
             Self::SecretsManager { client, arn } => (client, arn),
         };
-        let response = client.get_secret_value().secret_id(arn).send().await.map_err(|error| {
-            let (arn, code) = (arn.clone(), error.code().unwrap_or_default().to_owned());
-            let rejected = matches!(&error, SdkError::ServiceError(response) if response.raw().status().is_client_error());
-            if rejected && !code.contains("Throttling") {
-                CredentialsError::Rejected { arn, reason: format!("{code} {}", error.message().unwrap_or_default()).trim_end_matches(['.', ' ']).to_owned() }
-            } else {
-                CredentialsError::Unavailable { arn, reason: causes(&error) }
-            }
-        })?;
+        let requested = client.get_secret_value().secret_id(arn).send().await;
+        let response = requested.map_err(|error| unreadable(arn.clone(), &error))?;
         let malformed = |reason| CredentialsError::Malformed {
             arn: arn.clone(),
             reason,
@@ -127,5 +124,24 @@ impl CredentialsSource {
                 key => key.flatten(),
             },
         })
+    }
+}
+
+fn unreadable(arn: String, error: &SdkError<GetSecretValueError>) -> CredentialsError {
+    let code = error.code().unwrap_or_default();
+    let rejected = error
+        .as_service_error()
+        .and(error.raw_response())
+        .is_some_and(|response| response.status().is_client_error());
+    if !rejected || code.contains("Throttling") {
+        return CredentialsError::Unavailable {
+            arn,
+            reason: causes(error),
+        };
+    }
+    let message = error.message().unwrap_or("no message");
+    CredentialsError::Rejected {
+        arn,
+        reason: format!("{code}: {}", message.trim_end_matches('.')),
     }
 }

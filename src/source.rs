@@ -1,7 +1,7 @@
-//! The source of a log: an S3 object or a local file as `impl Read`.
+//! *Source*: the bytes of an S3 object or a local file, as `impl Read`.
 //!
-//! S3 objects are fetched by ranged GETs, so that a slow bridge never holds a connection to S3 open. Each GET carries
-//! `If-Match`, so that all ranges are of one version of the object.
+//! S3 objects are fetched by ranged GETs, so that a slow bridge never holds a connection to S3
+//! open. Each GET carries `If-Match`, so that all ranges are of one version of the object.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,7 +19,8 @@ use tokio::task::JoinSet;
 use crate::job::ObjectRef;
 use crate::retry::{Backoff, causes};
 
-/// Size of one ranged GET (4 MiB). At most two ranges are in memory: the one being read and the one being fetched.
+/// Size of one ranged GET (4 MiB). At most two ranges are in memory: the one being read and the one
+/// being fetched.
 const RANGE: u64 = 4 << 20;
 
 /// Why an object cannot be opened or read. The text names the object, and what to do.
@@ -29,7 +30,8 @@ pub enum SourceError {
     #[error("{object} does not exist")]
     NotFound { object: ObjectRef },
     #[error(
-        "access denied for {object} ({reason}): the role needs s3:GetObject, and kms:Decrypt if the bucket uses a KMS key"
+        "access denied for {object} ({reason}): the role needs s3:GetObject, and \
+         kms:Decrypt if the bucket uses a KMS key"
     )]
     AccessDenied {
         object: ObjectRef,
@@ -98,6 +100,7 @@ impl Opened {
 }
 
 impl S3 {
+    /// Returns a client that waits by `backoff` between attempts at a broken read.
     pub fn new(config: &SdkConfig, backoff: Backoff) -> Self {
         Self {
             client: Client::new(config),
@@ -105,11 +108,12 @@ impl S3 {
         }
     }
 
-    /// Opens an object and fetches its first range, which fixes the version. `Opened::bytes` must be read on a thread that may
-    /// block, while the current runtime keeps running.
+    /// Opens an object and fetches its first range, which fixes the version. `Opened::bytes` must
+    /// be read on a thread that may block, while the current runtime keeps running.
     ///
     /// # Errors
-    /// [`SourceError::NotFound`], [`SourceError::AccessDenied`], or [`SourceError::Unavailable`] once retries are exhausted.
+    /// [`SourceError::NotFound`], [`SourceError::AccessDenied`], or [`SourceError::Unavailable`]
+    /// once retries are exhausted.
     pub async fn open(&self, object: &ObjectRef) -> Result<Opened, SourceError> {
         let first = self.first_range(object).await?;
         if first.etag.is_none() && (first.bytes.len() as u64) < first.size {
@@ -154,7 +158,10 @@ impl S3 {
             match self.get(&object, 0, Vec::new()).await {
                 Ok(range) => return Ok(range),
                 Err(GetError::Changed) if object.etag.is_some() => {
-                    tracing::warn!(%object, "object changed since the notification; reading the current version");
+                    tracing::warn!(
+                        %object,
+                        "object changed since the notification; reading the current version"
+                    );
                     object.etag = None;
                 }
                 Err(GetError::Changed) => return Err(changed(&object)),
@@ -229,8 +236,8 @@ impl S3 {
             match response.body.try_next().await {
                 Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
                 Ok(None) => break,
-                // Keep the bytes received before the connection broke; the next GET resumes after them. An error after the
-                // last byte still fails the range.
+                // Keep the bytes received before the connection broke; the next GET resumes after
+                // them. An error after the last byte still fails the range.
                 Err(_) if (1..expected).contains(&bytes.len()) => break,
                 Err(error) => return Err(GetError::Broken(causes(&error))),
             }
@@ -244,8 +251,8 @@ impl S3 {
         Ok(Range { bytes, size, etag })
     }
 
-    /// Lists the objects under a prefix with their sizes, in S3's order. Directory placeholder objects and empty objects are
-    /// left out.
+    /// Lists the objects under a prefix with their sizes, in S3's order. Directory placeholder
+    /// objects and empty objects are left out.
     ///
     /// # Errors
     /// [`SourceError::Unavailable`], which names the prefix.
@@ -371,8 +378,8 @@ struct RangeReader {
 }
 
 impl RangeReader {
-    /// Makes `range` the current range, and starts to fetch the next one into the buffer of the previous one: two buffers are
-    /// enough for an object of any size.
+    /// Makes `range` the current range, and starts to fetch the next one into the buffer of the
+    /// previous one: two buffers are enough for an object of any size.
     fn begin(&mut self, range: Range) {
         let used = std::mem::replace(&mut self.chunk, range.bytes);
         self.read = 0;

@@ -1,5 +1,6 @@
-//! Server certificates: the public roots are trusted for every host. The operator's own certificates are trusted for the
-//! bridge's host only: private CAs, or the bridge's self-signed certificate, which is then pinned.
+//! *Server trust*: the public roots are trusted for every host. The operator's own
+//! certificates are trusted for the bridge's host only: private CAs, or the bridge's self-signed
+//! certificate, which is then pinned.
 //!
 //! No setting turns verification off.
 
@@ -18,12 +19,11 @@ use rustls::{
 };
 use thiserror::Error;
 
-/// Why TLS cannot be set up. The caller prefixes the name of the setting that holds the certificates.
+/// Why TLS cannot be set up. The caller prefixes the name of the setting that holds the
+/// certificates.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum TlsError {
-    #[error(
-        "the text contains no certificate; it must be PEM and start with -----BEGIN CERTIFICATE-----"
-    )]
+    #[error("the text contains no certificate; PEM starts with -----BEGIN CERTIFICATE-----")]
     Empty,
     #[error("the PEM text contains an entry that is not a valid X.509 certificate")]
     NotCertificate,
@@ -67,7 +67,8 @@ impl ServerTrust {
         }))
     }
 
-    /// The host for which the operator's certificates are trusted, in lower case and without brackets.
+    /// The host for which the operator's certificates are trusted, in lower case and without
+    /// brackets.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
@@ -117,7 +118,8 @@ impl ServerTrust {
     }
 }
 
-/// Returns the reason of a failed TLS handshake in plain words, or `None` if no TLS error is among the causes of `error`.
+/// Returns the reason of a failed TLS handshake in plain words, or `None` if no TLS error is among
+/// the causes of `error`.
 pub fn handshake_error(error: &(dyn Error + 'static)) -> Option<String> {
     tls_cause(error).map(in_words)
 }

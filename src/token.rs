@@ -1,11 +1,13 @@
-//! OAuth 2.0 client credentials grant (RFC 6749, section 4.4): one bearer token per process.
+//! *Token*: OAuth 2.0 client credentials grant (RFC 6749, section 4.4): one bearer token per
+//! process.
 //!
-//! The token is fetched on first use, renewed before it expires, and dropped when the bridge returns 401. Tasks that wait
-//! for it share one request. Expiry is judged by the wall clock as well as by the monotonic clock, because Lambda freezes
-//! the process between invocations and the monotonic clock may stop while it is frozen.
+//! The token is fetched on first use, renewed before it expires, and dropped when the bridge
+//! returns 401. Tasks that wait for it share one request. Expiry is judged by the wall clock as
+//! well as by the monotonic clock, because Lambda freezes the process between invocations and the
+//! monotonic clock may stop while it is frozen.
 //!
-//! Errors and log lines never contain the client's ID, its secret, or any text of a response body: an identity provider may
-//! echo what it was sent, and the operator may have swapped ID and secret.
+//! Errors and log lines never contain the client's ID, its secret, or any text of a response body:
+//! an identity provider may echo what it was sent, and the operator may have swapped ID and secret.
 
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -29,7 +31,8 @@ use crate::redact::Key;
 use crate::retry::{Backoff, Deadline, Moment, causes, retry_after};
 use crate::tls::{ServerTrust, handshake_error, is_certificate_error};
 
-/// The lifetime of a token if the response has no `expires_in`, which RFC 6749, section 5.1 makes optional.
+/// The lifetime of a token if the response has no `expires_in`, which RFC 6749, section 5.1 makes
+/// optional.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 /// Upper bound of a token's lifetime, whatever `expires_in` says.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
@@ -54,7 +57,7 @@ pub enum AuthMethod {
     Basic,
 }
 
-/// Why there is no token. The text names the endpoint, never the client's ID or secret.
+/// Why a token could not be obtained. The text never contains the client's ID or secret.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TokenError {
     /// A retry may help.
@@ -97,7 +100,8 @@ impl Token {
     }
 }
 
-/// How long before its expiry a token is renewed: the longer of 60 seconds and a tenth of its lifetime, at most half of it.
+/// How long before its expiry a token is renewed: the longer of 60 seconds and a tenth of its
+/// lifetime, at most half of it.
 fn renewal_margin(lifetime: Duration) -> Duration {
     (lifetime / 10)
         .max(Duration::from_mins(1))
@@ -178,7 +182,8 @@ impl TokenSource {
     /// Returns the token; fetches or renews it first if necessary.
     ///
     /// # Errors
-    /// [`TokenError::Later`] if there is no token before the deadline, [`TokenError::Misconfigured`] if a retry is useless.
+    /// [`TokenError::Later`] if the deadline passes or a retry may help, else
+    /// [`TokenError::Misconfigured`].
     pub async fn token(&self, deadline: Deadline) -> Result<Arc<Token>, TokenError> {
         let late = || TokenError::Later {
             reason: format!(
@@ -214,7 +219,8 @@ impl TokenSource {
             let token = self.fetch(&mut state.credentials, deadline).await?;
             return Ok(state.token.insert(Arc::new(token)).clone());
         };
-        // An early renewal is a single short attempt. If it fails, the current token is used until it expires.
+        // An early renewal is a single short attempt. If it fails, the current token is used until
+        // it expires.
         if state.early_renewal.is_none_or(|next| next.has_come()) {
             state.early_renewal = Some(Moment::after(EARLY_RENEWAL_PAUSE));
             let attempt = self.fetch_once(&mut state.credentials);
@@ -266,8 +272,8 @@ impl TokenSource {
                 return Ok(token);
             }
         }
-        // The secret may have been rotated: read it once more. If that does not help, forget it, so that the next call reads it
-        // again.
+        // The secret may have been rotated: read it once more. If that does not help, forget it, so
+        // that the next call reads it again.
         let read = self.read_credentials().await?;
         let rotated = read.client_id.expose_secret() != known.client_id.expose_secret()
             || read.client_secret.expose_secret() != known.client_secret.expose_secret();
@@ -320,15 +326,18 @@ impl TokenSource {
         TokenError::Misconfigured(match code {
             // Keycloak also returns this for a wrong secret.
             BasicErrorResponseType::UnauthorizedClient => format!(
-                "{endpoint} rejected the OAuth client (unauthorized_client). Check that the client may use the client credentials grant. {}",
+                "{endpoint} rejected the OAuth client (unauthorized_client). Check that the client \
+                 may use the client credentials grant. {}",
                 credentials_hint(credentials)
             ),
             // Not shown: the server chose the text, and it may echo the request.
             BasicErrorResponseType::Extension(_) => format!(
-                "{endpoint} rejected the token request with an error code that RFC 6749 does not define. Check the client's permissions"
+                "{endpoint} rejected the token request with an error code that RFC 6749 does not \
+                 define. Check the client's permissions"
             ),
             defined => format!(
-                "{endpoint} rejected the token request ({}). Check that the client may use the client credentials grant",
+                "{endpoint} rejected the token request ({}). Check that the client may use the \
+                 client credentials grant",
                 defined.as_ref()
             ),
         })
@@ -391,7 +400,8 @@ impl TokenSource {
             // These errors contain the response body, so they are not shown.
             RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
                 Failure::Error(TokenError::Misconfigured(format!(
-                    "{} returned {} without an OAuth 2.0 token response. Check BRIDGE_AUTH_ENDPOINT",
+                    "{} returned {} without an OAuth 2.0 token response. \
+                     Check BRIDGE_AUTH_ENDPOINT",
                     self.endpoint,
                     status.load(Ordering::Relaxed)
                 )))
@@ -477,11 +487,13 @@ impl TokenSource {
         let host = self.endpoint.host_str().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.eq_ignore_ascii_case(bridge) {
-            ". A private CA or a self-signed certificate must be in BRIDGE_CA_FILE, or in bridge_ca of the secret"
+            ". A private CA or a self-signed certificate must be in BRIDGE_CA_FILE, or in bridge_ca \
+             of the secret"
                 .to_owned()
         } else {
             format!(
-                ". BRIDGE_CA_FILE and bridge_ca are trusted for the bridge's host ({bridge}) only; the token endpoint needs a certificate from a public CA"
+                ". BRIDGE_CA_FILE and bridge_ca are trusted for the bridge's host ({bridge}) \
+                 only; the token endpoint needs a certificate from a public CA"
             )
         }
     }
@@ -492,7 +504,8 @@ fn credentials_hint(credentials: &Credentials) -> String {
     let length = |secret: &SecretString| secret.expose_secret().chars().count();
     let id = length(&credentials.client_id);
     format!(
-        "Check the client ID and secret, and that they are not swapped: the ID has {id} character{}, the secret {}. Also check BRIDGE_AUTH_METHOD",
+        "Check the client ID and secret, and that they are not swapped: the ID has {id} \
+         character{}, the secret {}. Also check BRIDGE_AUTH_METHOD",
         if id == 1 { "" } else { "s" },
         length(&credentials.client_secret)
     )
@@ -526,4 +539,33 @@ fn innermost<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a dyn st
         error = cause;
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewal_margin_is_a_minute_or_a_tenth_at_most_half() {
+        for (lifetime, margin) in [
+            (1800, 180),
+            (300, 60),
+            (100, 50),
+            (1, 0),
+            (0, 0),
+            (86_400, 8640),
+        ] {
+            assert_eq!(
+                renewal_margin(Duration::from_secs(lifetime)).as_secs(),
+                margin,
+                "{lifetime}"
+            );
+        }
+    }
+
+    #[test]
+    fn token_debug_hides_the_bearer() {
+        let token = Token::new("canary".to_owned(), DEFAULT_LIFETIME);
+        assert!(!format!("{token:?}").contains("canary"));
+    }
 }

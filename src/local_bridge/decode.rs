@@ -1,5 +1,5 @@
-//! Decodes a request body into transactions. The decoder shares no code with the encoder (`encode/uap.rs`), so that it can
-//! check it. Field names are those of `docs/wire-format.md`.
+//! *Decoder* of request bodies. The decoder shares no code with the encoder
+//! (`encode/uap.rs`), so that it can check it. Field names are those of `docs/wire-format.md`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -45,6 +45,7 @@ struct RequestBody {
     data: Vec<Transaction>,
 }
 
+/// One element of `data`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Transaction {
@@ -56,6 +57,7 @@ pub struct Transaction {
     pub txn_meta_data: MetaData,
 }
 
+/// `request` of a transaction.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RequestPart {
@@ -69,6 +71,7 @@ pub struct RequestPart {
     pub body: BodyPart,
 }
 
+/// `request.connection`: the two ends of the viewer's connection.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Connection {
@@ -86,6 +89,7 @@ pub struct BodyPart {
     pub data: String,
 }
 
+/// `response` of a transaction.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ResponsePart {
@@ -113,6 +117,7 @@ pub struct SourceInfo {
     pub instance_id: Option<String>,
 }
 
+/// `txn-meta-data.filter_info`: the filter that let the transaction pass.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct FilterInfo {

@@ -1,7 +1,8 @@
-//! The local bridge: an OAuth token endpoint and `/api-transactions`, served in process on a loopback address.
+//! *Local bridge*: an OAuth token endpoint and `/api-transactions`, served in process on a
+//! loopback address.
 //!
-//! `edgetap demo`, `edgetap bridge` and the tests share it. It checks each request against the wire format with a decoder of
-//! its own, and it can be told to misbehave.
+//! `edgetap demo`, `edgetap bridge` and the tests share it. It checks each request against the wire
+//! format with a decoder of its own, and it can be told to misbehave.
 
 mod decode;
 
@@ -41,6 +42,7 @@ pub const EDGE_PATH: &str = "/api-transactions";
 
 const MAX_BODY: usize = 10_000_000;
 
+/// The endpoint of the local bridge that a request addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     Token,
@@ -268,7 +270,8 @@ impl Drop for LocalBridge {
     }
 }
 
-/// Serves HTTP/1 and HTTP/2 until aborted. If the handler fails, the connection is closed without a response.
+/// Serves HTTP/1 and HTTP/2 until aborted. If the handler fails, the connection is closed without a
+/// response.
 pub fn serve<F, R, B>(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
@@ -381,7 +384,8 @@ async fn respond(
     }
 }
 
-/// Issues a token (RFC 6749, section 4.4.2). Accepts both ways of client authentication (section 2.3.1).
+/// Issues a token (RFC 6749, section 4.4.2). Accepts both ways of client authentication (section
+/// 2.3.1).
 fn issue_token(state: &State, headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
     let form: BTreeMap<_, _> = url::form_urlencoded::parse(body).into_owned().collect();
     let field = |name: &str| form.get(name).cloned();
@@ -414,7 +418,8 @@ fn issue_token(state: &State, headers: &HeaderMap, body: &[u8]) -> Response<Full
     )
 }
 
-/// Returns ID and secret of HTTP Basic authentication. RFC 6749 requires that both are form-encoded.
+/// Returns ID and secret of HTTP Basic authentication. RFC 6749 requires that both are
+/// form-encoded.
 fn basic_credentials(headers: &HeaderMap) -> Option<(Option<String>, Option<String>)> {
     let encoded = headers
         .get(AUTHORIZATION)?

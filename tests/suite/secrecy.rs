@@ -1,4 +1,5 @@
-//! Secrets and log content never reach a log line, an error or `Debug` output. Also the format of log lines.
+//! Secrets and log content never reach a log line, an error or `Debug` output. Also the format of
+//! log lines.
 
 use std::sync::Arc;
 
@@ -54,7 +55,15 @@ fn at(endpoint: Endpoint, wanted: Endpoint, reaction: Reaction) -> Reaction {
     }
 }
 
-/// Runs the function through every kind of outcome. Returns its log at `level`, and its responses, errors and `Debug` output.
+/// The span that the Lambda runtime opens around an invocation.
+fn invocation_span() -> tracing::Span {
+    info_span!(
+        target: "lambda_runtime::layers::trace", "Lambda runtime invoke", requestId = "request-1"
+    )
+}
+
+/// Runs the function through every kind of outcome. Returns its log at `level`, and its responses,
+/// errors and `Debug` output.
 async fn run_all_outcomes(level: Level) -> (String, Vec<String>) {
     let (lines, _guard) = CapturedLogs::capture(level);
     let mut shown = Vec::new();
@@ -116,7 +125,7 @@ async fn run_all_outcomes(level: Level) -> (String, Vec<String>) {
             }
         }
     };
-    run.instrument(info_span!(target: "lambda_runtime::layers::trace", "Lambda runtime invoke", requestId = "request-1")).await;
+    run.instrument(invocation_span()).await;
     (lines.text(), shown)
 }
 
@@ -187,7 +196,8 @@ fn echoes() -> Vec<Reaction> {
     echoes
 }
 
-/// Everything by which ID and secret could be recognized: as they are, and as HTTP Basic authentication encodes them.
+/// Everything by which ID and secret could be recognized: as they are, and as HTTP Basic
+/// authentication encodes them.
 fn swapped_canaries() -> [String; 3] {
     let basic = base64::engine::general_purpose::STANDARD.encode(format!("{SECRET}:{CLIENT_ID}"));
     [SECRET.to_owned(), CLIENT_ID.to_owned(), basic]
@@ -288,7 +298,7 @@ async fn object_is_logged_in_one_line_with_its_counts() {
             .await
             .unwrap();
     };
-    run.instrument(info_span!(target: "lambda_runtime::layers::trace", "Lambda runtime invoke", requestId = "request-1")).await;
+    run.instrument(invocation_span()).await;
     let lines = lines.json();
     let [warning, line] = &lines[..] else {
         panic!("{lines:#?}")
@@ -373,9 +383,9 @@ fn log_line_has_fields_of_all_enclosing_spans() {
         around.in_scope(|| {
             bare().in_scope(|| {
                 bare().in_scope(|| {
-                    span("inner").in_scope(|| tracing::info!(target: "edgetap::test", "m"))
-                })
-            })
+                    span("inner").in_scope(|| tracing::info!(target: "edgetap::test", "m"));
+                });
+            });
         });
     });
     assert_eq!(
@@ -384,7 +394,7 @@ fn log_line_has_fields_of_all_enclosing_spans() {
     );
     let line = logged(|| {
         info_span!(target: "lambda_runtime::layers::trace", "span")
-            .in_scope(|| tracing::info!(target: "edgetap::test", "m"))
+            .in_scope(|| tracing::info!(target: "edgetap::test", "m"));
     });
     assert_eq!(line, json!({ "level": "INFO", "message": "m" }));
 }

@@ -218,7 +218,8 @@ async fn rejected_client_is_told_the_lengths_of_its_credentials() {
     );
     let error = token(&client).await.unwrap_err().to_string();
     let expected = format!(
-        "cannot get a token: {} rejected the OAuth client (invalid_client). Check the client ID and secret, and that they are not \
+        "cannot get a token: {} rejected the OAuth client (invalid_client). \
+         Check the client ID and secret, and that they are not \
          swapped: the ID has 32 characters, the secret 4. Also check BRIDGE_AUTH_METHOD",
         bridge.token_url()
     );

@@ -1,4 +1,5 @@
-//! A fake S3 that can misbehave: serves ranged GETs with `If-Match` from memory. It does not check signatures.
+//! A fake S3 that can misbehave: serves ranged GETs with `If-Match` from memory. It does not check
+//! signatures.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,5 +1,5 @@
-//! A fake SQS that can misbehave (AWS JSON 1.0): a work queue and its dead-letter queue in memory. Visibility follows a clock
-//! that the test advances. It does not check signatures.
+//! A fake SQS that can misbehave (AWS JSON 1.0): a work queue and its dead-letter queue in memory.
+//! Visibility follows a clock that the test advances. It does not check signatures.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,8 +31,8 @@ pub(crate) struct Queued {
     pub receive_count: u32,
 }
 
-/// Decides by action and number (counted from 1) whether a request fails: `None` if it succeeds, else whether it takes effect
-/// although it fails.
+/// Decides by action and number (counted from 1) whether a request fails: `None` if it succeeds,
+/// else whether it takes effect although it fails.
 pub(crate) type Fails = Arc<dyn Fn(&str, u64) -> Option<bool> + Send + Sync>;
 
 struct State {
@@ -138,7 +138,8 @@ impl FakeSqs {
         self.lock().messages.remove(id);
     }
 
-    /// Advances the clock until the next message is visible. Returns by how much, or `None` if the queue is empty.
+    /// Advances the clock until the next message is visible. Returns by how much, or `None` if the
+    /// queue is empty.
     pub(crate) fn wait_for_next(&self) -> Option<SignedDuration> {
         let mut state = self.lock();
         let next = state

@@ -1,4 +1,5 @@
-//! A fault-injecting TCP proxy on loopback: connections that break, stall or trickle, and a port that closes.
+//! A fault-injecting TCP proxy on loopback: connections that break, stall or trickle, and a port
+//! that closes.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,4 +1,5 @@
-//! Shared by the tests: fake S3 and SQS, a fault-injecting TCP proxy, and a function wired to the fakes and a local bridge.
+//! Shared by the tests: fake S3 and SQS, a fault-injecting TCP proxy, and a function wired to the
+//! fakes and a local bridge.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::missing_panics_doc)]
 
@@ -198,8 +199,9 @@ impl World {
         self.sqs.send(s3_event(&[key]).to_string());
     }
 
-    /// Acts as the event source mapping once: receives a message, invokes the function, and deletes the message unless it failed.
-    /// Returns `None` if no message is visible, else whether the message is done.
+    /// Acts as the event source mapping once: receives a message, invokes the function, and deletes
+    /// the message unless it failed. Returns `None` if no message is visible, else whether the
+    /// message is done.
     pub(crate) async fn poll(&self, time_left: Duration) -> Option<bool> {
         let record = self.sqs.receive(Duration::from_mins(30))?;
         let id = record["messageId"].as_str().unwrap().to_owned();
@@ -220,8 +222,8 @@ impl World {
         Some(done)
     }
 
-    /// Polls until the queue is empty, and advances the queue's clock whenever no message is visible. Returns the number of
-    /// invocations.
+    /// Polls until the queue is empty, and advances the queue's clock whenever no message is
+    /// visible. Returns the number of invocations.
     ///
     /// # Panics
     /// If the queue is not empty after `limit` invocations.
@@ -310,8 +312,8 @@ pub(crate) struct CapturedLogs(Arc<Mutex<Vec<u8>>>);
 impl CapturedLogs {
     /// Captures what this thread logs at `level` and above until the guard is dropped.
     pub(crate) fn capture(level: Level) -> (Self, DefaultGuard) {
-        // `tracing` caches per call site whether anyone is interested. Without a global subscriber, a call site that another
-        // thread reaches first stays disabled for this thread.
+        // `tracing` caches per call site whether anyone is interested. Without a global subscriber,
+        // a call site that another thread reaches first stays disabled for this thread.
         static ALL_THREADS: Once = Once::new();
         ALL_THREADS.call_once(|| {
             tracing::subscriber::set_global_default(Registry::default().with(LevelFilter::OFF))

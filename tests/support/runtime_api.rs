@@ -1,7 +1,8 @@
 //! Runs the real `bootstrap`: a Lambda Runtime API in process, and the child process.
 //!
-//! AWS's emulators send a constant deadline; this one sends the deadline that the test chooses. A process that does not respond
-//! in time is not killed; the test only stops waiting for it and gets [`Outcome::TimedOut`].
+//! AWS's emulators send a constant deadline; this one sends the deadline that the test chooses. A
+//! process that does not respond in time is not killed; the test only stops waiting for it and gets
+//! [`Outcome::TimedOut`].
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
@@ -31,7 +32,8 @@ const INIT_ERROR: &str = "/2018-06-01/runtime/init/error";
 pub(crate) const TRACE: &str =
     "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
 
-/// How long after its deadline to wait for an invocation: the process may still have to start, and some deadlines are in the past.
+/// How long after its deadline to wait for an invocation: the process may still have to start, and
+/// some deadlines are in the past.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// How an invocation ended.
@@ -107,8 +109,8 @@ impl RuntimeApi {
         self.state.polls.load(Ordering::Relaxed)
     }
 
-    /// Hands `event` to the next process that polls, with `time_left_ms` until the deadline. A negative value is a deadline in
-    /// the past.
+    /// Hands `event` to the next process that polls, with `time_left_ms` until the deadline. A
+    /// negative value is a deadline in the past.
     pub(crate) async fn invoke(&self, event: Value, time_left_ms: i64) -> Outcome {
         let id = format!(
             "{:08x}-0000-4000-8000-000000000000",
@@ -245,7 +247,8 @@ struct LineCollector {
 }
 
 impl Process {
-    /// Starts the `bootstrap` at `binary` as Lambda does: only with Lambda's environment variables and the given ones.
+    /// Starts the `bootstrap` at `binary` as Lambda does: only with Lambda's environment variables
+    /// and the given ones.
     pub(crate) fn bootstrap<K: AsRef<str>, V: AsRef<str>>(
         binary: &Path,
         runtime_api: &str,
