@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::redact::Key;
 use crate::retry::causes;
 
-/// An OAuth client's ID and secret, and what else the operator may keep in the same secret.
+/// An OAuth client's ID and secret, and the optional members of the same secret.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     /// As secret as `client_secret`: where the operator swapped the two, this is the secret.
@@ -37,7 +37,8 @@ impl Credentials {
     }
 }
 
-/// Why the credentials cannot be read. The text names the secret's ARN and its keys, never a value.
+/// The reason why the credentials cannot be read. The text names the secret's ARN and its keys,
+/// never a value.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CredentialsError {
     /// Secrets Manager could not be reached, failed, or throttled the request.

@@ -23,7 +23,7 @@ use crate::retry::{Backoff, causes};
 /// being fetched.
 const RANGE: u64 = 4 << 20;
 
-/// Why an object cannot be opened or read. The text names the object, and what to do.
+/// The reason why an object cannot be opened or read. The text names the object, and what to do.
 #[derive(Debug, Error)]
 pub enum SourceError {
     /// The object does not exist, or it was deleted.

@@ -19,7 +19,7 @@ use rustls::{
 };
 use thiserror::Error;
 
-/// Why TLS cannot be set up. The caller prefixes the name of the setting that holds the
+/// The reason why TLS cannot be set up. The caller prefixes the name of the setting that holds the
 /// certificates.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum TlsError {

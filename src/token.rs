@@ -57,7 +57,7 @@ pub enum AuthMethod {
     Basic,
 }
 
-/// Why a token could not be obtained. The text never contains the client's ID or secret.
+/// The reason why a token could not be obtained. The text never contains the client's ID or secret.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TokenError {
     /// A retry may help.
@@ -131,7 +131,7 @@ struct State {
     early_renewal: Option<Moment>,
 }
 
-/// Why one request to the token endpoint returned no token.
+/// The reason why one request to the token endpoint returned no token.
 enum Failure {
     /// The OAuth error `invalid_client`: the secret may have been rotated.
     InvalidClient,
@@ -481,7 +481,7 @@ impl TokenSource {
         *copy.body_mut() = response.bytes().await.map_err(transport)?.into();
         Ok(copy)
     }
-    /// What to do about a certificate of the token endpoint that is not trusted.
+    /// Returns the advice for a certificate of the token endpoint that is not trusted.
     fn certificate_hint(&self) -> String {
         let bridge = self.tls.host();
         let host = self.endpoint.host_str().unwrap_or_default();
@@ -499,7 +499,7 @@ impl TokenSource {
     }
 }
 
-/// What to check when the client's credentials are rejected. It shows lengths only.
+/// Returns the advice for rejected credentials. It shows their lengths only.
 fn credentials_hint(credentials: &Credentials) -> String {
     let length = |secret: &SecretString| secret.expose_secret().chars().count();
     let id = length(&credentials.client_id);

@@ -10,7 +10,7 @@ const MAX_TRANSACTIONS: usize = 250;
 /// Decodes and checks a request body of the wire format.
 ///
 /// # Errors
-/// What is wrong with the body, in words and without its content.
+/// A description of the first problem, without the body's content.
 pub fn decode(body: &[u8]) -> Result<Vec<Transaction>, String> {
     let body: RequestBody = serde_json::from_slice(body).map_err(|error| {
         let what = match error.classify() {

@@ -58,7 +58,7 @@ pub struct Arrival<'a> {
     pub body: &'a [u8],
 }
 
-/// What the bridge does with a request.
+/// The bridge's reaction to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reaction {
     Normal,
@@ -96,7 +96,7 @@ impl Reaction {
     }
 }
 
-/// Decides what the bridge does with a request.
+/// Chooses the reaction to a request.
 pub type React = Arc<dyn Fn(Arrival<'_>) -> Reaction + Send + Sync>;
 /// Decides whether a bearer token is valid, for tokens that another server issued.
 pub type Authorize =
@@ -156,7 +156,7 @@ pub struct Received {
     pub repeated: bool,
 }
 
-/// Counts of what the bridge did so far.
+/// Counts since the bridge started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Tokens issued.

@@ -144,7 +144,7 @@ async fn canaries_appear_nowhere() {
     }
 }
 
-/// What a token endpoint may return to a client whose ID and secret are swapped.
+/// Responses of a token endpoint to a client whose ID and secret are swapped.
 fn echoes() -> Vec<Reaction> {
     let both = format!("{SECRET} {CLIENT_ID}");
     let json =

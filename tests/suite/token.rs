@@ -29,7 +29,7 @@ fn json_response(status: u16, body: &serde_json::Value) -> Reaction {
 
 #[tokio::test]
 async fn both_auth_methods_encode_any_character() {
-    let nasty = [
+    let secrets = [
         "plain",
         "a&b=c+d%20e:f g",
         "$(rm -rf) `x` \"'\\#;|",
@@ -38,7 +38,7 @@ async fn both_auth_methods_encode_any_character() {
         " leading and trailing ",
     ];
     for method in [AuthMethod::Post, AuthMethod::Basic] {
-        for secret in nasty {
+        for secret in secrets {
             let options = Options {
                 client_id: format!("id {secret}"),
                 client_secret: secret.to_owned(),
