@@ -14,8 +14,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 use thiserror::Error;
 
@@ -144,9 +143,7 @@ fn tls_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
 
 fn in_words(error: &rustls::Error) -> String {
     let text = match error {
-        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "the server did not respond with TLS; is this a plain-http port?"
-        }
+        rustls::Error::InvalidMessage(_) => "the server does not speak TLS on this port",
         rustls::Error::InvalidCertificate(problem) => match problem {
             CertificateError::UnknownIssuer => {
                 "the server's certificate was not issued by a trusted CA"

@@ -421,7 +421,7 @@ async fn tls_errors_are_in_plain_words() {
     let https = plain.token_url().replace("http:", "https:");
     let client = client_with_token_url(&plain, &options, &https, None);
     let why = token(&client).await.unwrap_err().to_string();
-    assert!(why.contains("did not respond with TLS"), "{why}");
+    assert!(why.contains("does not speak TLS on this port"), "{why}");
 }
 
 #[tokio::test]
