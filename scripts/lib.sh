@@ -102,10 +102,11 @@ auto_approved() {
   [[ ${approve,,} == true ]]
 }
 
-# A setting of `.env` as it stands there, empty where it is not set. What is wrong with the file, setup-tfvars.sh tells.
+# A setting, from the environment or else from `.env`; empty if it is not set. setup-tfvars.sh reports problems with them.
 setting() {
-  [[ -f .env ]] || return 0
-  jq -rRs -L scripts --arg name "$1" 'include "settings"; read_settings.settings[$name] // ""' .env
+  local file=.env
+  [[ -f $file ]] || file=/dev/null
+  jq -rRs -L scripts --arg name "$1" 'include "settings"; read_settings.settings[$name] // ""' "$file"
 }
 
 # jq … | is_true. The AWS CLI says nothing where there is nothing, and `jq -e` would take that for true.

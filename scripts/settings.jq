@@ -1,149 +1,177 @@
-# The settings of a `.env` file → Terraform's variables. What is checked here is what src/config.rs would refuse in the
-# function, so that it is told before anything is made; names, spellings and ranges are the same.
+# Settings, from a `.env` file and the environment → Terraform's variables.
+#
+# settings.json, which is generated from src/settings.rs, lists the settings with their kinds and
+# ranges, and all messages. The checks are those of src/config.rs, so that a mistake shows before
+# anything is created.
 
 include "dotenv";
+import "settings" as $table;
 
-# name, the reference integration's name, and how its value is checked.
-def settings: [
-  ["BRIDGE_CLIENT_ID", "CEQUENCE_CLIENT_ID"],
-  ["BRIDGE_CLIENT_SECRET", "CEQUENCE_CLIENT_SECRET"],
-  ["BRIDGE_AUTH_ENDPOINT", "CEQUENCE_AUTH_ENDPOINT", "url"],
-  ["BRIDGE_EDGE_ENDPOINT", "CEQUENCE_EDGE_ENDPOINT", "url"],
-  ["BRIDGE_SECRET_ARN", null],
-  ["BRIDGE_CA_FILE", null],
-  ["BRIDGE_AUTH_METHOD", null, ["client_secret_post", "client_secret_basic"]],
-  ["BRIDGE_CONCURRENCY", null, {from: 1, to: 64}],
-  ["BATCH_MAX_TRANSACTIONS", null, {from: 1, to: 250}],
-  ["BATCH_MAX_BYTES", null, {from: 1000, to: 10000000}],
-  ["STATIC_EXTENSIONS", null, "extensions"],
-  ["EXCLUDE_PATHS", null, "paths"],
-  ["REDACT", null, ["on", "off"]],
-  ["REDACT_COOKIES", null, ["keep", "drop", "hash"]],
-  ["REDACTION_KEY", null, "key"],
-  ["RETRY_FOR", null, "time"],
-  ["LOG_LEVEL", "CEQUENCE_LOG_LEVEL", "level"],
-  ["TF_AUTO_APPROVE", null]
-] | map({name: .[0], vendor: .[1], check: .[2]});
-
+def settings: $table::table[0].settings;
 def is_one_of(words): . as $word | any(words[]; . == $word);
 
-# The text of a `.env` file → {settings: {NAME: value}, problems: [...]}. Names are matched without regard to case, empty
-# values are passed over, and so are names that are somebody else's.
-def read_settings:
-  dotenv
-  | reduce (.variables | to_entries[]) as $set ({settings: {}, spelled: {}, problems};
-      ($set.key | ascii_upcase) as $upper
-      | (settings | map(select(.name == $upper or .vendor == $upper)) | first.name) as $name
-      | if $name == null then
-          if $upper | test("^(BRIDGE|BATCH_MAX|CEQUENCE)_") then
-            .problems += ["\($set.key) is no setting of edgetap: correct or remove it (.env.example lists them all)"]
-          else . end
-        elif $set.value == "" then .
-        elif .settings[$name] != null and .settings[$name] != $set.value then
-          .problems += ["\($name) is set twice, as \(.spelled[$name]) and as \($set.key), to different values: remove one of them"]
-        else .settings[$name] = $set.value | .spelled[$name] = $set.key end)
-  | del(.spelled);
+# The number of letters to insert, delete or replace (Levenshtein).
+def distance(other):
+  explode as $from | (other | explode) as $to
+  | reduce range($from | length) as $i ([range($to | length + 1)];
+      . as $above
+      | reduce range($to | length) as $j ([$i + 1];
+          . + [[.[$j] + 1, $above[$j + 1] + 1, $above[$j] + (if $from[$i] == $to[$j] then 0 else 1 end)] | min]))
+  | last;
 
-# Whether a setting's value is given to Terraform by the environment, which then wins.
-def overridden(variable): $ENV | has("TF_VAR_" + variable);
+# A name that is not a setting's → a problem, if it looks like one.
+def unknown:
+  . as $name | ascii_upcase as $upper
+  | select(any($table::table[0].prefixes[]; . as $prefix | $upper | startswith($prefix)))
+  | ([settings[] | .name, .vendor_name // empty | {name: ., distance: distance($upper)}] | min_by(.distance)) as $known
+  | if $known.distance <= 3 then problem("MISSPELLED"; {name: $name, suggestion: $known.name})
+    else problem("UNKNOWN"; {name: $name}) end;
 
-def url_problem:
-  (trimmed | if contains("://") then . else "https://" + . end
-   | capture("^(?<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?<authority>[^/?#]*)(?<rest>.*)$") // null) as $url
-  | if $url == null or $url.authority == "" or ($url.authority | test("[\\s\"<>\\\\^`{|}]")) then
-      "is not a URL such as https://host/path"
-    else
-      ($url.scheme | ascii_downcase) as $scheme
-      | ($url.authority | test("^(localhost|127(\\.[0-9]+){3}|\\[::1\\])(:[0-9]*)?$"; "i")) as $loopback
-      | if $scheme | is_one_of(["http", "https"]) | not then "is neither https nor http"
-        elif $url.authority | contains("@") then "holds credentials: a URL here may not"
-        elif $url.rest | test("[?#]") then "has a query or a fragment: remove it"
-        elif $scheme == "http" and ($loopback | not) then
-          "is not https: secrets and transactions travel in the clear only to this machine (loopback)"
-        else empty end
-    end;
+# Names in any case.
+def setting_of(name):
+  (name | ascii_upcase) as $upper
+  | first(settings[] | select(.name == $upper or .vendor_name == $upper)) // null;
 
-def extensions_problem:
-  (split(",") | map(trimmed | select(. != ""))) as $words
-  | ($words | map(select(test("^[+-]"))) | length) as $edits
-  | if trimmed | ascii_downcase == "none" then empty
-    elif $edits != 0 and $edits != ($words | length) then "mixes a list (css,js) with edits (+pdf,-svg): use one of them"
-    elif $words | all(test("^[+-]*\\.*[A-Za-z0-9]{1,16}$")) | not then
-      "has an extension that is not 1 to 16 letters and digits"
-    else empty end;
+# {NAME: value} → {settings, problems}. Empty values and other programs' variables are ignored.
+def recognized:
+  reduce (to_entries | sort_by(.key)[]) as $set ({settings: {}, spelled: {}, problems: []};
+    setting_of($set.key).name as $name
+    | if $name == null then .problems += [$set.key | unknown]
+      elif $set.value == "" then .
+      elif .settings[$name] == null then .settings[$name] = $set.value | .spelled[$name] = $set.key
+      elif .settings[$name] == $set.value then .
+      else .problems += [problem("SET_TWICE"; {name: $name, first: .spelled[$name], second: $set.key})] end);
 
-# Whether the rest is a glob the function checks itself.
-def paths_problem:
-  split(",") | map(trimmed | select(. != "")) | select(all(startswith("/")) | not) | "has a glob that does not begin with /";
+# The text of FILE → {settings: {NAME: value}, problems: [{message, hint}], unreadable: [NAME],
+# from_environment: [NAME]}. The environment takes precedence.
+def read_settings(file):
+  dotenv(file) as $file
+  | ($file.variables | recognized) as $from_file
+  | ($ENV | recognized) as $from_environment
+  | { settings: ($from_file.settings + $from_environment.settings),
+      from_environment: ($from_environment.settings | keys),
+      unreadable: [$file.unreadable[] | setting_of(.).name // empty],
+      problems: ($file.problems + $from_file.problems + ($from_environment.problems - $from_file.problems)) };
+def read_settings: read_settings(".env");
 
-# The function knows more spellings, such as 1h 30m: those it checks itself.
-def time_problem:
-  (capture("^\\s*(?<number>[0-9]{1,9})\\s*(?<unit>[smhd])\\s*$") // null) as $time
-  | ($time | if . then (.number | tonumber) * {s: 1, m: 60, h: 3600, d: 86400}[.unit] else null end) as $seconds
-  | if $seconds == null and test("[0-9]") then empty
-    elif $seconds != null and $seconds >= 60 and $seconds <= 3 * 86400 then empty
-    else "is not a time from 1m to 3d, such as 12h" end;
+# A URL or a host name → {scheme, authority, rest}; empty if it is neither.
+def url:
+  trimmed | if contains("://") then . else "https://" + . end
+  | capture("^(?<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?<authority>[^/?#]*)(?<rest>.*)$") // null
+  | select(. and .authority != "" and (.authority | test("[\\s\"<>\\\\^`{|}]") | not))
+  | .scheme |= ascii_downcase;
+def is_loopback: .authority | test("^(localhost|127(\\.[0-9]+){3}|\\[::1\\])(:[0-9]*)?$"; "i");
 
-def level: trimmed | ascii_downcase;
-def levels: ["error", "warn", "info", "debug", "trace"];
+def items: split(",") | map(trimmed | select(. != ""));
+def position(condition): [to_entries[] | select(.value | condition) | .key + 1] | first // empty;
 
-def value_problem(check):
-  if check == null then empty
-  elif check == "url" then url_problem
-  elif check == "extensions" then extensions_problem
-  elif check == "paths" then paths_problem
-  elif check == "key" then select(utf8bytelength < 16) | "is shorter than 16 bytes"
-  elif check == "time" then time_problem
-  elif check == "level" then select(level | is_one_of(levels) | not) | "is none of \(levels | join(", "))"
-  elif check | type == "array" then select(is_one_of(check) | not)
-    | if check | length == 2 then "is neither \(check | join(" nor "))" else "is none of \(check | join(", "))" end
-  else
-    (trimmed | if test("^\\+?[0-9]{1,12}$") then tonumber else -1 end) as $number
-    | select($number < check.from or $number > check.to) | "is not a number from \(check.from) to \(check.to)"
-  end;
+# The seconds of a duration such as 12h; null for the other spellings that src/config.rs knows.
+def seconds:
+  (capture("^\\s*(?<number>[0-9]{1,9})\\s*(?<unit>[smhd])\\s*$") // null)
+  | if . then (.number | tonumber) * {s: 1, m: 60, h: 3600, d: 86400}[.unit] else null end;
+def duration_text:
+  if . % 86400 == 0 then "`\(. / 86400)d`"
+  elif . % 3600 == 0 then "`\(. / 3600)h`"
+  elif . % 60 == 0 then "`\(. / 60)m`"
+  else "`\(.)s`" end;
 
-# Everything that is wrong with them, for the module. `ca` is the text of BRIDGE_CA_FILE, null where it cannot be read.
-def problems($ca):
-  .settings as $is
-  | def missing(variable; names; what):
-      names[] | select(overridden(variable) or $is[.] != null | not) | "\(.) is not set: \(what)";
+def alternatives: map("`\(.)`") | if length > 1 then "\(.[:-1] | join(", ")) or \(last)" else first end;
+def lenient: trimmed | ascii_downcase;
+
+# A value → its problems, for a setting of settings.json.
+def value_problems($setting):
+  def refused(key; values): problem(key; $setting + values);
+  def refused(key): refused(key; {});
+  if $setting.kind == "url" then
+    (url // null) as $url
+    | if $url == null then refused("URL")
+      elif $url.scheme | is_one_of(["http", "https"]) | not then refused("URL_SCHEME")
+      elif $url.authority | contains("@") then refused("URL_USER")
+      elif $url.rest | test("[?#]") then refused("URL_QUERY")
+      elif $url.scheme == "http" and ($url | is_loopback | not) then refused("URL_SCHEME")
+      else empty end
+  elif $setting.kind == "integer" then
+    (trimmed | if test("^\\+?[0-9]{1,12}$") then tonumber else -1 end)
+    | select(. < $setting.from or . > $setting.to) | refused("INTEGER")
+  elif $setting.kind == "duration" then
+    seconds as $seconds
+    | select(if $seconds then $seconds < $setting.from or $seconds > $setting.to else test("[0-9]") | not end)
+    | refused("DURATION"; {from: ($setting.from | duration_text), to: ($setting.to | duration_text)})
+  elif $setting.kind == "choice" then
+    (if $setting.ignore_case then lenient else . end)
+    | select(is_one_of($setting.values) | not) | refused("CHOICE"; {values: ($setting.values | alternatives)})
+  elif $setting.kind == "secret" then select(utf8bytelength < $setting.min_bytes) | refused("SECRET")
+  elif $setting.kind == "extensions" then
+    items as $items
+    | ($items | map(select(test("^[+-]"))) | length) as $edits
+    | if lenient == "none" then empty
+      elif $edits != 0 and $edits != ($items | length) then refused("EXTENSIONS_MIXED")
+      else
+        ($items | position(test("^[+-]*\\.*[A-Za-z0-9]{1,\($setting.max_length)}$") | not)) as $position
+        | refused("EXTENSIONS_INVALID"; {position: $position})
+      end
+  elif $setting.kind == "globs" then # src/config.rs checks their syntax
+    (items | position(startswith("/") | not)) as $position | refused("GLOB_RELATIVE"; {position: $position})
+  else empty end;
+
+# Whether the environment gives Terraform a variable, and so takes precedence.
+def overridden(variable): variable as $variable | $ENV | has("TF_VAR_" + $variable);
+def variable: if .place == "secret" then "bridge_credentials" else .name | ascii_downcase end;
+
+# All problems, for the Terraform module. $ca is the text of the file in BRIDGE_CA_FILE, or null if
+# it cannot be read for the $reason.
+def problems($ca; $reason):
+  . as $read
+  | def is_missing:
+      $read.settings[.name] == null and (overridden(variable) | not) and (.name | is_one_of($read.unreadable) | not);
     .problems
-    + [ settings[] | .check as $check | .name as $name
-        | $is[$name] // empty | value_problem($check) | "\($name) \(.)" ]
-    + [ missing("bridge_credentials"; ["BRIDGE_CLIENT_ID", "BRIDGE_CLIENT_SECRET"]; "take it from the tenant's API credentials"),
-        missing("bridge_auth_endpoint"; ["BRIDGE_AUTH_ENDPOINT"]; "it is the URL, or the host, that the tenant gave you"),
-        missing("bridge_edge_endpoint"; ["BRIDGE_EDGE_ENDPOINT"]; "it is the URL, or the host, that the tenant gave you") ]
-    + [ $is.BRIDGE_SECRET_ARN // empty
-        | "BRIDGE_SECRET_ARN is for a function that you deploy yourself: the module keeps a secret of its own, remove the line" ]
-    + [ $is.BRIDGE_CA_FILE // empty
-        | if $ca == null then "BRIDGE_CA_FILE names a file that cannot be read"
-          elif $ca | contains("PRIVATE KEY") then "BRIDGE_CA_FILE names a file that holds a private key: certificates only"
-          elif $ca | contains("-----BEGIN CERTIFICATE-----") | not then "BRIDGE_CA_FILE names a file without a PEM certificate"
+    + [ settings[] | . as $setting | $read.settings[.name] // empty | value_problems($setting) ]
+    + [ settings[] | select(.required and is_missing) | problem("MISSING"; .) ]
+    + [ settings[] | select(.place == "module" and $read.settings[.name] != null) | problem("NOT_HERE"; .) ]
+    + [ settings[] | select(.kind == "file" and $read.settings[.name] != null)
+        | if $ca == null then problem("FILE_UNREADABLE"; . + {reason: $reason})
+          elif $ca | contains("PRIVATE KEY") then problem("FILE_KEY"; .)
+          elif $ca | contains("-----BEGIN CERTIFICATE-----") | not then problem("FILE_EMPTY"; .)
           else empty end ];
+
+def secret_is_from_environment:
+  .from_environment as $names | any(settings[]; .place == "secret" and (.name | is_one_of($names)));
+
+# Values that are valid, and cannot work in a Lambda function.
+def warnings:
+  .settings as $is
+  | settings[]
+  | select(.kind == "url" and ($is[.name] // "" | any(url; is_loopback)))
+  | problem("URL_LOOPBACK"; .);
 
 # A string of Terraform's language: "${" and "%{" would begin a template.
 def hcl:
   def hex: [., 16] | [(.[0] / 16 | floor), .[0] % 16] | map("0123456789abcdef"[.:. + 1]) | add;
   def escaped:
-    if . == 34 then "\\\"" elif . == 92 then "\\\\" elif . == 10 then "\\n" elif . == 13 then "\\r" elif . == 9 then "\\t"
+    if . == 34 then "\\\"" elif . == 92 then "\\\\"
+    elif . == 10 then "\\n" elif . == 13 then "\\r" elif . == 9 then "\\t"
     elif . < 32 or . == 127 then "\\u00" + hex else [.] | implode end;
   "\"" + (explode | map(escaped) | add // "" | gsub("\\$\\{"; "$${") | gsub("%\\{"; "%%{")) + "\"";
 
 def line(variable; value): select(overridden(variable) | not) | "\(variable) = \(value)";
 
-# What is no secret. A setting that is not there is not written: the module's default is the setting's default.
+# A value, as Terraform's variable has it.
+def terraform_value($setting):
+  if $setting.kind == "integer" then trimmed | tonumber
+  elif $setting.kind == "url" then trimmed | hcl
+  elif $setting.ignore_case then lenient | hcl
+  else hcl end;
+
+# The variables that are not secret. A setting without a value is left out: the function has the
+# default.
 def public_variables($secret_version; $architecture):
   .settings as $is
-  | def each_set(names; as_hcl):
-      names | . as $name | select($is[$name] != null) | line($name | ascii_downcase; $is[$name] | as_hcl);
-    each_set("BRIDGE_AUTH_ENDPOINT", "BRIDGE_EDGE_ENDPOINT"; trimmed | hcl),
-    each_set("BRIDGE_AUTH_METHOD", "STATIC_EXTENSIONS", "EXCLUDE_PATHS", "REDACT", "REDACT_COOKIES", "RETRY_FOR"; hcl),
-    each_set("BRIDGE_CONCURRENCY", "BATCH_MAX_TRANSACTIONS", "BATCH_MAX_BYTES"; trimmed | tonumber),
-    each_set("LOG_LEVEL"; level | hcl),
+  | ( settings[] | . as $setting | select(.place == "environment" and $is[.name] != null)
+      | line(variable; $is[$setting.name] | terraform_value($setting)) ),
     ($architecture | select(. != "") | line("architecture"; hcl)),
     line("secret_version"; $secret_version);
 
-# `key` hashes cookies where .env has none of its own.
+# $key hashes cookies if REDACTION_KEY is not set.
 def secret_variables($ca; $key):
   .settings
   | [ "  client_id     = \(.BRIDGE_CLIENT_ID | hcl)",

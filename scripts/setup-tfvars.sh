@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
-# Writes Terraform's variables from .env (ours, or the reference integration's), which is parsed and never sourced.
+# Writes Terraform's variables from the settings in .env and in the environment.
 #
 # Usage: scripts/setup-tfvars.sh [--env-file FILE] [--dry-run]
 #
-#   --env-file FILE   instead of .env beside the scripts' folder
-#   --dry-run         write nothing; show what is no secret of what would be written
+#   --env-file FILE   read FILE instead of .env at the top of the repository
+#   --dry-run         print the non-secret variables without writing any file
 #
-# terraform/edgetap.auto.tfvars holds what is no secret, terraform/secret.auto.tfvars (mode 0600) the credentials, as an ephemeral
-# variable: Terraform hands them to Secrets Manager and keeps them nowhere. Run it again after each change of .env, then
-# `terraform -chdir=terraform apply`. A variable that the environment sets (TF_VAR_name) is not written, so that it holds.
+# Environment variables take precedence over .env, which may be missing. The file may be edgetap's or
+# the reference integration's. It is parsed and never sourced.
 #
-# Exit status: 0 written, 2 something is wrong with the settings; all of it is told at once.
+# terraform/edgetap.auto.tfvars receives the variables that are not secret, and
+# terraform/secret.auto.tfvars (mode 0600) the credentials, as an ephemeral variable:
+# Terraform passes them to Secrets Manager and stores them nowhere. After a change of the settings run
+# this script again, then `terraform -chdir=terraform apply`. A variable that the environment sets
+# (TF_VAR_name) is not written, so that the environment takes precedence.
+#
+# Exit status: 0 if the files were written, 2 if they were not; all problems are listed at once.
 
-# shellcheck disable=SC2016 # what looks like variables of the shell are jq's
+# shellcheck disable=SC2016 # jq's variables look like the shell's
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -24,103 +29,148 @@ main() {
   read_arguments "$@"
   need_tools jq
   refuse_on_problems
+  find_files
   check
   refuse_on_problems
+  show_warnings
+  secret_variables >"$scratch/secret"
   if ((dry_run)); then
     public_variables
-    say "and $SECRET: $(is_overridden bridge_credentials && echo nothing, || echo bridge_credentials,) not shown"
+    if is_overridden bridge_credentials; then
+      say "$SECRET would contain no variables: the environment sets TF_VAR_bridge_credentials."
+    else
+      say "$SECRET would contain bridge_credentials, which are not shown."
+    fi
     return
   fi
+  public_variables >"$scratch/public"
   umask 077
-  write "$SECRET" secret_variables
+  write "$SECRET" "$scratch/secret"
   umask 022
-  write "$PUBLIC" public_variables
-  say "Written: $PUBLIC and $SECRET. Next: terraform -chdir=terraform apply"
+  write "$PUBLIC" "$scratch/public"
+  local first=''
+  [[ -d terraform/.terraform ]] || first='terraform -chdir=terraform init && '
+  say "Wrote $PUBLIC and $SECRET. Next: ${first}terraform -chdir=terraform apply"
 }
 
 read_arguments() {
   while (($#)); do
     case $1 in
       --env-file)
-        [[ -n ${2:-} ]] || usage_error '--env-file wants a file'
+        [[ -n ${2:-} ]] || usage_error '--env-file requires a file name'
         env_file=$2
         [[ $env_file == /* ]] || env_file=$CALLER_FOLDER/$env_file
         shift
         ;;
       --dry-run) dry_run=1 ;;
       -h | --help) print_help ;;
-      *) usage_error "what is $1?" ;;
+      *) usage_error "unknown option: $1" ;;
     esac
     shift
   done
 }
 
-# Everything that is wrong, by the setting's name and never with its value.
-check() {
-  if [[ ! -f $env_file ]]; then
-    [[ $env_file != .env ]] || problem 'there is no .env: cp .env.example .env, and fill it in'
-    [[ $env_file == .env ]] || problem "there is no file $env_file"
-    return
+# Sets env_text (the file to read, empty without .env), ca_file, and ca_reason (why the file in
+# BRIDGE_CA_FILE cannot be read).
+find_files() {
+  env_text=$env_file ca_file='' ca_reason=''
+  if [[ ! -e $env_file ]]; then
+    [[ $env_file == .env ]] || problem "$env_file does not exist"
+    env_text=/dev/null
+  elif [[ ! -f $env_file || ! -r $env_file ]]; then
+    problem "$env_file is not a readable file"
+    env_text=/dev/null
   fi
-  ca_file=$(settings '.settings.BRIDGE_CA_FILE // ""')
-  [[ -r $ca_file && -f $ca_file ]] || ca_file=''
-  local found what
-  found=$(settings 'problems($ca) | .[]')
-  while IFS= read -r what; do
-    [[ -z $what ]] || problem "$what"
-  done <<<"$found"
-  if git check-ignore --quiet "$SECRET" 2>/dev/null; then return; fi
-  if git rev-parse --git-dir >/dev/null 2>&1; then problem "git does not ignore $SECRET: add it to .gitignore first"; fi
+  local named
+  named=$(settings '.settings.BRIDGE_CA_FILE // ""')
+  [[ -n $named ]] || return 0
+  if ca_reason=$(LC_ALL=C cat -- "$named" 2>&1 >/dev/null); then ca_file=$named; else ca_reason=${ca_reason##*: }; fi
 }
 
-# settings [OPTION …] FILTER: asks scripts/settings.jq. Values go from file to file; none is ever on a command line.
+# Lists every problem by the name of the setting, never with its value.
+check() {
+  if ((${#problems[@]})); then return; fi
+  local found message hint
+  found=$(settings --arg reason "$ca_reason" 'problems($ca; $reason)[] | "\(.message)\t\(.hint // "")"')
+  while IFS=$'\t' read -r message hint; do
+    [[ -z $message ]] || problem "$message"
+    [[ -z $hint ]] || problem_hint "$hint"
+  done <<<"$found"
+  if ((${#problems[@]})) && [[ ! -e $env_file ]]; then
+    problem 'the file .env does not exist'
+    problem_hint 'cp .env.example .env, and fill it in'
+  fi
+  if git check-ignore --quiet "$SECRET" 2>/dev/null; then return; fi
+  if git rev-parse --git-dir >/dev/null 2>&1; then
+    problem "git does not ignore $SECRET"
+    problem_hint 'add it to .gitignore first'
+  fi
+}
+
+# Adds what to do to the last problem.
+problem_hint() { problems[-1]+=$'\n  hint: '$1; }
+
+show_warnings() {
+  settings 'warnings | "warning: \(.message)\n  hint: \(.hint)"' >&2
+}
+
+# settings [OPTION …] FILTER: runs scripts/settings.jq. Values go from file to file, and never appear
+# on a command line.
 settings() {
   local ca=(--argjson ca null)
-  [[ -z ${ca_file:-} ]] || ca=(--rawfile ca "$ca_file")
-  jq -rRs -L scripts "${ca[@]}" --argjson secret_version "$(secret_version)" --arg architecture "$(architecture)" \
-    "${@:1:$#-1}" 'include "settings"; read_settings | '"${!#}" "$env_file"
+  [[ -z $ca_file ]] || ca=(--rawfile ca "$ca_file")
+  jq -rRs -L scripts "${ca[@]}" --arg file "${env_file#"$PWD"/}" "${@:1:$#-1}" \
+    'include "settings"; read_settings($file) | '"${!#}" "$env_text"
 }
 
-# Terraform cannot see that a secret changed, since it keeps none: the time of the last change stands for it.
+# Terraform stores no secret, so it cannot see that one changed. It compares this number instead: the
+# time when the files last changed. The environment has no such time. If it gives a part of the secret,
+# the number becomes the current time whenever the secret changes.
 secret_version() {
   local newest=0 file time
-  for file in "$env_file" "${ca_file:-}"; do
+  for file in "$env_text" "$ca_file"; do
     [[ -f $file ]] || continue
     time=$(date -r "$file" +%s)
     ((time <= newest)) || newest=$time
   done
+  if [[ $(settings 'secret_is_from_environment') == true ]]; then
+    newest=''
+    ! cmp --quiet "$scratch/secret" "$SECRET" || newest=$(sed -n 's/^secret_version = \([0-9]*\)$/\1/p' "$PUBLIC")
+    [[ -n $newest ]] || newest=$(date +%s)
+  fi
   echo "$newest"
 }
 
-# What build-lambda.sh built for.
+# The architecture that build-lambda.sh built for, if any.
 architecture() { cat target/lambda/architecture 2>/dev/null || true; }
 
 is_overridden() { printenv "TF_VAR_$1" >/dev/null; }
 
 public_variables() {
-  echo '# Written by scripts/setup-tfvars.sh from .env: change that, and run it again.'
-  settings 'public_variables($secret_version; $architecture)'
+  echo '# Written by scripts/setup-tfvars.sh: change .env or the environment instead, and run it again.'
+  settings --argjson secret_version "$(secret_version)" --arg architecture "$(architecture)" \
+    'public_variables($secret_version; $architecture)'
 }
 
 secret_variables() {
-  echo '# Written by scripts/setup-tfvars.sh from .env. Secret: not for version control.'
+  echo '# Written by scripts/setup-tfvars.sh. Secret: keep it out of version control.'
   is_overridden bridge_credentials && return
   redaction_key >"$scratch/key"
   settings --rawfile key "$scratch/key" 'secret_variables($ca; $key)'
 }
 
-# What hashes cookies: made once, and kept, so that a session keeps its hash.
+# The key that hashes cookies. It is generated once and kept, so that a cookie keeps its hash.
 redaction_key() {
   local kept=''
   [[ ! -f $SECRET ]] || kept=$(sed -n 's/^ *redaction_key = "\([0-9a-f]*\)"$/\1/p' "$SECRET")
   if [[ -n $kept ]]; then printf '%s' "$kept"; else od -A n -N 32 -t x1 /dev/urandom | tr -d ' \n'; fi
 }
 
-# Whole or not at all. The temporary name is one that Terraform does not read and git ignores.
+# write FILE FROM: whole or not at all. Terraform does not read the temporary name, and git ignores it.
 write() {
   local new=${1%.auto.tfvars}.new.tfvars
   rm -f "$new"
-  "$2" >"$new"
+  cat "$2" >"$new"
   mv "$new" "$1"
 }
 

@@ -1,81 +1,104 @@
-//! `.env` files: parsed, never sourced, so that a secret may hold any character.
+//! *`.env` files*: parsed, and never passed to a shell, so that a secret may contain any character.
 //!
-//! A line is `NAME=VALUE`, after `export` or not. A value in single quotes is literal. In double quotes `\"`, `\\`, `\$` and
-//! `` \` `` are one character each, as in a shell; nothing is expanded. Without quotes a value is literal too, and ends before
-//! white space followed by `#`, or at the end of the line. Empty lines and lines that begin with `#` say nothing.
+//! A line is `NAME=VALUE`, optionally after `export`. A value in single quotes is literal. In double
+//! quotes `\"`, `\\`, `\$` and `` \` `` are one character each, as in a shell, and nothing is expanded.
+//! A value without quotes is literal and ends at white space followed by `#`, or at the end of the
+//! line. Blank lines and lines that begin with `#` are ignored.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use thiserror::Error;
+use crate::settings::{Message, Problem, messages};
 
-/// A line that cannot be read. The text names the line, never its content.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("line {line} {what}")]
+/// A line that cannot be read. It contains a name at most, never a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DotenvError {
     /// Counted from 1.
     pub line: usize,
-    /// What is wrong with it.
-    pub what: &'static str,
+    /// The earlier line with the same name, for [`messages::DOTENV_TWICE`].
+    first: Option<usize>,
+    /// The name on that line, if it is valid.
+    pub(crate) name: Option<String>,
+    pub message: Message,
 }
 
-/// Reads a `.env` file.
-///
-/// # Errors
-/// Every line that cannot be read, and every name that is set twice.
-pub fn parse(text: &str) -> Result<BTreeMap<String, String>, Vec<DotenvError>> {
+impl DotenvError {
+    /// The problem, in words. `file` is the name of the file.
+    pub(crate) fn problem(&self, file: &str) -> Problem {
+        self.message.problem(&[
+            ("line", &self.line.to_string()),
+            ("first", &self.first.unwrap_or(self.line).to_string()),
+            ("name", self.name.as_deref().unwrap_or_default()),
+            ("file", file),
+        ])
+    }
+}
+
+/// Returns the variables of a `.env` file, and the lines that cannot be read.
+pub fn parse(text: &str) -> (BTreeMap<String, String>, Vec<DotenvError>) {
     let (mut variables, mut errors) = (BTreeMap::new(), Vec::new());
     for (line, content) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
         let content = content.trim();
         if content.is_empty() || content.starts_with('#') {
             continue;
         }
+        let error = |name: Option<&str>, first, message| DotenvError {
+            line,
+            first,
+            name: name.map(str::to_owned),
+            message,
+        };
         match assignment(content) {
-            Ok((name, value)) => {
-                if variables.insert(name.to_owned(), value).is_some() {
-                    errors.push(DotenvError {
-                        line,
-                        what: "sets a name that is set before",
-                    });
+            Ok((name, Ok(value))) => match variables.entry(name.to_owned()) {
+                Entry::Vacant(entry) => _ = entry.insert((line, value)),
+                Entry::Occupied(entry) => {
+                    let (first, _) = entry.get();
+                    errors.push(error(Some(name), Some(*first), messages::DOTENV_TWICE));
                 }
-            }
-            Err(what) => errors.push(DotenvError { line, what }),
+            },
+            Ok((name, Err(message))) => errors.push(error(Some(name), None, message)),
+            Err(message) => errors.push(error(None, None, message)),
         }
     }
-    if errors.is_empty() {
-        Ok(variables)
-    } else {
-        Err(errors)
-    }
+    let variables = variables
+        .into_iter()
+        .map(|(name, (_, value))| (name, value))
+        .collect();
+    (variables, errors)
 }
 
-fn assignment(line: &str) -> Result<(&str, String), &'static str> {
+fn assignment(line: &str) -> Result<(&str, Result<String, Message>), Message> {
     let line = line.strip_prefix("export ").unwrap_or(line);
-    let (name, value) = line.split_once('=').ok_or("is not NAME=VALUE")?;
+    let (name, value) = line.split_once('=').ok_or(messages::DOTENV_LINE)?;
     let name = name.trim();
     let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
     if !starts_well || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err("has a name that is not letters, digits and underscores");
+        return Err(messages::DOTENV_NAME);
     }
+    Ok((name, unquote(value)))
+}
+
+fn unquote(value: &str) -> Result<String, Message> {
     let quoted = value.trim_start();
-    let (value, rest) = match quoted.chars().next() {
+    let (value, after) = match quoted.chars().next() {
         Some('\'') => {
-            let (value, rest) = quoted[1..]
+            let (value, after) = quoted[1..]
                 .split_once('\'')
-                .ok_or("has a single quote that is not closed")?;
-            (value.to_owned(), rest)
+                .ok_or(messages::DOTENV_SINGLE_QUOTE)?;
+            (value.to_owned(), after)
         }
         Some('"') => double_quoted(&quoted[1..])?,
-        _ => return Ok((name, unquoted(value).to_owned())),
+        _ => return Ok(unquoted(value).to_owned()),
     };
-    let rest = rest.trim_start();
-    if rest.is_empty() || rest.starts_with('#') {
-        Ok((name, value))
+    let after = after.trim_start();
+    if after.is_empty() || after.starts_with('#') {
+        Ok(value)
     } else {
-        Err("goes on after the closing quote")
+        Err(messages::DOTENV_AFTER_QUOTE)
     }
 }
 
-fn double_quoted(text: &str) -> Result<(String, &str), &'static str> {
+fn double_quoted(text: &str) -> Result<(String, &str), Message> {
     let mut value = String::new();
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
@@ -91,7 +114,7 @@ fn double_quoted(text: &str) -> Result<(String, &str), &'static str> {
             c => value.push(c),
         }
     }
-    Err("has a double quote that is not closed")
+    Err(messages::DOTENV_DOUBLE_QUOTE)
 }
 
 fn unquoted(value: &str) -> &str {

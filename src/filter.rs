@@ -33,7 +33,7 @@ const MOST_COMMON: [&[u8]; 8] = [
 ];
 
 /// No listed extension is longer.
-const MAX_EXTENSION: usize = 16;
+pub(crate) const MAX_EXTENSION: usize = 16;
 
 /// Letters and digits in lower case, compared as one number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,12 +77,22 @@ impl Default for StaticAssets {
     }
 }
 
+/// Why a text is not a list of extensions. Positions count from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtensionsError {
+    /// It mixes extensions with edits of the built-in list.
+    Mixed,
+    Invalid {
+        position: usize,
+    },
+}
+
 impl StaticAssets {
     /// Reads `STATIC_EXTENSIONS`: `css,js,png` is the whole list, `+pdf,-svg` edits the default one, `none` empties it.
     ///
     /// # Errors
-    /// In words, when the text is none of these.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// When the text has none of these forms.
+    pub fn parse(text: &str) -> Result<Self, ExtensionsError> {
         if text.trim().eq_ignore_ascii_case("none") {
             return Ok(Self {
                 extensions: BTreeSet::new(),
@@ -99,18 +109,17 @@ impl StaticAssets {
             .filter(|word| word.starts_with(['+', '-']))
             .count();
         if edits != 0 && edits != words.len() {
-            return Err("mixes a list (css,js) with edits (+pdf,-svg): use one of them".to_owned());
+            return Err(ExtensionsError::Mixed);
         }
         let mut extensions = if edits == 0 {
             BTreeSet::new()
         } else {
             Self::default().extensions
         };
-        for word in words {
+        for (position, word) in (1..).zip(words) {
             let extension = word.trim_start_matches(['+', '-']).trim_start_matches('.');
-            let extension = Extension::new(extension.as_bytes()).ok_or_else(|| {
-                format!("has an extension that is not 1 to {MAX_EXTENSION} letters and digits")
-            })?;
+            let extension = Extension::new(extension.as_bytes())
+                .ok_or(ExtensionsError::Invalid { position })?;
             if word.starts_with('-') {
                 extensions.remove(&extension)
             } else {
@@ -216,12 +225,29 @@ impl PartialEq for ExcludedPaths {
 
 impl Eq for ExcludedPaths {}
 
+/// Why a text is not a list of globs. Positions count from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GlobsError {
+    /// It does not begin with a slash.
+    Relative {
+        position: usize,
+    },
+    Invalid {
+        position: usize,
+        reason: String,
+    },
+    /// All globs together.
+    TooLarge {
+        reason: String,
+    },
+}
+
 impl ExcludedPaths {
     /// Reads `EXCLUDE_PATHS`: globs with commas between them, such as `/health,/metrics/**`; `*` stays within a segment.
     ///
     /// # Errors
-    /// In words, when one of them is no glob of a path.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// When one of them is not a glob of a path.
+    pub fn parse(text: &str) -> Result<Self, GlobsError> {
         let patterns: Vec<String> = text
             .split(',')
             .map(str::trim)
@@ -229,16 +255,19 @@ impl ExcludedPaths {
             .map(str::to_owned)
             .collect();
         let mut globs = GlobSetBuilder::new();
-        for pattern in &patterns {
+        for (position, pattern) in (1..).zip(&patterns) {
             if !pattern.starts_with('/') {
-                return Err("has a glob that does not begin with /".to_owned());
+                return Err(GlobsError::Relative { position });
             }
             let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-            globs.add(glob.map_err(|error| format!("has a glob that is none: {}", error.kind()))?);
+            globs.add(glob.map_err(|error| GlobsError::Invalid {
+                position,
+                reason: error.kind().to_string(),
+            })?);
         }
-        let globs = globs
-            .build()
-            .map_err(|error| format!("cannot be used: {}", error.kind()))?;
+        let globs = globs.build().map_err(|error| GlobsError::TooLarge {
+            reason: error.kind().to_string(),
+        })?;
         Ok(Self { globs, patterns })
     }
 

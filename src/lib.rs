@@ -37,6 +37,7 @@ pub mod bridge;
 pub mod ingest;
 pub mod work_queue;
 
+pub mod settings;
 pub mod dotenv;
 pub mod config;
 pub mod telemetry;

@@ -51,11 +51,12 @@ const DIGEST_BYTES: usize = 12;
 pub struct Key(Vec<u8>);
 
 impl Key {
+    pub(crate) const MIN_BYTES: usize = 16;
+
     /// A key of at least 16 bytes.
     pub fn new(key: impl Into<Vec<u8>>) -> Option<Self> {
-        const SHORTEST: usize = 16;
         Some(key.into())
-            .filter(|key| key.len() >= SHORTEST)
+            .filter(|key| key.len() >= Self::MIN_BYTES)
             .map(Self)
     }
 }

@@ -42,16 +42,17 @@ variable "kms_key_arn" {
   }
 }
 
-# --- The bridge: settings of the function, by their names in .env. null leaves the function's default. ---
+# --- Settings of the function, by their names in .env. With null, the function uses its default. ---
+# tests/suite/settings.rs compares types and validations with src/settings.rs.
 
 variable "bridge_auth_endpoint" {
-  description = "BRIDGE_AUTH_ENDPOINT: the token endpoint. Required."
+  description = "BRIDGE_AUTH_ENDPOINT: OAuth 2.0 token endpoint. Required."
   type        = string
   default     = null
 }
 
 variable "bridge_edge_endpoint" {
-  description = "BRIDGE_EDGE_ENDPOINT: the bridge. Required."
+  description = "BRIDGE_EDGE_ENDPOINT: the bridge: the endpoint that receives the transactions. Required."
   type        = string
   default     = null
 }
@@ -77,51 +78,51 @@ variable "secret_version" {
 }
 
 variable "bridge_auth_method" {
-  description = "BRIDGE_AUTH_METHOD: client_secret_post or client_secret_basic."
+  description = "BRIDGE_AUTH_METHOD: how the client authenticates at the token endpoint, client_secret_post or client_secret_basic."
   type        = string
   default     = null
 
   validation {
     condition     = var.bridge_auth_method == null || contains(["client_secret_post", "client_secret_basic"], coalesce(var.bridge_auth_method, "-"))
-    error_message = "bridge_auth_method: client_secret_post or client_secret_basic."
+    error_message = "`bridge_auth_method` must be `client_secret_post` or `client_secret_basic`."
   }
 }
 
 variable "bridge_concurrency" {
-  description = "BRIDGE_CONCURRENCY: posts in flight, 1 to 64, for each of maximum_concurrency functions."
+  description = "BRIDGE_CONCURRENCY: requests in flight, 1 to 64, for each of maximum_concurrency functions."
   type        = number
   default     = null
 
   validation {
     condition     = coalesce(var.bridge_concurrency, 1) >= 1 && coalesce(var.bridge_concurrency, 1) <= 64
-    error_message = "bridge_concurrency: 1 to 64."
+    error_message = "`bridge_concurrency` must be a whole number from 1 to 64."
   }
 }
 
 variable "batch_max_transactions" {
-  description = "BATCH_MAX_TRANSACTIONS: transactions a post, 1 to 250."
+  description = "BATCH_MAX_TRANSACTIONS: transactions per request, 1 to 250."
   type        = number
   default     = null
 
   validation {
     condition     = coalesce(var.batch_max_transactions, 1) >= 1 && coalesce(var.batch_max_transactions, 1) <= 250
-    error_message = "batch_max_transactions: 1 to 250."
+    error_message = "`batch_max_transactions` must be a whole number from 1 to 250."
   }
 }
 
 variable "batch_max_bytes" {
-  description = "BATCH_MAX_BYTES: bytes a post, 1000 to 10000000."
+  description = "BATCH_MAX_BYTES: bytes per request, 1000 to 10000000."
   type        = number
   default     = null
 
   validation {
     condition     = coalesce(var.batch_max_bytes, 1000) >= 1000 && coalesce(var.batch_max_bytes, 1000) <= 10000000
-    error_message = "batch_max_bytes: 1000 to 10000000."
+    error_message = "`batch_max_bytes` must be a whole number from 1000 to 10000000."
   }
 }
 
 variable "static_extensions" {
-  description = "STATIC_EXTENSIONS: which requests are dropped as static assets."
+  description = "STATIC_EXTENSIONS: extensions of static assets, whose requests are dropped."
   type        = string
   default     = null
 }
@@ -139,7 +140,7 @@ variable "redact" {
 
   validation {
     condition     = var.redact == null || contains(["on", "off"], coalesce(var.redact, "-"))
-    error_message = "redact: on or off."
+    error_message = "`redact` must be `on` or `off`."
   }
 }
 
@@ -150,12 +151,12 @@ variable "redact_cookies" {
 
   validation {
     condition     = var.redact_cookies == null || contains(["keep", "drop", "hash"], coalesce(var.redact_cookies, "-"))
-    error_message = "redact_cookies: keep, drop or hash."
+    error_message = "`redact_cookies` must be `keep`, `drop` or `hash`."
   }
 }
 
 variable "retry_for" {
-  description = "RETRY_FOR: how long a log is tried before it is dead-lettered, 1m to 3d."
+  description = "RETRY_FOR: how long an object is retried before its message goes to the dead-letter queue, 1m to 3d."
   type        = string
   default     = null
 }
@@ -167,7 +168,7 @@ variable "log_level" {
 
   validation {
     condition     = var.log_level == null || contains(["error", "warn", "info", "debug", "trace"], coalesce(var.log_level, "-"))
-    error_message = "log_level: error, warn, info, debug or trace."
+    error_message = "`log_level` must be `error`, `warn`, `info`, `debug` or `trace`."
   }
 }
 

@@ -8,7 +8,6 @@ mod words;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use edgetap::config::SETTINGS;
 use edgetap::log::Field;
 
 fn root() -> &'static Path {
@@ -180,68 +179,6 @@ fn nothing_outside_tests_gives_up_by_panicking() {
             assert!(!text.contains(word), "{name} has {word}");
         }
     }
-}
-
-/// The names in the first column of the README's table of settings.
-fn readme_settings() -> Vec<String> {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let rows = readme.lines().filter_map(|line| {
-        line.strip_prefix("| `")?
-            .split('`')
-            .next()
-            .map(str::to_owned)
-    });
-    rows.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
-        .collect()
-}
-
-#[test]
-fn code_example_and_readme_list_the_same_settings_in_the_same_order() {
-    let settings: Vec<_> = SETTINGS
-        .iter()
-        .map(|setting| setting.name.to_owned())
-        .collect();
-    let example = std::fs::read_to_string(root().join(".env.example")).unwrap();
-    let in_example: Vec<_> = example
-        .lines()
-        .filter_map(|line| line.trim_start_matches('#').split_once('='))
-        .map(|(name, _)| name.to_owned())
-        .filter(|name| {
-            !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
-        })
-        .collect();
-    assert_eq!(in_example, settings, ".env.example");
-    assert_eq!(readme_settings(), settings, "README.md");
-}
-
-/// What Terraform hands to the function is what the function reads, but for what only a terminal or the secret holds.
-#[test]
-fn terraform_passes_every_setting_on() {
-    let function = std::fs::read_to_string(root().join("terraform/function.tf")).unwrap();
-    let block = function
-        .split_once("settings = {")
-        .unwrap()
-        .1
-        .split_once('}')
-        .unwrap()
-        .0;
-    let passed: BTreeSet<_> = block
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, _)| name.trim().to_owned())
-        .collect();
-    let elsewhere = [
-        "BRIDGE_CLIENT_ID",
-        "BRIDGE_CLIENT_SECRET",
-        "BRIDGE_CA_FILE",
-        "REDACTION_KEY",
-        "TF_AUTO_APPROVE",
-    ];
-    let settings = SETTINGS
-        .iter()
-        .map(|setting| setting.name)
-        .filter(|name| !elsewhere.contains(name));
-    assert_eq!(passed, settings.map(str::to_owned).collect());
 }
 
 /// The fields that a distribution is asked to log are fields that the code reads.

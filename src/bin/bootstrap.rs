@@ -24,9 +24,9 @@ use tokio::sync::OnceCell;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let variables = Variables::from_environment();
-    let level = variables.as_ref().map_or(tracing::Level::INFO, log_level);
+    let level = log_level(&variables);
     tracing::subscriber::set_global_default(telemetry::json(level, std::io::stdout))?;
-    let config = variables.and_then(|variables| Config::read(&variables));
+    let config = Config::read(&variables);
     // Made at the first event: for AWS's clients the machine's certificates are read, and more, which is most of what a start would
     // take.
     let made = OnceCell::new();
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Error> {
                     .await
             }
             Err(problems) => {
-                tracing::error!("edgetap is not configured, and delivers nothing: {problems}");
+                tracing::error!(%problems, "invalid configuration; nothing will be delivered");
                 fail_all(event.payload, problems)
             }
         };
@@ -63,10 +63,10 @@ async fn function(config: Result<Config, Problems>) -> Result<Function, String> 
     let sdk = sdk_config().await;
     let BridgeConfig {
         endpoints,
-        secret,
+        credentials,
         concurrency,
     } = config.bridge;
-    let secret = match secret {
+    let credentials = match credentials {
         CredentialsConfig::Given(credentials) => CredentialsSource::Variables(credentials),
         CredentialsConfig::Arn(arn) => CredentialsSource::secrets_manager(&sdk, arn),
     };
@@ -74,7 +74,7 @@ async fn function(config: Result<Config, Problems>) -> Result<Function, String> 
     Ok(Function {
         s3: S3::new(&sdk, backoff),
         rules: Arc::new(config.rules),
-        bridge: Bridge::new(endpoints, secret, backoff)
+        bridge: Bridge::new(endpoints, credentials, backoff)
             .map_err(|error| format!("invalid BRIDGE_CA_FILE: {error}"))?,
         concurrency,
         work_queue: WorkQueue::new(&sdk),

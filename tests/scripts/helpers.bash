@@ -13,7 +13,8 @@ setup_clone() {
   export PATH=$repository/tests/scripts/bin:$PATH
   export OUTPUTS=$BATS_TEST_TMPDIR/outputs.json TERRAFORM_LOG=$BATS_TEST_TMPDIR/terraform.log
   export EDGETAP_CONFLICT_WAIT_MAX=0
-  unset TF_AUTO_APPROVE TF_VAR_log_level "${!TF_VAR_@}"
+  unset TF_AUTO_APPROVE TF_VAR_log_level "${!TF_VAR_@}" "${!BRIDGE_@}" "${!BATCH_MAX_@}" "${!REDACT@}"
+  unset STATIC_EXTENSIONS EXCLUDE_PATHS RETRY_FOR LOG_LEVEL
   : >"$TERRAFORM_LOG"
   outputs '{}'
 }

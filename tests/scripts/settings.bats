@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# From .env to Terraform's variables.
+# Settings → Terraform's variables.
 
 # shellcheck disable=SC2154,SC2016,SC2001 # the first are of helpers.bash
 load helpers.bash
@@ -14,32 +14,26 @@ BRIDGE_EDGE_ENDPOINT=edge.example.com'
 
 certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n'; }
 
-@test "each case of the table is read as the function reads it" {
-  run jq -r -n -L scripts --slurpfile cases "$repository/tests/fixtures/dotenv/cases.json" '
-    include "dotenv"; $cases[0][] | . as $case | (.line | dotenv) as $read
-    | if $case.error then select($read.problems | length != 1 or (.[0] | contains($case.error) | not))
-      else select($read != {variables: {NAME: $case.value}, problems: []}) end
-    | "\($case) is read as \($read)"'
+@test "lines of .env are read as the function reads them" {
+  run jq -n -L scripts --slurpfile cases "$repository/tests/fixtures/dotenv/cases.json" '
+    include "dotenv"; $cases[0][] | . as $case | (.line | dotenv(".env")) as $read
+    | select((.line | assignment.error) != .error or ($read.problems | length) != (if .error then 1 else 0 end)
+        or (.error == null and $read.variables != {NAME: .value}))
+    | {$case, $read}'
   exits 0
-  [[ -z $output ]] || fail_with 'some case differs'
+  [[ -z $output ]] || fail_with 'some cases differ'
 }
 
-@test "every setting of .env.example is known, and nothing else that looks like one" {
-  sed 's/^#\([A-Z_]*=\)/\1/' "$repository/.env.example" | grep -o '^[A-Z_]*=' | tr -d = | sort >"$BATS_TEST_TMPDIR/documented"
-  jq -r -n -L scripts 'include "settings"; settings[].name' | sort >"$BATS_TEST_TMPDIR/known"
-  diff "$BATS_TEST_TMPDIR/documented" "$BATS_TEST_TMPDIR/known"
+@test "settings are refused as the function refuses them" {
+  run env -i PATH="$PATH" jq -n -L scripts --slurpfile cases "$repository/tests/fixtures/dotenv/refusals.json" '
+    include "settings"; $cases[0][] | . as $case
+    | [.env | read_settings | problems(null; "No such file or directory")[]] | sort_by(.message)
+    | select(. != $case.problems) | {env: $case.env, here: ., function: $case.problems}'
+  exits 0
+  [[ -z $output ]] || fail_with 'some problems differ'
 }
 
-@test "names and spellings are those of the configuration in Rust" {
-  grep -oE '^ +(setting\()?"[A-Z_]+",$|setting\("[A-Z_]+"' "$repository/src/config.rs" | grep -oE '[A-Z_]{3,}' | sort -u >"$BATS_TEST_TMPDIR/rust"
-  jq -r -n -L scripts 'include "settings"; settings[].name' | sort >"$BATS_TEST_TMPDIR/ours"
-  diff "$BATS_TEST_TMPDIR/rust" "$BATS_TEST_TMPDIR/ours"
-  grep -oE 'Some\("CEQUENCE_[A-Z_]+"' "$repository/src/config.rs" | grep -oE 'CEQUENCE_[A-Z_]+' | sort >"$BATS_TEST_TMPDIR/rust"
-  jq -r -n -L scripts 'include "settings"; settings[].vendor // empty' | sort >"$BATS_TEST_TMPDIR/ours"
-  diff "$BATS_TEST_TMPDIR/rust" "$BATS_TEST_TMPDIR/ours"
-}
-
-@test "a key for hashing cookies is made once, and goes with the secret" {
+@test "a key for hashing cookies is generated once, into the secret" {
   printf '%s\nREDACT_COOKIES=hash\n' "$good" >.env
   run scripts/setup-tfvars.sh
   exits 0
@@ -49,16 +43,16 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
   exits 0
   grep -qF "$key" terraform/secret.auto.tfvars
   grep -qF 'redact_cookies = "hash"' terraform/edgetap.auto.tfvars
-  ! grep -q redaction_key terraform/edgetap.auto.tfvars || fail_with 'the key is no public setting'
+  ! grep -q redaction_key terraform/edgetap.auto.tfvars || fail_with 'the key is secret'
   printf '%s\nREDACT_COOKIES=hash\nREDACTION_KEY=a-key-of-my-own-making\n' "$good" >.env
   run scripts/setup-tfvars.sh
   grep -qF 'redaction_key = "a-key-of-my-own-making"' terraform/secret.auto.tfvars
   echo "$good" >.env
   run scripts/setup-tfvars.sh
-  ! grep -q redaction_key terraform/secret.auto.tfvars || fail_with 'no key is needed'
+  ! grep -q redaction_key terraform/secret.auto.tfvars || fail_with 'a key is not needed'
 }
 
-@test "the secret goes to a file of its own, which only its owner can read" {
+@test "the secret is in a file that only its owner can read" {
   echo "$good" >.env
   run scripts/setup-tfvars.sh
   exits 0
@@ -87,7 +81,7 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
   exits 1
 }
 
-@test "a secret may hold any character" {
+@test "a secret may contain any character" {
   secret='a"b\c${x}%{y}$${z}%%{v}`id`$(touch /tmp/x) '"'"'# &;|<>*?!~€🔑'
   printf '%s\nBRIDGE_CLIENT_SECRET="%s"\n' "$(grep -v SECRET <<<"$good")" "$(sed 's/[\\"$`]/\\&/g' <<<"$secret")" >.env
   scripts/setup-tfvars.sh
@@ -102,15 +96,17 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
   grep -q 'client_id     = "id"' terraform/secret.auto.tfvars
 }
 
-@test "every problem is told at once, by name and without its value" {
-  printf 'BRIDGE_CLIENT_ID=canary\nBRIDGE_EDGE_ENDPOINT=http://canary.example\nBRIDGE_AUTH_ENDPOINT=https://u:canary@h\nLOG_LEVEL=canary\nBATCH_MAX_BYTES=1\nBRIDGE_CONCURRENCY=canary\nBRIDGE_CA_FILE=canary.pem\nBRIDGE_NONSENSE=canary\nREDACT=canary\nREDACT_COOKIES=canary\nREDACTION_KEY=canary\nEXCLUDE_PATHS=canary\nRETRY_FOR=30d\nSTATIC_EXTENSIONS=+a,canary\nBRIDGE_AUTH_METHOD=canary\nBRIDGE_SECRET_ARN=canary\ncequence_client_id=x\nX="canary\n' >.env
+@test "all problems are reported at once, by name and without values" {
+  printf 'BRIDGE_CLIENT_ID=canary\nBRIDGE_EDGE_ENDPOINT=http://canary.example\nBRIDGE_AUTH_ENDPOINT=https://u:canary@h\nLOG_LEVEL=canary\nBATCH_MAX_BYTES=1\nBRIDGE_CONCURRENCY=canary\nBRIDGE_CA_FILE=canary.pem\nBRIDGE_NONSENSE=canary\nREDACT=canary\nREDACT_COOKIES=canary\nREDACTION_KEY=canary\nEXCLUDE_PATHS=canary\nRETRY_FOR=30d\nSTATIC_EXTENSIONS=+a,canary\nBRIDGE_AUTH_METHOD=canary\nBRIDGE_SECRET_ARN=canary\ncequence_client_id=x\nX="canary\nBRIDGE_CONCURRENT=canary\n' >.env
   run scripts/setup-tfvars.sh
   exits 2
-  for what in 'BRIDGE_CLIENT_ID is set twice' 'BRIDGE_CLIENT_SECRET is not set' 'BRIDGE_EDGE_ENDPOINT is not https' \
-    'BRIDGE_AUTH_ENDPOINT holds credentials' 'LOG_LEVEL is none of' 'BATCH_MAX_BYTES is not a number from 1000' \
-    'BRIDGE_CONCURRENCY is not a number' 'BRIDGE_CA_FILE names a file that cannot be read' 'BRIDGE_NONSENSE is no setting' \
-    'REDACT is neither on nor off' 'REDACT_COOKIES is none of keep, drop, hash' 'REDACTION_KEY is shorter' 'EXCLUDE_PATHS has a glob' 'RETRY_FOR is not a time' 'STATIC_EXTENSIONS mixes' 'BRIDGE_AUTH_METHOD is neither' \
-    'BRIDGE_SECRET_ARN is for a function' 'line 18 has a double quote that is not closed'; do
+  for what in '`BRIDGE_CLIENT_ID` is set to different values' 'missing setting `BRIDGE_CLIENT_SECRET`' '`BRIDGE_EDGE_ENDPOINT` must use https' \
+    '`BRIDGE_AUTH_ENDPOINT` must not contain a user name or password' '`LOG_LEVEL` must be `error`, `warn`' '`BATCH_MAX_BYTES` must be a whole number from 1000' \
+    '`BRIDGE_CONCURRENCY` must be a whole number' 'the file in `BRIDGE_CA_FILE` cannot be read: No such file' 'unknown setting `BRIDGE_NONSENSE`' \
+    '`REDACT` must be `on` or `off`' '`REDACT_COOKIES` must be `keep`, `drop` or `hash`' '`REDACTION_KEY` must have at least 16 bytes' \
+    'glob 1 of `EXCLUDE_PATHS` must start with `/`' '`RETRY_FOR` must be a duration from `1m` to `3d`' '`STATIC_EXTENSIONS` mixes' \
+    '`BRIDGE_AUTH_METHOD` must be' '`BRIDGE_SECRET_ARN` cannot be set here' 'line 18 of .env has a double quote that is not closed' \
+    'hint: did you mean `BRIDGE_CONCURRENCY`?'; do
     has "$what"
   done
   has_not '=canary'
@@ -118,13 +114,53 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
   [[ -z $(ls terraform) ]]
 }
 
-@test "without .env it says what to do" {
+@test "without .env and settings, the hint says how to create it" {
   run scripts/setup-tfvars.sh
   exits 2
   has 'cp .env.example .env'
+  run scripts/setup-tfvars.sh --env-file nowhere.env
+  exits 2
+  has 'nowhere.env does not exist'
+  has_not 'missing setting'
 }
 
-@test "what the environment sets is not written, so that it holds" {
+@test "settings of the environment suffice, and take precedence over .env" {
+  export BRIDGE_CLIENT_ID=id BRIDGE_CLIENT_SECRET=canary-1 BRIDGE_AUTH_ENDPOINT=auth.example.com bridge_edge_endpoint=edge.example.com
+  run scripts/setup-tfvars.sh
+  exits 0
+  has_not canary
+  grep -q 'client_secret = "canary-1"' terraform/secret.auto.tfvars
+  grep -q 'bridge_edge_endpoint = "edge.example.com"' terraform/edgetap.auto.tfvars
+  sed -i 's/^secret_version = .*/secret_version = 7/' terraform/edgetap.auto.tfvars
+  run scripts/setup-tfvars.sh
+  exits 0
+  grep -q '^secret_version = 7$' terraform/edgetap.auto.tfvars # the same secret has the same version
+  printf '%s\nBRIDGE_CONCURRENCY=9\n' "$good" >.env
+  BRIDGE_CLIENT_SECRET=canary-2 run scripts/setup-tfvars.sh
+  exits 0
+  grep -q 'client_secret = "canary-2"' terraform/secret.auto.tfvars
+  grep -q '^bridge_concurrency = 9$' terraform/edgetap.auto.tfvars
+  run grep '^secret_version = 7$' terraform/edgetap.auto.tfvars
+  exits 1
+}
+
+@test "a loopback endpoint is a warning" {
+  printf '%s\nBRIDGE_EDGE_ENDPOINT=http://127.0.0.1:8790\n' "$(grep -v EDGE <<<"$good")" >.env
+  run scripts/setup-tfvars.sh
+  exits 0
+  has 'warning: `BRIDGE_EDGE_ENDPOINT` is a loopback address'
+}
+
+@test "the next command is init where Terraform was not initialized" {
+  echo "$good" >.env
+  run scripts/setup-tfvars.sh
+  has 'Next: terraform -chdir=terraform init && terraform -chdir=terraform apply'
+  mkdir terraform/.terraform
+  run scripts/setup-tfvars.sh
+  has 'Next: terraform -chdir=terraform apply'
+}
+
+@test "a variable that TF_VAR_ sets is not written" {
   echo "$good" | grep -v CLIENT >.env
   export TF_VAR_bridge_credentials='{"client_id":"x","client_secret":"y"}' TF_VAR_bridge_edge_endpoint=z TF_VAR_secret_version=7
   echo 'bridge_credentials = { client_id = "old" }' >terraform/secret.auto.tfvars
@@ -137,7 +173,7 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
   has_not bridge_credentials
 }
 
-@test "certificates for the bridge travel with the credentials, and renew the secret" {
+@test "certificates are a part of the secret, and change its version" {
   printf '%s\nBRIDGE_CA_FILE=ca.pem\n' "$good" >.env
   certificate >ca.pem
   touch -d @1700000000 .env
@@ -150,10 +186,10 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
   printf -- '-----BEGIN PRIVATE KEY-----\n' >>ca.pem
   run scripts/setup-tfvars.sh
   exits 2
-  has 'holds a private key'
+  has 'contains a private key'
 }
 
-@test "a secret that git would take is refused" {
+@test "nothing is written where git does not ignore the secret" {
   echo "$good" >.env
   git init --quiet .
   run scripts/setup-tfvars.sh
@@ -173,14 +209,14 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
   [[ -z $(ls terraform) ]]
 }
 
-@test "another file than .env, from another folder" {
+@test "--env-file is relative to the current directory" {
   echo "$good" >"$BATS_TEST_TMPDIR/other.env"
   cd "$BATS_TEST_TMPDIR"
   "$clone/scripts/setup-tfvars.sh" --env-file other.env
   grep -q canary "$clone/terraform/secret.auto.tfvars"
 }
 
-@test "what was built for is told to Terraform" {
+@test "the architecture of the build is passed to Terraform" {
   echo "$good" >.env
   mkdir -p target/lambda
   echo arm64 >target/lambda/architecture

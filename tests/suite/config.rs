@@ -1,8 +1,12 @@
 //! Variables and `.env` files.
 
-use edgetap::config::{Config, CredentialsConfig, Problems, SETTINGS, Variables};
+use std::process::Command;
+
+use edgetap::batch::Limits;
+use edgetap::config::{Config, CredentialsConfig, Problems, Variables};
 use edgetap::dotenv;
 use edgetap::token::AuthMethod;
+use jiff::SignedDuration;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
@@ -29,11 +33,19 @@ fn read(more: &[(&str, &str)]) -> Result<Config, Problems> {
     let mut all = pairs(&COMPLETE);
     all.retain(|(name, _)| !more.iter().any(|(other, _)| other == name));
     all.extend(pairs(more));
-    Config::read(&Variables::from_pairs(all)?)
+    Config::read(&Variables::from_pairs(all))
+}
+
+fn messages(problems: &Problems) -> Vec<&str> {
+    problems
+        .0
+        .iter()
+        .map(|problem| problem.message.as_str())
+        .collect()
 }
 
 #[test]
-fn four_variables_are_enough_and_urls_without_a_path_get_one() {
+fn required_settings_suffice_and_urls_get_a_default_path() {
     let config = read(&[]).unwrap();
     let endpoints = &config.bridge.endpoints;
     assert_eq!(
@@ -44,14 +56,11 @@ fn four_variables_are_enough_and_urls_without_a_path_get_one() {
         endpoints.edge.as_str(),
         "https://edge.tenant.example.com:9443/api-transactions"
     );
-    assert_eq!(
-        (endpoints.method, config.bridge.concurrency),
-        (AuthMethod::Post, 4)
-    );
-    assert_eq!(
-        (config.rules.limits.transactions, config.rules.limits.bytes),
-        (250, 1_000_000)
-    );
+    assert_eq!(endpoints.method, AuthMethod::Post);
+    assert_eq!(config.bridge.concurrency, 4);
+    assert_eq!(config.rules.limits, Limits::default());
+    assert_eq!(config.retry_for, SignedDuration::from_hours(72));
+    assert_eq!(config.log_level, tracing::Level::INFO);
     assert!(
         !format!("{config:?}").contains("canary"),
         "Debug shows no secret"
@@ -59,25 +68,19 @@ fn four_variables_are_enough_and_urls_without_a_path_get_one() {
 }
 
 #[test]
-fn a_vendor_env_file_works_unchanged() {
+fn vendor_env_file_works_unchanged() {
     let text = "tf_auto_approve=true\n\
                 cequence_client_id=\"tap\"\n\
                 cequence_client_secret='s$e(c&r#e t'\n\
                 cequence_auth_endpoint=auth.tenant.example.com\n\
                 cequence_edge_endpoint=edge.tenant.example.com # theirs\n\
                 cequence_log_level=DEBUG\n";
-    let config =
-        Config::read(&Variables::from_pairs(dotenv::parse(text).unwrap()).unwrap()).unwrap();
-    let CredentialsConfig::Given(credentials) = config.bridge.secret else {
+    let config = Config::read(&Variables::from_dotenv(text, ".env")).unwrap();
+    let CredentialsConfig::Given(credentials) = config.bridge.credentials else {
         panic!()
     };
-    assert_eq!(
-        (
-            credentials.client_id.expose_secret(),
-            credentials.client_secret.expose_secret()
-        ),
-        ("tap", "s$e(c&r#e t")
-    );
+    assert_eq!(credentials.client_id.expose_secret(), "tap");
+    assert_eq!(credentials.client_secret.expose_secret(), "s$e(c&r#e t");
     assert_eq!(
         config.bridge.endpoints.edge.as_str(),
         "https://edge.tenant.example.com/api-transactions"
@@ -86,8 +89,8 @@ fn a_vendor_env_file_works_unchanged() {
 }
 
 #[test]
-fn every_problem_is_told_at_once_by_the_name_of_its_variable_and_without_its_value() {
-    let Problems(problems) = read(&[
+fn all_problems_are_reported_without_values() {
+    let problems = read(&[
         ("BRIDGE_CLIENT_SECRET", ""),
         ("BRIDGE_AUTH_ENDPOINT", "http://auth.canary.example.com"),
         (
@@ -96,68 +99,78 @@ fn every_problem_is_told_at_once_by_the_name_of_its_variable_and_without_its_val
         ),
         ("BRIDGE_AUTH_METHOD", "canary"),
         ("BRIDGE_CONCURRENCY", "0"),
+        ("BRIDGE_CONCURRENT", "canary"),
         ("BATCH_MAX_TRANSACTIONS", "251"),
         ("BATCH_MAX_BYTES", "1e6"),
         ("STATIC_EXTENSIONS", "css,+canary"),
+        ("EXCLUDE_PATHS", "/a,canary"),
+        ("REDACT", "canary"),
+        ("REDACT_COOKIES", "canary"),
+        ("REDACTION_KEY", "canary"),
+        ("RETRY_FOR", "canary"),
         ("LOG_LEVEL", "2"),
         ("BRIDGE_CA_FILE", "/nowhere/bridge.pem"),
+        ("cequence_client_id", "canary"),
     ])
     .unwrap_err();
-    let mut names: Vec<_> = problems
-        .iter()
-        .map(|problem| problem.name.as_str())
-        .collect();
-    names.sort_unstable();
+    let mut found = messages(&problems);
+    found.sort_unstable();
     assert_eq!(
-        names,
+        found,
         [
-            "BATCH_MAX_BYTES",
-            "BATCH_MAX_TRANSACTIONS",
-            "BRIDGE_AUTH_ENDPOINT",
-            "BRIDGE_AUTH_METHOD",
-            "BRIDGE_CA_FILE",
-            "BRIDGE_CLIENT_SECRET",
-            "BRIDGE_CONCURRENCY",
-            "BRIDGE_EDGE_ENDPOINT",
-            "LOG_LEVEL",
-            "STATIC_EXTENSIONS"
+            "`BATCH_MAX_BYTES` must be a whole number from 1000 to 10000000",
+            "`BATCH_MAX_TRANSACTIONS` must be a whole number from 1 to 250",
+            "`BRIDGE_AUTH_ENDPOINT` must use https",
+            "`BRIDGE_AUTH_METHOD` must be `client_secret_post` or `client_secret_basic`",
+            "`BRIDGE_CLIENT_ID` is set to different values, as `BRIDGE_CLIENT_ID` and as `cequence_client_id`",
+            "`BRIDGE_CONCURRENCY` must be a whole number from 1 to 64",
+            "`BRIDGE_EDGE_ENDPOINT` must not contain a user name or password",
+            "`LOG_LEVEL` must be `error`, `warn`, `info`, `debug` or `trace`",
+            "`REDACTION_KEY` must have at least 16 bytes",
+            "`REDACT_COOKIES` must be `keep`, `drop` or `hash`",
+            "`REDACT` must be `on` or `off`",
+            "`RETRY_FOR` must be a duration from `1m` to `3d`",
+            "`STATIC_EXTENSIONS` mixes a list (`css,js`) with edits of the built-in list (`+pdf,-svg`)",
+            "glob 2 of `EXCLUDE_PATHS` must start with `/`",
+            "missing setting `BRIDGE_CLIENT_SECRET`",
+            "the file in `BRIDGE_CA_FILE` cannot be read: No such file or directory",
+            "unknown setting `BRIDGE_CONCURRENT`",
         ]
     );
-    assert!(!format!("{problems:?}").contains("canary"));
+    assert!(!format!("{problems:?}{problems}").contains("canary.example"));
+    for problem in &problems.0 {
+        let spelling = problem.message.replace("cequence_client_id", "");
+        assert!(!spelling.contains("canary"), "{problem:?}");
+        assert_eq!(problem.message.find('{'), None, "{problem:?}");
+        assert_eq!(problem.hint.as_ref().and_then(|hint| hint.find('{')), None);
+    }
 }
 
+/// Values that the scripts do not check; `tests/fixtures/dotenv/refusals.json` has the others.
 #[test]
-fn what_is_refused() {
+fn values_are_rejected_in_words() {
     for (name, value, words) in [
-        (
-            "BRIDGE_AUTH_ENDPOINT",
-            "ftp://a.example.com",
-            "neither https nor http",
-        ),
-        ("BRIDGE_AUTH_ENDPOINT", "https://", "not a URL"),
-        (
-            "BRIDGE_EDGE_ENDPOINT",
-            "https://a.example.com/x?y=z",
-            "query",
-        ),
-        ("BRIDGE_EDGE_ENDPOINT", "http://10.0.0.1", "in the clear"),
-        (
-            "BRIDGE_EDGE_ENDPOINT",
-            "http://localhost.example.com",
-            "in the clear",
-        ),
         (
             "BRIDGE_SECRET_ARN",
             "arn:aws:secretsmanager:x",
-            "one of the two ways",
+            "`BRIDGE_SECRET_ARN` cannot be combined with `BRIDGE_CLIENT_ID`",
         ),
-        ("BRIDGE_EDGE_ENPOINT", "https://a.example.com", "no setting"),
-        ("REDACT", "yes", "neither on nor off"),
-        ("redact_cookies", "mask", "none of keep, drop, hash"),
-        ("REDACT_COOKIES", "hash", "REDACTION_KEY is not set"),
-        ("EXCLUDE_PATHS", "health", "does not begin with /"),
-        ("EXCLUDE_PATHS", "/a[", "is none: unclosed character class"),
-        ("cequence_client_id", "another", "set twice"),
+        (
+            "REDACT_COOKIES",
+            "hash",
+            "missing setting `REDACTION_KEY`: `REDACT_COOKIES=hash` needs a key",
+        ),
+        (
+            "EXCLUDE_PATHS",
+            "/b,/a[",
+            "glob 2 of `EXCLUDE_PATHS` is invalid: unclosed character class",
+        ),
+        ("RETRY_FOR", "73h 1s", "from `1m` to `3d`"),
+        (
+            "BRIDGE_EDGE_ENDPOINT",
+            "https://[::1",
+            "a URL or a host name",
+        ),
     ] {
         let problems = read(&[(name, value)]).unwrap_err().to_string();
         assert!(problems.contains(words), "{name}={value}: {problems}");
@@ -165,7 +178,68 @@ fn what_is_refused() {
 }
 
 #[test]
-fn what_is_accepted() {
+fn problems_are_one_log_line() {
+    let problems = read(&[("REDACT", "yes"), ("RETRY_FOR", "soon")]).unwrap_err();
+    assert_eq!(
+        problems.to_string(),
+        "`REDACT` must be `on` or `off`; `RETRY_FOR` must be a duration from `1m` to `3d` \
+         (write a number and a unit, such as `12h`)"
+    );
+}
+
+#[test]
+fn similar_setting_name_is_suggested() {
+    for (name, hint) in [
+        ("BRIDGE_CONCURRENT", "did you mean `BRIDGE_CONCURRENCY`?"),
+        (
+            "bridge_client_secrets",
+            "did you mean `BRIDGE_CLIENT_SECRET`?",
+        ),
+        ("CEQUENCE_CLIENTID", "did you mean `CEQUENCE_CLIENT_ID`?"),
+        (
+            "BRIDGE_NONSENSE",
+            "correct or remove it; `.env.example` lists every setting",
+        ),
+    ] {
+        let Problems(problems) = read(&[(name, "x")]).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].message, format!("unknown setting `{name}`"));
+        assert_eq!(problems[0].hint.as_deref(), Some(hint));
+    }
+}
+
+/// Runs `edgetap check` in an empty directory, without settings, and returns what it says.
+fn check(args: &[&str]) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_edgetap"))
+        .arg("check")
+        .args(args)
+        .env_clear()
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn absent_env_file_is_mentioned_once() {
+    let text = check(&[]);
+    assert_eq!(text.matches("missing setting ").count(), 4, "{text}");
+    assert_eq!(text.matches("has no `.env`").count(), 1, "{text}");
+}
+
+#[test]
+fn unreadable_env_file_is_the_only_problem() {
+    let text = check(&["--env-file", "/nowhere/.env"]);
+    assert_eq!(
+        text,
+        "error: /nowhere/.env cannot be read: No such file or directory\n"
+    );
+}
+
+#[test]
+fn values_are_accepted() {
     for (name, value) in [
         ("BRIDGE_AUTH_ENDPOINT", "http://127.0.0.1:8787"),
         ("BRIDGE_EDGE_ENDPOINT", "http://localhost:8787/other/path"),
@@ -182,7 +256,7 @@ fn what_is_accepted() {
 }
 
 #[test]
-fn a_secret_by_its_arn_needs_no_credentials() {
+fn secret_arn_replaces_id_and_secret() {
     let variables = [
         COMPLETE[2],
         COMPLETE[3],
@@ -191,66 +265,39 @@ fn a_secret_by_its_arn_needs_no_credentials() {
             "arn:aws:secretsmanager:us-east-1:123456789012:secret:edgetap",
         ),
     ];
-    let config = Config::read(&Variables::from_pairs(pairs(&variables)).unwrap()).unwrap();
+    let config = Config::read(&Variables::from_pairs(pairs(&variables))).unwrap();
     assert!(
-        matches!(config.bridge.secret, CredentialsConfig::Arn(arn) if arn.ends_with(":edgetap"))
+        matches!(config.bridge.credentials, CredentialsConfig::Arn(arn) if arn.ends_with(":edgetap"))
     );
 }
 
-/// The one table of cases: the scripts are to read `.env` files in the same way.
+/// `scripts/dotenv.jq` is compared with the same fixture by `tests/scripts/settings.bats`.
 #[test]
-fn env_files_are_read_as_the_table_says() {
+fn env_lines_are_read_as_in_the_fixture() {
     let cases: Vec<Value> =
         serde_json::from_slice(&std::fs::read(fixtures().join("dotenv/cases.json")).unwrap())
             .unwrap();
     for case in cases {
-        let text = format!(
-            "# before\n\n{}\nAFTER='after'\n",
-            case["line"].as_str().unwrap()
-        );
-        match (dotenv::parse(&text), &case["error"]) {
-            (Ok(variables), Value::Null) => {
-                assert_eq!(
-                    variables.get("NAME").map(String::as_str),
-                    case["value"].as_str(),
-                    "{case}"
-                );
-                assert_eq!(variables["AFTER"], "after");
-            }
-            (Err(errors), Value::String(words)) => {
-                assert!(
-                    errors.len() == 1
-                        && errors[0].line == 3
-                        && errors[0].what.contains(words.as_str()),
-                    "{case}: {errors:?}"
-                );
-            }
-            (found, _) => panic!("{case}: {found:?}"),
-        }
+        let line = case["line"].as_str().unwrap();
+        let (variables, errors) = dotenv::parse(&format!("# before\n\n{line}\nAFTER='after'\n"));
+        let errors: Vec<_> = errors
+            .iter()
+            .map(|error| (error.line, error.message.key))
+            .collect();
+        let wanted = case["error"].as_str().map(|key| (3, key));
+        assert_eq!(errors, Vec::from_iter(wanted), "{case}");
+        let value = variables.get("NAME").map(String::as_str);
+        assert_eq!(value, case["value"].as_str(), "{case}");
+        assert_eq!(variables["AFTER"], "after");
     }
-    assert!(
-        dotenv::parse("A=1\r\nA=2\r\n").unwrap_err()[0]
-            .what
-            .contains("set before")
-    );
 }
 
 #[test]
-fn the_example_file_is_one() {
-    let text =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/.env.example")).unwrap();
-    let variables = dotenv::parse(&text).unwrap();
-    let required: Vec<_> = SETTINGS
-        .iter()
-        .filter(|setting| setting.default.is_none())
-        .map(|setting| setting.name)
-        .collect();
-    let mut set: Vec<_> = variables.keys().map(String::as_str).collect();
-    set.sort_unstable();
-    let mut wanted = required.clone();
-    wanted.sort_unstable();
+fn env_name_set_twice_shows_both_lines() {
+    let variables = Variables::from_dotenv("REDACT=on\r\n\r\nREDACT=off\r\n", "my.env");
+    let problems = Config::read_rules(&variables).unwrap_err();
     assert_eq!(
-        set, wanted,
-        "the required ones are there to be filled in, the others are commented out"
+        messages(&problems),
+        ["`REDACT` is set twice in my.env, on lines 1 and 3"]
     );
 }

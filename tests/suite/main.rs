@@ -19,5 +19,6 @@ mod ingest;
 mod pipeline;
 mod process;
 mod secrecy;
+mod settings;
 mod token;
 mod work_queue;

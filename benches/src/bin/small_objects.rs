@@ -156,14 +156,14 @@ async fn main() -> anyhow::Result<()> {
 /// As `bootstrap` makes it, with its log lines made and thrown away.
 async fn function() -> anyhow::Result<(Function, Arc<Rules>)> {
     tracing::subscriber::set_global_default(telemetry::json(tracing::Level::INFO, io::sink))?;
-    let config = Config::read(&Variables::from_environment()?)?;
+    let config = Config::read(&Variables::from_environment())?;
     let sdk = sdk_config().await;
     let BridgeConfig {
         endpoints,
-        secret,
+        credentials,
         concurrency,
     } = config.bridge;
-    let secret = match secret {
+    let credentials = match credentials {
         CredentialsConfig::Given(credentials) => CredentialsSource::Variables(credentials),
         CredentialsConfig::Arn(arn) => CredentialsSource::secrets_manager(&sdk, arn),
     };
@@ -171,7 +171,7 @@ async fn function() -> anyhow::Result<(Function, Arc<Rules>)> {
     let function = Function {
         s3: S3::new(&sdk, backoff),
         rules: rules.clone(),
-        bridge: Bridge::new(endpoints, secret, backoff)?,
+        bridge: Bridge::new(endpoints, credentials, backoff)?,
         concurrency,
         work_queue: WorkQueue::new(&sdk),
         retry_for: config.retry_for,

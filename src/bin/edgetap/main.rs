@@ -86,10 +86,9 @@ impl Failure {
         match self {
             Self::Incomplete => 1,
             Self::Configuration(Problems(problems)) => {
-                for problem in problems {
-                    let (message, hint) = sentence_and_hint(problem);
+                for Problem { message, hint } in problems {
                     output::error(message);
-                    hint.into_iter().for_each(output::hint);
+                    hint.iter().for_each(output::hint);
                 }
                 if problems.len() > 1 {
                     output::error(format_args!("{} settings are invalid", problems.len()));
@@ -105,11 +104,6 @@ impl Failure {
             }
         }
     }
-}
-
-/// The sentence that says what is wrong with a setting, and the action that fixes it.
-fn sentence_and_hint(problem: &Problem) -> (String, Option<&str>) {
-    (format!("{} {}", problem.name, problem.what), None)
 }
 
 #[tokio::main]
@@ -133,7 +127,7 @@ async fn run(Cli { command, env_file }: Cli) -> Result<(), Failure> {
         Command::Bridge(_) => (Variables::default(), None),
         // One sample has a malformed row, which `demo` explains: a WARN would look like a failure.
         Command::Demo => (Variables::default(), Some(tracing::Level::ERROR)),
-        _ => (read_variables(env_file.as_deref())?, None),
+        _ => (read_variables(env_file.as_deref()), None),
     };
     let level = level.unwrap_or_else(|| log_level(&variables));
     tracing::subscriber::set_global_default(telemetry::terminal(level, || LogWriter))?;
@@ -146,17 +140,16 @@ async fn run(Cli { command, env_file }: Cli) -> Result<(), Failure> {
     }
 }
 
-fn read_variables(env_file: Option<&Path>) -> Result<Variables, Problems> {
-    let default = Path::new(".env");
-    match env_file.or_else(|| default.exists().then_some(default)) {
+fn read_variables(env_file: Option<&Path>) -> Variables {
+    match env_file {
         Some(file) => Variables::from_environment_and_file(file),
-        None => Variables::from_environment(),
+        None => Variables::from_environment_and_default_file(),
     }
 }
 
 /// The client of the configured bridge.
 async fn connect(config: BridgeConfig) -> Result<edgetap::bridge::Bridge, Failure> {
-    let credentials = match config.secret {
+    let credentials = match config.credentials {
         CredentialsConfig::Given(credentials) => CredentialsSource::Variables(credentials),
         CredentialsConfig::Arn(arn) => {
             CredentialsSource::secrets_manager(&aws::sdk_config().await, arn)
