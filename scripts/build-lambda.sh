@@ -3,27 +3,29 @@
 #
 # Usage: scripts/build-lambda.sh [--arch x86_64 | --arch arm64] [--dry-run]
 #
-#   --arch      the function's architecture; default: this machine's
+#   --arch      architecture of the function; by default that of this machine
 #   --dry-run   build nothing; show the commands
 #
-# It runs on Amazon Linux 2023, whose C library is glibc 2.34: that nothing newer is needed is checked. Where this machine builds for
-# itself that is so with most; otherwise, and for another architecture or from another system than Linux, cargo-zigbuild links
-# against the older library. It and its linker come from PyPI:
+# Lambda runs the function on Amazon Linux 2023, which has glibc 2.34. The script checks that the
+# binary needs nothing newer. If this machine's own linker produces such a binary, cargo build is
+# enough. Otherwise, and for another architecture or from macOS, cargo-zigbuild links against
+# glibc 2.34. Install it and its linker from PyPI:
 #
 #   python3 -m venv target/zig && target/zig/bin/pip install cargo-zigbuild==0.24.0 ziglang==0.17.0
 #
-# The same compiler makes of the same sources the same zip, byte for byte. Its size and SHA-256 are printed.
+# The same compiler and sources always give the same zip, byte for byte. The script prints its size
+# and SHA-256.
 #
-# Exit status: 0 built, 1 it failed, 2 something is missing.
+# Exit status: 0 if the zip was built, 1 if the build failed, 2 if a tool is missing.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# What Amazon Linux 2023 has.
+# The glibc of Amazon Linux 2023.
 readonly GLIBC=2.34
-# As Cargo.toml has it.
+# The profile in Cargo.toml.
 readonly PROFILE=lambda
-readonly FOLDER=target/lambda
+readonly OUTPUT=target/lambda
 
 main() {
   case $(uname -m) in
@@ -53,24 +55,24 @@ read_arguments() {
   while (($#)); do
     case $1 in
       --arch)
-        [[ ${2:-} == x86_64 || ${2:-} == arm64 ]] || usage_error '--arch is x86_64 or arm64'
+        [[ ${2:-} == x86_64 || ${2:-} == arm64 ]] || usage_error '--arch must be x86_64 or arm64'
         arch=$2
         shift
         ;;
       --dry-run) dry_run=1 ;;
       -h | --help) print_help ;;
-      *) usage_error "what is $1?" ;;
+      *) usage_error "unknown option: $1" ;;
     esac
     shift
   done
 }
 
-# Where the sources lie on this machine is nobody's business, and would make each machine's zip another one.
+# Removes this machine's paths from the binary, so that it reveals none and every machine builds the same zip.
 forget_paths() {
   export RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo --remap-path-prefix=$PWD=edgetap"
 }
 
-# For this machine with its own linker: false where the result needs too new a C library.
+# Builds with this machine's linker. Returns 1 if the binary needs a newer glibc than Lambda has.
 build_here() {
   binary=$target/$PROFILE/bootstrap
   run cargo build --locked --profile "$PROFILE" --bin bootstrap
@@ -79,7 +81,7 @@ build_here() {
   local newest
   newest=$(newest_glibc)
   is_at_least "$GLIBC" "$newest" && return
-  note "built here, the function needs glibc $newest; Amazon Linux 2023 has $GLIBC. Building again, against that one"
+  note "with this machine's linker the function needs glibc $newest, but Amazon Linux 2023 has $GLIBC; building again with cargo-zigbuild"
   return 1
 }
 
@@ -88,8 +90,9 @@ build_with_zig() {
   if [[ $arch == arm64 ]]; then triple=aarch64-unknown-linux-gnu; fi
   PATH=$PWD/target/zig/bin:$PATH
   command -v cargo-zigbuild >/dev/null \
-    || problem 'cargo-zigbuild is not installed: python3 -m venv target/zig && target/zig/bin/pip install cargo-zigbuild==0.24.0 ziglang==0.17.0'
-  [[ -d $(rustc --print sysroot)/lib/rustlib/$triple ]] || problem "Rust's library for $triple is missing: rustup target add $triple"
+    || problem 'cargo-zigbuild is not installed' \
+      'run python3 -m venv target/zig && target/zig/bin/pip install cargo-zigbuild==0.24.0 ziglang==0.17.0'
+  [[ -d $(rustc --print sysroot)/lib/rustlib/$triple ]] || problem "Rust's standard library for $triple is not installed" "run rustup target add $triple"
   refuse_on_problems
   binary=$target/$triple/$PROFILE/bootstrap
   run cargo zigbuild --locked --profile "$PROFILE" --bin bootstrap --target "$triple.$GLIBC"
@@ -97,14 +100,14 @@ build_with_zig() {
   check_architecture
   local newest
   newest=$(newest_glibc)
-  is_at_least "$GLIBC" "$newest" || die "$binary needs glibc $newest, and Amazon Linux 2023 has $GLIBC"
+  is_at_least "$GLIBC" "$newest" || die "$binary needs glibc $newest, but Amazon Linux 2023 has $GLIBC"
 }
 
 run() {
   if ((dry_run)); then
     show_command 'would run' "$@"
   else
-    "$@" || die "${*:1:2} fails"
+    "$@" || die "${*:1:2} failed"
   fi
 }
 
@@ -113,7 +116,7 @@ check_architecture() {
   machine=$(LC_ALL=C readelf --file-header "$binary" | sed -n 's/^ *Machine: *//p')
   case $arch:$machine in
     x86_64:*X86-64* | arm64:*AArch64*) ;;
-    *) die "$binary is for $machine, not for $arch" ;;
+    *) die "$binary was built for $machine, not for $arch" ;;
   esac
 }
 
@@ -121,10 +124,11 @@ newest_glibc() {
   LC_ALL=C readelf --version-info --wide "$binary" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -t . -k 1,1n -k 2,2n | tail -n 1
 }
 
-# With fixed time and mode: what zip tools write besides differs from build to build. setup-tfvars.sh reads for what it is.
+# Writes the zip with a fixed time and mode, because zip tools record those of the build. Also writes
+# the architecture, for setup-tfvars.sh.
 pack() {
-  mkdir -p "$FOLDER"
-  python3 - "$binary" "$FOLDER/bootstrap.zip" <<'END'
+  mkdir -p "$OUTPUT"
+  python3 - "$binary" "$OUTPUT/bootstrap.zip" <<'END'
 import sys, zipfile
 binary, path = sys.argv[1:]
 entry = zipfile.ZipInfo("bootstrap", (1980, 1, 1, 0, 0, 0))
@@ -132,8 +136,8 @@ entry.external_attr, entry.create_system, entry.compress_type = 0o100755 << 16, 
 with zipfile.ZipFile(path, "w") as archive, open(binary, "rb") as file:
     archive.writestr(entry, file.read(), compresslevel=9)
 END
-  printf '%s\n' "$arch" >"$FOLDER/architecture"
-  python3 - "$FOLDER/bootstrap.zip" "$arch" "$(newest_glibc)" <<'END'
+  printf '%s\n' "$arch" >"$OUTPUT/architecture"
+  python3 - "$OUTPUT/bootstrap.zip" "$arch" "$(newest_glibc)" <<'END'
 import hashlib, sys
 path, arch, glibc = sys.argv[1:]
 content = open(path, "rb").read()

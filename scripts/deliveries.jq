@@ -1,9 +1,9 @@
-# What the account's delivery sources, destinations and deliveries mean to edgetap.
+# The account's delivery sources, destinations and deliveries, by distribution.
 #
-# Input of both: {sources, destinations, deliveries, tags}: what the three describing calls answered, and tags by ARN for
-# those whose answer had none.
+# Input of `untagged` and `model`: {sources, destinations, deliveries, tags}. The first three are the
+# lists of the describe calls; `tags` maps an ARN to its tags, for resources described without tags.
 
-# What keeps the name that edgetap gives: only its tag tells whether edgetap made it.
+# Resources with a name that edgetap gives. Only the tag proves that edgetap created them.
 def could_be_ours($name):
   (.sources[] | select(.name | startswith("edgetap-\($name)-"))),
   (.destinations[] | select(.name == "edgetap-\($name)")),
@@ -11,21 +11,22 @@ def could_be_ours($name):
 
 def untagged($name): could_be_ours($name) | select(.tags.edgetap == null) | .arn;
 
-# → {destination, taps: one for each distribution that has a delivery source}.
+# Returns {destination, sources}: edgetap's delivery destination, and one entry per distribution that
+# has a delivery source. `owner` is the name of the installation that created the resource, or null.
 def model($name):
   .tags as $tags | .destinations as $destinations | .deliveries as $deliveries
   | def owner: .tags.edgetap // $tags[.arn].edgetap;
     def delivery:
       .deliveryDestinationArn as $arn | ($destinations | map(select(.arn == $arn)) | first) as $destination
       | { id, arn, owner: owner, type: .deliveryDestinationType,
-          to_us: ($arn | endswith(":delivery-destination:edgetap-\($name)")),
+          to_edgetap: ($arn | endswith(":delivery-destination:edgetap-\($name)")),
           to: ($destination.deliveryDestinationConfiguration.destinationResourceArn // $arn),
           format: $destination.outputFormat, fields: (.recordFields // []), delimiter: .fieldDelimiter,
           suffix: .s3DeliveryConfiguration.suffixPath, hive: (.s3DeliveryConfiguration.enableHiveCompatiblePath // false) };
-    def tap:
+    def source:
       .name as $source
-      | { distribution: (.resourceArns[0] | split("/") | last), distribution_arn: .resourceArns[0], source: .name, source_arn: .arn, source_owner: owner,
+      | { distribution: (.resourceArns[0] | split("/") | last), distribution_arn: .resourceArns[0], name, arn, owner: owner,
           deliveries: ($deliveries | map(select(.deliverySourceName == $source) | delivery)) };
     { destination: ($destinations | map(select(.name == "edgetap-\($name)")
         | { arn, owner: owner, format: .outputFormat, to: .deliveryDestinationConfiguration.destinationResourceArn }) | first),
-      taps: (.sources | map(select(.service == "cloudfront" and .logType == "ACCESS_LOGS") | tap)) };
+      sources: (.sources | map(select(.service == "cloudfront" and .logType == "ACCESS_LOGS") | source)) };

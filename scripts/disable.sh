@@ -1,22 +1,27 @@
 #!/usr/bin/env bash
-# Ends the delivery of logs to edgetap's bucket: removes what enable.sh made, and only that.
+# Disables distributions: CloudFront stops delivering their access logs to edgetap's bucket. Removes
+# only what enable.sh created.
 #
 # Usage: scripts/disable.sh (--distribution ID)… | --all  [--name NAME] [--yes] [--dry-run]
 #        scripts/disable.sh --destroy [--keep-logs] [--yes] [--dry-run]
 #
-#   --distribution ID   this distribution; may be given again
-#   --all               every distribution that edgetap taps
-#   --destroy           as --all, then everything that Terraform made, the logs in the bucket too; then it looks whether anything
-#                       is left. It asks for the module's name: TF_AUTO_APPROVE does not answer that, --yes does
+#   --distribution ID   disable this distribution; can be repeated
+#   --all               disable every distribution that edgetap enabled
+#   --destroy           like --all; then delete everything that Terraform created, including the
+#                       bucket and its logs, and search for leftovers. The script asks you to type
+#                       the installation's name; only --yes skips this question, TF_AUTO_APPROVE
+#                       does not
 #   --keep-logs         with --destroy: keep the bucket and the logs in it
-#   --name NAME         the module's name, where Terraform's state is not at hand
-#   --yes               do not ask
+#   --name NAME         the installation's name, if Terraform's state is not available
+#   --yes               skip confirmation
 #   --dry-run           change nothing; show every AWS call that would be made
 #
-# What edgetap made is known by its tags, so that this works from any machine, after an enabling that broke off, and again after
-# a disabling that did. Cookie logging that enable.sh turned on is turned off again. What others made stays.
+# edgetap recognizes its resources by their tags. The script therefore works from any machine, and
+# after an interrupted run of enable.sh or of itself. It turns off cookie logging if enable.sh turned
+# it on. It does not change resources that others created.
 #
-# Exit status: 0 all is gone, 1 something is left (it is said what), 2 nothing was begun.
+# Exit status: 0 if everything was removed, 1 if something is left (the script lists it), 2 if nothing
+# was changed.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -35,11 +40,11 @@ main() {
     need_identity "$GLOBAL"
   else
     need_tools terraform
-    if ((destroy)); then need_module_or_its_rest; else need_module; fi
+    if ((destroy)); then need_module_or_saved_outputs; else need_module; fi
   fi
   refuse_on_problems
   must_read_deliveries
-  choose_taps
+  choose_distributions
   if ((destroy)); then
     ask_to_destroy
   else
@@ -58,7 +63,7 @@ read_arguments() {
   while (($#)); do
     case $1 in
       --distribution)
-        [[ ${2:-} =~ ^[A-Z0-9]+$ ]] || usage_error '--distribution wants the ID of a distribution, such as E27FO14I29XXXX'
+        need_distribution_id "${2:-}"
         ids+=("$2")
         shift
         ;;
@@ -66,108 +71,108 @@ read_arguments() {
       --destroy) destroy=1 ;;
       --keep-logs) keep_logs=1 ;;
       --name)
-        [[ -n ${2:-} ]] || usage_error '--name wants the name of the module'
+        [[ -n ${2:-} ]] || usage_error '--name requires the name of an installation'
         given_name=$2
         shift
         ;;
       --yes) yes=1 ;;
       --dry-run) dry_run=1 ;;
       -h | --help) print_help ;;
-      *) usage_error "what is $1?" ;;
+      *) usage_error "unknown option: $1" ;;
     esac
     shift
   done
-  ((all + destroy + (${#ids[@]} > 0) == 1)) || usage_error 'one of --distribution ID, --all and --destroy'
-  ((! keep_logs || destroy)) || usage_error '--keep-logs goes with --destroy'
-  [[ -z $given_name ]] || ((! destroy)) || usage_error '--destroy needs the state of Terraform: --name does not go with it'
+  ((all + destroy + (${#ids[@]} > 0) == 1)) || usage_error 'pass exactly one of --distribution ID, --all and --destroy'
+  ((! keep_logs || destroy)) || usage_error '--keep-logs requires --destroy'
+  [[ -z $given_name ]] || ((! destroy)) || usage_error '--name cannot be combined with --destroy, which requires the Terraform state'
 }
 
-# Of the distributions asked for, those where anything is edgetap's.
-choose_taps() {
+# Limits $ids to the distributions where edgetap created a delivery source or a delivery.
+choose_distributions() {
   local asked id
   asked=$(jq -n -c '$ARGS.positional' --args "${ids[@]}")
   for id in "${ids[@]}"; do
-    [[ -n $(ours "$id") ]] || note "$id: nothing there is of edgetap's making"
+    [[ -n $(own_source "$id") ]] || warn "$id: edgetap did not enable this distribution; nothing to remove"
   done
   mapfile -t ids < <(jq -r --argjson asked "$asked" --arg name "$name" '
-    .taps[] | select(.source_owner == $name or any(.deliveries[]; .owner == $name)) | .distribution
+    .sources[] | select(.owner == $name or any(.deliveries[]; .owner == $name)) | .distribution
     | select($asked == [] or (. as $id | any($asked[]; . == $id)))' <<<"$model")
 }
 
-ours() { tap_of "$1" | jq -c --arg name "$name" 'select(.source_owner == $name or any(.deliveries[]; .owner == $name))'; }
+own_source() { source_of "$1" | jq -c --arg name "$name" 'select(.owner == $name or any(.deliveries[]; .owner == $name))'; }
 
 ask_to_disable() {
   if ((${#ids[@]} == 0)) && ! has_idle_destination; then
-    say 'There is nothing of edgetap'"'"'s to remove.'
+    say 'Nothing to remove: edgetap has no deliveries in this account.'
     exit 0
   fi
   if ((${#ids[@]})); then
-    say "These are no longer tapped: ${ids[*]}"
-    confirm 'Go on?'
+    say "edgetap will no longer receive the logs of: ${ids[*]}"
+    confirm 'Continue?'
   fi
 }
 
 has_idle_destination() { jq --arg name "$name" '.destination.owner == $name' <<<"$model" | is_true; }
 
-# First what only the delivery remembers, then the delivery; so that a second run finds it, were this one to break off.
+# Deletes each delivery last: its tags record what to restore, and an interrupted run must find them again.
 disable() {
-  local id=$1 tap arn delivery
-  tap=$(tap_of "$id")
+  local id=$1 source arn delivery
+  source=$(source_of "$id")
   while IFS= read -r delivery; do
     [[ -n $delivery ]] || continue
     arn=$(jq -r .arn <<<"$delivery")
     restore_cookies "$id" "$arn" || return
     untag_distribution "$id" || return
     gone_or change "$GLOBAL" logs delete-delivery --id "$(jq -r .id <<<"$delivery")" || return
-    did "$id: delivery removed"
-  done < <(jq -c --arg name "$name" '.deliveries[] | select(.owner == $name)' <<<"$tap")
-  remove_source "$id" "$tap"
+    did "$id: deleted the delivery"
+  done < <(jq -c --arg name "$name" '.deliveries[] | select(.owner == $name)' <<<"$source")
+  remove_source "$id" "$source"
 }
 
 restore_cookies() {
   local id=$1 before
-  look "$GLOBAL" logs list-tags-for-resource --resource-arn "$2" >"$scratch/answer" || return
-  before=$(jq -r --arg key "$COOKIES_TAG" '.tags[$key] // empty' "$scratch/answer")
+  look "$GLOBAL" logs list-tags-for-resource --resource-arn "$2" >"$scratch/response" || return
+  before=$(jq -r --arg key "$COOKIES_TAG" '.tags[$key] // empty' "$scratch/response")
   [[ $before == false ]] || return 0
-  gone_or look "$GLOBAL" cloudfront get-distribution-config --id "$id" >"$scratch/answer" || return
-  [[ $(jq .DistributionConfig.Logging.IncludeCookies "$scratch/answer") == true ]] || return 0
+  gone_or look "$GLOBAL" cloudfront get-distribution-config --id "$id" >"$scratch/response" || return
+  [[ $(jq .DistributionConfig.Logging.IncludeCookies "$scratch/response") == true ]] || return 0
   set_cookie_logging "$id" false || return
-  did "$id: cookie logging is off again, as before"
+  did "$id: turned off cookie logging, as it was before"
 }
 
 untag_distribution() {
   local arn
-  arn=$(jq -r --arg id "$1" '.taps[] | select(.distribution == $id) | .distribution_arn' <<<"$model")
-  gone_or look "$GLOBAL" cloudfront list-tags-for-resource --resource "$arn" >"$scratch/answer" || return
-  jq --arg key "$COURTESY_TAG" 'any(.Tags.Items[]?; .Key == $key)' "$scratch/answer" | is_true || return 0
+  arn=$(jq -r --arg id "$1" '.sources[] | select(.distribution == $id) | .distribution_arn' <<<"$model")
+  gone_or look "$GLOBAL" cloudfront list-tags-for-resource --resource "$arn" >"$scratch/response" || return
+  jq --arg key "$COURTESY_TAG" 'any(.Tags.Items[]?; .Key == $key)' "$scratch/response" | is_true || return 0
   change "$GLOBAL" cloudfront untag-resource --resource "$arn" --tag-keys "{\"Items\":[\"$COURTESY_TAG\"]}" >/dev/null
 }
 
-# Ours only, and only when nobody else delivers from it.
+# Deletes the delivery source if edgetap created it and no other delivery uses it.
 remove_source() {
   local id=$1 others
-  [[ $(jq -r .source_owner <<<"$2") == "$name" ]] || return 0
+  [[ $(jq -r .owner <<<"$2") == "$name" ]] || return 0
   others=$(jq -r --arg name "$name" '[.deliveries[] | select(.owner != $name) | "\(.id) to \(.to)"] | join(", ")' <<<"$2")
   if [[ -n $others ]]; then
-    note "$id: the delivery source is kept, since somebody else delivers from it: $others"
+    warn "$id: kept the delivery source, because deliveries that edgetap did not create use it: $others"
     return 0
   fi
-  gone_or change "$GLOBAL" logs delete-delivery-source --name "$(jq -r .source <<<"$2")" || return
+  gone_or change "$GLOBAL" logs delete-delivery-source --name "$(jq -r .name <<<"$2")" || return
 }
 
-# What is gone already was removed.
+# Runs a call; a resource that does not exist is not an error.
 gone_or() { "$@" || failed_with 'ResourceNotFoundException|NoSuchDistribution|NoSuchResource|\(404\)'; }
 
-# Last, and only when nothing is delivered to it any more.
+# Deletes the delivery destination if no delivery uses it.
 remove_destination() {
   has_idle_destination || return 0
   if ((! dry_run)); then must_read_deliveries; fi
   local users
   users=$(jq -r --arg removed " ${ids[*]} " --argjson dry_run "$dry_run" '
-    [.taps[] | select($dry_run == 0 or (.distribution as $id | $removed | contains(" \($id) ") | not))
-      | select(any(.deliveries[]; .to_us)) | .distribution] | join(" ")' <<<"$model")
+    [.sources[] | select($dry_run == 0 or (.distribution as $id | $removed | contains(" \($id) ") | not))
+      | select(any(.deliveries[]; .to_edgetap)) | .distribution] | join(" ")' <<<"$model")
   if [[ -n $users ]]; then
-    say "The delivery destination stays: still tapped: $users"
+    say "Kept the delivery destination, which other distributions use: $users"
   else
     gone_or change "$GLOBAL" logs delete-delivery-destination --name "edgetap-$name" >/dev/null \
       || left+=("the delivery destination edgetap-$name: $(why)")
@@ -182,15 +187,15 @@ report() {
   if ((dry_run)); then
     say 'This was a dry run: nothing was changed.'
   elif ((destroy)); then
-    say "Nothing tagged or named $name is left in account $account_id$( ((keep_logs)) && printf ', but the bucket %s' "$log_bucket")."
+    say "Nothing tagged or named $name is left in account $account_id$( ((keep_logs)) && printf ', except the bucket %s' "$log_bucket")."
     if ((keep_logs)); then
-      say "To use it in a later installation: terraform -chdir=terraform import aws_s3_bucket.logs $log_bucket"
+      say "To use the bucket in a later installation, run terraform -chdir=terraform import aws_s3_bucket.logs $log_bucket"
     fi
     if [[ -e .env || -e terraform/secret.auto.tfvars ]]; then
-      say 'On this machine, .env and terraform/secret.auto.tfvars still hold the credentials.'
+      say 'The files .env and terraform/secret.auto.tfvars on this machine still contain the credentials.'
     fi
   else
-    say 'Logs that CloudFront has already written may still arrive for some hours.'
+    say 'Logs that CloudFront has already written can still arrive for several hours.'
   fi
 }
 

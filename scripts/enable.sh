@@ -1,33 +1,39 @@
 #!/usr/bin/env bash
-# Lets CloudFront deliver the access logs of distributions to edgetap's bucket (standard logging v2).
+# Enables distributions: CloudFront then delivers their access logs to edgetap's bucket (standard
+# logging v2).
 #
 # Usage: scripts/enable.sh (--distribution ID)… | --all  [--include-cookies] [--no-tag] [--yes] [--dry-run]
 #
-#   --distribution ID   this distribution; may be given again
-#   --all               every distribution of the account
-#   --include-cookies   turn on the distribution's cookie logging too. It is one setting for all its logs, the owner's others
-#                       among them, and changing it deploys the distribution anew. scripts/disable.sh turns it off again
+#   --distribution ID   enable this distribution; can be repeated
+#   --all               enable every distribution of the account
+#   --include-cookies   also turn on the distribution's cookie logging. CloudFront has one cookie
+#                       setting for all logs of a distribution, so the owner's other logs change
+#                       too, and CloudFront redeploys the distribution. scripts/disable.sh turns
+#                       cookie logging off again
 #   --no-tag            do not tag the distribution edgetap-enabled=true
-#   --yes               do not ask
+#   --yes               skip confirmation, also that of terraform apply
 #   --dry-run           change nothing; show every AWS call that would be made
 #
-# Run it as often as you like: what is there already is left as it is, what was left half-done is completed, and a delivery of
-# edgetap's whose fields or path are not today's is brought up to date. What others made is never changed: a distribution whose
-# logs already go to another bucket keeps them there, and you are told what to do. Legacy logging is not touched.
+# The script can be run again at any time. It leaves finished deliveries as they are, completes a run
+# that was interrupted, and updates edgetap's deliveries if their fields or path are outdated. It
+# never changes resources that others created: if a distribution's logs already go to another bucket,
+# the script leaves them there and shows what to do. Legacy logging is not changed.
 #
-# Where LOG_LEVEL in .env is not what the function runs at, that is applied first (terraform apply, which asks).
+# If LOG_LEVEL in .env differs from the function's log level, the script first runs
+# scripts/setup-tfvars.sh and terraform apply, which asks before it changes anything and applies
+# every pending change.
 #
-# Exit status: 0 every distribution is tapped, 1 some is not, 2 nothing was begun.
+# Exit status: 0 if every distribution is enabled, 1 if any is not, 2 if nothing was changed.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 readonly SUFFIX='{DistributionId}/{yyyy}/{MM}/{dd}/{HH}'
-# What CloudWatch Logs puts before a suffix when it makes a delivery, and not when it updates one.
+# CloudWatch Logs prepends this to the suffix when it creates a delivery, but not when it updates one.
 readonly PREFIX='AWSLogs/{account-id}/CloudFront/'
 
 all=0 include_cookies=0 no_tag=0
-ids=() rows=() findings=() tapped=0
+ids=() rows=() findings=() any_enabled=0
 
 main() {
   read_arguments "$@"
@@ -53,7 +59,7 @@ read_arguments() {
   while (($#)); do
     case $1 in
       --distribution)
-        [[ ${2:-} =~ ^[A-Z0-9]+$ ]] || usage_error '--distribution wants the ID of a distribution, such as E27FO14I29XXXX'
+        need_distribution_id "${2:-}"
         ids+=("$2")
         shift
         ;;
@@ -63,19 +69,19 @@ read_arguments() {
       --yes) yes=1 ;;
       --dry-run) dry_run=1 ;;
       -h | --help) print_help ;;
-      *) usage_error "what is $1?" ;;
+      *) usage_error "unknown option: $1" ;;
     esac
     shift
   done
-  ((all == (${#ids[@]} == 0))) || usage_error 'either --distribution ID, or --all'
+  ((all == (${#ids[@]} == 0))) || usage_error 'pass either --distribution ID or --all'
 }
 
-# Terraform shows what it would change and asks. The function's level is Terraform's: changed elsewhere, it would change back.
+# Terraform manages the function's log level and would revert a change made any other way. It shows the plan and asks.
 apply_log_level() {
   local wanted actual
   wanted=$(setting LOG_LEVEL)
   if [[ -z $wanted ]] && grep -q '^log_level' terraform/edgetap.auto.tfvars 2>/dev/null; then
-    wanted=info # it was set before, and is no more
+    wanted=info # the setting was removed from .env
   fi
   wanted=${TF_VAR_log_level:-$wanted}
   [[ -n $wanted ]] || return 0
@@ -83,7 +89,7 @@ apply_log_level() {
   actual=$(jq -r '.Environment.Variables.LOG_LEVEL // "info"' "$scratch/function")
   [[ ${wanted,,} != "$actual" ]] || return 0
 
-  say "LOG_LEVEL is ${wanted,,}, and the function runs at $actual: applying the change."
+  say "LOG_LEVEL is ${wanted,,}, but the function's log level is $actual. Applying the change with Terraform."
   local approve=()
   if ((yes)) || auto_approved; then approve=(-input=false -auto-approve); fi
   run scripts/setup-tfvars.sh
@@ -91,10 +97,10 @@ apply_log_level() {
 }
 
 run() {
-  if ((dry_run)); then show_command 'would run' "$@"; else "$@" || die "$1 fails"; fi
+  if ((dry_run)); then show_command 'would run' "$@"; else "$@" || die "$1 failed"; fi
 }
 
-# The fields we want and CloudFront has; those CloudFront insists on are never left out.
+# Selects the fields of record-fields.txt that CloudFront offers, plus those that CloudFront requires.
 read_record_fields() {
   local templates
   wanted_fields=$(jq -R -s -c 'split("\n") | map(select(. != "" and (startswith("#") | not)))' scripts/record-fields.txt)
@@ -102,7 +108,7 @@ read_record_fields() {
     --log-types ACCESS_LOGS --delivery-destination-types S3) || true
   allowed_fields=$(jq -c '.configurationTemplates[0].allowedFields // empty' <<<"${templates:-null}")
   if [[ -z $allowed_fields ]]; then
-    note "CloudFront's list of fields cannot be read, so that of scripts/record-fields.txt goes unchecked: $(why)"
+    warn "cannot read CloudFront's list of fields, so scripts/record-fields.txt is used unchecked: $(why)"
     return
   fi
   local plan
@@ -113,12 +119,12 @@ read_record_fields() {
                  + [$allowed[] | select(.mandatory) | .name | select(. as $name | $wanted | has_name($name) | not)]),
         unknown: [$wanted[] | select(. as $name | $names | has_name($name) | not)] }')
   wanted_fields=$(jq -c .fields <<<"$plan")
-  jq -r '.unknown[]' <<<"$plan" | while IFS= read -r field; do note "CloudFront does not offer the field $field: left out"; done
+  jq -r '.unknown[]' <<<"$plan" | while IFS= read -r field; do warn "CloudFront does not offer the field $field; it is not logged"; done
 }
 
 read_distributions() {
-  must_look "$GLOBAL" cloudfront list-distributions >"$scratch/answer"
-  jq '.DistributionList.Items // [] | map({id: .Id, arn: .ARN, domain: (.Aliases.Items[0] // .DomainName)})' "$scratch/answer" \
+  must_look "$GLOBAL" cloudfront list-distributions >"$scratch/response"
+  jq '.DistributionList.Items // [] | map({id: .Id, arn: .ARN, domain: (.Aliases.Items[0] // .DomainName)})' "$scratch/response" \
     >"$scratch/distributions"
   if ((all)); then
     mapfile -t ids < <(jq -r '.[].id' "$scratch/distributions")
@@ -136,14 +142,15 @@ ask_about_cookies() {
   ((include_cookies)) || return 0
   local id off=()
   for id in "${ids[@]}"; do
-    must_look "$GLOBAL" cloudfront get-distribution-config --id "$id" >"$scratch/answer"
-    [[ $(jq .DistributionConfig.Logging.IncludeCookies "$scratch/answer") == true ]] || off+=("$id")
+    must_look "$GLOBAL" cloudfront get-distribution-config --id "$id" >"$scratch/response"
+    [[ $(jq .DistributionConfig.Logging.IncludeCookies "$scratch/response") == true ]] || off+=("$id")
   done
   ((${#off[@]})) || return 0
-  say "Cookie logging is off at: ${off[*]}"
-  say 'Turning it on affects every log of the distribution, the legacy one and those that its owner sends elsewhere, and deploys'
-  say 'the distribution anew (some minutes, without interruption). Where the owner keeps it in code, that code may turn it off again.'
-  confirm 'Turn it on?'
+  say "Cookie logging is off for: ${off[*]}"
+  say 'Turning it on affects all logs of a distribution: legacy logs, and logs that its owner delivers to other buckets.'
+  say 'CloudFront redeploys the distribution, which takes several minutes and interrupts nothing.'
+  say 'If the owner manages the distribution with code, that code may turn cookie logging off again.'
+  confirm 'Turn on cookie logging?'
 }
 
 ensure_destination() {
@@ -152,16 +159,19 @@ ensure_destination() {
   found=$(jq -c '.destination // empty' <<<"$model")
   if [[ -z $found ]]; then
     make_destination && return
-    failed_with ConflictException || die "the delivery destination edgetap-$name: $(why)"
-    must_read_deliveries # somebody else made it just now
+    failed_with ConflictException || die "cannot create the delivery destination edgetap-$name: $(why)"
+    must_read_deliveries # another run created it at the same time
     found=$(jq -c '.destination // empty' <<<"$model")
   fi
   if [[ $(jq -r .owner <<<"$found") != "$name" ]]; then
-    die "there is a delivery destination edgetap-$name that edgetap did not make (it has no tag $TAG=$name): rename or delete it"
+    error "the delivery destination edgetap-$name was not created by edgetap: it lacks the tag $TAG=$name"
+    hint "delete it, or install edgetap under another name"
+    exit 1
   fi
   if [[ $(jq -r '"\(.format) \(.to)"' <<<"$found") != "w3c $log_bucket_arn" ]]; then
-    die "the delivery destination edgetap-$name is of another bucket or format, and neither can be changed:" \
-      'scripts/disable.sh --all, then this again'
+    error "the delivery destination edgetap-$name has another bucket or format, and neither can be changed"
+    hint 'run scripts/disable.sh --all, then run this script again'
+    exit 1
   fi
 }
 
@@ -170,7 +180,8 @@ make_destination() {
     --delivery-destination-configuration "{\"destinationResourceArn\":\"$log_bucket_arn\"}" --tags "{\"$TAG\":\"$name\"}" >/dev/null
 }
 
-# One distribution. A conflict means that somebody else was faster, or that its logs go elsewhere: what is there then tells.
+# Enables one distribution. A conflict means that another process created a resource first, or that
+# the logs go to another bucket: the deliveries, read again, show which.
 enable() {
   local id=$1 result=unchanged
   enable_once "$id" && return
@@ -181,50 +192,52 @@ enable() {
     cp "$scratch/conflict" "$scratch/error"
     enable_once "$id" && return
   fi
-  finding "$id" FAILED "$(why)$(hint)"
+  finding "$id" FAILED "$(why)$(hint_about_failure)"
   return 1
 }
 
 enable_once() {
-  local id=$1 tap source_name delivery
-  tap=$(tap_of "$id")
-  if reads_existing_logs "$id" "$tap"; then return; fi
-  source_name=$(jq -r '.source // empty' <<<"$tap")
+  local id=$1 source source_name delivery
+  source=$(source_of "$id")
+  if reads_existing_logs "$id" "$source"; then return; fi
+  source_name=$(jq -r '.name // empty' <<<"$source")
   if [[ -z $source_name ]]; then
     source_name=edgetap-$name-$id
     change "$GLOBAL" logs put-delivery-source --name "$source_name" --resource-arn "$(distribution "$id" arn)" --log-type ACCESS_LOGS \
       --tags "{\"$TAG\":\"$name\"}" >/dev/null || return
     result=enabled
   fi
-  delivery=$(jq -c 'first(.deliveries[] | select(.to_us)) // empty' <<<"$tap")
+  delivery=$(jq -c 'first(.deliveries[] | select(.to_edgetap)) // empty' <<<"$source")
   if [[ -z $delivery ]]; then
     make_delivery "$source_name" || return
   elif [[ $(jq -r .owner <<<"$delivery") == "$name" ]]; then
     update_delivery "$delivery" || return
   else
-    row "$id" "delivers to our bucket, but not by edgetap (no tag $TAG=$name): left as it is"
+    row "$id" "unchanged: delivers to edgetap's bucket, but was not enabled by edgetap (no tag $TAG=$name)"
     return
   fi
   log_cookies "$id" "$(jq -r .arn <<<"$delivery")" || return
   tag_distribution "$id" || return
+  if ((dry_run)) && [[ $result != unchanged ]]; then result="would be $result"; fi
   row "$id" "$result"
-  tapped=1
+  any_enabled=1
 }
 
-# CloudWatch Logs puts PREFIX before this suffix by itself.
+# CloudWatch Logs prepends PREFIX to this suffix.
 make_delivery() {
-  local answer
-  answer=$(change "$GLOBAL" logs create-delivery --delivery-source-name "$1" --delivery-destination-arn "$destination_arn" \
+  local response
+  response=$(change "$GLOBAL" logs create-delivery --delivery-source-name "$1" --delivery-destination-arn "$destination_arn" \
     --record-fields "$wanted_fields" --s3-delivery-configuration "$(s3_configuration "$SUFFIX")" --tags "{\"$TAG\":\"$name\"}") || return
-  delivery=$(jq -c '.delivery // empty' <<<"$answer")
+  delivery=$(jq -c '.delivery // empty' <<<"$response")
   ((dry_run)) && delivery='{"arn":"the-new-delivery"}'
   result=enabled
 }
 
 s3_configuration() { jq -n -c --arg suffix "$1" '{suffixPath: $suffix, enableHiveCompatiblePath: false}'; }
 
-# An update replaces the whole path, so here the prefix must be given: without it the logs would leave the folder that the
-# bucket's policy and notification are about. Only where templates are known is it certain how a path is kept.
+# An update replaces the whole path, so it must include PREFIX: the bucket's policy and notification
+# cover only that prefix. has_path accepts a path without PREFIX if the field list could not be read:
+# how CloudWatch Logs stores paths is then uncertain.
 update_delivery() {
   local arguments=() delimiter
   if [[ $(jq -c .fields <<<"$1") != "$wanted_fields" ]]; then arguments+=(--record-fields "$wanted_fields"); fi
@@ -241,12 +254,12 @@ has_path() {
     (.suffix // "" | ltrimstr("/")) as $path | (.hive | not) and ($path == $full or ($strict == "" and $path == $bare))' <<<"$1" | is_true
 }
 
-# What it was is written down before it is changed.
+# Records the previous setting in a tag before changing it.
 log_cookies() {
   local id=$1 delivery_arn=$2
   ((include_cookies)) || return 0
-  look "$GLOBAL" cloudfront get-distribution-config --id "$id" >"$scratch/answer" || return
-  [[ $(jq .DistributionConfig.Logging.IncludeCookies "$scratch/answer") != true ]] || return 0
+  look "$GLOBAL" cloudfront get-distribution-config --id "$id" >"$scratch/response" || return
+  [[ $(jq .DistributionConfig.Logging.IncludeCookies "$scratch/response") != true ]] || return 0
   change "$GLOBAL" logs tag-resource --resource-arn "$delivery_arn" --tags "{\"$COOKIES_TAG\":\"false\"}" >/dev/null || return
   set_cookie_logging "$id" true || return
   [[ $result == enabled ]] || result=updated
@@ -256,45 +269,46 @@ tag_distribution() {
   ((no_tag)) && return
   local arn
   arn=$(distribution "$1" arn)
-  look "$GLOBAL" cloudfront list-tags-for-resource --resource "$arn" >"$scratch/answer" || return
-  jq --arg key "$COURTESY_TAG" 'any(.Tags.Items[]?; .Key == $key)' "$scratch/answer" | is_true && return
+  look "$GLOBAL" cloudfront list-tags-for-resource --resource "$arn" >"$scratch/response" || return
+  jq --arg key "$COURTESY_TAG" 'any(.Tags.Items[]?; .Key == $key)' "$scratch/response" | is_true && return
   change "$GLOBAL" cloudfront tag-resource --resource "$arn" --tags "{\"Items\":[{\"Key\":\"$COURTESY_TAG\",\"Value\":\"true\"}]}" >/dev/null || return
   [[ $result == enabled ]] || result=updated
 }
 
-# Whether its logs already reach edgetap where they are: then a second delivery would bring every request twice.
+# Whether edgetap already reads the distribution's logs from another bucket. A second delivery would send every request twice.
 reads_existing_logs() {
   local id=$1 bucket
   bucket=$(jq -r --argjson existing "${existing_log_sources:-[]}" '
-    first(.deliveries[]? | select(.type == "S3" and (.to_us | not)) | .to | split(":::")[1] // "" | split("/")[0]
+    first(.deliveries[]? | select(.type == "S3" and (.to_edgetap | not)) | .to | split(":::")[1] // "" | split("/")[0]
       | select(. as $bucket | any($existing[]; .bucket == $bucket))) // empty' <<<"${2:-null}")
-  [[ -n $bucket ]] && row "$id" "read from $bucket (existing_log_sources)"
+  [[ -n $bucket ]] && row "$id" "unchanged: read from $bucket (existing_log_sources)"
 }
 
-# Whether it delivers to another bucket, and not to ours: CloudWatch Logs refused a second one. What that is, and what to do.
+# Whether the logs go to another bucket and not to edgetap's. CloudWatch Logs rejects a second delivery to S3. Adds a
+# finding with the other delivery and what to do.
 goes_elsewhere() {
   local id=$1 theirs
-  theirs=$(tap_of "$id" | jq -c 'select(any(.deliveries[]; .to_us) | not) | first(.deliveries[] | select(.type == "S3")) // empty')
+  theirs=$(source_of "$id" | jq -c 'select(any(.deliveries[]; .to_edgetap) | not) | first(.deliveries[] | select(.type == "S3")) // empty')
   [[ -n $theirs ]] || return
   finding "$id" 'NOT ENABLED' "$(jq -r --arg account "$account_id" --arg name "$name" '
     (.to | split(":::")[1] // "") as $place | ($place | split("/")[0]) as $bucket
     | (($place | split("/")[1:] | join("/")) as $prefix | if $prefix == "" then "AWSLogs/\($account)/CloudFront/" else $prefix + "/" end) as $prefix
-    | "its logs already go to \(.to) (delivery \(.id), format \(.format // "unknown")"
-      + (if .owner then ", made by the edgetap module \(.owner)" else "" end)
-      + "), and CloudWatch Logs keeps one delivery to S3 for each distribution. It is left exactly as it is.\n  "
-      + (if .owner then "To move it: scripts/disable.sh of that module."
-         elif $bucket == "" then "The destination is another account'"'"'s: ask its owner."
+    | "the logs already go to \(.to) (delivery \(.id), format \(.format // "unknown")"
+      + (if .owner then ", created by the edgetap installation \(.owner)" else "" end)
+      + "). CloudWatch Logs allows one delivery to S3 per distribution. The existing delivery was not changed.\n"
+      + (if .owner then "  hint: to move the logs, run scripts/disable.sh of that installation first"
+         elif $bucket == "" then "  hint: the destination belongs to another account; ask its owner"
          elif .format == "w3c" then
-           "To read those logs where they are: add { bucket = \"\($bucket)\", prefix = \"\($prefix)\" } to existing_log_sources,\n"
-           + "  terraform -chdir=terraform apply, then scripts/watch-bucket.sh \($bucket)"
-         else "edgetap reads the format w3c only: ask its owner whether the format can change." end)' <<<"$theirs")"
+           "  hint: to read the logs from that bucket, add { bucket = \"\($bucket)\", prefix = \"\($prefix)\" } to the\n"
+           + "  Terraform variable existing_log_sources, run terraform -chdir=terraform apply, then scripts/watch-bucket.sh \($bucket)"
+         else "  hint: edgetap reads only the format w3c from other buckets; ask the owner whether the format can be changed" end)' <<<"$theirs")"
 }
 
-hint() {
+hint_about_failure() {
   if failed_with AllowVendedLogDeliveryForResource; then
-    printf '\n  Your identity needs the permission cloudfront:AllowVendedLogDeliveryForResource (terraform/operator-policy.json).'
+    printf '\n  hint: your identity needs the permission cloudfront:AllowVendedLogDeliveryForResource (terraform/operator-policy.json)'
   elif failed_with 'being updated'; then
-    printf '\n  Another change is going on: run this again in a minute.'
+    printf '\n  hint: another change is in progress; run this script again in a minute'
   fi
 }
 
@@ -310,8 +324,8 @@ report() {
   if ((${#findings[@]})); then printf '\n%s\n' "${findings[@]}"; fi
   if ((dry_run)); then
     printf '\nThis was a dry run: nothing was changed.\n'
-  elif ((tapped)); then
-    printf '\nCloudFront may take up to four hours until it delivers reliably. scripts/verify.sh proves the rest of the path now.\n'
+  elif ((any_enabled)); then
+    printf '\nCloudFront can take up to four hours to start delivering logs. To test the path from the bucket to the bridge now, run scripts/verify.sh.\n'
   fi
 }
 

@@ -1,73 +1,74 @@
 # shellcheck shell=bash
-# What disable.sh --destroy does when the deliveries are gone: the logs, what Terraform made, and a search for what is left.
-# Sourced by disable.sh, whose variables these are.
+# The second half of disable.sh --destroy, after the deliveries: deletes the logs and everything that
+# Terraform created, then searches for leftovers. Sourced by disable.sh; uses its variables.
 #
 # shellcheck disable=SC2154
 
-# How often the bucket is emptied, since logs on their way arrive for hours.
-readonly EMPTYINGS=5
-# The index of tags lags behind what was deleted: how often it is asked, with so many seconds in between.
+# Attempts to empty the bucket: logs that CloudFront has already written arrive for hours.
+readonly EMPTY_ATTEMPTS=5
+# Searches by tag, and the seconds between them: the tag index lists deleted resources for a while.
 readonly SEARCHES=6 SEARCH_WAIT=${EDGETAP_SEARCH_WAIT:-10}
-# The module's outputs, while it is being destroyed. Git ignores the folder.
-readonly REST=terraform/.terraform/edgetap-outputs.json
+# Terraform's outputs, saved while the installation is destroyed. Git ignores the directory.
+readonly SAVED_OUTPUTS=terraform/.terraform/edgetap-outputs.json
 
 ask_to_destroy() {
   local queue
-  say "This removes all of the module $name in account $account_id, $aws_region:"
+  say "This deletes the installation $name in account $account_id, $aws_region:"
   {
     for queue in "$work_queue_url" "$dead_letter_queue_url"; do
       printf '  %s\t%s\n' "${queue##*/}" "$(queue_depth "$queue")"
     done
-    printf '  %s\t%s\n' "$log_bucket" "$( ((keep_logs)) && echo 'is kept, with the logs in it' || echo 'with the logs in it')"
+    printf '  %s\t%s\n' "$log_bucket" "$( ((keep_logs)) && echo 'is kept with its logs' || echo 'is deleted with its logs')"
     printf '  deliveries\t%s\n' "${ids[*]:-none}"
   } | table
-  say 'What waits in the queues is not delivered any more: scripts/redrive.sh brings dead letters back first.'
+  say 'Messages in the queues will not be delivered. To deliver those of the dead-letter queue first, run scripts/redrive.sh.'
   confirm_by_name "$name"
 }
 
 queue_depth() {
-  if look "$aws_region" sqs get-queue-attributes --queue-url "$1" --attribute-names All >"$scratch/answer"; then
-    jq -r '.Attributes | "\(.ApproximateNumberOfMessages) waiting, \(.ApproximateNumberOfMessagesNotVisible) in work or postponed"' "$scratch/answer"
+  if look "$aws_region" sqs get-queue-attributes --queue-url "$1" --attribute-names All >"$scratch/response"; then
+    jq -r '.Attributes | "\(.ApproximateNumberOfMessages) waiting, \(.ApproximateNumberOfMessagesNotVisible) in flight"' "$scratch/response"
   else
     why
   fi
 }
 
 destroy_module() {
-  ((${#left[@]} == 0)) || return 0 # a delivery that is left would keep writing into nothing
+  ((${#left[@]} == 0)) || return 0 # a remaining delivery would keep writing to the deleted bucket
   local attempt=1
   if ((keep_logs)); then forget_bucket; fi
-  remember_outputs
+  save_outputs
   ((keep_logs)) || empty_bucket
   until terraform_destroy; do
-    if ((keep_logs || attempt == EMPTYINGS)) || ! has_logs; then
-      left+=('what Terraform could not remove (above): run this again, in some hours if logs are still arriving')
+    if ((keep_logs || attempt == EMPTY_ATTEMPTS)) || ! has_logs; then
+      left+=('resources that Terraform could not delete (see above). Run this script again; if logs are still arriving, in a few hours')
       break
     fi
-    note 'Logs on their way arrive for hours, and some came just now: emptying the bucket again.'
+    note 'more logs have arrived; emptying the bucket again'
     empty_bucket
     attempt=$((attempt + 1))
   done
   ((dry_run)) || search
-  if ((${#left[@]} == 0 && ! dry_run)); then rm -f "$REST"; fi
+  if ((${#left[@]} == 0 && ! dry_run)); then rm -f "$SAVED_OUTPUTS"; fi
 }
 
-# Without the operator's variables these two would be the defaults, and the provider looks into the wrong region.
+# Passes name and region, because the operator's .tfvars files may be missing: with the default
+# region, the provider would not find the resources.
 terraform_destroy() {
   run terraform -chdir=terraform destroy -input=false -auto-approve -var "name=$name" -var "aws_region=$aws_region"
 }
 
-# A destroying that breaks off has deleted the outputs first: they are kept for the next run of this.
-remember_outputs() {
+# terraform destroy deletes the outputs first. They are saved for the next run, in case this one is interrupted.
+save_outputs() {
   ((dry_run)) && return
-  mkdir -p "${REST%/*}"
-  printf '%s\n' "$outputs" >"$REST"
+  mkdir -p "${SAVED_OUTPUTS%/*}"
+  printf '%s\n' "$outputs" >"$SAVED_OUTPUTS"
 }
 
-need_module_or_its_rest() {
+need_module_or_saved_outputs() {
   local saved
-  if [[ -f $REST ]] && ! terraform -chdir=terraform output -json 2>/dev/null | jq 'has("name")' | is_true; then
-    saved=$(<"$REST")
+  if [[ -f $SAVED_OUTPUTS ]] && ! terraform -chdir=terraform output -json 2>/dev/null | jq 'has("name")' | is_true; then
+    saved=$(<"$SAVED_OUTPUTS")
   fi
   need_module "${saved:-}"
 }
@@ -76,69 +77,70 @@ run() {
   if ((dry_run)); then show_command 'would run' "$@"; else "$@"; fi
 }
 
-# Terraform no longer knows the bucket and what protects it, so that it leaves them alone.
+# Removes the bucket, its policy and its settings from Terraform's state, so that terraform destroy keeps them.
 forget_bucket() {
   local kept
   mapfile -t kept < <(terraform -chdir=terraform state list | grep -E '^aws_s3_bucket[._]' | grep -v '^aws_s3_bucket_notification')
-  ((${#kept[@]} == 0)) || run terraform -chdir=terraform state rm "${kept[@]}" || die 'terraform state rm fails'
+  ((${#kept[@]} == 0)) || run terraform -chdir=terraform state rm "${kept[@]}" || die 'terraform state rm failed'
 }
 
-# A thousand at a time: that is what one request deletes. Versions too, should the owner have turned them on.
+# Deletes all objects, at most 1,000 per request (S3's limit), and all versions in case versioning was turned on.
 empty_bucket() {
   local count total=0
   while true; do
-    if ! look "$aws_region" s3api list-object-versions --bucket "$log_bucket" --max-items 1000 >"$scratch/answer"; then
-      failed_with NoSuchBucket || note "emptying $log_bucket: $(why)"
+    if ! look "$aws_region" s3api list-object-versions --bucket "$log_bucket" --max-items 1000 >"$scratch/response"; then
+      failed_with NoSuchBucket || warn "cannot empty the bucket $log_bucket: $(why)"
       return 0
     fi
-    jq '{Objects: [(.Versions, .DeleteMarkers)[]? | {Key, VersionId}][:1000], Quiet: true}' "$scratch/answer" >"$scratch/doomed"
+    jq '{Objects: [(.Versions, .DeleteMarkers)[]? | {Key, VersionId}][:1000], Quiet: true}' "$scratch/response" >"$scratch/doomed"
     count=$(jq '.Objects | length' "$scratch/doomed")
     ((count)) || break
-    change "$aws_region" s3api delete-objects --bucket "$log_bucket" --delete "file://$scratch/doomed" >"$scratch/answer" || {
-      note "emptying $log_bucket: $(why)"
+    change "$aws_region" s3api delete-objects --bucket "$log_bucket" --delete "file://$scratch/doomed" >"$scratch/response" || {
+      warn "cannot empty the bucket $log_bucket: $(why)"
       return 0
     }
     ((dry_run)) && return 0
     total=$((total + count))
-    if jq 'has("Errors")' "$scratch/answer" | is_true; then
-      note "emptying $log_bucket: $(jq -r '.Errors[0] | "\(.Code) for \(.Key)"' "$scratch/answer")"
+    if jq 'has("Errors")' "$scratch/response" | is_true; then
+      warn "cannot empty the bucket $log_bucket: $(jq -r '.Errors[0] | "\(.Code) for \(.Key)"' "$scratch/response")"
       return 0
     fi
   done
-  if ((total)); then say "$log_bucket: $total objects deleted"; fi
+  if ((total)); then say "$log_bucket: deleted $(count "$total" object)"; fi
 }
 
 has_logs() {
-  look "$aws_region" s3api list-object-versions --bucket "$log_bucket" --max-items 1 >"$scratch/answer" && jq 'has("Versions") or has("DeleteMarkers")' "$scratch/answer" | is_true
+  look "$aws_region" s3api list-object-versions --bucket "$log_bucket" --max-items 1 >"$scratch/response" \
+    && jq 'has("Versions") or has("DeleteMarkers")' "$scratch/response" | is_true
 }
 
-# By tag and by name, since the index of tags knows neither every kind of resource nor at once.
+# Searches by tag and by name: the tag index does not cover every kind of resource, and lags.
 search() {
   local attempt found
   for ((attempt = 1; attempt <= SEARCHES; attempt++)); do
-    found=$(remains) || die "the search for what is left: $(why)"
+    found=$(leftovers) || die "cannot search for leftovers: $(why)"
     [[ -n $found ]] || break
     ((attempt < SEARCHES)) && sleep "$SEARCH_WAIT"
   done
   [[ -z $found ]] || while IFS= read -r arn; do left+=("$arn"); done <<<"$found"
 }
 
-remains() {
+leftovers() {
   {
     tagged "$aws_region" && { [[ $aws_region == "$GLOBAL" ]] || tagged "$GLOBAL"; } && named
-  } >"$scratch/remains" || return
-  sort -u "$scratch/remains" | if ((keep_logs)); then grep -v -x -F "arn:aws:s3:::$log_bucket" || true; else cat; fi
+  } >"$scratch/leftovers" || return
+  sort -u "$scratch/leftovers" | if ((keep_logs)); then grep -v -x -F "arn:aws:s3:::$log_bucket" || true; else cat; fi
 }
 
 tagged() {
-  look "$1" resourcegroupstaggingapi get-resources --tag-filters "Key=$TAG,Values=$name" >"$scratch/answer" || return
-  jq -r '.ResourceTagMappingList[]?.ResourceARN' "$scratch/answer"
+  look "$1" resourcegroupstaggingapi get-resources --tag-filters "Key=$TAG,Values=$name" >"$scratch/response" || return
+  jq -r '.ResourceTagMappingList[]?.ResourceARN' "$scratch/response"
 }
 
 named() {
   read_deliveries || return
-  jq -r --arg name "$name" '.destination.arn // empty, (.taps[] | select(.source_owner == $name) | .source_arn),
-    (.taps[].deliveries[] | select(.owner == $name) | .arn)' <<<"$model"
+  jq -r --arg name "$name" '.destination.arn // empty, (.sources[] | select(.owner == $name) | .arn),
+    (.sources[].deliveries[] | select(.owner == $name) | .arn)' <<<"$model"
   exists "function $function_name" lambda get-function --function-name "$function_name"
   exists "secret $secret_arn" secretsmanager describe-secret --secret-id "$secret_arn"
   exists "queue $work_queue_url" sqs get-queue-attributes --queue-url "$work_queue_url"
@@ -150,33 +152,34 @@ named() {
     && exists "role $name-function" iam get-role --role-name "$name-function"
 }
 
-# exists WHAT SERVICE OPERATION …: says it, unless it is not found.
+# exists RESOURCE SERVICE OPERATION …: prints RESOURCE unless the call reports that it does not exist.
 exists() {
-  local what=$1
+  local resource=$1
   shift
   if look "$aws_region" "$@" >/dev/null; then
-    printf '%s\n' "$what"
+    printf '%s\n' "$resource"
   elif ! failed_with 'NotFound|NoSuch|NonExistentQueue|DoesNotExist'; then
-    printf '%s (perhaps: %s)\n' "$what" "$(why)"
+    printf '%s (cannot check: %s)\n' "$resource" "$(why)"
   fi
 }
 
-# listed WHAT NAME FILTER SERVICE OPERATION …: says it, if the list has it: those are asked for by the beginning of a name.
+# listed KIND NAME FILTER SERVICE OPERATION …: prints KIND and NAME if the list contains exactly that name.
+# The calls list by prefix.
 listed() {
-  local what=$1 wanted=$2 filter=$3
+  local kind=$1 wanted=$2 filter=$3
   shift 3
-  look "$aws_region" "$@" >"$scratch/answer" || return
-  jq -r --arg what "$what" --arg wanted "$wanted" "$filter | select(. == \$wanted) | \"\(\$what) \(.)\"" "$scratch/answer"
+  look "$aws_region" "$@" >"$scratch/response" || return
+  jq -r --arg kind "$kind" --arg wanted "$wanted" "$filter | select(. == \$wanted) | \"\(\$kind) \(.)\"" "$scratch/response"
 }
 
-# Another module's name may begin with this one's.
+# Checks each alarm's tag: another installation's name may begin with this one's.
 alarms() {
   local arn
-  look "$aws_region" cloudwatch describe-alarms --alarm-name-prefix "$name-" >"$scratch/answer" || return
+  look "$aws_region" cloudwatch describe-alarms --alarm-name-prefix "$name-" >"$scratch/response" || return
   while IFS= read -r arn; do
     look "$aws_region" cloudwatch list-tags-for-resource --resource-arn "$arn" >"$scratch/tags" || return
     if jq --arg tag "$TAG" --arg name "$name" 'any(.Tags[]?; .Key == $tag and .Value == $name)' "$scratch/tags" | is_true; then
       printf '%s\n' "$arn"
     fi
-  done < <(jq -r '.MetricAlarms[]?.AlarmArn' "$scratch/answer")
+  done < <(jq -r '.MetricAlarms[]?.AlarmArn' "$scratch/response")
 }

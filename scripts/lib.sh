@@ -1,61 +1,81 @@
 # shellcheck shell=bash
-# What the scripts share; sourced by them, never run. In reading order: what a script says and asks, what it needs before it
-# starts, how it calls AWS, and what stands in the account.
+# Functions that the scripts share: messages and questions, checks before a script starts, AWS calls,
+# and the account's log deliveries. Sourced by the scripts, never run.
 #
-# shellcheck disable=SC2034 # what is set here is used by the scripts
+# Globals:
+#   yes, dry_run    1 if --yes or --dry-run was given, else 0
+#   problems        messages that `problem` collected; refuse_on_problems prints them and exits
+#   scratch         temporary directory, deleted at exit; $scratch/error is the stderr of the last
+#                   AWS or Terraform call, $scratch/response usually the response of the last AWS call
+#   answer          the line that `ask` read
+#   outputs         Terraform's outputs as JSON, set by need_module. read_outputs also sets one
+#                   variable per output: name, aws_region, account_id, log_bucket …
+#   caller_account  account of the AWS credentials, set by need_identity
+#   model           the account's delivery sources, destinations and deliveries, set by
+#                   read_deliveries; deliveries.jq describes the JSON
+#
+# shellcheck disable=SC2034 # the scripts use these variables
 
 if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
-  echo "edgetap's scripts need bash 4.4 or newer, and this is $BASH_VERSION (macOS: brew install bash)" >&2
+  printf 'error: bash %s is too old: 4.4 or newer is required\n  hint: on macOS, run brew install bash\n' "$BASH_VERSION" >&2
   exit 2
 fi
 shopt -s inherit_errexit
-readonly CALLER_FOLDER=$PWD
+readonly CALLER_DIRECTORY=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
-# CloudFront and its log deliveries have their API in us-east-1, whatever the module's region is.
+# The region of the APIs of CloudFront and of log deliveries, whatever the module's region is.
 readonly GLOBAL=us-east-1
-# The releases of October 2024: the first round ones that know UpdateDeliveryConfiguration.
+# Oldest AWS CLI of version 1 and of version 2 (October 2024): UpdateDeliveryConfiguration.
 readonly AWS_1=1.35.0 AWS_2=2.18.0
-# Write-only arguments and ephemeral variables.
+# Oldest Terraform: write-only arguments and ephemeral variables.
 readonly TERRAFORM=1.11.0
-# How often a delivery call that meets another one is made, and how many seconds pass at most in between.
+# Attempts of a delivery call that conflicts with another one, and the longest pause between two, in seconds.
 readonly CONFLICT_ATTEMPTS=8 CONFLICT_WAIT_MAX=${EDGETAP_CONFLICT_WAIT_MAX:-20}
 
-export AWS_PAGER='' AWS_CLI_AUTO_PROMPT=off # answers are read by programs
+export AWS_PAGER='' AWS_CLI_AUTO_PROMPT=off # programs read the output
 export AWS_RETRY_MODE="${AWS_RETRY_MODE:-standard}" AWS_MAX_ATTEMPTS="${AWS_MAX_ATTEMPTS:-6}"
 
 yes=0 dry_run=0
 problems=()
-scratch=$(mktemp -d) # of mode 0700: what AWS answers may hold an origin's secrets
-cleanup() { :; }     # a script may have more to tidy up
+scratch=$(mktemp -d) # mode 0700: a distribution's configuration may contain an origin's secrets
+cleanup() { :; }     # a script may redefine this
 trap 'cleanup; rm -rf "$scratch"' EXIT
-exec 3>&1 # where calls are shown: the output of a function that makes one is often captured
+exec 3>&1 # `show` prints to 3, because callers often capture the stdout of AWS calls
 
-# --- What a script says and asks ---
+# --- Messages and questions ---
 
-# The comment at the top of the script is its help.
+# Prints the comment at the top of the script.
 print_help() {
   sed -n '2,$ { /^#/!q; s/^# \{0,1\}//p; }' "$0"
   exit 0
 }
 
 usage_error() {
-  printf '%s: %s\n%s --help tells how it is used.\n' "${0##*/}" "$*" "${0##*/}" >&2
+  error "$*"
+  hint "run scripts/${0##*/} --help for usage"
   exit 2
 }
 
 say() { printf '%s\n' "$*"; }
-# What was done; a dry run does nothing.
+# Reports a change that was made; prints nothing in a dry run.
 did() { ((dry_run)) || say "$@"; }
 note() { printf 'note: %s\n' "$*" >&2; }
+warn() { printf 'warning: %s\n' "$*" >&2; }
 error() { printf 'error: %s\n' "$*" >&2; }
+hint() { printf '  hint: %s\n' "$*" >&2; }
+
+# count NUMBER SINGULAR: such as "1 message" or "3 messages".
+count() {
+  if [[ $1 == 1 ]]; then printf '1 %s' "$2"; else printf '%s %ss' "$1" "$2"; fi
+}
 
 die() {
   error "$*"
   exit 1
 }
 
-# Lines of tab-separated cells, as a table.
+# Aligns lines of tab-separated cells.
 table() {
   awk -F '\t' '
     { for (i = 1; i <= NF; i++) { cell[NR, i] = $i; if (length($i) > width[i]) width[i] = length($i) } cells[NR] = NF }
@@ -68,31 +88,31 @@ table() {
     }'
 }
 
-# Asks before something that somebody may miss.
+# Asks before a change that someone else may notice.
 confirm() {
   if ((yes || dry_run)) || auto_approved; then return; fi
   ask "$1 [y/N]"
   [[ ${answer,,} == y || ${answer,,} == yes ]] || declined
 }
 
-# Asks before something that cannot be undone. TF_AUTO_APPROVE does not answer this.
+# Asks before a change that cannot be undone. TF_AUTO_APPROVE does not skip this question.
 confirm_by_name() {
   if ((yes || dry_run)); then return; fi
-  ask "Type its name, $1, to go on:"
-  [[ $answer == "$1" ]] || declined
+  ask "Type the name of the installation ($1) to continue:"
+  [[ $answer == "$1" ]] || declined "The name does not match $1."
 }
 
 ask() {
   printf '%s ' "$1" >&2
   if ! read -r answer; then
     printf '\n' >&2
-    error 'nobody answers: --yes answers for you'
+    error 'no input available; pass --yes to skip confirmation'
     exit 2
   fi
 }
 
 declined() {
-  say 'Nothing was changed.'
+  say "${1:+$1 }Nothing was changed."
   exit 1
 }
 
@@ -102,41 +122,45 @@ auto_approved() {
   [[ ${approve,,} == true ]]
 }
 
-# A setting, from the environment or else from `.env`; empty if it is not set. setup-tfvars.sh reports problems with them.
+# Prints a setting from the environment or .env, or nothing if it is not set. setup-tfvars.sh validates
+# the settings.
 setting() {
   local file=.env
   [[ -f $file ]] || file=/dev/null
   jq -rRs -L scripts --arg name "$1" 'include "settings"; read_settings.settings[$name] // ""' "$file"
 }
 
-# jq … | is_true. The AWS CLI says nothing where there is nothing, and `jq -e` would take that for true.
+# jq … | is_true. For an empty list the AWS CLI prints nothing, and `jq -e` succeeds on empty input.
 is_true() { [[ $(cat) == true ]]; }
 
-# --- What a script needs before it starts ---
+# --- Checks before a script starts ---
 
-problem() { problems+=("$*"); }
+# problem MESSAGE [HINT]
+problem() { problems+=("$1${2:+$'\n'  hint: $2}"); }
 
-# Refuses once, with everything that is missing.
+# Prints all problems and exits, if there are any.
 refuse_on_problems() {
   ((${#problems[@]})) || return 0
-  {
-    printf '%s cannot start:\n' "${0##*/}"
-    printf -- '- %s\n' "${problems[@]}"
-  } >&2
+  printf 'error: %s\n' "${problems[@]}" >&2
   exit 2
 }
 
 declare -A install_hint=(
-  [aws]=': https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html'
-  [jq]=': https://jqlang.org/download'
-  [terraform]=': https://developer.hashicorp.com/terraform/install'
+  [aws]='see https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html'
+  [jq]='see https://jqlang.org/download'
+  [terraform]='see https://developer.hashicorp.com/terraform/install'
 )
+
+# need_distribution_id VALUE: checks the argument of --distribution.
+need_distribution_id() {
+  [[ $1 =~ ^[A-Z0-9]+$ ]] || usage_error '--distribution requires the ID of a distribution, such as E27FO14I29XXXX'
+}
 
 need_tools() {
   local tool
   for tool; do
     if ! command -v "$tool" >/dev/null; then
-      problem "$tool is not installed${install_hint[$tool]:-}"
+      problem "$tool is not installed" "${install_hint[$tool]:-}"
     elif [[ $tool == aws || $tool == jq || $tool == terraform ]]; then
       "need_$tool"
     fi
@@ -149,22 +173,23 @@ need_aws() {
   version=${version#aws-cli/}
   version=${version%% *}
   [[ $version == 1.* ]] || wanted=$AWS_2
-  is_at_least "$version" "$wanted" || problem "aws is version $version: $AWS_1 (of version 1) or $AWS_2 (of version 2) or newer is needed"
+  is_at_least "$version" "$wanted" || problem "aws $version is too old: $AWS_1 or newer of version 1, or $AWS_2 or newer of version 2 is required"
 }
 
 need_jq() {
   local version
   version=$(jq --version) || true
-  is_at_least "${version#jq-}" 1.6 || problem "jq is version ${version#jq-}: 1.6 or newer is needed"
+  is_at_least "${version#jq-}" 1.6 || problem "jq ${version#jq-} is too old: 1.6 or newer is required"
 }
 
 need_terraform() {
   local version
   version=$(terraform version 2>/dev/null) || true
   version=${version%%$'\n'*}
-  is_at_least "${version#Terraform v}" "$TERRAFORM" || problem "terraform is version ${version#Terraform v}: $TERRAFORM or newer is needed"
+  is_at_least "${version#Terraform v}" "$TERRAFORM" || problem "terraform ${version#Terraform v} is too old: $TERRAFORM or newer is required"
 }
 
+# is_at_least VERSION MINIMUM
 is_at_least() {
   local have wanted i
   IFS=. read -ra have <<<"${1//[!0-9.]/}"
@@ -174,20 +199,23 @@ is_at_least() {
   done
 }
 
-# The module's outputs, as variables of the same names (or those given), and who the caller is. A tool that is missing comes first.
+# need_module [OUTPUTS]: reads Terraform's outputs, unless they are given, and the caller's account.
+# Does nothing if a tool is missing.
 need_module() {
   ((${#problems[@]} == 0)) || return 0
   outputs=${1:-}
   if [[ -z $outputs ]] && ! outputs=$(terraform -chdir=terraform output -json 2>"$scratch/error"); then
-    problem "terraform output fails: $(why)"
+    problem "cannot read Terraform's outputs: $(why)" \
+      'run terraform -chdir=terraform init, or see the whole message with terraform -chdir=terraform output'
   elif ! jq 'has("name")' <<<"$outputs" | is_true; then
-    problem 'Terraform has made nothing yet, or keeps its state elsewhere: terraform -chdir=terraform init, and apply'
+    problem 'no Terraform outputs found: edgetap is not installed, or the state is in another backend' \
+      'run terraform -chdir=terraform init and terraform -chdir=terraform apply, or configure the backend'
   else
     read_outputs "$outputs"
   fi
   need_identity "${aws_region:-$GLOBAL}"
   if [[ -n ${caller_account:-} && -n ${account_id:-} && $caller_account != "$account_id" ]]; then
-    problem "these credentials are of account $caller_account, and the module is in $account_id: check AWS_PROFILE"
+    problem "the AWS credentials belong to account $caller_account, but edgetap is installed in account $account_id" 'check AWS_PROFILE'
   fi
 }
 
@@ -196,12 +224,12 @@ need_identity() {
   if caller=$(aws_in "$1" sts get-caller-identity); then
     caller_account=$(jq -r .Account <<<"$caller")
   else
-    problem "AWS does not know you (aws configure, aws sso login, AWS_PROFILE): $(why)"
+    problem "no valid AWS credentials: $(why)" 'run aws configure or aws sso login, or set AWS_PROFILE'
   fi
 }
 
 read_outputs() {
-  local separator=$'\x1f' # not white space, of which `read` makes one of several
+  local separator=$'\x1f' # `read` would merge adjacent white space, and with it empty values
   IFS=$separator read -r name aws_region account_id log_bucket log_bucket_arn log_prefix function_name log_group_name work_queue_url \
     work_queue_arn dead_letter_queue_url dead_letter_queue_arn secret_arn existing_log_sources < <(
       jq -r --arg separator "$separator" '[ .name, .aws_region, .account_id, .log_bucket, .log_bucket_arn, .log_prefix, .function_name,
@@ -210,21 +238,21 @@ read_outputs() {
     )
 }
 
-# --- How it calls AWS ---
+# --- AWS calls ---
 
-# look REGION SERVICE OPERATION …: a call that changes nothing. It is made in a dry run too: what would be done depends on it.
+# look REGION SERVICE OPERATION …: a read-only call. A dry run makes it too, because later calls depend on it.
 look() {
-  show 'looks at ' "$@"
+  show 'read only' "$@"
   aws_in "$@"
 }
 
-# As `look`, where nothing else makes sense without the answer.
+# Like `look`, but exits if the call fails.
 must_look() {
-  look "$@" || die "aws $2 $3: $(why)"
+  look "$@" || die "aws $2 $3 failed: $(why)"
 }
 
-# change REGION SERVICE OPERATION …: a call that changes something; a dry run only shows it. CloudWatch Logs makes one change of
-# a delivery at a time, and tells others to come again.
+# change REGION SERVICE OPERATION …: a call that changes something; a dry run only shows it.
+# CloudWatch Logs makes one change to deliveries at a time and rejects others, which are retried here.
 change() {
   show 'would run' "$@"
   ((dry_run)) && return
@@ -242,12 +270,12 @@ aws_in() {
   local region=$1 endpoint=()
   shift
   if [[ $1 == sqs && -n ${AWS_ENDPOINT_URL_SQS:-${AWS_ENDPOINT_URL:-}} ]]; then
-    endpoint=(--endpoint-url "${AWS_ENDPOINT_URL_SQS:-$AWS_ENDPOINT_URL}") # version 1 passes over these for SQS
+    endpoint=(--endpoint-url "${AWS_ENDPOINT_URL_SQS:-$AWS_ENDPOINT_URL}") # version 1 ignores these variables for SQS
   fi
   aws "$@" --region "$region" --output json "${endpoint[@]}" 2>"$scratch/error"
 }
 
-# In a dry run, the call as a shell would take it.
+# In a dry run, prints the call in shell syntax.
 show() {
   ((dry_run)) || return 0
   local what=$1 region=$2
@@ -265,25 +293,31 @@ show_command() {
   printf '%s: %s\n' "$what" "${words[*]}" >&3
 }
 
-# Why the last call failed, in one line.
+# The reason of the last failed call, in one line. Terraform prints it in a colored box, after any warnings:
+#   ╷
+#   │ Error: Required plugins are not installed
 why() {
-  local text='s/^An error occurred \(([^)]*)\) when calling the ([A-Za-z0-9]+) operation( \([^)]*\))?: (.*)/\1 from \2: \4/'
-  sed -n -E "/[^[:space:]]/ { $text; p; q; }" "$scratch/error"
+  local aws='s/^An error occurred \(([^)]*)\) when calling the ([A-Za-z0-9]+) operation( \([^)]*\))?: (.*)/\1 from \2: \4/'
+  sed -E -e $'s/\e\\[[0-9;]*m//g' -e 's/^(╷|│|╵) ?//' "$scratch/error" \
+    | awk '/^Error: / && error == "" { error = substr($0, 8) }
+        /[^[:space:]]/ && first == "" { first = $0 }
+        END { print (error != "" ? error : first) }' \
+    | sed -E "$aws"
 }
 
 failed_with() { grep -q -E -- "$1" "$scratch/error"; }
 
-# --- What stands in the account ---
+# --- Log deliveries of the account ---
 
-# The tag on all that edgetap made; its value is the module's name.
+# Key of the tag on every resource that edgetap created; its value is the installation's name.
 readonly TAG=edgetap
-# On a delivery: what cookie logging was before edgetap changed it. Kept there so that any machine can restore it.
+# Tag on a delivery: the cookie logging before edgetap changed it, so that any machine can restore it.
 readonly COOKIES_TAG=edgetap-cookies-before
-# On a distribution, for whoever looks at it.
+# Tag on a distribution, for its owner's information.
 readonly COURTESY_TAG=edgetap-enabled
 
-# Reads the delivery sources, destinations and deliveries into $model (deliveries.jq says what is in it). An answer may leave
-# tags out: of what could be edgetap's they are then asked for.
+# Reads the delivery sources, destinations and deliveries into $model. Asks for the tags that the
+# descriptions lack, if the resource has a name that edgetap gives.
 read_deliveries() {
   local arn
   describe delivery-sources deliverySources || return
@@ -291,15 +325,15 @@ read_deliveries() {
   describe deliveries deliveries || return
   : >"$scratch/tags"
   for arn in $(modelled untagged); do
-    look "$GLOBAL" logs list-tags-for-resource --resource-arn "$arn" >"$scratch/answer" || return
-    jq --arg arn "$arn" '{($arn): (.tags // {})}' "$scratch/answer" >>"$scratch/tags"
+    look "$GLOBAL" logs list-tags-for-resource --resource-arn "$arn" >"$scratch/response" || return
+    jq --arg arn "$arn" '{($arn): (.tags // {})}' "$scratch/response" >>"$scratch/tags"
   done
   model=$(modelled model)
 }
 
 describe() {
-  look "$GLOBAL" logs "describe-$1" >"$scratch/answer" || return
-  jq --arg kind "$2" '.[$kind] // []' "$scratch/answer" >"$scratch/$1"
+  look "$GLOBAL" logs "describe-$1" >"$scratch/response" || return
+  jq --arg kind "$2" '.[$kind] // []' "$scratch/response" >"$scratch/$1"
 }
 
 modelled() {
@@ -310,21 +344,21 @@ modelled() {
 }
 
 must_read_deliveries() {
-  read_deliveries || die "reading the deliveries: $(why)"
+  read_deliveries || die "cannot read the log deliveries: $(why)"
 }
 
-# The part of the model about one distribution; empty where it has no delivery source.
-tap_of() { jq -c --arg id "$1" '.taps[] | select(.distribution == $id)' <<<"$model"; }
+# The delivery source of a distribution in the model, or nothing.
+source_of() { jq -c --arg id "$1" '.sources[] | select(.distribution == $id)' <<<"$model"; }
 
-# set_cookie_logging ID true|false: the whole configuration goes back with the ETag it came with, one value changed. Another
-# change in between makes the ETag old: then it is read anew.
+# set_cookie_logging ID true|false: sends the whole configuration back with its ETag, one value changed.
+# If the distribution was changed in between, its ETag is outdated, and the configuration is read again.
 set_cookie_logging() {
   local id=$1 value=$2 config=$scratch/distribution changed=$scratch/changed attempt
   for attempt in 1 2 3; do
     look "$GLOBAL" cloudfront get-distribution-config --id "$id" >"$config" || return
     jq --argjson value "$value" '.DistributionConfig | .Logging.IncludeCookies = $value' "$config" >"$changed"
     differs_in_cookies_only "$config" "$changed" || return
-    ((dry_run)) && printf '# the configuration as it was read, with Logging.IncludeCookies %s:\n' "$value" >&3
+    ((dry_run)) && printf '# the current configuration with Logging.IncludeCookies set to %s:\n' "$value" >&3
     change "$GLOBAL" cloudfront update-distribution --id "$id" --if-match "$(jq -r .ETag "$config")" \
       --distribution-config "file://$changed" >/dev/null && return
     failed_with 'PreconditionFailed|InvalidIfMatchVersion' || return
@@ -335,6 +369,6 @@ set_cookie_logging() {
 differs_in_cookies_only() {
   jq --slurpfile changed "$2" '.DistributionConfig as $was | $was.Logging.Enabled != null
     and ($changed[0] | .Logging.IncludeCookies = $was.Logging.IncludeCookies) == $was' "$1" | is_true && return
-  echo 'the configuration that would be sent differs in more than Logging.IncludeCookies' >"$scratch/error"
+  echo 'the new configuration would differ in more than Logging.IncludeCookies' >"$scratch/error"
   return 1
 }

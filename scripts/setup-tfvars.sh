@@ -59,7 +59,7 @@ read_arguments() {
       --env-file)
         [[ -n ${2:-} ]] || usage_error '--env-file requires a file name'
         env_file=$2
-        [[ $env_file == /* ]] || env_file=$CALLER_FOLDER/$env_file
+        [[ $env_file == /* ]] || env_file=$CALLER_DIRECTORY/$env_file
         shift
         ;;
       --dry-run) dry_run=1 ;;

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Proves the path from the bucket to the bridge in a minute, without waiting for CloudFront: puts a log of one marked request
-# beside the real ones and follows it.
+# Tests the path from the bucket to the bridge without waiting for CloudFront: uploads a log with one
+# marked request and follows it to the bridge. Takes about a minute.
 #
 # Usage: scripts/verify.sh [--timeout SECONDS] [--dry-run]
 #
 #   --timeout SECONDS   how long to wait for the function (default 180)
 #   --dry-run           change nothing; show every AWS call that would be made
 #
-# The request is GET https://edgetap.invalid/edgetap-verify from 192.0.2.1, of the distribution EDGETAPVERIFY: look for it at the
-# bridge. The log is deleted again in the end.
+# The request is GET https://edgetap.invalid/edgetap-verify from 192.0.2.1, for the distribution
+# EDGETAPVERIFY. You can look for it on your platform. The script deletes the log at the end.
 #
-# Exit status: 0 the bridge accepted it, 1 it did not (it is said where it stopped), 2 nothing was begun.
+# Exit status: 0 if the bridge accepted the request, 1 if it did not (the script shows the last step
+# that succeeded), 2 if nothing was uploaded.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -39,25 +40,25 @@ read_arguments() {
   while (($#)); do
     case $1 in
       --timeout)
-        [[ ${2:-} =~ ^[1-9][0-9]{0,3}$ ]] || usage_error '--timeout wants seconds, 1 to 9999'
+        [[ ${2:-} =~ ^[1-9][0-9]{0,3}$ ]] || usage_error '--timeout requires a number of seconds (1 to 9999)'
         timeout=$2
         shift
         ;;
       --dry-run) dry_run=1 ;;
       -h | --help) print_help ;;
-      *) usage_error "what is $1?" ;;
+      *) usage_error "unknown option: $1" ;;
     esac
     shift
   done
 }
 
-# The mark is in the object's name, as CloudFront's unique id is.
+# The mark is in the key, in the position of CloudFront's unique ID.
 mark() {
   unique=$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
   key=${log_prefix}EDGETAPVERIFY/$(date -u +%Y/%m/%d/%H)/EDGETAPVERIFY.$(date -u +%Y-%m-%d-%H).$unique.gz
 }
 
-# As CloudFront writes it: two header lines, then tabs.
+# A log as CloudFront writes it: two header lines, then tab-separated rows.
 write_log() {
   local fields values
   fields=('timestamp(ms)' date time c-ip cs-method cs-uri-stem cs-uri-query sc-status x-host-header cs-protocol 'cs(User-Agent)'
@@ -72,12 +73,12 @@ write_log() {
 
 put_log() {
   change "$aws_region" s3api put-object --bucket "$log_bucket" --key "$key" --body "$scratch/log.gz" >/dev/null \
-    || die "putting the log: $(why)"
+    || die "cannot upload s3://$log_bucket/$key: $(why)"
   put_at=$SECONDS
   step bucket "s3://$log_bucket/$key"
 }
 
-# A step and how long after the putting it was seen.
+# step NAME TEXT: prints a step with the seconds since the upload.
 step() { printf '%4s s  %-9s %s\n' "$((SECONDS - put_at))" "$1" "$2"; }
 
 follow() {
@@ -85,7 +86,7 @@ follow() {
   while ((SECONDS - put_at < timeout)); do
     sleep "$INTERVAL"
     watch_queue
-    look_for_line || die "the function's log group $log_group_name: $(why)"
+    look_for_line || die "cannot read the log group $log_group_name: $(why)"
     line=$(last_line)
     [[ -z $line ]] || break
   done
@@ -94,21 +95,21 @@ follow() {
     delete_log
     exit 1
   fi
-  tell "$line"
+  report "$line"
 }
 
-# The notification is often gone before it can be seen: then the function had it.
+# Often the function receives the notification before this sees it.
 watch_queue() {
   [[ -z $seen ]] || return 0
   local depth
   depth=$(depth "$work_queue_url")
   [[ $depth != '0 0' ]] || return 0
   seen=1
-  step queue "${depth% *} waiting, ${depth#* } in work or postponed (of all logs)"
+  step queue "${depth% *} waiting, ${depth#* } in flight (messages of all logs)"
 }
 
 depth() {
-  look "$aws_region" sqs get-queue-attributes --queue-url "$1" --attribute-names All >"$scratch/queue" || die "the queue ${1##*/}: $(why)"
+  look "$aws_region" sqs get-queue-attributes --queue-url "$1" --attribute-names All >"$scratch/queue" || die "cannot read the queue ${1##*/}: $(why)"
   jq -r '.Attributes | "\(.ApproximateNumberOfMessages) \(.ApproximateNumberOfMessagesNotVisible)"' "$scratch/queue"
 }
 
@@ -117,49 +118,59 @@ look_for_line() {
     --start-time "$(($(date +%s) - SECONDS - 60))000" >"$scratch/lines"
 }
 
-# The function's line about what became of the object; it is printed at every LOG_LEVEL.
+# The function's summary line for the object. The function writes it at every LOG_LEVEL.
 last_line() {
   jq -c --arg object "s3://$log_bucket/$key" '
     [.events[]?.message | fromjson? | select(.object == $object and has("sent"))] | last // empty' "$scratch/lines"
 }
 
-tell() {
-  local what level sent elapsed
-  IFS=$'\t' read -r level sent elapsed what < <(jq -r '[.level, .sent, .elapsed_ms // "?", .message] | @tsv' <<<"$1")
-  step function "read the log, and was done with it in $elapsed ms"
+report() {
+  local message level sent elapsed
+  IFS=$'\t' read -r level sent elapsed message < <(jq -r '[.level, .sent, .elapsed_ms // "?", .message] | @tsv' <<<"$1")
+  step function "processed the log in $elapsed ms"
   delete_log
   if [[ $level == INFO && $sent == 1 ]]; then
-    step token 'got one'
+    step token 'received'
     step bridge 'accepted the transaction'
-    say "The path works. Look for /edgetap-verify with mark=$unique at the bridge."
+    say "The path works. Look for /edgetap-verify?mark=$unique on your platform."
     return
   fi
-  error "the function says: $what"
-  say 'The work itself is fine up to here. edgetap check, with the same .env, tells more of token endpoint, bridge and certificates.'
+  error "the function did not deliver the log: $message"
+  hint 'bucket, queue and function work; to test the token endpoint, the bridge and certificates, run edgetap check with the same .env'
   exit 1
 }
 
-# Nothing was logged about it: what the queues and the function's other lines say.
+# Without a log line about the object, shows the function's last error and what the queue suggests.
 explain_silence() {
-  error "nothing was heard of it in $timeout s"
+  error "the function logged nothing about the uploaded log within $timeout s"
   look "$aws_region" logs filter-log-events --log-group-name "$log_group_name" --filter-pattern '"ERROR"' \
     --start-time "$(($(date +%s) - SECONDS - 60))000" >"$scratch/lines" || true
   local last
   last=$(jq -r '[.events[]?.message | . as $text | (fromjson? // {message: $text}) | .message // $text] | last // empty' "$scratch/lines")
-  if [[ -n $last ]]; then say "The function's last ERROR: $last"; fi
+  if [[ -n $last ]]; then say "The function's last ERROR was: $last"; fi
   case "$(depth "$work_queue_url")" in
-    '0 0') say 'The work queue is empty: the bucket does not notify it (terraform -chdir=terraform apply), or the function cannot write its lines.' ;;
-    '0 '*) say 'The work is with the function or postponed: see its lines.' ;;
-    *) say 'Work waits in the queue: the function is not triggered, or throttled (its event source mapping, its concurrency).' ;;
+    '0 0')
+      say 'The work queue is empty: the bucket does not notify the queue, or the function cannot write its log.'
+      hint 'run terraform -chdir=terraform plan; it should show no changes'
+      ;;
+    '0 '*)
+      say 'The message is in flight: the function is processing it, or it is delayed for a retry.'
+      hint "read the function's log ($log_group_name), or pass a longer --timeout"
+      ;;
+    *)
+      say 'Messages wait in the work queue: the function is not triggered, or it is throttled.'
+      hint "check the function's event source mapping and its concurrency"
+      ;;
   esac
 }
 
 delete_log() {
-  change "$aws_region" s3api delete-object --bucket "$log_bucket" --key "$key" >/dev/null || note "s3://$log_bucket/$key is left: $(why)"
+  change "$aws_region" s3api delete-object --bucket "$log_bucket" --key "$key" >/dev/null \
+    || warn "cannot delete s3://$log_bucket/$key: $(why)"
   key=''
 }
 
-# Also when it is interrupted.
+# Deletes the log if the script is interrupted.
 cleanup() {
   [[ -z $key || -z ${put_at:-} ]] || ((dry_run)) || delete_log
 }

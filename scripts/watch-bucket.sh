@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# Lets a bucket that somebody else owns tell EventBridge of its new objects, which edgetap's rule (existing_log_sources) waits for.
+# Turns on EventBridge notifications of a bucket that receives logs but is not edgetap's. edgetap's
+# rule (Terraform variable existing_log_sources) then receives an event for each new log.
 #
 # Usage: scripts/watch-bucket.sh BUCKET [--undo] [--yes] [--dry-run]
 #
-#   --undo      turn it off again. Rules of others for this bucket then hear nothing either
-#   --yes       do not ask
+#   --undo      turn the notifications off again. Other EventBridge rules for this bucket then
+#               receive no events either
+#   --yes       skip confirmation
 #   --dry-run   change nothing; show every AWS call that would be made
 #
-# S3 knows only the whole notification configuration: it is read, this one element is added, the difference is shown, and all of
-# it is put back, without S3's test messages to the other targets. Then it is read again and compared.
+# S3 can only replace the whole notification configuration. The script therefore reads it, changes
+# this one element, shows the difference, and writes all of it back, without S3's test messages to the
+# other targets. Then it reads the configuration again and compares.
 #
-# Exit status: 0 done, or nothing to do; 1 it failed; 2 nothing was begun.
+# Exit status: 0 if the notifications are on (or off, with --undo), 1 if a call failed or you declined,
+# 2 if nothing was changed.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -30,11 +34,11 @@ main() {
   if ((undo)); then filter='del(.EventBridgeConfiguration)'; fi
   jq -S "$filter" "$scratch/was" >"$scratch/wanted"
   if same was wanted; then
-    say "$bucket: EventBridge is $(state) already, nothing to do."
+    say "$bucket: EventBridge notifications are already $(state). Nothing to do."
     return
   fi
-  say "The notification configuration of $bucket would change so:"
-  diff --label now --label 'then' -u "$scratch/was" "$scratch/wanted" || true
+  say "The notification configuration of $bucket will change as follows:"
+  diff --label current --label new -u "$scratch/was" "$scratch/wanted" || true
   confirm 'Change it?'
   put_configuration
 }
@@ -46,57 +50,60 @@ read_arguments() {
       --yes) yes=1 ;;
       --dry-run) dry_run=1 ;;
       -h | --help) print_help ;;
-      -*) usage_error "what is $1?" ;;
+      -*) usage_error "unknown option: $1" ;;
       *)
-        [[ -z $bucket ]] || usage_error 'one bucket at a time'
+        [[ -z $bucket ]] || usage_error "unexpected argument: $1 (pass one bucket only)"
         bucket=$1
         ;;
     esac
     shift
   done
-  [[ -n $bucket ]] || usage_error 'which bucket?'
+  [[ -n $bucket ]] || usage_error 'missing argument: BUCKET'
 }
 
 check_bucket() {
   local region
-  if ! look "$aws_region" s3api get-bucket-location --bucket "$bucket" >"$scratch/answer"; then
-    problem "the bucket $bucket: $(why)"
+  if ! look "$aws_region" s3api get-bucket-location --bucket "$bucket" >"$scratch/response"; then
+    problem "cannot access the bucket $bucket: $(why)"
     return
   fi
-  region=$(jq -r '.LocationConstraint // "us-east-1" | if . == "EU" then "eu-west-1" else . end' "$scratch/answer")
+  region=$(jq -r '.LocationConstraint // "us-east-1" | if . == "EU" then "eu-west-1" else . end' "$scratch/response")
   if [[ $region != "$aws_region" ]]; then
-    problem "$bucket is in $region, and the module in $aws_region: EventBridge's events stay in their region. Apply the module there, under another name"
+    problem "the bucket $bucket is in $region, but edgetap is in $aws_region: EventBridge delivers events within a region only" \
+      "install edgetap in $region too, under another name"
   fi
   if ((! undo)) && ! jq --arg bucket "$bucket" 'any(.[]; .bucket == $bucket)' <<<"${existing_log_sources:-[]}" | is_true; then
-    note "$bucket is not in existing_log_sources yet: until it is, and Terraform is applied, nobody hears its events"
+    warn "$bucket is not in existing_log_sources: edgetap receives its events only after you add it and run terraform apply"
   fi
 }
 
 read_configuration() {
-  local answer
-  answer=$(must_look "$aws_region" s3api get-bucket-notification-configuration --bucket "$bucket")
-  [[ -n $answer ]] || answer='{}' # that is how the CLI says that there is none
-  jq -S . <<<"$answer"
+  local response
+  response=$(must_look "$aws_region" s3api get-bucket-notification-configuration --bucket "$bucket")
+  [[ -n $response ]] || response='{}' # the CLI prints nothing for an empty configuration
+  jq -S . <<<"$response"
 }
 
 put_configuration() {
   read_configuration >"$scratch/now"
-  same was now || die 'somebody else changed the configuration just now: nothing was changed, run this again'
+  same was now || die "someone else just changed the configuration of $bucket. Nothing was changed; run this script again"
   change "$aws_region" s3api put-bucket-notification-configuration --bucket "$bucket" --skip-destination-validation \
-    --notification-configuration "file://$scratch/wanted" || die "$bucket: $(why)"
+    --notification-configuration "file://$scratch/wanted" || die "cannot change the notification configuration of $bucket: $(why)"
   if ((dry_run)); then
     say 'This was a dry run: nothing was changed.'
     return
   fi
   read_configuration >"$scratch/now"
   if ! same wanted now; then
-    diff --label wanted --label now -u "$scratch/wanted" "$scratch/now" || true
-    die "$bucket: the configuration is not what was put. Compare, and put right what is missing"
+    diff --label written --label read -u "$scratch/wanted" "$scratch/now" || true
+    error "the configuration of $bucket differs from what was written"
+    hint 'compare the two above, and restore what is missing'
+    exit 1
   fi
-  say "$bucket: EventBridge is $(state). It may take S3 some minutes to begin."
+  say "$bucket: EventBridge notifications are $(state). S3 can take several minutes to apply the change."
 }
 
-# S3 may tell it in another order.
+# Compares two configurations; S3 can return lists in another order.
 same() {
   jq -n --slurpfile one "$scratch/$1" --slurpfile other "$scratch/$2" \
     'def sorted: walk(if type == "array" then sort else . end); ($one[0] | sorted) == ($other[0] | sorted)' | is_true

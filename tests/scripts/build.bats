@@ -1,13 +1,13 @@
 #!/usr/bin/env bats
-# Building the Lambda function, with a compiler that is played: which one is called, what is accepted of what it made, and the zip.
-# The real build is scripts/test.sh's, and tests/operator runs what comes of it.
+# Building the Lambda function with stubs of the compilers: which one is called, which binaries are
+# accepted, and the zip. scripts/test.sh makes the real build, and tests/operator runs its result.
 
-# shellcheck disable=SC2154,SC2016 # the first are of helpers.bash; the others are for the programs played
+# shellcheck disable=SC2154,SC2016 # helpers.bash sets variables; the stubs expand the others
 load helpers.bash
 
 setup() {
   setup_clone
-  # zig is not here, whatever this machine has.
+  # Hide a zig that this machine may have.
   export PATH=$BATS_TEST_TMPDIR/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
   export LOG=$BATS_TEST_TMPDIR/cargo.log SYSROOT=$BATS_TEST_TMPDIR/sysroot CLONE=$clone
   export SYSTEM=Linux HARDWARE=x86_64 HEADER='Advanced Micro Devices X86-64' SYMBOLS='GLIBC_2.2.5 GLIBC_2.4 GLIBC_2.34' CARGO_HOME=/home/me/.cargo
@@ -19,12 +19,12 @@ setup() {
   stub readelf 'case $1 in --file-header) echo "  Machine:   $HEADER" ;; *) printf "  %s\n" $SYMBOLS ;; esac'
   stub cargo '[[ $1 == metadata ]] && printf "{\"target_directory\":\"%s/target\",\"x\":1}\n" "$CLONE" && exit
     printf "%s\nRUSTFLAGS=%s\n" "$*" "$RUSTFLAGS" >>"$LOG"
-    folder=$CLONE/target/lambda
-    [[ $* != *--target* ]] || folder=$CLONE/target/$(sed "s/.*--target \([^ ]*\)\.2\.34$/\1/" <<<"$*")/lambda
-    mkdir -p "$folder" && printf "\177ELF, made by cargo %s" "$1" >"$folder/bootstrap"'
+    directory=$CLONE/target/lambda
+    [[ $* != *--target* ]] || directory=$CLONE/target/$(sed "s/.*--target \([^ ]*\)\.2\.34$/\1/" <<<"$*")/lambda
+    mkdir -p "$directory" && printf "\177ELF, made by cargo %s" "$1" >"$directory/bootstrap"'
 }
 
-# stub NAME SCRIPT: a program for the PATH.
+# stub NAME SCRIPT: puts a program on the PATH.
 stub() {
   printf '#!/usr/bin/env bash\n%s\n' "$2" >"$BATS_TEST_TMPDIR/bin/$1"
   chmod +x "$BATS_TEST_TMPDIR/bin/$1"
@@ -34,7 +34,7 @@ install_zig() { stub cargo-zigbuild 'exit 1'; }
 
 install_library() { mkdir -p "$SYSROOT/lib/rustlib/$1"; }
 
-@test "the zip is the binary, for Lambda, and tells size and SHA-256" {
+@test "zip contains the binary, size and SHA-256 are printed" {
   run scripts/build-lambda.sh
   exits 0
   has 'target/lambda/bootstrap.zip: x86_64, needs glibc 2.34'
@@ -46,7 +46,7 @@ install_library() { mkdir -p "$SYSROOT/lib/rustlib/$1"; }
   has "[('bootstrap', '0o100755')]"
 }
 
-@test "the same binary is packed to the same bytes, whenever, wherever and by whomever" {
+@test "same binary gives the same zip at any time and place" {
   scripts/build-lambda.sh
   cp target/lambda/bootstrap.zip "$BATS_TEST_TMPDIR/before.zip"
   (umask 077 && TZ=Asia/Tokyo scripts/build-lambda.sh)
@@ -57,13 +57,13 @@ install_library() { mkdir -p "$SYSROOT/lib/rustlib/$1"; }
   cmp target/lambda/bootstrap.zip "$BATS_TEST_TMPDIR/before.zip"
 }
 
-@test "the compiler is told to forget where the sources lie" {
+@test "compiler flags remove source paths from the binary" {
   RUSTFLAGS='-C opt' run scripts/build-lambda.sh
   exits 0
   grep -q -x -F "RUSTFLAGS=-C opt --remap-path-prefix=/home/me/.cargo=cargo --remap-path-prefix=$clone=edgetap" "$LOG"
 }
 
-@test "a dry run builds nothing" {
+@test "dry run builds nothing" {
   run scripts/build-lambda.sh --dry-run
   exits 0
   has 'would run: cargo build --locked --profile lambda --bin bootstrap'
@@ -71,18 +71,18 @@ install_library() { mkdir -p "$SYSROOT/lib/rustlib/$1"; }
   [[ ! -s $LOG && ! -e target ]]
 }
 
-@test "another architecture is refused" {
+@test "unknown architecture is rejected" {
   for arguments in '--arch mips' '--arch' '--arch=arm64'; do
-    # shellcheck disable=SC2086 # they are words
+    # shellcheck disable=SC2086 # options are separate words
     run scripts/build-lambda.sh $arguments
     exits 2
   done
   run scripts/build-lambda.sh --arch mips
-  has '--arch is x86_64 or arm64'
+  has '--arch must be x86_64 or arm64'
   [[ ! -s $LOG ]]
 }
 
-@test "what cross-building needs is told at once, with the commands that bring it" {
+@test "missing cross-build tools are reported with commands" {
   run scripts/build-lambda.sh --arch arm64
   exits 2
   has 'pip install cargo-zigbuild==0.24.0 ziglang==0.17.0'
@@ -90,7 +90,7 @@ install_library() { mkdir -p "$SYSROOT/lib/rustlib/$1"; }
   [[ ! -s $LOG ]]
 }
 
-@test "for arm64, zig links against the older library" {
+@test "arm64 build links with zig against glibc 2.34" {
   install_zig
   install_library aarch64-unknown-linux-gnu
   HEADER=AArch64 run scripts/build-lambda.sh --arch arm64
@@ -100,23 +100,23 @@ install_library() { mkdir -p "$SYSROOT/lib/rustlib/$1"; }
   has 'target/lambda/bootstrap.zip: arm64'
 }
 
-@test "from another system, and where this one's library is too new, zig builds too" {
+@test "macOS and a newer glibc build with zig" {
   install_zig
   install_library x86_64-unknown-linux-gnu
   SYSTEM=Darwin run scripts/build-lambda.sh
   exits 0
-  has_not 'Building again'
+  has_not 'building again'
   run grep -c '^build ' "$LOG"
   [[ $output == 0 ]]
 
   stub readelf 'case $*:$HEADER in --file-header*) echo "  Machine: $HEADER" ;; *unknown-linux*) echo GLIBC_2.34 ;; *) echo GLIBC_2.39 ;; esac'
   run scripts/build-lambda.sh
   exits 0
-  has 'built here, the function needs glibc 2.39; Amazon Linux 2023 has 2.34. Building again'
+  has 'needs glibc 2.39, but Amazon Linux 2023 has 2.34; building again with cargo-zigbuild'
   has 'needs glibc 2.34'
 }
 
-@test "what Amazon Linux 2023 cannot run is never packed" {
+@test "binary that Amazon Linux 2023 cannot run is not packed" {
   SYMBOLS='GLIBC_2.4 GLIBC_2.35' run scripts/build-lambda.sh
   exits 2
   has 'needs glibc 2.35'
@@ -124,9 +124,9 @@ install_library() { mkdir -p "$SYSROOT/lib/rustlib/$1"; }
   install_library x86_64-unknown-linux-gnu
   SYMBOLS='GLIBC_2.4 GLIBC_2.35' run scripts/build-lambda.sh
   exits 1
-  has 'needs glibc 2.35, and Amazon Linux 2023 has 2.34'
+  has 'needs glibc 2.35, but Amazon Linux 2023 has 2.34'
   HEADER=AArch64 run scripts/build-lambda.sh
   exits 1
-  has 'is for AArch64, not for x86_64'
+  has 'was built for AArch64, not for x86_64'
   [[ ! -e target/lambda/bootstrap.zip ]]
 }

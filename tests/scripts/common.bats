@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What every script does alike.
+# Behavior that all scripts share.
 
 load helpers.bash
 
@@ -10,7 +10,7 @@ setup() {
 
 scripts_with_aws=(enable.sh disable.sh verify.sh status.sh redrive.sh watch-bucket.sh)
 
-@test "--help prints the comment at the top of the script" {
+@test "--help prints the script's header" {
   for script in "${scripts_with_aws[@]}" setup-tfvars.sh build-lambda.sh; do
     run scripts/"$script" --help
     exits 0
@@ -20,27 +20,28 @@ scripts_with_aws=(enable.sh disable.sh verify.sh status.sh redrive.sh watch-buck
     has_not 'set -euo'
     run scripts/"$script" --nonsense
     exits 2
-    has "$script --help"
+    has 'error: unknown option: --nonsense'
+    has "hint: run scripts/$script --help"
   done
   [[ ! -s $AWS_LOG ]]
 }
 
-@test "everything that is missing is told at once, and nothing is begun" {
+@test "outdated tools are all reported before any AWS call" {
   export AWS_VERSION=aws-cli/1.20.0
   mkdir "$BATS_TEST_TMPDIR/bin"
   printf '#!/bin/sh\necho Terraform v1.9.8\n' >"$BATS_TEST_TMPDIR/bin/terraform"
   chmod +x "$BATS_TEST_TMPDIR/bin/terraform"
   PATH=$BATS_TEST_TMPDIR/bin:$PATH run scripts/enable.sh --all
   exits 2
-  has 'aws is version 1.20.0: 1.35.0 (of version 1) or 2.18.0 (of version 2)'
-  has 'terraform is version 1.9.8: 1.11.0 or newer'
+  has 'error: aws 1.20.0 is too old: 1.35.0 or newer of version 1, or 2.18.0 or newer of version 2'
+  has 'error: terraform 1.9.8 is too old: 1.11.0 or newer'
   [[ ! -s $AWS_LOG ]]
 }
 
-@test "both versions of the AWS CLI will do" {
-  answer logs.describe-delivery-sources '{}'
-  answer logs.describe-delivery-destinations '{}'
-  answer logs.describe-deliveries '{}'
+@test "AWS CLI versions 1 and 2 are accepted" {
+  respond logs.describe-delivery-sources '{}'
+  respond logs.describe-delivery-destinations '{}'
+  respond logs.describe-deliveries '{}'
   for AWS_VERSION in 'aws-cli/1.35.0 Python/3.8' 'aws-cli/2.18.0 Python/3.12 Linux' 'aws-cli/2.27.41 Python/3.13'; do
     export AWS_VERSION
     run scripts/disable.sh --all
@@ -50,31 +51,74 @@ scripts_with_aws=(enable.sh disable.sh verify.sh status.sh redrive.sh watch-buck
   exits 2
 }
 
-@test "no state and no identity are told together" {
+@test "missing state and credentials are reported together" {
   echo '{}' >"$OUTPUTS"
-  refusal sts.get-caller-identity ExpiredToken GetCallerIdentity 'The security token included in the request is expired'
+  respond_error sts.get-caller-identity ExpiredToken GetCallerIdentity 'The security token included in the request is expired'
   run scripts/status.sh
   exits 2
-  has 'Terraform has made nothing yet'
-  has 'AWS does not know you'
-  has 'ExpiredToken'
+  has 'error: no Terraform outputs found'
+  has 'error: no valid AWS credentials: ExpiredToken'
 }
 
-@test "credentials of another account are refused" {
-  answer sts.get-caller-identity '{"Account":"999999999999"}'
+# Terraform's message before `terraform init`, as it prints it.
+uninitialized() {
+  printf '\e[31m╷\e[0m\e[0m\n'
+  printf '\e[31m│\e[0m \e[0m\e[1m\e[31mError: \e[0m\e[0m\e[1mRequired plugins are not installed\e[0m\n'
+  printf '\e[31m│\e[0m \e[0m\n'
+  printf '\e[31m│\e[0m \e[0m\e[0mThe installed provider plugins are not consistent with the packages\n'
+  printf '\e[31m╵\e[0m\e[0m\n'
+}
+
+@test "missing terraform init is reported with Terraform's reason" {
+  export OUTPUT_ERROR=$BATS_TEST_TMPDIR/error
+  uninitialized >"$OUTPUT_ERROR"
+  for command in 'enable.sh --all' 'disable.sh --all' 'disable.sh --destroy' verify.sh status.sh redrive.sh 'watch-bucket.sh b'; do
+    # shellcheck disable=SC2086 # options are separate words
+    run scripts/$command
+    exits 2
+    has "error: cannot read Terraform's outputs: Required plugins are not installed"
+    has 'hint: run terraform -chdir=terraform init'
+    has_not $'\e'
+    has_not '╷'
+  done
+}
+
+@test "warnings before Terraform's error are skipped" {
+  export OUTPUT_ERROR=$BATS_TEST_TMPDIR/error
+  {
+    printf 'There are some problems with the CLI configuration:\n'
+    printf '╷\n│ Warning: Unable to open CLI configuration file\n│\n│ The CLI configuration file at "/x" does not exist.\n╵\n\n'
+    uninitialized
+  } >"$OUTPUT_ERROR"
   run scripts/status.sh
   exits 2
-  has 'account 999999999999, and the module is in 123456789012'
+  has "outputs: Required plugins are not installed"
 }
 
-@test "calls about deliveries go to us-east-1, the others to the module's region" {
+@test "missing argument is named" {
+  run scripts/watch-bucket.sh
+  exits 2
+  has 'error: missing argument: BUCKET'
+  run scripts/verify.sh --timeout
+  exits 2
+  has 'error: --timeout requires a number of seconds (1 to 9999)'
+}
+
+@test "credentials of another account are rejected" {
+  respond sts.get-caller-identity '{"Account":"999999999999"}'
+  run scripts/status.sh
+  exits 2
+  has 'account 999999999999, but edgetap is installed in account 123456789012'
+}
+
+@test "delivery calls go to us-east-1, others to the chosen region" {
   outputs '{"aws_region":"eu-central-1"}'
-  answer logs.describe-delivery-sources '{}'
-  answer logs.describe-delivery-destinations '{}'
-  answer logs.describe-deliveries '{}'
-  answer cloudfront.list-distributions '{}'
-  answer logs.filter-log-events '{}'
-  answer sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"0","ApproximateNumberOfMessagesDelayed":"0"}}'
+  respond logs.describe-delivery-sources '{}'
+  respond logs.describe-delivery-destinations '{}'
+  respond logs.describe-deliveries '{}'
+  respond cloudfront.list-distributions '{}'
+  respond logs.filter-log-events '{}'
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"0","ApproximateNumberOfMessagesDelayed":"0"}}'
   run scripts/status.sh
   exits 0
   while read -r call; do

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# Destroying everything, with the real AWS CLI against moto; Terraform's part is played by a stand-in that deletes what is listed.
+# disable.sh --destroy with the real AWS CLI against moto. A stand-in for Terraform deletes the resources of $destroy_all.
 
-# shellcheck disable=SC2154,SC2016 # the first are of helpers.bash
+# shellcheck disable=SC2154,SC2016 # helpers.bash sets variables; the stand-in expands the others
 load helpers.bash
 
 setup() {
@@ -42,12 +42,12 @@ terraform_does() {
 
 bucket_is_there() { moto s3api get-bucket-location --bucket "$bucket" >/dev/null 2>&1; }
 
-@test "nothing is left: deliveries first, then the logs, then all that Terraform made" {
+@test "destroy deletes deliveries, logs and resources" {
   scripts/enable.sh --distribution "$distribution" --include-cookies --yes
   run scripts/disable.sh --destroy --yes
   exits 0
   has 'Nothing tagged or named tap is left'
-  has 'cookie logging is off again'
+  has 'turned off cookie logging'
   [[ $(<"$TERRAFORM_LOG") == 'destroy -input=false -auto-approve -var name=tap -var aws_region=us-east-1' ]]
   run bucket_is_there
   exits 255
@@ -55,7 +55,7 @@ bucket_is_there() { moto s3api get-bucket-location --bucket "$bucket" >/dev/null
   [[ $(moto logs describe-delivery-destinations | jq '.deliveryDestinations | length') == 0 ]]
 }
 
-@test "it shows what is undelivered, and asks for the name; TF_AUTO_APPROVE does not answer" {
+@test "destroy shows undelivered messages and asks for the name" {
   moto sqs send-message --queue-url "$work" --message-body x >/dev/null
   moto sqs send-message --queue-url "$dead" --message-body x >/dev/null
   moto sqs send-message --queue-url "$dead" --message-body y >/dev/null
@@ -63,17 +63,17 @@ bucket_is_there() { moto s3api get-bucket-location --bucket "$bucket" >/dev/null
   run scripts/disable.sh --destroy </dev/null
   exits 2
   [[ $output =~ tap-work\ +1\ waiting ]] || fail_with 'the work queue'
-  [[ $output =~ tap-dead-letters\ +2\ waiting ]] || fail_with 'the dead letters'
+  [[ $output =~ tap-dead-letters\ +2\ waiting ]] || fail_with 'the dead-letter queue'
   run scripts/disable.sh --destroy <<<yes
   exits 1
-  has 'Nothing was changed'
+  has 'The name does not match tap. Nothing was changed'
   bucket_is_there
   [[ ! -s $TERRAFORM_LOG ]]
   run scripts/disable.sh --destroy <<<tap
   exits 0
 }
 
-@test "logs that arrive late are emptied out again" {
+@test "logs that arrive late are deleted too" {
   export late=$BATS_TEST_TMPDIR/late
   terraform_does <<END
 if [[ \$1 == destroy* && ! -e \$late ]]; then
@@ -84,21 +84,21 @@ $destroy_all
 END
   run scripts/disable.sh --destroy --yes
   exits 0
-  has 'Logs on their way arrive for hours'
+  has 'more logs have arrived'
   [[ $(wc -l <"$TERRAFORM_LOG") == 2 ]]
 }
 
-@test "the logs are kept when asked for, with what protects them" {
+@test "--keep-logs keeps the bucket and its policy" {
   terraform_does <<<"${destroy_all/aws s3api delete-bucket/true}"
   run scripts/disable.sh --destroy --keep-logs --yes
   exits 0
-  has "but the bucket $bucket"
+  has "except the bucket $bucket"
   has 'terraform -chdir=terraform import aws_s3_bucket.logs'
   grep -q '^state rm aws_s3_bucket.logs aws_s3_bucket_policy.logs$' "$TERRAFORM_LOG"
   [[ $(moto s3api list-object-versions --bucket "$bucket" | jq '.Versions | length') == 3 ]]
 }
 
-@test "what is left is named" {
+@test "leftovers are listed" {
   terraform_does <<<"${destroy_all/aws logs delete-log-group/true}"
   moto sqs create-queue --queue-name stray --tags '{"edgetap":"tap"}' >/dev/null
   for module in tap tap-two; do
@@ -114,14 +114,14 @@ END
   has_not 'Nothing tagged'
 }
 
-@test "what Terraform cannot remove is told" {
+@test "failed terraform destroy is completed by the next run" {
   terraform_does <<<'echo "{}" >"$OUTPUTS"; exit 1'
   run scripts/disable.sh --destroy --yes
   exits 1
-  has 'left: what Terraform could not remove'
+  has 'left: resources that Terraform could not delete'
   [[ $(wc -l <"$TERRAFORM_LOG") == 1 ]]
 
-  # Terraform deletes the outputs before all else: the second run knows them still.
+  # Terraform deletes the outputs first: the second run uses the saved ones.
   terraform_does <<<"$destroy_all"
   run scripts/disable.sh --destroy --yes
   exits 0
@@ -130,7 +130,7 @@ END
   exits 2
 }
 
-@test "a dry run shows it all and destroys nothing" {
+@test "destroy --dry-run shows every call and deletes nothing" {
   scripts/enable.sh --distribution "$distribution" --yes
   run scripts/disable.sh --destroy --dry-run
   exits 0

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# Enabling and disabling, with the real AWS CLI against moto.
+# enable.sh and disable.sh with the real AWS CLI against moto.
 
-# shellcheck disable=SC2154 # they are of helpers.bash
+# shellcheck disable=SC2154 # helpers.bash sets variables
 load helpers.bash
 
 setup() {
@@ -16,7 +16,7 @@ setup() {
   moto s3api create-bucket --bucket "tap-logs-$account-us-east-1" >/dev/null
 }
 
-# What its owner made before edgetap came.
+# A delivery that the owner of the distribution created before edgetap was installed.
 deliver_elsewhere() {
   moto logs put-delivery-source --name CreatedByCloudFront-x --log-type ACCESS_LOGS \
     --resource-arn "arn:aws:cloudfront::$account:distribution/$1" --tags '{"team":"web"}' >/dev/null
@@ -26,7 +26,7 @@ deliver_elsewhere() {
     --delivery-destination-arn "arn:aws:logs:us-east-1:$account:delivery-destination:theirs" >/dev/null
 }
 
-# All that enabling could touch, without ids that are made anew.
+# Everything that enabling can change, without IDs that differ between runs.
 everything() {
   local id
   moto logs describe-delivery-sources
@@ -38,7 +38,7 @@ everything() {
   done
 }
 
-@test "a fresh distribution is tapped, with our fields, path and tags" {
+@test "new distribution is enabled with fields, path and tags" {
   run scripts/enable.sh --distribution "$fresh" --yes
   exits 0
   has "$fresh"
@@ -58,20 +58,20 @@ everything() {
     | jq -e '.Tags.Items == [{Key: "edgetap-enabled", Value: "true"}]'
 }
 
-@test "a second time nothing changes, and a dry run shows no change" {
+@test "second run and its dry run change nothing" {
   scripts/enable.sh --distribution "$fresh" --distribution "$cookies_off" --include-cookies --yes
   before=$(everything)
   run scripts/enable.sh --distribution "$fresh" --distribution "$cookies_off" --include-cookies --yes
   exits 0
   has 'unchanged'
-  has_not 'enabled'
+  has_not ' enabled'
   [[ $(everything) == "$before" ]]
   run scripts/enable.sh --distribution "$fresh" --distribution "$cookies_off" --include-cookies --dry-run
   exits 0
   has_not 'would run'
 }
 
-@test "a dry run shows every call and changes nothing" {
+@test "dry run shows every call and changes nothing" {
   before=$(everything)
   run scripts/enable.sh --all --include-cookies --dry-run
   exits 0
@@ -81,12 +81,14 @@ everything() {
   has 'would run: aws logs tag-resource'
   has 'would run: aws cloudfront update-distribution'
   has 'would run: aws cloudfront tag-resource'
-  has 'looks at : aws logs describe-deliveries --region us-east-1'
+  has 'read only: aws logs describe-deliveries --region us-east-1'
+  [[ $output =~ $fresh\ +fresh.example.com\ +would\ be\ enabled ]] || fail_with 'the new distribution'
+  [[ ! $output =~ example.com\ +enabled ]] || fail_with 'a dry run enables nothing'
   has_not 'never-shown'
   [[ $(everything) == "$before" ]]
 }
 
-@test "where logs already go elsewhere nothing is changed, and the way out is told" {
+@test "delivery to another bucket is kept, with a hint" {
   before=$(everything)
   run scripts/enable.sh --distribution "$elsewhere" --yes
   exits 1
@@ -99,21 +101,21 @@ everything() {
   [[ $(everything) == "$before" ]]
 }
 
-@test "logs that are read where they are are not delivered twice" {
+@test "existing log source gets no second delivery" {
   outputs '{"existing_log_sources":[{"bucket":"their-logs","prefix":"cdn/"}]}'
   run scripts/enable.sh --distribution "$elsewhere" --yes
   exits 0
   has 'read from their-logs'
 }
 
-@test "one that cannot be tapped does not keep the others from it" {
+@test "one failed distribution does not stop the others" {
   run scripts/enable.sh --all --yes
   exits 1
   [[ $(grep -c ' enabled$' <<<"$output") == 2 ]]
   [[ $(moto logs describe-deliveries | jq '.deliveries | length') == 3 ]]
 }
 
-@test "a source that somebody else made is used, never put again" {
+@test "delivery source created by others is reused" {
   moto logs put-delivery-source --name CreatedByCloudFront-y --log-type ACCESS_LOGS \
     --resource-arn "arn:aws:cloudfront::$account:distribution/$fresh" --tags '{"team":"web"}' >/dev/null
   before=$(moto logs describe-delivery-sources)
@@ -125,7 +127,7 @@ everything() {
   [[ $(moto logs describe-delivery-sources) == "$before" ]]
 }
 
-@test "cookie logging is turned on when asked for, recorded, and turned off again by disabling" {
+@test "disabling restores cookie logging" {
   before=$(everything)
   run scripts/enable.sh --distribution "$cookies_off" --include-cookies --yes
   exits 0
@@ -137,7 +139,7 @@ everything() {
   [[ $(everything) == "$before" ]]
 }
 
-@test "cookie logging is not turned on without asking" {
+@test "cookie logging needs confirmation" {
   run scripts/enable.sh --distribution "$cookies_off" --include-cookies <<<n
   exits 1
   has 'Nothing was changed'
@@ -147,7 +149,7 @@ everything() {
   moto cloudfront get-distribution-config --id "$cookies_off" | jq -e '.DistributionConfig.Logging.IncludeCookies == false'
 }
 
-# killed_after N SCRIPT …: runs it until its N-th change, and no further; false where it makes fewer changes.
+# killed_after N SCRIPT …: kills the script after its N-th change; fails if it makes fewer changes.
 killed_after() {
   local changes=$BATS_TEST_TMPDIR/changes
   : >"$changes"
@@ -155,7 +157,7 @@ killed_after() {
   (($(wc -l <"$changes") == $1))
 }
 
-@test "killed after any change and run again, enabling arrives at the same" {
+@test "interrupted enabling is completed by the next run" {
   command=(scripts/enable.sh --distribution "$cookies_off" --include-cookies --yes)
   before=$(everything)
   "${command[@]}"
@@ -173,7 +175,7 @@ killed_after() {
   exits 1
 }
 
-@test "what was enabled in part is disabled whole" {
+@test "interrupted enabling is undone by disabling" {
   before=$(everything)
   for after in 1 2 3 5; do
     killed_after "$after" scripts/enable.sh --distribution "$cookies_off" --include-cookies --yes
@@ -182,7 +184,7 @@ killed_after() {
   done
 }
 
-@test "killed after any change and run again, disabling arrives at the same" {
+@test "interrupted disabling is completed by the next run" {
   before=$(everything)
   for ((after = 1; after <= 5; after++)); do
     scripts/enable.sh --distribution "$cookies_off" --include-cookies --yes
@@ -192,7 +194,7 @@ killed_after() {
   done
 }
 
-@test "two at once arrive at the same as one" {
+@test "two runs at once give the same result as one" {
   scripts/enable.sh --all --yes >"$BATS_TEST_TMPDIR/one" 2>&1 &
   one=$!
   scripts/enable.sh --all --yes >"$BATS_TEST_TMPDIR/two" 2>&1 &
@@ -205,17 +207,17 @@ killed_after() {
   has_not FAILED
 }
 
-@test "disabling twice changes nothing the second time" {
+@test "second disabling changes nothing" {
   scripts/enable.sh --distribution "$fresh" --yes
   scripts/disable.sh --all --yes
   before=$(everything)
   run scripts/disable.sh --all --yes
   exits 0
-  has 'nothing of edgetap'
+  has 'Nothing to remove'
   [[ $(everything) == "$before" ]]
 }
 
-@test "one distribution is disabled, the other stays" {
+@test "disabling one distribution keeps the other" {
   scripts/enable.sh --distribution "$fresh" --distribution "$cookies_off" --yes
   run scripts/disable.sh --distribution "$fresh" --yes
   exits 0
@@ -232,7 +234,7 @@ killed_after() {
   [[ $(everything) == "$before" ]]
 }
 
-@test "disabling asks, and a dry run of it changes nothing" {
+@test "disabling asks, and its dry run changes nothing" {
   scripts/enable.sh --distribution "$fresh" --yes
   before=$(everything)
   run scripts/disable.sh --all <<<no
@@ -247,7 +249,7 @@ killed_after() {
   exits 0
 }
 
-@test "what others add to our source stays, and keeps the source" {
+@test "delivery source used by others is kept" {
   scripts/enable.sh --distribution "$fresh" --yes
   moto logs put-delivery-destination --name watch --delivery-destination-configuration \
     "{\"destinationResourceArn\":\"arn:aws:logs:us-east-1:$account:log-group:watch\"}" >/dev/null
@@ -255,11 +257,11 @@ killed_after() {
     --delivery-destination-arn "arn:aws:logs:us-east-1:$account:delivery-destination:watch" >/dev/null
   run scripts/disable.sh --all --yes
   exits 0
-  has 'kept'
+  has 'kept the delivery source'
   moto logs describe-deliveries | jq -e '[.deliveries[].deliverySourceName] | contains(["edgetap-tap-"])'
 }
 
-@test "a distribution that is not there is told before anything is made" {
+@test "unknown distribution is reported before any change" {
   run scripts/enable.sh --distribution E0NOTTHEREXXXX --distribution E0NORTHISXXXXX --yes
   exits 2
   has 'no distribution E0NOTTHEREXXXX'

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # `output` and `status` are bats'
-# What the tests of the scripts share. Each test has a copy of the scripts beside a folder for Terraform, as in a clone.
+# shellcheck disable=SC2154 # bats sets `output` and `status`
+# Functions that the tests of the scripts share. Each test runs a copy of the scripts next to a
+# terraform directory, as in a clone.
 
 readonly repository=${REPOSITORY:?run tests/scripts/run.sh}
 readonly account=123456789012
@@ -19,7 +20,7 @@ setup_clone() {
   outputs '{}'
 }
 
-# outputs JSON: what `terraform output` answers, changed by that.
+# outputs JSON: sets the outputs that the stand-in for Terraform prints; JSON overrides the defaults.
 outputs() {
   local queues=${AWS_ENDPOINT_URL:-https://sqs.us-east-1.amazonaws.com}/$account
   jq -n --arg account "$account" --arg queues "$queues" --argjson changes "$1" '
@@ -33,7 +34,7 @@ outputs() {
     + $changes | map_values({sensitive: false, type: "string", value: .})' >"$OUTPUTS"
 }
 
-# Real AWS CLI against moto, empty at first.
+# Uses the real AWS CLI against an empty moto.
 use_moto() {
   : "${MOTO:?run tests/scripts/run.sh}"
   export AWS_ENDPOINT_URL=$MOTO AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1 AWS_PAGER=''
@@ -41,43 +42,45 @@ use_moto() {
   curl --silent --fail --request POST "$MOTO/moto-api/reset" >/dev/null
 }
 
-# A scripted AWS CLI, which answers as the test says.
+# Uses a scripted AWS CLI, which prints the responses of the test.
 use_script() {
-  export ANSWERS=$BATS_TEST_TMPDIR/answers AWS_LOG=$BATS_TEST_TMPDIR/aws.log
+  export RESPONSES=$BATS_TEST_TMPDIR/responses AWS_LOG=$BATS_TEST_TMPDIR/aws.log
   export PATH=$repository/tests/scripts/scripted:$PATH
-  mkdir -p "$ANSWERS"
+  mkdir -p "$RESPONSES"
   : >"$AWS_LOG"
-  : >"$ANSWERS/calls"
-  answer sts.get-caller-identity "{\"Account\":\"$account\"}"
+  : >"$RESPONSES/calls"
+  respond sts.get-caller-identity "{\"Account\":\"$account\"}"
 }
 
-answer() { printf '%s\n' "${2-$(cat)}" >"$ANSWERS/$1"; }
+# respond SERVICE.OPERATION[.N] [JSON]: sets the response; tests/scripts/scripted/aws explains the names.
+respond() { printf '%s\n' "${2-$(cat)}" >"$RESPONSES/$1"; }
 
-refusal() { printf 'error\n\nAn error occurred (%s) when calling the %s operation: %s\n' "$2" "$3" "$4" >"$ANSWERS/$1"; }
+# respond_error SERVICE.OPERATION[.N] CODE API_OPERATION MESSAGE
+respond_error() { printf 'error\n\nAn error occurred (%s) when calling the %s operation: %s\n' "$2" "$3" "$4" >"$RESPONSES/$1"; }
 
-# aws SERVICE … of the real CLI in JSON.
+# moto SERVICE …: calls moto with the real AWS CLI.
 moto() {
   local endpoint=()
   if [[ $1 == sqs ]]; then endpoint=(--endpoint-url "$MOTO"); fi
   aws "$@" --region us-east-1 --output json "${endpoint[@]}"
 }
 
-has() { [[ $output == *"$1"* ]] || fail_with "the output lacks: $1"; }
-has_not() { [[ $output != *"$1"* ]] || fail_with "the output has: $1"; }
-exits() { [[ $status == "$1" ]] || fail_with "exit status $status, not $1"; }
+has() { [[ $output == *"$1"* ]] || fail_with "missing in the output: $1"; }
+has_not() { [[ $output != *"$1"* ]] || fail_with "unexpected in the output: $1"; }
+exits() { [[ $status == "$1" ]] || fail_with "exit status $status instead of $1"; }
 
 fail_with() {
   printf '%s\n--- output\n%s\n' "$1" "$output" >&2
   return 1
 }
 
-# How often an operation was called in the script.
-calls() { grep -c "^$1\$" "$ANSWERS/calls" || true; }
+# Number of calls of an operation.
+calls() { grep -c "^$1\$" "$RESPONSES/calls" || true; }
 
-called() { grep -q -- "$1" "$AWS_LOG" || fail_with "no call has: $1
+called() { grep -q -- "$1" "$AWS_LOG" || fail_with "missing in the calls: $1
 $(cat "$AWS_LOG")"; }
 
-# A distribution as its owner made it: an API behind it, and legacy logging as wanted.
+# make_distribution NAME LOGGING: creates a distribution with an API as its origin and that legacy logging.
 make_distribution() {
   local reference=$1 logging=$2
   jq --arg reference "$reference" --argjson logging "$logging" '.DistributionConfig | .CallerReference = $reference | .Logging = $logging

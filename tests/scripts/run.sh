@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Tests of the operator's scripts, with bats, a scripted AWS CLI and moto.
+# Tests the operator's scripts with bats, a scripted AWS CLI and moto.
 #
-# Usage: BATS=… MOTO_SERVER=… tests/scripts/run.sh [bats' arguments] [FILE.bats …]
+# Usage: BATS=… MOTO_SERVER=… tests/scripts/run.sh [BATS ARGUMENTS] [FILE.bats …]
 #
-#   BATS         bats (npm's package bats); default: the one on PATH
-#   MOTO_SERVER  moto_server (PyPI's moto[server]); default: the one on PATH
-#   EDGETAP_BINARY  edgetap, to read the log that verify.sh puts; without it that is not checked
+#   BATS            bats (package bats of npm); by default the one on the PATH
+#   MOTO_SERVER     moto_server (package moto[server] of PyPI); by default the one on the PATH
+#   EDGETAP_BINARY  edgetap, to read the log that verify.sh uploads; without it, that check is left out
 #
-# moto listens on a free loopback port and is ended by its process id.
+# moto listens on a free loopback port. Exit status: that of bats, or 2 if a tool is missing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -28,7 +28,7 @@ for tool in aws jq curl; do
   command -v "$tool" >/dev/null || missing+=("$tool")
 done
 if ((${#missing[@]})); then
-  printf 'there is no %s\n' "${missing[@]}" >&2
+  printf 'error: not installed: %s\n' "${missing[@]}" >&2
   exit 2
 fi
 
@@ -45,7 +45,7 @@ stop_servers() {
 trap stop_servers EXIT
 
 : >"$work/moto.log"
-# The port is moto's to choose: nobody can take it in between.
+# moto chooses the port, so that no other process can take it in between.
 "$moto_server" --host 127.0.0.1 --port 0 >"$work/moto.log" 2>&1 &
 moto=$!
 servers+=("$moto")
@@ -55,12 +55,12 @@ for _ in {1..150}; do
   sleep 0.2
 done
 if [[ -z $port ]]; then
-  printf 'moto does not start:\n' >&2
+  printf 'error: moto did not start:\n' >&2
   cat "$work/moto.log" >&2
   exit 1
 fi
 
-# The AWS CLI in Python is kept warm (warm_aws.py says why); another one just takes longer.
+# Keep an AWS CLI that is installed as a Python package warm (warm_aws.py explains why). Any other one only takes longer.
 if python=$(python3 -c 'import awscli, sys; print(sys.executable)' 2>/dev/null); then
   export WARM_AWS=$work/socket
   "$python" tests/scripts/warm_aws.py serve "$WARM_AWS" &

@@ -1,8 +1,8 @@
 """The real AWS CLI, kept warm.
 
-A call of the AWS CLI takes a second, most of it to import and to read the models of the services; these tests make two
-thousand calls. `serve SOCKET` does that part once and forks a child for each call, with the caller's arguments, environment,
-folder and files. Any other arguments are such a call: it is sent to $WARM_AWS.
+A call of the AWS CLI takes a second, most of it for imports and service models, and the tests make 2,000 calls.
+`serve SOCKET` does that part once, then forks a child per call with the caller's arguments, environment, working
+directory and files. Any other arguments are such a call, which is sent to the socket $WARM_AWS.
 """
 
 import array
@@ -17,7 +17,7 @@ import traceback
 def call(arguments):
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.connect(os.environ["WARM_AWS"])
-        request = json.dumps({"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}).encode()
+        request = json.dumps({"arguments": arguments, "environment": dict(os.environ), "directory": os.getcwd()}).encode()
         files = array.array("i", [0, 1, 2])
         server.sendmsg([len(request).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
         server.sendall(request)
@@ -34,7 +34,7 @@ def serve(path):
         for kind in ("service-2", "paginators-1", "waiters-2", "endpoint-rule-set-1"):
             try:
                 loader.load_service_model(service, kind)
-            except Exception:  # not every service has every kind
+            except Exception:  # some services lack some kinds
                 pass
     for name in ("endpoints", "partitions", "_retry", "sdk-default-configuration"):
         loader.load_data(name)
@@ -62,7 +62,7 @@ def serve_one(client, clidriver):
         for number, file in enumerate(files):
             os.dup2(file, number)
             os.close(file)
-        os.chdir(request["folder"])
+        os.chdir(request["directory"])
         os.environ.clear()
         os.environ.update(request["environment"])
         try:
