@@ -1,44 +1,114 @@
-# What somebody should hear of. docs/operations.md says what to do about each.
+# CloudWatch alarms. docs/operations.md describes each one and what to do.
 
 locals {
-  # One list of names and units, shared with the code.
+  # Names and units of edgetap's metrics. The function's code reads the same file.
   metrics = jsondecode(file("${path.module}/metrics.json"))
 
-  # Whose metrics they are.
-  work_queue   = { namespace = "AWS/SQS", dimensions = { QueueName = aws_sqs_queue.work.name } }
-  dead_letters = { namespace = "AWS/SQS", dimensions = { QueueName = aws_sqs_queue.dead_letters.name } }
-  lambda       = { namespace = "AWS/Lambda", dimensions = { FunctionName = aws_lambda_function.bootstrap.function_name } }
-  edgetap      = { namespace = local.metrics.namespace, dimensions = { (local.metrics.dimension) = aws_lambda_function.bootstrap.function_name } }
+  # Sources of the metrics.
+  work_queue = {
+    namespace  = "AWS/SQS"
+    dimensions = { QueueName = aws_sqs_queue.work.name }
+  }
+  dead_letters = {
+    namespace  = "AWS/SQS"
+    dimensions = { QueueName = aws_sqs_queue.dead_letters.name }
+  }
+  lambda = {
+    namespace  = "AWS/Lambda"
+    dimensions = { FunctionName = aws_lambda_function.bootstrap.function_name }
+  }
+  edgetap = {
+    namespace  = local.metrics.namespace
+    dimensions = { (local.metrics.dimension) = aws_lambda_function.bootstrap.function_name }
+  }
 
-  # Each begins when the metric was above the threshold in so many periods of five minutes on end.
+  # An alarm starts when the statistic was above the threshold in this many consecutive periods of
+  # five minutes.
   alarms = {
     dead-letters = {
-      about = "Logs wait in the dead-letter queue. scripts/redrive.sh --dry-run tells which, and why."
-      of    = local.dead_letters, metric = "ApproximateNumberOfMessagesVisible", statistic = "Maximum", above = 0, periods = 1
+      description = join(" ", [
+        "The dead-letter queue has messages: logs, or rows of them, were not delivered.",
+        "Run scripts/redrive.sh --dry-run to see which logs and why.",
+        "Fix the cause, then run scripts/redrive.sh.",
+      ])
+      source    = local.dead_letters
+      metric    = "ApproximateNumberOfMessagesVisible"
+      statistic = "Maximum"
+      threshold = 0
+      periods   = 1
     }
     lost = {
-      about = "A log was gone before it was delivered whole."
-      of    = local.edgetap, metric = "lost", statistic = "Sum", above = 0, periods = 1
+      description = join(" ", [
+        "A log expired or was deleted before it was fully delivered.",
+        "The function's ERROR lines name the log and the missing rows.",
+        "Increase log_expiration_days, or find out who deletes logs.",
+      ])
+      source    = local.edgetap
+      metric    = "lost"
+      statistic = "Sum"
+      threshold = 0
+      periods   = 1
     }
-    retry-age = { # SQS's own age of the oldest message does not see work that is received again and again
-      about = "Some log has not been delivered for an hour. The function's ERROR lines name the reason."
-      of    = local.edgetap, metric = "retry_age", statistic = "Maximum", above = 3600, periods = 1
+    # SQS's own age of the oldest message ignores messages that are received repeatedly.
+    retry-age = {
+      description = join(" ", [
+        "A log has not been delivered for more than an hour.",
+        "The function's latest WARN and ERROR lines name the reason; usually the bridge is unavailable or rejects the credentials.",
+        "Run edgetap check.",
+      ])
+      source    = local.edgetap
+      metric    = "retry_age"
+      statistic = "Maximum"
+      threshold = 3600
+      periods   = 1
     }
     errors = {
-      about = "The function crashes, or runs out of time or memory."
-      of    = local.lambda, metric = "Errors", statistic = "Sum", above = 0, periods = 3
+      description = join(" ", [
+        "The function crashed, ran out of memory or timed out in each of the last three 5-minute periods.",
+        "Its log shows the memory used and the duration of each invocation.",
+        "Increase memory_size or timeout.",
+      ])
+      source    = local.lambda
+      metric    = "Errors"
+      statistic = "Sum"
+      threshold = 0
+      periods   = 3
     }
     throttles = {
-      about = "The account's concurrency is used up. Each throttled attempt counts as a receive."
-      of    = local.lambda, metric = "Throttles", statistic = "Sum", above = 0, periods = 3
+      description = join(" ", [
+        "Lambda throttled the function in each of the last three 5-minute periods: the account's concurrency is used up.",
+        "Each throttled attempt counts toward maxReceiveCount.",
+        "Lower maximum_concurrency, or raise the account's limit.",
+      ])
+      source    = local.lambda
+      metric    = "Throttles"
+      statistic = "Sum"
+      threshold = 0
+      periods   = 3
     }
     recursion = {
-      about = "Lambda took work that was handed over for a loop, and ended it; it is on its way to the dead-letter queue."
-      of    = local.lambda, metric = "RecursiveInvocationsDropped", statistic = "Sum", above = 0, periods = 1
+      description = join(" ", [
+        "Lambda mistook requeued messages for an infinite loop, stopped them and sends them to the dead-letter queue.",
+        "Run scripts/redrive.sh.",
+        "If this happens again, ask AWS Support to allow the loop.",
+      ])
+      source    = local.lambda
+      metric    = "RecursiveInvocationsDropped"
+      statistic = "Sum"
+      threshold = 0
+      periods   = 1
     }
     in-flight = {
-      about = "The work queue nears SQS's limit of 120,000 messages in flight, postponed ones among them."
-      of    = local.work_queue, metric = "ApproximateNumberOfMessagesNotVisible", statistic = "Maximum", above = 100000, periods = 1
+      description = join(" ", [
+        "The work queue has more than 100,000 messages in flight, delayed ones included; SQS's limit is 120,000.",
+        "Check that the bridge accepts requests.",
+        "If it can take more of them, increase maximum_concurrency.",
+      ])
+      source    = local.work_queue
+      metric    = "ApproximateNumberOfMessagesNotVisible"
+      statistic = "Maximum"
+      threshold = 100000
+      periods   = 1
     }
   }
 }
@@ -47,13 +117,13 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
   for_each = local.alarms
 
   alarm_name          = "${var.name}-${each.key}"
-  alarm_description   = each.value.about
-  namespace           = each.value.of.namespace
-  dimensions          = each.value.of.dimensions
+  alarm_description   = each.value.description
+  namespace           = each.value.source.namespace
+  dimensions          = each.value.source.dimensions
   metric_name         = each.value.metric
   statistic           = each.value.statistic
   comparison_operator = "GreaterThanThreshold"
-  threshold           = each.value.above
+  threshold           = each.value.threshold
   period              = 300
   evaluation_periods  = each.value.periods
   treat_missing_data  = "notBreaching"
@@ -62,8 +132,12 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "nothing_sent" {
-  alarm_name          = "${var.name}-nothing-sent"
-  alarm_description   = "Logs are read, but for an hour no row of them was sent: all static, or all malformed?"
+  alarm_name = "${var.name}-nothing-sent"
+  alarm_description = join(" ", [
+    "For an hour, the function read rows but sent none.",
+    "Its log has one line per access log, which counts static, excluded, malformed and rejected rows.",
+    "WARN lines name the reason for malformed rows.",
+  ])
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   evaluation_periods  = 1
@@ -74,7 +148,7 @@ resource "aws_cloudwatch_metric_alarm" "nothing_sent" {
   metric_query {
     id          = "nothing_sent"
     expression  = "IF(rows > 0 AND sent == 0, 1, 0)"
-    label       = "rows, but nothing sent"
+    label       = "rows read, none sent"
     return_data = true
   }
 
@@ -98,8 +172,11 @@ resource "aws_cloudwatch_metric_alarm" "nothing_sent" {
 resource "aws_cloudwatch_metric_alarm" "no_object" {
   count = var.no_object_alarm_hours == null ? 0 : 1
 
-  alarm_name          = "${var.name}-no-object"
-  alarm_description   = "No log came for ${var.no_object_alarm_hours} hours. scripts/status.sh tells which distributions deliver."
+  alarm_name = "${var.name}-no-object"
+  alarm_description = join(" ", [
+    "No new log has arrived for ${var.no_object_alarm_hours} hours.",
+    "Run scripts/status.sh to see which distributions deliver logs.",
+  ])
   namespace           = local.work_queue.namespace
   dimensions          = local.work_queue.dimensions
   metric_name         = "NumberOfMessagesSent"
@@ -108,7 +185,7 @@ resource "aws_cloudwatch_metric_alarm" "no_object" {
   threshold           = 1
   period              = 3600
   evaluation_periods  = var.no_object_alarm_hours
-  treat_missing_data  = "breaching" # SQS tells nothing of a queue that has long been idle
+  treat_missing_data  = "breaching" # SQS sends no metrics for a queue that has been idle for hours
   alarm_actions       = var.alarm_topic_arn[*]
   ok_actions          = var.alarm_topic_arn[*]
 }

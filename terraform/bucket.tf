@@ -1,7 +1,7 @@
 # The bucket that CloudFront delivers access logs to.
 
 locals {
-  # Log delivery puts this before every key when the destination is the bucket itself.
+  # Log delivery prepends this to every key if the destination is the bucket without a prefix.
   log_prefix = "AWSLogs/${local.account_id}/CloudFront/"
 
   # Log delivery is configured in us-east-1, wherever the bucket is.
@@ -9,9 +9,9 @@ locals {
 }
 
 resource "aws_s3_bucket" "logs" {
-  #checkov:skip=CKV_AWS_18:Logs of reading logs would cost more than they tell; CloudTrail's data events record it where wanted.
-  #checkov:skip=CKV_AWS_21:Each object is written once and expires; versions would keep what expiry is to delete.
-  #checkov:skip=CKV_AWS_144:Logs on their way through are not replicated.
+  #checkov:skip=CKV_AWS_18:Access logs of the log bucket would cost more than they are worth. Turn on CloudTrail data events if you need them.
+  #checkov:skip=CKV_AWS_21:Each object is written once and then expires. Versions would keep expired logs.
+  #checkov:skip=CKV_AWS_144:The bucket holds logs only until they are delivered, so replication is not needed.
   bucket        = "${var.name}-logs-${local.account_id}-${var.aws_region}"
   force_destroy = var.force_destroy
 }
@@ -71,7 +71,8 @@ resource "aws_s3_bucket_policy" "logs" {
     Version = "2012-10-17"
     Statement = [
       {
-        # To the letter of AWS's documentation: where it is missing, AWS adds it when a delivery is created, and Terraform would take it away.
+        # Must match AWS's documented statement exactly. Otherwise AWS adds its own copy when a delivery
+        # is created, and the next terraform apply removes it.
         Sid       = "AWSLogDeliveryWrite"
         Effect    = "Allow"
         Principal = { Service = "delivery.logs.amazonaws.com" }
@@ -86,7 +87,7 @@ resource "aws_s3_bucket_policy" "logs" {
         }
       },
       {
-        # The same for a write without an ACL header, as some report of buckets that have no ACLs.
+        # The same for a write without an ACL header, which some users report for buckets without ACLs.
         Sid       = "LogDeliveryWithoutAcl"
         Effect    = "Allow"
         Principal = { Service = "delivery.logs.amazonaws.com" }
@@ -109,18 +110,19 @@ resource "aws_s3_bucket_policy" "logs" {
     ]
   })
 
-  # S3 refuses one of two changes that come at once.
+  # S3 rejects one of two simultaneous changes.
   depends_on = [aws_s3_bucket_public_access_block.logs]
 }
 
-# The bucket is ours alone, so nobody else's notification is replaced here. S3 checks that it may send before it accepts this.
+# Replaces the whole notification configuration: the bucket is edgetap's alone. S3 checks its
+# permission to send to the queue when this is created, so the queue's policy comes first.
 resource "aws_s3_bucket_notification" "logs" {
   bucket = aws_s3_bucket.logs.id
 
   queue {
     id            = "work"
     queue_arn     = aws_sqs_queue.work.arn
-    events        = ["s3:ObjectCreated:*"] # Put alone would miss multipart uploads
+    events        = ["s3:ObjectCreated:*"] # ObjectCreated:Put would miss multipart uploads
     filter_prefix = local.log_prefix
   }
 

@@ -1,12 +1,13 @@
-# Logs that arrive in buckets which somebody else owns. Reading them is granted in permissions.tf; here the work queue gets their
-# events. The notification of such a bucket is never touched: Terraform would replace what its owner has there.
+# Logs in buckets that edgetap does not own. This file sends their events to the work queue;
+# permissions.tf lets the function read them. Terraform never manages the notifications of such a
+# bucket, because it would replace those of the owner.
 
-# For a bucket that sends its events to EventBridge (scripts/watch-bucket.sh turns that on).
+# For a bucket that sends its events to EventBridge; scripts/watch-bucket.sh turns that on.
 resource "aws_cloudwatch_event_rule" "existing_logs" {
   count = length(var.existing_log_sources) > 0 ? 1 : 0
 
   name        = "${var.name}-existing-logs"
-  description = "edgetap: logs in buckets that already receive them"
+  description = "Sends events of new logs in existing buckets to edgetap's work queue."
 
   event_pattern = jsonencode({
     source      = ["aws.s3"]
@@ -32,7 +33,7 @@ resource "aws_cloudwatch_event_target" "existing_logs" {
   depends_on = [aws_sqs_queue_policy.work]
 }
 
-# For a bucket whose events already go to a topic.
+# For a bucket that already sends its events to an SNS topic.
 resource "aws_sns_topic_subscription" "existing_logs" {
   for_each = toset(var.existing_sns_topics)
 

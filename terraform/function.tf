@@ -1,7 +1,7 @@
-# The function, its log group, and the mapping that brings it work.
+# The function, its log group, and the event source mapping from the work queue.
 
 locals {
-  # By their names in .env; src/config.rs reads them.
+  # Environment variables of the function. src/config.rs reads them.
   settings = {
     BRIDGE_SECRET_ARN      = aws_secretsmanager_secret.bridge.arn
     BRIDGE_AUTH_ENDPOINT   = var.bridge_auth_endpoint
@@ -19,21 +19,22 @@ locals {
   }
 }
 
-# Made here, before the function would make one that is kept for ever; so the role needs no logs:CreateLogGroup.
+# Created here because Lambda would create a log group that never expires. The role therefore does not
+# need logs:CreateLogGroup.
 resource "aws_cloudwatch_log_group" "function" {
-  #checkov:skip=CKV_AWS_158:Encrypted by CloudWatch Logs; the lines hold neither secrets nor log content.
-  #checkov:skip=CKV_AWS_338:The lines tell how delivery went; the metrics made of them are kept for 15 months. log_retention_days chooses.
+  #checkov:skip=CKV_AWS_158:CloudWatch Logs encrypts the log group. The lines contain neither secrets nor content of access logs.
+  #checkov:skip=CKV_AWS_338:The lines report deliveries, and CloudWatch keeps the metrics derived from them for 15 months. log_retention_days sets the retention.
   name              = "/aws/lambda/${var.name}"
   retention_in_days = var.log_retention_days
 }
 
 resource "aws_lambda_function" "bootstrap" {
-  #checkov:skip=CKV_AWS_50:Tracing would cost per log and tell what the metrics tell.
-  #checkov:skip=CKV_AWS_116:The function is never invoked asynchronously; the work queue has the dead-letter queue.
-  #checkov:skip=CKV_AWS_173:The environment holds no secret.
-  #checkov:skip=CKV_AWS_272:The zip is built from this repository by the operator himself; there is no publisher to check.
+  #checkov:skip=CKV_AWS_50:Traces would add a cost per log and show only what the metrics show.
+  #checkov:skip=CKV_AWS_116:The function is never invoked asynchronously. The work queue has a dead-letter queue.
+  #checkov:skip=CKV_AWS_173:The environment does not contain secrets.
+  #checkov:skip=CKV_AWS_272:The operator builds the zip from this repository, so a publisher's signature does not exist.
   function_name    = var.name
-  description      = "edgetap: CloudFront access logs to the bridge"
+  description      = "Sends CloudFront access logs to the bridge as HTTP transactions."
   role             = aws_iam_role.function.arn
   runtime          = "provided.al2023"
   handler          = "bootstrap"
@@ -49,7 +50,7 @@ resource "aws_lambda_function" "bootstrap" {
     variables = { for name, value in local.settings : name => tostring(value) if value != null }
   }
 
-  # LOG_LEVEL is the filter. Lambda's own would drop metric lines, which have no level.
+  # The function filters by LOG_LEVEL. Lambda's own filter would drop metric lines, which have no level.
   logging_config {
     log_group             = aws_cloudwatch_log_group.function.name
     log_format            = "JSON"
@@ -71,17 +72,20 @@ resource "aws_lambda_function" "bootstrap" {
   lifecycle {
     precondition {
       condition     = fileexists(var.lambda_zip)
-      error_message = "There is no ${var.lambda_zip}: run scripts/build-lambda.sh, or set lambda_zip."
+      error_message = "The file ${var.lambda_zip} does not exist. Run scripts/build-lambda.sh, or set lambda_zip."
     }
 
     precondition {
       condition     = var.bridge_auth_endpoint != null && var.bridge_edge_endpoint != null
-      error_message = "bridge_auth_endpoint and bridge_edge_endpoint are required: edit .env and run scripts/setup-tfvars.sh."
+      error_message = "bridge_auth_endpoint and bridge_edge_endpoint are required. Edit .env and run scripts/setup-tfvars.sh."
     }
 
     precondition {
-      condition     = var.bridge_credentials != null || !local.credentials_are_written_now
-      error_message = "This would write the bridge's credentials, but there are none: edit .env and run scripts/setup-tfvars.sh. (An apply that leaves secret_version as it was needs none.)"
+      condition = var.bridge_credentials != null || !local.credentials_are_written_now
+      error_message = join(" ", [
+        "This apply would write the bridge's credentials, but bridge_credentials is not set.",
+        "Edit .env and run scripts/setup-tfvars.sh. An apply with an unchanged secret_version does not need the credentials.",
+      ])
     }
   }
 }

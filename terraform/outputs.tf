@@ -1,87 +1,90 @@
-# What scripts/ and the operator need to know.
+# Outputs for the scripts and the operator.
 
 output "name" {
-  description = "Name of this installation."
+  description = "Name of the installation"
   value       = var.name
 }
 
 output "aws_region" {
-  description = "Region of everything here."
+  description = "Region of the installation"
   value       = var.aws_region
 }
 
 output "account_id" {
-  description = "Account of everything here."
+  description = "ID of the AWS account"
   value       = local.account_id
 }
 
 output "log_bucket" {
-  description = "Bucket that CloudFront delivers to."
+  description = "Name of the log bucket, to which CloudFront delivers"
   value       = aws_s3_bucket.logs.id
 }
 
 output "log_bucket_arn" {
-  description = "Its ARN: the destination of a delivery."
+  description = "ARN of the log bucket, the destination of log deliveries"
   value       = aws_s3_bucket.logs.arn
 }
 
 output "log_prefix" {
-  description = "What the key of every delivered log begins with."
+  description = "Prefix of the keys of delivered logs"
   value       = local.log_prefix
 }
 
 output "function_name" {
-  description = "The function."
+  description = "Name of the function"
   value       = aws_lambda_function.bootstrap.function_name
 }
 
 output "function_arn" {
-  description = "Its ARN."
+  description = "ARN of the function"
   value       = aws_lambda_function.bootstrap.arn
 }
 
 output "log_group_name" {
-  description = "Where the function's log lines go."
+  description = "Name of the function's log group"
   value       = aws_cloudwatch_log_group.function.name
 }
 
 output "work_queue_url" {
-  description = "Queue of the work to do."
+  description = "URL of the work queue, which holds logs to deliver"
   value       = aws_sqs_queue.work.url
 }
 
 output "work_queue_arn" {
-  description = "Its ARN."
+  description = "ARN of the work queue"
   value       = aws_sqs_queue.work.arn
 }
 
 output "dead_letter_queue_url" {
-  description = "Queue of the work that was given up."
+  description = "URL of the dead-letter queue, which holds logs that could not be delivered"
   value       = aws_sqs_queue.dead_letters.url
 }
 
 output "dead_letter_queue_arn" {
-  description = "Its ARN."
+  description = "ARN of the dead-letter queue"
   value       = aws_sqs_queue.dead_letters.arn
 }
 
 output "secret_arn" {
-  description = "ARN of the secret that holds the bridge's credentials."
+  description = "ARN of the secret with the bridge's credentials"
   value       = aws_secretsmanager_secret.bridge.arn
 }
 
 output "existing_log_sources" {
-  description = "Buckets of others whose logs are read."
+  description = "Existing buckets from which edgetap reads logs"
   value       = var.existing_log_sources
 }
 
 output "log_level" {
-  description = "The function's LOG_LEVEL."
+  description = "Log level of the function"
   value       = coalesce(var.log_level, "info")
 }
 
 output "kms_key_policy_statements" {
-  description = "What the policy of the key kms_key_arn must hold: who besides this account's roles uses it, and how. null without such a key."
+  description = <<-EOT
+    Statements that the policy of the key kms_key_arn must contain, as JSON: they let log delivery and the senders of messages use the key.
+    null without kms_key_arn
+  EOT
   value = var.kms_key_arn == null ? null : jsonencode([
     {
       Sid       = "EdgetapLogDelivery"
@@ -95,11 +98,17 @@ output "kms_key_policy_statements" {
       }
     },
     {
-      Sid       = "EdgetapWorkQueue"
-      Effect    = "Allow"
-      Principal = { Service = concat(["s3.amazonaws.com"], length(var.existing_log_sources) > 0 ? ["events.amazonaws.com"] : [], length(var.existing_sns_topics) > 0 ? ["sns.amazonaws.com"] : []) }
-      Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
-      Resource  = "*"
+      Sid    = "EdgetapWorkQueue"
+      Effect = "Allow"
+      Principal = {
+        Service = concat(
+          ["s3.amazonaws.com"],
+          length(var.existing_log_sources) > 0 ? ["events.amazonaws.com"] : [],
+          length(var.existing_sns_topics) > 0 ? ["sns.amazonaws.com"] : [],
+        )
+      }
+      Action   = ["kms:Decrypt", "kms:GenerateDataKey*"]
+      Resource = "*"
     },
   ])
 }

@@ -1,13 +1,14 @@
-# What the function may do. Nothing here is a wildcard but the rest of a log's key.
+# The function's role. The only wildcards are the part of a log's key after the prefix, and the network
+# interfaces of a VPC.
 
 locals {
-  # Bucket and prefix of all logs, ours first.
+  # Bucket and prefix of all logs; edgetap's own bucket comes first.
   log_locations = concat(
     [{ bucket_arn = aws_s3_bucket.logs.arn, prefix = local.log_prefix }],
     [for source in var.existing_log_sources : { bucket_arn = "arn:aws:s3:::${source.bucket}", prefix = source.prefix }],
   )
 
-  # Keys with which something that the function reads or sends is encrypted.
+  # KMS keys of objects, messages and the secret.
   own_key       = var.kms_key_arn[*]
   existing_keys = distinct([for source in var.existing_log_sources : source.kms_key_arn if source.kms_key_arn != null])
 
@@ -18,8 +19,9 @@ locals {
       Resource = [for location in local.log_locations : "${location.bucket_arn}/${location.prefix}*"]
     },
     {
-      # So that a log that expired is told as 404, not as 403. A GetObject names no prefix: no condition on one may stand here.
-      Sid      = "TellMissingLogs"
+      # Lets S3 respond to GetObject of an expired log with 404 instead of 403. GetObject requests have
+      # no s3:prefix key, so a condition on the prefix would never be met.
+      Sid      = "ReportMissingLogs"
       Action   = ["s3:ListBucket"]
       Resource = distinct(local.log_locations[*].bucket_arn)
     },
@@ -29,7 +31,7 @@ locals {
       Resource = [aws_secretsmanager_secret.bridge.arn]
     },
     {
-      # The first three are what the mapping polls with; the others postpone work and hand it over.
+      # The event source mapping polls with the first three; the function delays and requeues messages with the others.
       Sid      = "Work"
       Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage"]
       Resource = [aws_sqs_queue.work.arn]
@@ -45,7 +47,7 @@ locals {
       Resource = ["${aws_cloudwatch_log_group.function.arn}:*"]
     },
     {
-      # GenerateDataKey: to send to the queues.
+      # Sending to the queues needs GenerateDataKey.
       Sid      = "OwnKey"
       Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
       Resource = local.own_key
@@ -56,7 +58,8 @@ locals {
       Resource = local.existing_keys
     },
     {
-      # Of AWSLambdaVPCAccessExecutionRole, without its logs:*. These actions know no resource that could be named beforehand.
+      # From AWSLambdaVPCAccessExecutionRole, without its logs actions. The network interfaces have no
+      # ARN before Lambda creates them.
       Sid = "Vpc"
       Action = [
         "ec2:AssignPrivateIpAddresses",
@@ -73,7 +76,7 @@ locals {
 
 resource "aws_iam_role" "function" {
   name        = "${var.name}-function"
-  description = "edgetap: what the function ${var.name} may do"
+  description = "Role of the edgetap function ${var.name}"
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -90,7 +93,10 @@ resource "aws_iam_role_policy" "function" {
   role = aws_iam_role.function.id
 
   policy = jsonencode({
-    Version   = "2012-10-17"
-    Statement = [for permission in local.function_permissions : merge({ Effect = "Allow" }, permission) if length(permission.Resource) > 0]
+    Version = "2012-10-17"
+    Statement = [
+      for permission in local.function_permissions :
+      merge({ Effect = "Allow" }, permission) if length(permission.Resource) > 0
+    ]
   })
 }

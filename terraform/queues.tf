@@ -1,13 +1,15 @@
-# The work queue, where every log waits until it is delivered, and the dead-letter queue behind it.
+# The work queue, which holds every log until it is delivered, and its dead-letter queue.
 #
-# Why a queue, and not the function itself, receives the bucket's events: docs/decisions/queue-before-function.md.
+# docs/decisions/queue-before-function.md explains why the bucket notifies a queue and not the function.
 
 locals {
-  # The function retries work for so long, in the long run at intervals of 12 to 15 minutes; then it dead-letters it itself, with the reason.
+  # Seconds. The longest RETRY_FOR, and the shortest retry delay after the first attempts. When
+  # RETRY_FOR is over, the function itself sends the message to the dead-letter queue, with the reason.
   retry_for      = 3 * 24 * 60 * 60
   retry_interval = 12 * 60
 
-  visibility        = 6 * var.timeout # AWS's advice for a queue that feeds a function
+  # Seconds. AWS recommends a visibility timeout of six times the function's timeout.
+  visibility        = 6 * var.timeout
   retention         = 14 * 24 * 60 * 60
   max_receive_count = 400
 }
@@ -20,7 +22,7 @@ resource "aws_sqs_queue" "work" {
   sqs_managed_sse_enabled = var.kms_key_arn == null ? true : null
   kms_master_key_id       = var.kms_key_arn
 
-  # The last resort, for work that kills the function before it can decide.
+  # The last resort, for a message that crashes the function before it can send it to the dead-letter queue.
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letters.arn
     maxReceiveCount     = local.max_receive_count
@@ -33,11 +35,11 @@ resource "aws_sqs_queue" "work" {
         local.max_receive_count < local.retention / local.visibility
       )
       error_message = join(" ", [
-        "Logs could be lost without a word: RETRY_FOR / 12 min < maxReceiveCount < retention / visibility does not hold",
-        "(${floor(local.retry_for / local.retry_interval)} < ${local.max_receive_count} < ${floor(local.retention / local.visibility)}).",
-        "Below the first, work that only waits for the bridge would count as dead; above the second, SQS would drop a message",
-        "before it was received often enough to become a dead letter. The visibility is 6 x timeout:",
-        "choose a timeout below ${floor(local.retention / local.max_receive_count / 6)} s.",
+        "timeout is too long: choose a timeout below ${floor(local.retention / local.max_receive_count / 6)} s, or logs could be lost silently.",
+        "The queue requires RETRY_FOR / 12 min < maxReceiveCount < retention / visibility timeout, which is now",
+        "${floor(local.retry_for / local.retry_interval)} < ${local.max_receive_count} < ${floor(local.retention / local.visibility)}.",
+        "The visibility timeout is 6 x timeout. With a smaller maxReceiveCount, SQS would move messages that only wait for the bridge",
+        "to the dead-letter queue. With a longer visibility timeout, a message would expire before it reaches maxReceiveCount.",
       ])
     }
   }
@@ -70,26 +72,31 @@ resource "aws_sqs_queue_policy" "dead_letters" {
 }
 
 locals {
-  # Who may put work into the work queue, besides the function (permissions.tf).
+  # Senders to the work queue, in addition to the function (permissions.tf). A sender without sources gets no statement.
+  senders = [
+    {
+      sid     = "LogBucket"
+      service = "s3.amazonaws.com"
+      # A bucket's ARN does not contain the account, and anyone can reuse the name of a deleted bucket.
+      condition = {
+        ArnEquals    = { "aws:SourceArn" = [aws_s3_bucket.logs.arn] }
+        StringEquals = { "aws:SourceAccount" = local.account_id }
+      }
+    },
+    {
+      sid       = "ExistingBuckets"
+      service   = "events.amazonaws.com"
+      condition = { ArnEquals = { "aws:SourceArn" = aws_cloudwatch_event_rule.existing_logs[*].arn } }
+    },
+    {
+      sid       = "ExistingTopics"
+      service   = "sns.amazonaws.com"
+      condition = { ArnEquals = { "aws:SourceArn" = var.existing_sns_topics } }
+    },
+  ]
+
   work_senders = [
-    for sender in [
-      {
-        sid     = "LogBucket"
-        service = "s3.amazonaws.com"
-        # A bucket's ARN names no account, and a deleted bucket's name is free for anybody.
-        condition = { ArnEquals = { "aws:SourceArn" = [aws_s3_bucket.logs.arn] }, StringEquals = { "aws:SourceAccount" = local.account_id } }
-      },
-      {
-        sid       = "ExistingBuckets"
-        service   = "events.amazonaws.com"
-        condition = { ArnEquals = { "aws:SourceArn" = aws_cloudwatch_event_rule.existing_logs[*].arn } }
-      },
-      {
-        sid       = "ExistingTopics"
-        service   = "sns.amazonaws.com"
-        condition = { ArnEquals = { "aws:SourceArn" = var.existing_sns_topics } }
-      },
-      ] : {
+    for sender in local.senders : {
       Sid       = sender.sid
       Effect    = "Allow"
       Principal = { Service = sender.service }

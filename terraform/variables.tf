@@ -1,64 +1,83 @@
-# What the operator may choose. scripts/setup-tfvars.sh writes edgetap.auto.tfvars and secret.auto.tfvars from .env.
+# Variables. scripts/setup-tfvars.sh writes edgetap.auto.tfvars and secret.auto.tfvars from .env; set
+# the variables that are not settings of .env in a .tfvars file of your own.
 #
-# Every variable has a default, so that `terraform destroy` needs no file; what an apply cannot do without is required by
-# the preconditions of the function (function.tf).
+# Every variable has a default, so that `terraform destroy` needs no file. Preconditions of the function
+# (function.tf) require what an apply needs.
 
 # --- The installation ---
 
 variable "name" {
-  description = "Name of this installation; every resource's name begins with it. operator-policy.json is for names that begin with edgetap."
+  description = <<-EOT
+    Name of the installation, with which the name of every resource begins.
+    operator-policy.json covers names that begin with edgetap.
+  EOT
   type        = string
   default     = "edgetap"
   nullable    = false
 
   validation {
-    condition     = can(regex("^[a-z0-9][a-z0-9-]{0,22}[a-z0-9]$", var.name))
-    error_message = "name: 2 to 24 lower-case letters, digits and hyphens, without a hyphen at either end (it begins the log bucket's name)."
+    condition = can(regex("^[a-z0-9][a-z0-9-]{0,22}[a-z0-9]$", var.name))
+    error_message = join(" ", [
+      "name must be 2 to 24 lower-case letters, digits and hyphens, and must not begin or end with a hyphen.",
+      "The log bucket's name begins with it.",
+    ])
   }
 }
 
 variable "aws_region" {
-  description = "Region of everything here. CloudFront's log delivery is configured in us-east-1 whatever this is."
+  description = "Region of the installation. CloudFront's log deliveries are always configured in us-east-1."
   type        = string
   default     = "us-east-1"
   nullable    = false
 }
 
 variable "tags" {
-  description = "Further tags of every resource."
+  description = "Additional tags of every resource."
   type        = map(string)
   default     = {}
   nullable    = false
 }
 
 variable "kms_key_arn" {
-  description = "A KMS key of your own for the bucket, the queues and the secret, instead of the services' keys. Its key policy must hold the statements of the output kms_key_policy_statements: `terraform plan` shows them before anything is made."
+  description = <<-EOT
+    ARN of your own KMS key for the bucket, the queues and the secret.
+    null uses the keys of the services.
+    The key's policy must contain the statements of the output kms_key_policy_statements.
+    `terraform plan` shows them before anything is created.
+  EOT
   type        = string
   default     = null
 
   validation {
-    condition     = var.kms_key_arn == null || can(regex("^arn:aws:kms:[a-z0-9-]+:[0-9]{12}:key/", var.kms_key_arn))
-    error_message = "kms_key_arn: the ARN of a key (arn:aws:kms:REGION:ACCOUNT:key/ID), not of an alias; an AWS-managed key does not let log delivery write."
+    condition = var.kms_key_arn == null || can(regex("^arn:aws:kms:[a-z0-9-]+:[0-9]{12}:key/", var.kms_key_arn))
+    error_message = join(" ", [
+      "kms_key_arn must be the ARN of a key (arn:aws:kms:REGION:ACCOUNT:key/ID), not of an alias.",
+      "Log delivery cannot use an AWS managed key.",
+    ])
   }
 }
 
-# --- Settings of the function, by their names in .env. With null, the function uses its default. ---
+# --- Settings of the function, named as in .env. null keeps the function's default. ---
 # tests/suite/settings.rs compares types and validations with src/settings.rs.
 
 variable "bridge_auth_endpoint" {
-  description = "BRIDGE_AUTH_ENDPOINT: OAuth 2.0 token endpoint. Required."
+  description = "BRIDGE_AUTH_ENDPOINT: URL of the token endpoint. Required."
   type        = string
   default     = null
 }
 
 variable "bridge_edge_endpoint" {
-  description = "BRIDGE_EDGE_ENDPOINT: the bridge: the endpoint that receives the transactions. Required."
+  description = "BRIDGE_EDGE_ENDPOINT: URL of the bridge. Required."
   type        = string
   default     = null
 }
 
 variable "bridge_credentials" {
-  description = "The OAuth client, and where needed a PEM of certificates to trust for the bridge's host and the key that hashes cookies. Goes to Secrets Manager only: into no state, plan or environment. Required whenever secret_version changes."
+  description = <<-EOT
+    OAuth client ID and secret; optionally certificates (PEM) to trust for the bridge's host, and the key for hashing cookies.
+    Terraform writes them to Secrets Manager only, not to its state or plan.
+    Required whenever secret_version changes.
+  EOT
   type = object({
     client_id     = string
     client_secret = string
@@ -71,7 +90,10 @@ variable "bridge_credentials" {
 }
 
 variable "secret_version" {
-  description = "Any number that changes when bridge_credentials do: Terraform does not remember them, so it cannot compare. scripts/setup-tfvars.sh takes the time .env was last changed."
+  description = <<-EOT
+    A number to change whenever bridge_credentials change: Terraform does not store them and cannot compare.
+    scripts/setup-tfvars.sh uses the modification time of .env.
+  EOT
   type        = number
   default     = 0
   nullable    = false
@@ -89,7 +111,7 @@ variable "bridge_auth_method" {
 }
 
 variable "bridge_concurrency" {
-  description = "BRIDGE_CONCURRENCY: requests in flight, 1 to 64, for each of maximum_concurrency functions."
+  description = "BRIDGE_CONCURRENCY: requests in flight per function instance, 1 to 64. Up to maximum_concurrency instances run at once."
   type        = number
   default     = null
 
@@ -122,7 +144,7 @@ variable "batch_max_bytes" {
 }
 
 variable "static_extensions" {
-  description = "STATIC_EXTENSIONS: extensions of static assets, whose requests are dropped."
+  description = "STATIC_EXTENSIONS: file extensions of static assets, whose requests are dropped."
   type        = string
   default     = null
 }
@@ -134,7 +156,7 @@ variable "exclude_paths" {
 }
 
 variable "redact" {
-  description = "REDACT: on masks credentials in URLs, off sends them."
+  description = "REDACT: on masks credentials in URLs; off sends them."
   type        = string
   default     = null
 
@@ -156,7 +178,7 @@ variable "redact_cookies" {
 }
 
 variable "retry_for" {
-  description = "RETRY_FOR: how long an object is retried before its message goes to the dead-letter queue, 1m to 3d."
+  description = "RETRY_FOR: how long a log is retried before it goes to the dead-letter queue, 1m to 3d."
   type        = string
   default     = null
 }
@@ -175,68 +197,78 @@ variable "log_level" {
 # --- The function ---
 
 variable "lambda_zip" {
-  description = "The zip that scripts/build-lambda.sh made."
+  description = "Path of the zip that scripts/build-lambda.sh built."
   type        = string
   default     = "../target/lambda/bootstrap.zip"
   nullable    = false
 }
 
 variable "architecture" {
-  description = "What the zip was built for: x86_64 or arm64."
+  description = "Architecture of the zip: x86_64 or arm64."
   type        = string
   default     = "x86_64"
   nullable    = false
 
   validation {
     condition     = contains(["x86_64", "arm64"], var.architecture)
-    error_message = "architecture: x86_64 or arm64."
+    error_message = "architecture must be x86_64 or arm64."
   }
 }
 
 variable "memory_size" {
-  description = "Memory of the function, MB. The CPU grows with it."
+  description = "Memory of the function in MB. Lambda allocates CPU in proportion."
   type        = number
   default     = 512
   nullable    = false
 }
 
 variable "timeout" {
-  description = "Seconds an invocation may take. What does not fit is handed over to the next. The work queue's visibility follows from it."
+  description = <<-EOT
+    Timeout of an invocation in seconds.
+    The function requeues the rows that remain.
+    The work queue's visibility timeout is six times this.
+  EOT
   type        = number
   default     = 300
   nullable    = false
 
   validation {
     condition     = var.timeout >= 30
-    error_message = "timeout: at least 30 s; the function keeps 10 s in reserve."
+    error_message = "timeout must be at least 30 s. The function keeps 10 s in reserve to respond."
   }
 }
 
 variable "maximum_concurrency" {
-  description = "How many functions may work at once, 2 to 1000: the brake that spares the bridge."
+  description = "Function instances that can run at once, 2 to 1000. Limits the load on the bridge."
   type        = number
   default     = 10
   nullable    = false
 
   validation {
     condition     = var.maximum_concurrency >= 2 && var.maximum_concurrency <= 1000
-    error_message = "maximum_concurrency: 2 to 1000 (Lambda's limits)."
+    error_message = "maximum_concurrency must be 2 to 1000 (Lambda's limits)."
   }
 }
 
 variable "reserved_concurrency" {
-  description = "Concurrency set aside for this function out of the account's. null: none."
+  description = "Part of the account's concurrency that is reserved for the function. null reserves nothing."
   type        = number
   default     = null
 
   validation {
-    condition     = coalesce(var.reserved_concurrency, var.maximum_concurrency) >= var.maximum_concurrency
-    error_message = "reserved_concurrency: not less than maximum_concurrency; else the queue is polled for work that is then throttled, and each throttling eats a receive."
+    condition = coalesce(var.reserved_concurrency, var.maximum_concurrency) >= var.maximum_concurrency
+    error_message = join(" ", [
+      "reserved_concurrency must not be less than maximum_concurrency.",
+      "Otherwise Lambda polls messages that it then throttles, and each throttled attempt counts toward maxReceiveCount.",
+    ])
   }
 }
 
 variable "vpc" {
-  description = "Subnets and security groups, when the bridge is reached through a VPC. S3, SQS, Secrets Manager and the bridge must be reachable from there (endpoints or NAT)."
+  description = <<-EOT
+    Subnets and security groups of the function, if it must reach the bridge through a VPC.
+    S3, SQS, Secrets Manager and the bridge must be reachable from the subnets (endpoints or NAT).
+  EOT
   type = object({
     subnet_ids         = list(string)
     security_group_ids = list(string)
@@ -245,49 +277,63 @@ variable "vpc" {
 }
 
 variable "secret_recovery_window_days" {
-  description = "Days a deleted secret can be brought back: 0, or 7 to 30. With 0 nothing is left, and the name is free at once."
+  description = <<-EOT
+    Days for which a deleted secret can be restored: 0, or 7 to 30.
+    With 0 the secret is deleted and its name can be reused at once.
+  EOT
   type        = number
   default     = 0
   nullable    = false
 
   validation {
     condition     = var.secret_recovery_window_days == 0 || (var.secret_recovery_window_days >= 7 && var.secret_recovery_window_days <= 30)
-    error_message = "secret_recovery_window_days: 0, or 7 to 30."
+    error_message = "secret_recovery_window_days must be 0, or 7 to 30."
   }
 }
 
 # --- Logs ---
 
 variable "log_expiration_days" {
-  description = "Days until an access log is deleted from the bucket."
+  description = "Days until an access log in the bucket expires, at least 17."
   type        = number
   default     = 30
   nullable    = false
 
   validation {
-    condition     = var.log_expiration_days >= 17
-    error_message = "log_expiration_days: at least 17. Work is retried for 3 days, then kept as a dead letter for 14: its log must outlive both, or bringing it back loses it."
+    condition = var.log_expiration_days >= 17
+    error_message = join(" ", [
+      "log_expiration_days must be at least 17.",
+      "A message is retried for up to 3 days and then kept in the dead-letter queue for 14 days.",
+      "Its log must exist until then, or it can no longer be redelivered.",
+    ])
   }
 }
 
 variable "log_retention_days" {
-  description = "Days the function's own log lines are kept. 7 lets you look back over a weekend."
+  description = "Days for which CloudWatch keeps the function's log. 7 lets you look back over a weekend."
   type        = number
   default     = 1
   nullable    = false
 }
 
 variable "force_destroy" {
-  description = "Whether destroying deletes the access logs that are still in the bucket. scripts/disable.sh --destroy empties it after asking."
+  description = <<-EOT
+    Whether terraform destroy deletes access logs that are still in the bucket.
+    scripts/disable.sh --destroy empties the bucket after asking.
+  EOT
   type        = bool
   default     = false
   nullable    = false
 }
 
-# --- Logs that somebody else's bucket receives ---
+# --- Logs in existing buckets ---
 
 variable "existing_log_sources" {
-  description = "Buckets that already receive the logs: edgetap may read them, and takes the events that they send to EventBridge (scripts/watch-bucket.sh turns that on). kms_key_arn: the key they are encrypted with."
+  description = <<-EOT
+    Existing buckets that already receive logs.
+    edgetap reads the logs and receives the events that the buckets send to EventBridge (scripts/watch-bucket.sh turns that on).
+    kms_key_arn is the key with which a bucket is encrypted.
+  EOT
   type = list(object({
     bucket      = string
     prefix      = optional(string, "")
@@ -298,38 +344,52 @@ variable "existing_log_sources" {
   nullable = false
 
   validation {
-    condition     = alltrue([for source in var.existing_log_sources : coalesce(source.region, var.aws_region) == var.aws_region])
-    error_message = "existing_log_sources: a bucket of another region sends its events to EventBridge there, out of reach. Install edgetap once more in that region: another name, aws_region, and state (terraform workspace new)."
+    condition = alltrue([for source in var.existing_log_sources : coalesce(source.region, var.aws_region) == var.aws_region])
+    error_message = join(" ", [
+      "existing_log_sources must be in aws_region, because EventBridge delivers events within a region only.",
+      "For a bucket in another region, install edgetap there too, with another name, aws_region and state (terraform workspace new).",
+    ])
   }
 }
 
 variable "existing_sns_topics" {
-  description = "Topics that already carry the S3 events of those buckets: the work queue subscribes. Name the buckets in existing_log_sources too, so that they can be read; turn EventBridge on in none of them, or each log is delivered twice."
+  description = <<-EOT
+    ARNs of SNS topics that already carry the S3 events of existing buckets.
+    The work queue subscribes to them.
+    List the buckets in existing_log_sources too, so that edgetap can read them.
+    Do not turn on EventBridge for these buckets, or each log is delivered twice.
+  EOT
   type        = list(string)
   default     = []
   nullable    = false
 
   validation {
-    condition     = alltrue([for topic in var.existing_sns_topics : can(regex("^arn:aws:sns:${var.aws_region}:[0-9]{12}:", topic))])
-    error_message = "existing_sns_topics: ARNs of topics in aws_region. For a topic of another region, install edgetap once more there: another name, aws_region, and state (terraform workspace new)."
+    condition = alltrue([for topic in var.existing_sns_topics : can(regex("^arn:aws:sns:${var.aws_region}:[0-9]{12}:", topic))])
+    error_message = join(" ", [
+      "existing_sns_topics must be ARNs of topics in aws_region.",
+      "For a topic in another region, install edgetap there too, with another name, aws_region and state (terraform workspace new).",
+    ])
   }
 }
 
 # --- Alarms ---
 
 variable "alarm_topic_arn" {
-  description = "SNS topic that is told when an alarm begins and ends. null: alarms only show."
+  description = "ARN of an SNS topic that is notified when an alarm starts and ends. null sends no notifications."
   type        = string
   default     = null
 }
 
 variable "no_object_alarm_hours" {
-  description = "Alarm when no log came for so many hours, 1 to 168. null: no such alarm (quiet sites write no logs)."
+  description = <<-EOT
+    Alarm when no new log has arrived for this number of hours, 1 to 168.
+    null creates no such alarm: a site without requests writes no logs.
+  EOT
   type        = number
   default     = null
 
   validation {
     condition     = coalesce(var.no_object_alarm_hours, 1) >= 1 && coalesce(var.no_object_alarm_hours, 1) <= 168
-    error_message = "no_object_alarm_hours: 1 to 168 (CloudWatch looks back a week at most)."
+    error_message = "no_object_alarm_hours must be 1 to 168. CloudWatch evaluates at most one week."
   }
 }

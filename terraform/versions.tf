@@ -1,6 +1,6 @@
-# What this module needs. It is a root module: scripts/ run it as it stands.
+# Versions of Terraform and the AWS provider. This is a root module, which the scripts run directly.
 #
-# Proven with Terraform 1.11.4 and provider 5.100.0, on x86_64 Linux. Write-only arguments need Terraform 1.11.
+# Tested with Terraform 1.11.4 and provider 5.100.0 on x86_64 Linux. Write-only arguments need Terraform 1.11.
 
 terraform {
   required_version = ">= 1.11"
@@ -16,7 +16,7 @@ terraform {
 provider "aws" {
   region = var.aws_region
 
-  # By these, scripts/disable.sh finds whatever might be left.
+  # scripts/disable.sh finds leftovers by these tags.
   default_tags {
     tags = merge(var.tags, { edgetap = var.name, managed-by = "terraform" })
   }

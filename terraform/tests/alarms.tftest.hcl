@@ -1,4 +1,4 @@
-# Alarms and the dashboard speak of metrics that exist, by the names that the code writes.
+# Alarms and the dashboard use metrics that the function writes.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -6,13 +6,13 @@ mock_provider "aws" {
 }
 
 variables {
-  lambda_zip           = "versions.tf" # any file: a plan uploads none
+  lambda_zip           = "versions.tf" # any existing file: a plan does not upload it
   bridge_auth_endpoint = "https://auth.example"
   bridge_edge_endpoint = "https://edge.example"
   bridge_credentials   = { client_id = "id", client_secret = "secret" }
 }
 
-run "of_these" {
+run "alarms_watch_these_metrics" {
   command = plan
 
   assert {
@@ -25,16 +25,21 @@ run "of_these" {
       edgetap-recursion    = "AWS/Lambda RecursiveInvocationsDropped"
       edgetap-in-flight    = "AWS/SQS ApproximateNumberOfMessagesNotVisible"
     }
-    error_message = "docs/operations.md has a section on each"
+    error_message = "the alarms differ from those that docs/operations.md describes"
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.no_object) == 0 && length(aws_cloudwatch_metric_alarm.nothing_sent.alarm_actions) == 0
-    error_message = "nobody is told unasked"
+    condition     = length(aws_cloudwatch_metric_alarm.no_object) == 0
+    error_message = "no_object must not exist by default"
+  }
+
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.nothing_sent.alarm_actions) == 0
+    error_message = "alarms must not notify anyone by default"
   }
 }
 
-run "metrics_have_the_names_of_the_code" {
+run "metrics_match_the_code" {
   command = plan
 
   assert {
@@ -53,7 +58,7 @@ run "metrics_have_the_names_of_the_code" {
       for metric in flatten([for widget in jsondecode(aws_cloudwatch_dashboard.edgetap.dashboard_body).widgets : [for metric in widget.properties.metrics : join(" ", slice(metric, 0, 2))]]) :
       trimprefix(metric, "edgetap ") if startswith(metric, "edgetap ")
     ]) == toset(keys(jsondecode(file("metrics.json")).metrics))
-    error_message = "the dashboard shows the metrics of metrics.json, all of them"
+    error_message = "the dashboard must show every metric of metrics.json and no other"
   }
 
   assert {
@@ -62,11 +67,11 @@ run "metrics_have_the_names_of_the_code" {
         for metric in widget.properties.metrics : slice(metric, 2, 4) == ["function", "edgetap"] if metric[0] == "edgetap"
       ]
     ]))
-    error_message = "by their dimension: the function's name"
+    error_message = "a metric on the dashboard lacks the dimension function"
   }
 }
 
-run "told_to_a_topic" {
+run "alarms_notify_the_topic" {
   command = plan
 
   variables {
@@ -79,11 +84,16 @@ run "told_to_a_topic" {
       for alarm in concat(values(aws_cloudwatch_metric_alarm.alarm), [aws_cloudwatch_metric_alarm.nothing_sent], aws_cloudwatch_metric_alarm.no_object) :
       alarm.alarm_actions == toset([var.alarm_topic_arn]) && alarm.ok_actions == toset([var.alarm_topic_arn])
     ])
-    error_message = "every alarm, when it begins and when it ends"
+    error_message = "an alarm does not notify the topic when it starts and ends"
   }
 
   assert {
-    condition     = aws_cloudwatch_metric_alarm.no_object[0].evaluation_periods == 12 && aws_cloudwatch_metric_alarm.no_object[0].treat_missing_data == "breaching"
-    error_message = "no news is the alarm"
+    condition     = aws_cloudwatch_metric_alarm.no_object[0].evaluation_periods == 12
+    error_message = "no_object must evaluate no_object_alarm_hours periods of an hour"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.no_object[0].treat_missing_data == "breaching"
+    error_message = "no_object must alarm on missing data"
   }
 }

@@ -1,18 +1,18 @@
-# When an apply needs the credentials, and when it does without.
+# Applies that require the bridge's credentials, and applies that do not.
 
 mock_provider "aws" {
   source = "./tests/mocks"
 }
 
 variables {
-  lambda_zip           = "versions.tf" # any file: nothing is uploaded to a mock
+  lambda_zip           = "versions.tf" # any existing file: the mock does not upload it
   bridge_auth_endpoint = "https://auth.example"
   bridge_edge_endpoint = "https://edge.example"
   bridge_credentials   = { client_id = "id", client_secret = "secret" }
   secret_version       = 1
 }
 
-run "not_given_at_first" {
+run "first_plan_without_credentials_fails" {
   command = plan
 
   variables {
@@ -22,11 +22,11 @@ run "not_given_at_first" {
   expect_failures = [aws_lambda_function.bootstrap]
 }
 
-run "given" {
+run "first_apply_with_credentials_succeeds" {
   command = apply
 }
 
-run "not_given_though_changed" {
+run "new_version_without_credentials_fails" {
   command = plan
 
   variables {
@@ -37,7 +37,7 @@ run "not_given_though_changed" {
   expect_failures = [aws_lambda_function.bootstrap]
 }
 
-run "given_anew" {
+run "new_version_with_credentials_is_written" {
   command = plan
 
   variables {
@@ -45,13 +45,18 @@ run "given_anew" {
   }
 
   assert {
-    condition     = local.credentials_are_written_now && aws_secretsmanager_secret_version.bridge.secret_string_wo_version == 2
-    error_message = "another version is written"
+    condition     = local.credentials_are_written_now
+    error_message = "a new version must be written"
+  }
+
+  assert {
+    condition     = aws_secretsmanager_secret_version.bridge.secret_string_wo_version == 2
+    error_message = "the secret must have the new version"
   }
 }
 
-# Last: what tells one run from another is the time in seconds.
-run "not_given_and_not_changed" {
+# This run comes last: runs are distinguished by their time in seconds.
+run "same_version_without_credentials_succeeds" {
   command = plan
 
   variables {
@@ -60,6 +65,6 @@ run "not_given_and_not_changed" {
 
   assert {
     condition     = !local.credentials_are_written_now
-    error_message = "what is not written is not required"
+    error_message = "an unchanged version must not be written"
   }
 }

@@ -1,4 +1,4 @@
-# What the function is given, and when an apply is refused before anything is made.
+# The function's environment and logging, and plans that fail before anything is created.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -6,13 +6,13 @@ mock_provider "aws" {
 }
 
 variables {
-  lambda_zip           = "versions.tf" # any file: a plan uploads none
+  lambda_zip           = "versions.tf" # any existing file: a plan does not upload it
   bridge_auth_endpoint = "https://auth.example"
   bridge_edge_endpoint = "https://edge.example"
   bridge_credentials   = { client_id = "id-CANARY", client_secret = "secret-CANARY" }
 }
 
-run "the_environment_holds_no_secret" {
+run "environment_contains_no_secret" {
   command = plan
 
   assert {
@@ -21,7 +21,7 @@ run "the_environment_holds_no_secret" {
       BRIDGE_EDGE_ENDPOINT = "https://edge.example"
       BRIDGE_SECRET_ARN    = "arn:aws:secretsmanager:us-east-1:111122223333:secret:SECRET"
     })
-    error_message = "without further settings the environment holds these three, so that the defaults are the function's own"
+    error_message = "the environment must contain these three settings only, so that the function's own defaults apply"
   }
 }
 
@@ -57,12 +57,12 @@ run "every_setting_reaches_the_function" {
       RETRY_FOR              = "12h"
       LOG_LEVEL              = "debug"
     })
-    error_message = "settings keep their names"
+    error_message = "a setting is missing in the environment or has another name"
   }
 
   assert {
     condition     = output.log_level == "debug"
-    error_message = "scripts/enable.sh compares this with .env"
+    error_message = "the output log_level must be that of the function"
   }
 }
 
@@ -70,27 +70,32 @@ run "lambda_passes_every_line" {
   command = plan
 
   assert {
-    condition     = aws_lambda_function.bootstrap.logging_config[0].log_format == "JSON" && aws_lambda_function.bootstrap.logging_config[0].application_log_level == "TRACE"
-    error_message = "Lambda's own filter would drop metric lines"
+    condition     = aws_lambda_function.bootstrap.logging_config[0].log_format == "JSON"
+    error_message = "the log format must be JSON"
+  }
+
+  assert {
+    condition     = aws_lambda_function.bootstrap.logging_config[0].application_log_level == "TRACE"
+    error_message = "Lambda must not filter log lines: it would drop metric lines"
   }
 
   assert {
     condition     = aws_lambda_function.bootstrap.logging_config[0].log_group == aws_cloudwatch_log_group.function.name
-    error_message = "the log group that has a retention is the function's"
+    error_message = "the function must write to the log group that has a retention"
   }
 }
 
-run "without_the_zip" {
+run "missing_zip_fails" {
   command = plan
 
   variables {
     lambda_zip = "missing.zip"
   }
 
-  expect_failures = [aws_lambda_function.bootstrap] # tests/terraform/lifecycle.sh reads the words
+  expect_failures = [aws_lambda_function.bootstrap] # tests/operator/whole_path.py checks the message
 }
 
-run "without_endpoints" {
+run "missing_endpoint_fails" {
   command = plan
 
   variables {

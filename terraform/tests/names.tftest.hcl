@@ -1,4 +1,4 @@
-# Names within AWS's limits, and inputs that are refused.
+# Names within AWS's limits, and invalid variables.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -6,38 +6,43 @@ mock_provider "aws" {
 }
 
 variables {
-  lambda_zip           = "versions.tf" # any file: a plan uploads none
+  lambda_zip           = "versions.tf" # any existing file: a plan does not upload it
   bridge_auth_endpoint = "https://auth.example"
   bridge_edge_endpoint = "https://edge.example"
   bridge_credentials   = { client_id = "id", client_secret = "secret" }
 }
 
-run "the_longest" {
+run "longest_names_fit_the_limits" {
   command = plan
 
   variables {
     name                 = "a23456789-123456789-1234" # 24
-    aws_region           = "ap-southeast-5"           # no region's name is longer
+    aws_region           = "ap-southeast-5"           # the longest name of a region
     existing_log_sources = [{ bucket = "theirs" }]
   }
 
   assert {
-    condition     = aws_s3_bucket.logs.bucket == "a23456789-123456789-1234-logs-111122223333-ap-southeast-5" && length(aws_s3_bucket.logs.bucket) <= 63
-    error_message = "buckets: 63"
+    condition     = aws_s3_bucket.logs.bucket == "a23456789-123456789-1234-logs-111122223333-ap-southeast-5"
+    error_message = "the bucket's name consists of name, account and region"
+  }
+
+  assert {
+    condition     = length(aws_s3_bucket.logs.bucket) <= 63
+    error_message = "a bucket's name has at most 63 characters"
   }
 
   assert {
     condition     = alltrue([for name in [aws_lambda_function.bootstrap.function_name, aws_iam_role.function.name, aws_cloudwatch_event_rule.existing_logs[0].name] : length(name) <= 64])
-    error_message = "functions, roles and rules: 64"
+    error_message = "names of functions, roles and rules have at most 64 characters"
   }
 
   assert {
     condition     = alltrue([for name in [aws_sqs_queue.work.name, aws_sqs_queue.dead_letters.name] : length(name) <= 80])
-    error_message = "queues: 80"
+    error_message = "a queue's name has at most 80 characters"
   }
 }
 
-run "as_the_scripts_expect_them" {
+run "names_match_the_scripts" {
   command = plan
 
   variables {
@@ -52,11 +57,11 @@ run "as_the_scripts_expect_them" {
       "edgetap-logs-111122223333-us-east-1", "edgetap", "edgetap-work", "edgetap-dead-letters",
       "edgetap-bridge", "/aws/lambda/edgetap", "edgetap-function", "edgetap-existing-logs",
     ]
-    error_message = "names are part of what the scripts rely on"
+    error_message = "the scripts rely on these names"
   }
 }
 
-run "a_name_with_a_dot" {
+run "name_with_a_dot_is_rejected" {
   command = plan
 
   variables {
@@ -66,7 +71,7 @@ run "a_name_with_a_dot" {
   expect_failures = [var.name]
 }
 
-run "a_name_that_is_too_long" {
+run "name_of_25_characters_is_rejected" {
   command = plan
 
   variables {
@@ -76,7 +81,7 @@ run "a_name_that_is_too_long" {
   expect_failures = [var.name]
 }
 
-run "a_bucket_of_another_region" {
+run "bucket_in_another_region_is_rejected" {
   command = plan
 
   variables {
@@ -86,7 +91,7 @@ run "a_bucket_of_another_region" {
   expect_failures = [var.existing_log_sources]
 }
 
-run "a_topic_of_another_region" {
+run "topic_in_another_region_is_rejected" {
   command = plan
 
   variables {
@@ -96,7 +101,7 @@ run "a_topic_of_another_region" {
   expect_failures = [var.existing_sns_topics]
 }
 
-run "an_alias_for_a_key" {
+run "key_alias_is_rejected" {
   command = plan
 
   variables {

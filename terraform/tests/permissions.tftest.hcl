@@ -1,4 +1,4 @@
-# Who may do what: the function, those who send to the queues, and those who write to the bucket.
+# Permissions of the function, of senders to the queues, and of writers to the bucket.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -6,19 +6,19 @@ mock_provider "aws" {
 }
 
 variables {
-  lambda_zip           = "versions.tf" # any file: a plan uploads none
+  lambda_zip           = "versions.tf" # any existing file: a plan does not upload it
   bridge_auth_endpoint = "https://auth.example"
   bridge_edge_endpoint = "https://edge.example"
   bridge_credentials   = { client_id = "id", client_secret = "secret" }
 }
 
-run "the_function_may_do_exactly_this" {
+run "function_has_exactly_these_permissions" {
   command = plan
 
   assert {
     condition = { for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Sid => [statement.Effect, statement.Action, statement.Resource] } == {
       ReadLogs        = ["Allow", ["s3:GetObject"], ["arn:aws:s3:::LOG-BUCKET/AWSLogs/111122223333/CloudFront/*"]]
-      TellMissingLogs = ["Allow", ["s3:ListBucket"], ["arn:aws:s3:::LOG-BUCKET"]]
+      ReportMissingLogs = ["Allow", ["s3:ListBucket"], ["arn:aws:s3:::LOG-BUCKET"]]
       ReadCredentials = ["Allow", ["secretsmanager:GetSecretValue"], ["arn:aws:secretsmanager:us-east-1:111122223333:secret:SECRET"]]
       Work            = ["Allow", ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage"], ["arn:aws:sqs:us-east-1:111122223333:WORK"]]
       DeadLetters     = ["Allow", ["sqs:SendMessage"], ["arn:aws:sqs:us-east-1:111122223333:DEAD-LETTERS"]]
@@ -31,11 +31,11 @@ run "the_function_may_do_exactly_this" {
     condition = jsondecode(aws_iam_role.function.assume_role_policy).Statement == [
       { Effect = "Allow", Principal = { Service = "lambda.amazonaws.com" }, Action = "sts:AssumeRole" }
     ]
-    error_message = "only Lambda takes the function's role: ${aws_iam_role.function.assume_role_policy}"
+    error_message = "only Lambda can assume the function's role: ${aws_iam_role.function.assume_role_policy}"
   }
 }
 
-run "more_only_where_it_is_selected" {
+run "options_add_their_permissions_only" {
   command = plan
 
   variables {
@@ -51,7 +51,7 @@ run "more_only_where_it_is_selected" {
   assert {
     condition = { for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Sid => statement.Resource } == {
       ReadLogs           = ["arn:aws:s3:::LOG-BUCKET/AWSLogs/111122223333/CloudFront/*", "arn:aws:s3:::theirs/cloudfront/*", "arn:aws:s3:::theirs/more/*", "arn:aws:s3:::others/*"]
-      TellMissingLogs    = ["arn:aws:s3:::LOG-BUCKET", "arn:aws:s3:::theirs", "arn:aws:s3:::others"]
+      ReportMissingLogs    = ["arn:aws:s3:::LOG-BUCKET", "arn:aws:s3:::theirs", "arn:aws:s3:::others"]
       ReadCredentials    = ["arn:aws:secretsmanager:us-east-1:111122223333:secret:SECRET"]
       Work               = ["arn:aws:sqs:us-east-1:111122223333:WORK"]
       DeadLetters        = ["arn:aws:sqs:us-east-1:111122223333:DEAD-LETTERS"]
@@ -65,21 +65,28 @@ run "more_only_where_it_is_selected" {
 
   assert {
     condition     = [for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Action if statement.Sid == "KeysOfExistingLogs"] == [["kms:Decrypt"]]
-    error_message = "others' keys are for reading only"
+    error_message = "keys of existing logs must allow decryption only"
   }
 
   assert {
-    condition     = alltrue([for queue in [aws_sqs_queue.work, aws_sqs_queue.dead_letters] : queue.kms_master_key_id == var.kms_key_arn]) && aws_secretsmanager_secret.bridge.kms_key_id == var.kms_key_arn
-    error_message = "kms_key_arn is for the queues and the secret too"
+    condition     = alltrue([for queue in [aws_sqs_queue.work, aws_sqs_queue.dead_letters] : queue.kms_master_key_id == var.kms_key_arn])
+    error_message = "kms_key_arn must encrypt the queues too"
   }
 
   assert {
-    condition     = strcontains(output.kms_key_policy_statements, "delivery.logs.amazonaws.com") && strcontains(output.kms_key_policy_statements, "events.amazonaws.com")
-    error_message = "the operator is told what his key's policy needs"
+    condition     = aws_secretsmanager_secret.bridge.kms_key_id == var.kms_key_arn
+    error_message = "kms_key_arn must encrypt the secret too"
+  }
+
+  assert {
+    condition = alltrue([
+      for service in ["delivery.logs.amazonaws.com", "events.amazonaws.com"] : strcontains(output.kms_key_policy_statements, service)
+    ])
+    error_message = "kms_key_policy_statements must name log delivery and EventBridge"
   }
 }
 
-run "only_the_log_bucket_fills_the_queue" {
+run "only_the_log_bucket_sends_to_the_queue" {
   command = plan
 
   assert {
@@ -91,12 +98,12 @@ run "only_the_log_bucket_fills_the_queue" {
   }
 
   assert {
-    condition     = length(aws_cloudwatch_event_rule.existing_logs) == 0 && length(aws_sns_topic_subscription.existing_logs) == 0
-    error_message = "nothing of others is watched unasked"
+    condition     = length(aws_cloudwatch_event_rule.existing_logs) + length(aws_sns_topic_subscription.existing_logs) == 0
+    error_message = "existing sources must not be watched by default"
   }
 }
 
-run "and_what_others_own_where_it_is_named" {
+run "existing_sources_send_to_the_queue" {
   command = plan
 
   variables {
@@ -126,7 +133,7 @@ run "and_what_others_own_where_it_is_named" {
   }
 }
 
-run "nothing_without_tls" {
+run "requests_without_tls_are_denied" {
   command = plan
 
   assert {
@@ -136,14 +143,14 @@ run "nothing_without_tls" {
         statement.Effect == "Deny" && statement.Principal == "*" && try(statement.Condition.Bool["aws:SecureTransport"], null) == "false"
       ])
     ])
-    error_message = "bucket and queues refuse what does not come by TLS"
+    error_message = "bucket and queues must deny requests without TLS"
   }
 }
 
-run "only_log_delivery_of_this_account_writes_logs" {
+run "only_log_delivery_of_the_account_writes" {
   command = plan
 
-  # AWS's own statement to the letter, and one that allows a write without an ACL header.
+  # AWS's documented statement, and one that allows a write without an ACL header.
   assert {
     condition = [for statement in jsondecode(aws_s3_bucket_policy.logs.policy).Statement : [statement.Principal, statement.Action, statement.Resource, statement.Condition] if statement.Effect == "Allow"] == [
       [
@@ -170,15 +177,20 @@ run "only_log_delivery_of_this_account_writes_logs" {
       aws_s3_bucket_public_access_block.logs.block_public_acls, aws_s3_bucket_public_access_block.logs.block_public_policy,
       aws_s3_bucket_public_access_block.logs.ignore_public_acls, aws_s3_bucket_public_access_block.logs.restrict_public_buckets,
     ])
-    error_message = "the bucket is not public"
+    error_message = "the bucket must not be public"
   }
 }
 
-run "nothing_is_deleted_unasked_and_nothing_is_left" {
+run "destroy_keeps_logs_and_frees_the_secret_name" {
   command = plan
 
   assert {
-    condition     = !aws_s3_bucket.logs.force_destroy && aws_secretsmanager_secret.bridge.recovery_window_in_days == 0
-    error_message = "terraform destroy refuses while there are logs; the secret's name is free at once"
+    condition     = !aws_s3_bucket.logs.force_destroy
+    error_message = "terraform destroy must fail while the bucket has logs"
+  }
+
+  assert {
+    condition     = aws_secretsmanager_secret.bridge.recovery_window_in_days == 0
+    error_message = "the secret must be deleted at once, which frees its name"
   }
 }

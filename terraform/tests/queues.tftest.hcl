@@ -1,4 +1,4 @@
-# The numbers that keep work from being lost without a word.
+# Limits that keep messages from being lost silently.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -6,50 +6,75 @@ mock_provider "aws" {
 }
 
 variables {
-  lambda_zip           = "versions.tf" # any file: a plan uploads none
+  lambda_zip           = "versions.tf" # any existing file: a plan does not upload it
   bridge_auth_endpoint = "https://auth.example"
   bridge_edge_endpoint = "https://edge.example"
   bridge_credentials   = { client_id = "id", client_secret = "secret" }
 }
 
-run "by_default" {
+run "defaults_match_the_architecture" {
   command = plan
 
   assert {
-    condition = (
-      aws_lambda_function.bootstrap.timeout == 300 &&
-      aws_sqs_queue.work.visibility_timeout_seconds == 1800 &&
-      aws_sqs_queue.work.message_retention_seconds == 1209600 &&
-      aws_sqs_queue.dead_letters.message_retention_seconds == 1209600 &&
-      jsondecode(aws_sqs_queue.work.redrive_policy) == { deadLetterTargetArn = "arn:aws:sqs:us-east-1:111122223333:DEAD-LETTERS", maxReceiveCount = 400 }
-    )
-    error_message = "the numbers of docs/architecture.md"
+    condition     = aws_lambda_function.bootstrap.timeout == 300
+    error_message = "docs/architecture.md says: timeout 300 s"
   }
 
   assert {
-    condition     = aws_sqs_queue.work.sqs_managed_sse_enabled && aws_sqs_queue.dead_letters.sqs_managed_sse_enabled
-    error_message = "queues are encrypted"
+    condition     = aws_sqs_queue.work.visibility_timeout_seconds == 1800
+    error_message = "docs/architecture.md says: visibility timeout 30 min"
   }
 
   assert {
-    condition = (
-      aws_lambda_event_source_mapping.work.batch_size == 1 &&
-      aws_lambda_event_source_mapping.work.function_response_types == toset(["ReportBatchItemFailures"]) &&
-      aws_lambda_event_source_mapping.work.scaling_config[0].maximum_concurrency == 10
-    )
-    error_message = "one log an invocation, each succeeding or failing by itself, ten at once"
+    condition     = aws_sqs_queue.work.message_retention_seconds == 1209600
+    error_message = "docs/architecture.md says: retention of the work queue 14 days"
   }
 
   assert {
-    condition = (
-      aws_s3_bucket_notification.logs.queue[0].events == toset(["s3:ObjectCreated:*"]) &&
-      aws_s3_bucket_notification.logs.queue[0].filter_prefix == output.log_prefix
-    )
-    error_message = "every new log is told, and nothing else"
+    condition     = aws_sqs_queue.dead_letters.message_retention_seconds == 1209600
+    error_message = "docs/architecture.md says: retention of the dead-letter queue 14 days"
+  }
+
+  assert {
+    condition = jsondecode(aws_sqs_queue.work.redrive_policy) == {
+      deadLetterTargetArn = "arn:aws:sqs:us-east-1:111122223333:DEAD-LETTERS"
+      maxReceiveCount     = 400
+    }
+    error_message = "docs/architecture.md says: maxReceiveCount 400"
+  }
+
+  assert {
+    condition     = alltrue([for queue in [aws_sqs_queue.work, aws_sqs_queue.dead_letters] : queue.sqs_managed_sse_enabled])
+    error_message = "queues must be encrypted"
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.work.batch_size == 1
+    error_message = "an invocation must receive one message"
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.work.function_response_types == toset(["ReportBatchItemFailures"])
+    error_message = "the function must report failed messages"
+  }
+
+  assert {
+    condition     = aws_lambda_event_source_mapping.work.scaling_config[0].maximum_concurrency == 10
+    error_message = "at most ten function instances must run at once"
+  }
+
+  assert {
+    condition     = aws_s3_bucket_notification.logs.queue[0].events == toset(["s3:ObjectCreated:*"])
+    error_message = "the bucket must notify the queue of every new object"
+  }
+
+  assert {
+    condition     = aws_s3_bucket_notification.logs.queue[0].filter_prefix == output.log_prefix
+    error_message = "the bucket must notify the queue of logs only"
   }
 }
 
-run "the_longest_timeout" {
+run "longest_timeout_is_accepted" {
   command = plan
 
   variables {
@@ -58,11 +83,11 @@ run "the_longest_timeout" {
 
   assert {
     condition     = aws_sqs_queue.work.visibility_timeout_seconds >= 6 * aws_lambda_function.bootstrap.timeout
-    error_message = "a message stays invisible for six timeouts, as AWS advises"
+    error_message = "the visibility timeout must be six times the function's timeout"
   }
 }
 
-run "a_timeout_that_would_lose_work" {
+run "timeout_that_could_lose_logs_is_rejected" {
   command = plan
 
   variables {
@@ -72,7 +97,7 @@ run "a_timeout_that_would_lose_work" {
   expect_failures = [aws_sqs_queue.work]
 }
 
-run "logs_outlive_retries_and_dead_letters" {
+run "log_expiration_of_16_days_is_rejected" {
   command = plan
 
   variables {
@@ -82,7 +107,7 @@ run "logs_outlive_retries_and_dead_letters" {
   expect_failures = [var.log_expiration_days]
 }
 
-run "reserved_concurrency_below_the_maximum" {
+run "too_small_reserved_concurrency_is_rejected" {
   command = plan
 
   variables {

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Checks the Terraform module without AWS: format, validity, the rules of terraform/tests/, checkov, and the operator's policy.
+# Checks the Terraform module without AWS: terraform fmt, validate and test, checkov, and the limits of
+# the operator's policy.
 #
 # Usage: tests/terraform/run.sh [--help]
 #
-# Needed: jq; terraform, which may have to download its AWS provider; and checkov, on the PATH or named by CHECKOV. Where one of the
-# last two is missing, its checks are skipped, and that is said last. The module applied for real, against moto: tests/operator.
+# Requires jq. Also uses terraform, which may download its AWS provider, and checkov (on the PATH, or
+# named by CHECKOV). If one of these two is missing, its checks are skipped and reported at the end.
+# tests/operator applies the module against moto.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -15,7 +17,7 @@ case "${1:-}" in
     exit
     ;;
   *)
-    echo "tests/terraform/run.sh takes no arguments: tests/terraform/run.sh --help" >&2
+    printf 'error: unexpected argument: %s\n  hint: run tests/terraform/run.sh --help for usage\n' "$1" >&2
     exit 2
     ;;
 esac
@@ -23,7 +25,7 @@ esac
 checkov=${CHECKOV:-checkov}
 skipped=()
 
-# A copy, so that no .terraform folder and no installation's state or settings are in the way.
+# Check a copy: a .terraform directory, state or settings of an installation would change the result.
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 while IFS= read -r -d '' file; do
@@ -39,23 +41,24 @@ if command -v terraform >/dev/null; then
   terraform -chdir="$module" validate -no-color
   terraform -chdir="$module" test -no-color
 else
-  skipped+=('terraform fmt, validate and test: there is no terraform')
+  skipped+=('terraform fmt, validate and test: terraform is not installed')
 fi
 
-# checkov would ask its maker's server for links to explanations.
+# --skip-download: do not ask the vendor's server for links to explanations.
 if command -v "$checkov" >/dev/null; then
   "$checkov" --directory "$module" --framework terraform --skip-download --quiet --compact
 else
-  skipped+=("checkov: there is no $checkov")
+  skipped+=("checkov: $checkov is not installed")
 fi
 
-# A managed policy has at most 6,144 characters, allows no service whole, and hands the function's role to Lambda alone.
+# IAM limits a managed policy to 6,144 characters. The policy must not allow all actions of a service,
+# and must let the operator pass the role to Lambda only.
 jq --exit-status '
   (tojson | length) <= 6144
   and all(.Statement[]; .Effect == "Allow" and ([.Action] | flatten | all(endswith(":*") | not)))
   and ([.Statement[] | select([.Action] | flatten | index("iam:PassRole")) | .Condition.StringEquals["iam:PassedToService"]] == ["lambda.amazonaws.com"])
 ' "$module/operator-policy.json" >/dev/null || {
-  echo 'terraform/operator-policy.json is too long for a managed policy, or allows too much' >&2
+  echo 'error: terraform/operator-policy.json is too long for a managed policy, or allows too much' >&2
   exit 1
 }
 

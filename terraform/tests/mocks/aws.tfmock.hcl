@@ -1,4 +1,4 @@
-# AWS as the plan-level tests see it: account 111122223333, and the ARNs that it would give. Nothing is asked of the network.
+# Mocked AWS of the plan tests: account 111122223333 and the ARNs that AWS would assign. Uses no network.
 
 mock_data "aws_caller_identity" {
   defaults = { account_id = "111122223333" }
