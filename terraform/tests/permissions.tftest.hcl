@@ -17,12 +17,12 @@ run "function_has_exactly_these_permissions" {
 
   assert {
     condition = { for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Sid => [statement.Effect, statement.Action, statement.Resource] } == {
-      ReadLogs        = ["Allow", ["s3:GetObject"], ["arn:aws:s3:::LOG-BUCKET/AWSLogs/111122223333/CloudFront/*"]]
+      ReadLogs          = ["Allow", ["s3:GetObject"], ["arn:aws:s3:::LOG-BUCKET/AWSLogs/111122223333/CloudFront/*"]]
       ReportMissingLogs = ["Allow", ["s3:ListBucket"], ["arn:aws:s3:::LOG-BUCKET"]]
-      ReadCredentials = ["Allow", ["secretsmanager:GetSecretValue"], ["arn:aws:secretsmanager:us-east-1:111122223333:secret:SECRET"]]
-      Work            = ["Allow", ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage"], ["arn:aws:sqs:us-east-1:111122223333:WORK"]]
-      DeadLetters     = ["Allow", ["sqs:SendMessage"], ["arn:aws:sqs:us-east-1:111122223333:DEAD-LETTERS"]]
-      OwnLogGroup     = ["Allow", ["logs:CreateLogStream", "logs:PutLogEvents"], ["arn:aws:logs:us-east-1:111122223333:log-group:LOG-GROUP:*"]]
+      ReadCredentials   = ["Allow", ["secretsmanager:GetSecretValue"], ["arn:aws:secretsmanager:us-east-1:111122223333:secret:SECRET"]]
+      Work              = ["Allow", ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage"], ["arn:aws:sqs:us-east-1:111122223333:WORK"]]
+      DeadLetters       = ["Allow", ["sqs:SendMessage"], ["arn:aws:sqs:us-east-1:111122223333:DEAD-LETTERS"]]
+      OwnLogGroup       = ["Allow", ["logs:CreateLogStream", "logs:PutLogEvents"], ["arn:aws:logs:us-east-1:111122223333:log-group:LOG-GROUP:*"]]
     }
     error_message = aws_iam_role_policy.function.policy
   }
@@ -51,7 +51,7 @@ run "options_add_their_permissions_only" {
   assert {
     condition = { for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Sid => statement.Resource } == {
       ReadLogs           = ["arn:aws:s3:::LOG-BUCKET/AWSLogs/111122223333/CloudFront/*", "arn:aws:s3:::theirs/cloudfront/*", "arn:aws:s3:::theirs/more/*", "arn:aws:s3:::others/*"]
-      ReportMissingLogs    = ["arn:aws:s3:::LOG-BUCKET", "arn:aws:s3:::theirs", "arn:aws:s3:::others"]
+      ReportMissingLogs  = ["arn:aws:s3:::LOG-BUCKET", "arn:aws:s3:::theirs", "arn:aws:s3:::others"]
       ReadCredentials    = ["arn:aws:secretsmanager:us-east-1:111122223333:secret:SECRET"]
       Work               = ["arn:aws:sqs:us-east-1:111122223333:WORK"]
       DeadLetters        = ["arn:aws:sqs:us-east-1:111122223333:DEAD-LETTERS"]
