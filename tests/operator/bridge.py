@@ -1,4 +1,4 @@
-"""`edgetap bridge`: the embedded bridge with its OAuth server, as the platform."""
+"""`edgetap bridge`, the local bridge with its OAuth server, plays the platform."""
 
 import atexit
 import re
@@ -8,7 +8,7 @@ import threading
 
 
 class Bridge:
-    """Slow enough that a log takes it several seconds."""
+    """A bridge so slow that one log takes several seconds."""
 
     def __init__(self, program, secret):
         command = [program, "bridge", "--listen", "127.0.0.1:0", "--client-id", "id", "--client-secret", secret, "--delay", "1s"]
@@ -28,28 +28,38 @@ class Bridge:
             self.lines.append(line)
 
     def transactions(self):
-        """A line each, as they came: method, status, URL, client. A post given up at the end of an invocation may have been accepted,
-        and comes again: the bridge knows it by its key."""
-        shown, again = [], False
+        """One line per transaction in the order of arrival: method, status, URL, client.
+
+        Without repeated batches: if an invocation ends before the response to a request, the bridge may have accepted
+        the batch, and receives it again with the same key.
+        """
+        shown, repeated = [], False
         for line in self.lines:
             if line.startswith("  "):
-                shown += [] if again else [line.strip()]
-            else:
-                again = line.rstrip().endswith(", again")
+                shown += [] if repeated else [line.strip()]
+            else:  # "2 transactions, 1234 bytes, key …", and a mark if the batch is repeated
+                repeated = line.count(",") > 2
         return shown
 
     def stop(self):
-        """Its last line: how much of what came."""
+        """Ends the bridge and returns the number of requests that were not in the wire format."""
         self.process.send_signal(signal.SIGINT)
         self.process.wait(timeout=10)
         self.reader.join()
-        return self.lines[-1]
+        (invalid,) = re.findall(r"(\d+) \w+ not in the wire format", "".join(self.lines))
+        return int(invalid)
 
 
 def expected(transactions):
-    """How the bridge shows the transactions of an `.expected.json`, up to the client."""
+    """Returns how the bridge shows the transactions of an `.expected.json`, up to the client."""
     lines = []
-    for told in transactions:
-        url = f"{told.get('scheme', 'https')}://{told.get('host', '-')}{told['target']}"
-        lines.append(f"{told['method']:<7} {told.get('status', '-'):>3}  {url}  from {told['client_ip']}"[:150])
+    for wanted in transactions:
+        url = f"{wanted.get('scheme', 'https')}://{wanted.get('host', '-')}{wanted['target']}"
+        lines.append(f"{wanted['method']:<7} {wanted.get('status', '-'):>3}  {url}  from {wanted['client_ip']}")
     return lines
+
+
+def different(shown, wanted):
+    """Returns the pairs of lines that differ, as far as the bridge shows them: it cuts long lines and ends them with "…"."""
+    pairs = [(line.removesuffix("…"), start) for line, start in zip(shown, wanted, strict=True)]
+    return [(line, start) for line, start in pairs if line[: len(start)] != start[: len(line)]]

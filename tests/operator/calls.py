@@ -1,4 +1,4 @@
-"""Which call of which service an HTTP request is, by botocore's models: whoever made it, and with whatever SDK."""
+"""Recognizes the AWS operation of an HTTP request from botocore's models, whichever SDK sent it."""
 
 import json
 import re
@@ -8,12 +8,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import botocore.session
 
-# botocore's names of services that sign by another.
+# Signing name -> botocore's name of the service, where they differ.
 SERVICE = {"monitoring": "cloudwatch", "tagging": "resourcegroupstaggingapi"}
 
 
 class Call(NamedTuple):
-    """Made with that access key: an operation, in that region, with these parameters as far as they are told."""
+    """An operation with the caller's access key, the region, and the parameters that the request shows."""
 
     key: str
     service: str
@@ -23,7 +23,7 @@ class Call(NamedTuple):
 
 
 def read(method, uri, headers, body):
-    """The call that a signed request is; None where it is none. `headers` are in lower case."""
+    """Returns the call of a signed request, or None if the request is not signed. `headers` are in lower case."""
     signed = re.search(r"Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request", headers.get("authorization", ""))
     if not signed:
         return None
@@ -43,13 +43,13 @@ def read(method, uri, headers, body):
 
 
 def by_path(service, method, path, query, headers):
-    """The operation whose path and query are most like these, and what stands in its path."""
+    """Returns the operation that matches path and query most closely, and the parameters in the path."""
     found = []
     for wanted in bindings(service):
         matched = wanted.method == method and wanted.path.fullmatch(path.rstrip("/"))
-        if matched and all(query.get(name) == value for name, value in wanted.query.items()) and wanted.told <= query.keys() | headers.keys():
-            found.append((len(wanted.query) + len(wanted.told), wanted.operation, matched.groupdict()))
-    assert found, f"{service} has no operation {method} {path} {query}"
+        if matched and all(query.get(name) == value for name, value in wanted.query.items()) and wanted.required <= query.keys() | headers.keys():
+            found.append((len(wanted.query) + len(wanted.required), wanted.operation, matched.groupdict()))
+    assert found, f"{service} has no operation for {method} {path} {query}"
     _, operation, labels = min(found, key=lambda match: (-match[0], len(match[2]), match[1]))
     return operation, {label: unquote(value) for label, value in labels.items()}
 
@@ -59,7 +59,7 @@ class Binding(NamedTuple):
     method: str
     path: re.Pattern
     query: dict
-    told: set  # names in query or header without which it would be refused
+    required: set  # names of required parameters in the query or headers
 
 
 @cache
@@ -68,14 +68,14 @@ def bindings(service):
     found = []
     for name in model.operation_names:
         operation = model.operation_model(name)
-        if operation.deprecated:  # S3 has newer ones with the same path
+        if operation.deprecated:  # S3 has newer operations with the same path
             continue
         path, _, query = operation.http["requestUri"].partition("?")
         pattern = re.sub(r"\\{(\w+)(\\\+)?\\}", lambda label: f"(?P<{label[1]}>{'.+' if label[2] else '[^/]+'})", re.escape(path.rstrip("/")))
         shape = operation.input_shape
         members = [shape.members[member].serialization for member in shape.required_members] if shape else []
-        told = {member["name"] for member in members if member.get("location") == "querystring"}
-        told |= {member["name"].lower() for member in members if member.get("location") == "header"}
+        required = {member["name"] for member in members if member.get("location") == "querystring"}
+        required |= {member["name"].lower() for member in members if member.get("location") == "header"}
         query = dict(parse_qsl(query, keep_blank_values=True))
-        found.append(Binding(name, operation.http["method"], re.compile(pattern), query, told - query.keys()))
+        found.append(Binding(name, operation.http["method"], re.compile(pattern), query, required - query.keys()))
     return found

@@ -1,4 +1,4 @@
-"""moto as the account, with a note of every call: who makes it, and what it asks for."""
+"""moto plays the AWS account. Every call is recorded with its caller."""
 
 import io
 import logging
@@ -13,7 +13,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import make_server
 
 REGION, ACCOUNT = "us-east-1", "123456789012"  # moto's account
-# Who calls is told by the access key.
+# Access keys, which identify the caller.
 OPERATOR, FUNCTION, TEST = "operator", "function", "test"
 
 LISTINGS = {
@@ -37,21 +37,21 @@ LISTINGS = {
 
 
 class Cloud:
-    """moto on a free port of loopback. Its own clients are the test's."""
+    """moto on a free loopback port."""
 
     def __init__(self):
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        # moto would run a function in Docker as soon as its queue has a message; here function.py runs it.
+        # moto would run the function in Docker as soon as its queue has a message; function.py runs it instead.
         LambdaBackend.send_sqs_batch = lambda *_: False
-        # AWS's ids of distributions begin with E: by that they are known in the names of logs.
+        # edgetap recognizes the ID of a distribution in a key by its first letter, which on AWS is E.
         cloudfront.random_id = lambda uppercase=True, draw=cloudfront.random_id: ("E" if uppercase else "") + draw(uppercase)
         self.calls = []
         self.moto = DomainDispatcherApplication(create_backend_app)
-        self.server = make_server("127.0.0.1", 0, self.note, threaded=True)
+        self.server = make_server("127.0.0.1", 0, self.record, threaded=True)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
 
-    def note(self, environ, start_response):
+    def record(self, environ, start_response):
         headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
         headers["content-type"] = environ.get("CONTENT_TYPE", "")
         body = b""
@@ -63,12 +63,12 @@ class Cloud:
             self.calls.append(call)
         try:
             return self.moto(environ, start_response)
-        except NotImplementedError:  # AWS has more than moto
+        except NotImplementedError:  # moto lacks the operation
             start_response("501 Not Implemented", [("Content-Length", "0")])
             return []
 
     def environment(self, key):
-        """What points an AWS client at moto, as that caller."""
+        """Returns the environment variables that make an AWS client call moto with that access key."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": key,
@@ -85,7 +85,7 @@ class Cloud:
         return [call for call in self.calls if call.key == key]
 
     def everything(self):
-        """All that the account holds, by kind."""
+        """Returns all resources of the account by kind."""
         return {kind: getattr(self.client(service), call)().get(key) or [] for kind, (service, call, key) in LISTINGS.items()}
 
     def stop(self):

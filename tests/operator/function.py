@@ -1,6 +1,6 @@
-"""What AWS Lambda does around the function: it polls the queue, invokes the program from the zip, and keeps what that prints.
+"""Plays AWS Lambda: polls the queue, invokes the program from the zip, and stores its output in the log group.
 
-All of it is done with the role of the function, as on AWS.
+Calls AWS as the function's role does.
 """
 
 import json
@@ -14,31 +14,33 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from cloud import FUNCTION, REGION
 
 INVOCATION = "/2018-06-01/runtime/invocation/"
-# So much longer than its time an invocation is waited for.
+# Seconds to wait for an invocation after its timeout.
 GRACE = 30
 
 
 class Function:
-    """Runs as the account says, until it is stopped; use it in a `with`."""
+    """Runs the function as it is configured in the account. Use it in a `with` statement."""
 
-    def __init__(self, cloud, name, zip_file, folder):
+    def __init__(self, cloud, name, zip_file, directory):
         self.configuration = cloud.client("lambda").get_function_configuration(FunctionName=name)
         (self.mapping,) = cloud.client("lambda").list_event_source_mappings()["EventSourceMappings"]
-        assert self.mapping["FunctionArn"] == self.configuration["FunctionArn"] and self.mapping["State"] == "Enabled", self.mapping
-        assert self.mapping["BatchSize"] == 1 and self.mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"], self.mapping
+        assert self.mapping["FunctionArn"] == self.configuration["FunctionArn"], self.mapping
+        assert self.mapping["State"] == "Enabled", self.mapping
+        assert self.mapping["BatchSize"] == 1, self.mapping
+        assert self.mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"], self.mapping
         self.time_left = self.configuration["Timeout"]
         self.sqs, self.logs = cloud.client("sqs", FUNCTION), cloud.client("logs", FUNCTION)
         self.queue = cloud.client("sqs").get_queue_url(QueueName=self.mapping["EventSourceArn"].rpartition(":")[2])["QueueUrl"]
         self.stream = {"logGroupName": f"/aws/lambda/{name}", "logStreamName": "2026/11/14/[$LATEST]0123456789abcdef"}
         self.logs.create_log_stream(**self.stream)
         self.lines, self.invocations, self.failure, self.stopping = [], 0, None, False
-        self.events, self.answers = queue.Queue(), queue.Queue()
+        self.events, self.responses = queue.Queue(), queue.Queue()
         self.api = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         self.api.daemon_threads = True
-        command, files = [self.unpack(zip_file, folder)], {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        self.process = subprocess.Popen(command, cwd=folder, env=self.environment(cloud), **files, text=True)
-        works = (self.api.serve_forever, self.read_lines, self.poll)
-        self.threads = [threading.Thread(target=self.guarded, args=(work,), daemon=True) for work in works]
+        command, files = [self.unpack(zip_file, directory)], {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        self.process = subprocess.Popen(command, cwd=directory, env=self.environment(cloud), **files, text=True)
+        tasks = (self.api.serve_forever, self.read_lines, self.poll)
+        self.threads = [threading.Thread(target=self.guarded, args=(task,), daemon=True) for task in tasks]
 
     def __enter__(self):
         for thread in self.threads:
@@ -49,19 +51,19 @@ class Function:
         self.stopping = True
         self.process.kill()
         self.process.wait()
-        self.answers.put(("stopped", None))  # for an invocation that nobody answers any more
+        self.responses.put(("stopped", None))  # ends the wait of an unfinished invocation
         self.api.shutdown()
         for thread in self.threads:
             thread.join()
 
-    def unpack(self, zip_file, folder):
+    def unpack(self, zip_file, directory):
         with zipfile.ZipFile(zip_file) as archive:
-            archive.extract("bootstrap", folder)
-        (folder / "bootstrap").chmod(0o755)
-        return folder / "bootstrap"
+            archive.extract("bootstrap", directory)
+        (directory / "bootstrap").chmod(0o755)
+        return directory / "bootstrap"
 
     def environment(self, cloud):
-        """The function's own, and what Lambda sets; nothing of this machine's."""
+        """Returns the function's environment variables and those that Lambda sets, without any of this machine."""
         return (
             self.configuration["Environment"]["Variables"]
             | cloud.environment(FUNCTION)
@@ -93,15 +95,15 @@ class Function:
                 assert self.path == INVOCATION + "next", self.path
                 identity, event = function.events.get()
                 deadline = int((time.time() + function.time_left) * 1000)
-                self.answer(200, event, {"Lambda-Runtime-Aws-Request-Id": identity, "Lambda-Runtime-Deadline-Ms": str(deadline),
+                self.respond(200, event, {"Lambda-Runtime-Aws-Request-Id": identity, "Lambda-Runtime-Deadline-Ms": str(deadline),
                                          "Lambda-Runtime-Invoked-Function-Arn": function.configuration["FunctionArn"]})  # fmt: skip
 
             def do_POST(self):
-                said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                function.answers.put((self.path.removeprefix(INVOCATION), said))
-                self.answer(202, {"status": "OK"}, {})
+                content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                function.responses.put((self.path.removeprefix(INVOCATION), content))
+                self.respond(202, {"status": "OK"}, {})
 
-            def answer(self, status, content, headers):
+            def respond(self, status, content, headers):
                 body = json.dumps(content).encode()
                 self.send_response(status)
                 for name, value in (headers | {"Content-Type": "application/json", "Content-Length": str(len(body))}).items():
@@ -118,19 +120,19 @@ class Function:
         self.invocations += 1
         identity = f"{self.invocations:08x}-0000-4000-8000-000000000000"
         self.events.put((identity, event))
-        what, said = self.answers.get(timeout=self.time_left + GRACE)
-        assert what == f"{identity}/response", (what, said)
-        return said
+        path, content = self.responses.get(timeout=self.time_left + GRACE)
+        assert path == f"{identity}/response", (path, content)
+        return content
 
     # --- The event source mapping ---
 
     def poll(self):
         while not self.stopping:
-            asked = {"QueueUrl": self.queue, "MaxNumberOfMessages": 1, "WaitTimeSeconds": 1, "MessageSystemAttributeNames": ["All"]}
-            for message in self.sqs.receive_message(**asked).get("Messages", []):
-                answer = self.invoke({"Records": [self.record(message)]})
-                assert list(answer) == ["batchItemFailures"], answer
-                if message["MessageId"] not in [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]:
+            options = {"QueueUrl": self.queue, "MaxNumberOfMessages": 1, "WaitTimeSeconds": 1, "MessageSystemAttributeNames": ["All"]}
+            for message in self.sqs.receive_message(**options).get("Messages", []):
+                response = self.invoke({"Records": [self.record(message)]})
+                assert list(response) == ["batchItemFailures"], response
+                if message["MessageId"] not in [failure["itemIdentifier"] for failure in response["batchItemFailures"]]:
                     self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
 
     def record(self, message):
@@ -146,33 +148,37 @@ class Function:
             "awsRegion": REGION,
         }
 
-    # --- What is seen of it ---
+    # --- The function's log ---
 
     def read_lines(self):
         for line in self.process.stdout:
             line = line.rstrip("\n")
             self.lines.append(line)
-            # Lambda's own time is at hand only in the log; it is now.
+            # Lambda adds the time when it receives the line.
             self.logs.put_log_events(**self.stream, logEvents=[{"timestamp": int(time.time() * 1000), "message": line}])
-        assert self.stopping, "it ended by itself"
+        assert self.stopping, "the function ended by itself"
 
-    def guarded(self, work):
+    def guarded(self, task):
         try:
-            work()
-        except BaseException as failure:  # told by the one who waits
+            task()
+        except BaseException as failure:  # wait_for raises it
             self.failure = self.failure or failure
 
-    def wait_for(self, what, seen, patience=240):
-        """Waits until something is seen of the function's work."""
+    def wait_for(self, description, condition, timeout=240):
+        """Waits until `condition` returns a true value, and returns it."""
         started = time.monotonic()
-        while not (found := seen()):
+        while not (found := condition()):
             if self.failure:
                 raise self.failure
-            assert time.monotonic() - started < patience, "\n".join([f"{what}: not seen in {patience} s", *self.lines])
+            assert time.monotonic() - started < timeout, "\n".join([f"{description} was not seen in {timeout} s", *self.lines])
             time.sleep(0.1)
         return found
 
-    def report(self, key):
-        """The function's last line about that object, which is its metrics."""
+    def reports(self, key):
+        """Returns the function's summary lines of the object, one per invocation; they are also its metrics."""
         lines = [json.loads(line) for line in self.lines]
-        return next((line for line in reversed(lines) if line.get("object", "").endswith(key) and "_aws" in line), None)
+        return [line for line in lines if line.get("object", "").endswith(key) and "_aws" in line]
+
+    def report(self, key):
+        """Returns the last summary line of the object, or None."""
+        return next(reversed(self.reports(key)), None)

@@ -10,59 +10,59 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-# What no output, state and log may hold.
+# Part of every secret. Must not appear in outputs, state and logs.
 CANARY = "CANARY"
 
 
 class Machine:
-    """`state` is where Terraform keeps its state, as a backend that operators share."""
+    """A clone in `directory`. `state` is Terraform's state file, which operators share like a backend."""
 
-    def __init__(self, folder, state, environment):
-        self.folder = folder
+    def __init__(self, directory, state, environment):
+        self.directory = directory
         listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "scripts", "terraform"]
         listed = subprocess.run(listing, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True).stdout
         for name in filter(None, listed.split("\0")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, folder / name)
-        shutil.copy(REPOSITORY / "tests/operator/moto_override.tf", folder / "terraform")
-        (folder / "terraform/state_override.tf").write_text(f'terraform {{\n  backend "local" {{\n    path = "{state}"\n  }}\n}}\n')
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, directory / name)
+        shutil.copy(REPOSITORY / "tests/operator/moto_override.tf", directory / "terraform")
+        (directory / "terraform/state_override.tf").write_text(f'terraform {{\n  backend "local" {{\n    path = "{state}"\n  }}\n}}\n')
         self.state = state
-        # Neither settings of this machine nor scripts/test.sh's go in.
+        # Excludes the settings of this machine and of scripts/test.sh.
         foreign = ("AWS_", "BRIDGE_", "TF_VAR_", "TF_AUTO_APPROVE")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        plugins = folder.parent / ".terraform"
+        plugins = directory.parent / ".terraform"
         plugins.mkdir(exist_ok=True)
         waits = {"EDGETAP_CONFLICT_WAIT_MAX": "0", "EDGETAP_SEARCH_WAIT": "0", "EDGETAP_VERIFY_INTERVAL": "1"}
         self.environment = inherited | environment | waits | {"TF_PLUGIN_CACHE_DIR": str(plugins)}
         self.terraform("init", "-lockfile=readonly")
 
     def write(self, name, text):
-        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (self.folder / name).write_text(text)
+        (self.directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.directory / name).write_text(text)
 
-    def forget(self, *names):
+    def delete(self, *names):
         for name in names:
-            (self.folder / name).unlink()
+            (self.directory / name).unlink()
 
     def run(self, *command, status=0, environment=()):
-        """Runs a command, which must end with that exit status, and gives what it said."""
+        """Runs a command, checks its exit status, and returns its output."""
         files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        done = subprocess.run(command, cwd=self.folder, env=self.environment | dict(environment), **files, text=True, check=False)
-        holds_no_canary(done.stdout)
+        done = subprocess.run(command, cwd=self.directory, env=self.environment | dict(environment), **files, text=True, check=False)
+        contains_no_secret(done.stdout)
         if self.state.exists():
-            holds_no_canary(self.state.read_text())
-        assert done.returncode == status, f"{' '.join(command)}: exit status {done.returncode}, not {status}\n{done.stdout}"
+            contains_no_secret(self.state.read_text())
+        assert done.returncode == status, f"{' '.join(command)}: exit status {done.returncode} instead of {status}\n{done.stdout}"
         return done.stdout
 
     def script(self, name, *arguments, status=0, environment=()):
         return self.run(f"scripts/{name}.sh", *arguments, status=status, environment=environment)
 
-    def terraform(self, verb, *arguments, status=0):
-        options = ["-no-color"] if verb == "show" else ["-no-color", "-input=false"]
-        return self.run("terraform", "-chdir=terraform", verb, *options, *arguments, status=status)
+    def terraform(self, command, *arguments, status=0):
+        options = ["-no-color"] if command == "show" else ["-no-color", "-input=false"]
+        return self.run("terraform", "-chdir=terraform", command, *options, *arguments, status=status)
 
-    def refused(self, *arguments):
-        """What Terraform says when it refuses, in one line."""
+    def terraform_error(self, *arguments):
+        """Returns the output of a Terraform command that must fail, in one line."""
         return " ".join(self.terraform(*arguments, status=1).split())
 
     def shows_no_change(self):
@@ -72,19 +72,21 @@ class Machine:
         return json.loads(self.terraform("show", "-json"))["values"]["root_module"]["resources"]
 
 
-def holds_no_canary(text):
-    assert CANARY not in text, "a secret is told"
+def contains_no_secret(text):
+    assert CANARY not in text, "a secret appears in the output"
 
 
-def keep_aws_warm(folder):
-    """What puts the AWS CLI first on the PATH, kept warm (tests/scripts/warm_aws.py says why); nothing where it is not in Python:
-    that one just takes longer."""
-    # The AWS CLI's Python is the one on the PATH, not the one that runs this.
+def keep_aws_warm(directory):
+    """Returns environment variables that put a warm AWS CLI first on the PATH (tests/scripts/warm_aws.py explains why).
+
+    Returns nothing if the AWS CLI is not a Python package; it then only takes longer.
+    """
+    # The Python on the PATH has the AWS CLI, not the one that runs this test.
     finding = ["python3", "-c", "import awscli, sys; print(sys.executable)"]
     found = subprocess.run(finding, capture_output=True, text=True, check=False)
     if found.returncode != 0:
         return {}
-    python, program, socket = found.stdout.strip(), REPOSITORY / "tests/scripts/warm_aws.py", folder / "aws.socket"
+    python, program, socket = found.stdout.strip(), REPOSITORY / "tests/scripts/warm_aws.py", directory / "aws.socket"
     server = subprocess.Popen([python, program, "serve", socket])
     atexit.register(server.wait)
     atexit.register(server.terminate)
@@ -93,8 +95,8 @@ def keep_aws_warm(folder):
             break
         time.sleep(0.2)
     else:
-        sys.exit("the AWS CLI does not start")
-    (folder / "bin").mkdir()
-    (folder / "bin/aws").write_text(f"#!{python} -IS\n{program.read_text()}")
-    (folder / "bin/aws").chmod(0o755)
-    return {"WARM_AWS": str(socket), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+        sys.exit("error: the warm AWS CLI did not start")
+    (directory / "bin").mkdir()
+    (directory / "bin/aws").write_text(f"#!{python} -IS\n{program.read_text()}")
+    (directory / "bin/aws").chmod(0o755)
+    return {"WARM_AWS": str(socket), "PATH": f"{directory / 'bin'}:{os.environ['PATH']}"}

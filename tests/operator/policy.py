@@ -1,9 +1,10 @@
-"""What IAM makes of calls: the action and the resource of each, and whether a policy allows it.
+"""IAM's view of calls: the action and the resource of each call, and whether a policy allows it.
 
-IAM knows most calls by their own names; what differs is listed here, as the Service Authorization Reference has it. Conditions are
-passed over: whether AWS finds them met, only AWS can show.
+Most actions have the name of the operation. The exceptions are listed here, from the Service Authorization Reference.
+Conditions are ignored: only AWS can show whether they are met.
 """
 
+import re
 from fnmatch import fnmatchcase
 
 PREFIX = {"resourcegroupstaggingapi": "tag"}
@@ -34,36 +35,37 @@ OTHER_NAME = {
     "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
 }
 
-# Needs no permission: IAM/latest/UserGuide says that not even a Deny stops it.
+# Needs no permission: according to the IAM User Guide, even a Deny does not block it.
 FREE = {"sts:GetCallerIdentity"}
 
-# Parameters that name what a call is about by its ARN, in lower case.
+# Parameters that can contain the resource's ARN, in lower case.
 NAMED_BY_ARN = {"functionname", "resource", "resourcearn", "secretid", "subscriptionarn", "topicarn"}
 
 
 def action(call):
-    """Such as s3:ListBucket for S3's HeadBucket; None where none is needed."""
+    """Returns the action of a call, such as s3:ListBucket for HeadBucket of S3, or None if it needs no permission."""
     name = f"{PREFIX.get(call.service, call.service)}:{call.operation}"
     name = OTHER_NAME.get(name, name)
     return None if name in FREE else name
 
 
 def resource(call, account):
-    """The ARN of what the call is about; None where its parameters do not name it, as in lists."""
-    told = call.parameters
+    """Returns the ARN of the call's resource, or None if the parameters do not name it, as in list calls."""
+    parameters = call.parameters
     name = {
-        "cloudfront": told.get("Id") and f"distribution/{told.get('Id')}",
-        "events": told.get("Rule", told.get("Name")) and f"rule/{told.get('Rule', told.get('Name'))}",
-        "iam": told.get("RoleName") and f"role/{told.get('RoleName')}",
-        "lambda": told.get("FunctionName") and f"function:{told.get('FunctionName')}",
+        "cloudfront": (identity := parameters.get("Id")) and f"distribution/{identity}",
+        "events": (rule := parameters.get("Rule", parameters.get("Name"))) and f"rule/{rule}",
+        "iam": (role := parameters.get("RoleName")) and f"role/{role}",
+        "lambda": (function := parameters.get("FunctionName")) and f"function:{function}",
         "logs": log_resource(call),
         "s3": s3_resource(call),
-        "secretsmanager": told.get("SecretId", told.get("Name")) and f"secret:{told.get('SecretId', told.get('Name'))}",
-        "sqs": (told.get("QueueUrl") or told.get("QueueName") or told.get("SourceArn", "").replace(":", "/")).rpartition("/")[2] or None,
+        "secretsmanager": (secret := parameters.get("SecretId", parameters.get("Name"))) and f"secret:{secret}",
+        "sqs": queue_name(parameters),
     }.get(call.service)
-    # Whose logs a delivery source is about is another permission's matter: cloudfront:AllowVendedLogDeliveryForResource.
-    told = {key: value for key, value in told.items() if call.operation != "PutDeliverySource" or key != "resourceArn"}
-    arns = [value for key, value in told.items() if key.lower() in NAMED_BY_ARN and str(value).startswith("arn:")]
+    # The distribution of a delivery source has a permission of its own: cloudfront:AllowVendedLogDeliveryForResource.
+    ignored = {"resourceArn"} if call.operation == "PutDeliverySource" else set()
+    named = [value for key, value in parameters.items() if key.lower() in NAMED_BY_ARN and key not in ignored]
+    arns = [value for value in named if str(value).startswith("arn:")]
     if arns or name is None:
         return arns[0] if arns else None
     if call.service == "s3":
@@ -72,41 +74,47 @@ def resource(call, account):
     return f"arn:aws:{call.service}:{region}:{account}:{name}"
 
 
+def queue_name(parameters):
+    queue = parameters.get("QueueUrl") or parameters.get("QueueName") or parameters.get("SourceArn", "").replace(":", "/")
+    return queue.rpartition("/")[2] or None
+
+
 def s3_resource(call):
-    key = "some object" if call.operation == "DeleteObjects" else call.parameters.get("Key")  # its body names them
+    # The body of DeleteObjects names the objects.
+    key = "some object" if call.operation == "DeleteObjects" else call.parameters.get("Key")
     return "/".join(filter(None, [call.parameters.get("Bucket"), key])) or None
 
 
 def log_resource(call):
-    told = call.parameters
-    if "logGroupName" in told:
-        stream = f":log-stream:{told['logStreamName']}" if "logStreamName" in told else ""
-        return f"log-group:{told['logGroupName']}{stream}"
+    parameters = call.parameters
+    if "logGroupName" in parameters:
+        stream = f":log-stream:{parameters['logStreamName']}" if "logStreamName" in parameters else ""
+        return f"log-group:{parameters['logGroupName']}{stream}"
     kind = {"DeliverySource": "delivery-source", "DeliveryDestination": "delivery-destination", "Delivery": "delivery"}
-    name = told.get("name") or told.get("id")
-    return name and f"{kind[call.operation.removeprefix('Put').removeprefix('Delete').removeprefix('Get').removeprefix('Create')]}:{name}"
+    name = parameters.get("name") or parameters.get("id")
+    return name and f"{kind[re.sub('^(Put|Delete|Get|Create)', '', call.operation)]}:{name}"
 
 
 def listed(value):
     return [value] if isinstance(value, str) else value
 
 
-def allows(policy, wanted, about):
-    """Whether a statement allows that action, on that resource if one is given."""
+def allows(policy, wanted, resource_arn):
+    """Returns whether a statement allows the action, on the resource if one is given."""
     for statement in policy["Statement"]:
         assert statement["Effect"] == "Allow", statement
         named = any(fnmatchcase(wanted.lower(), pattern.lower()) for pattern in listed(statement["Action"]))
-        if named and (about is None or any(fnmatchcase(about, pattern) for pattern in listed(statement["Resource"]))):
+        if named and (resource_arn is None or any(fnmatchcase(resource_arn, pattern) for pattern in listed(statement["Resource"]))):
             return True
     return False
 
 
 def granted(policy):
-    """Every action that the policy names, patterns as they stand there."""
+    """Returns the actions that the policy names; patterns are not expanded."""
     return {name for statement in policy["Statement"] for name in listed(statement["Action"])}
 
 
 def without(policy, name):
-    """The policy as it would be had that action been forgotten."""
+    """Returns a copy of the policy without that action."""
     statements = [statement | {"Action": [other for other in listed(statement["Action"]) if other != name]} for statement in policy["Statement"]]
     return policy | {"Statement": statements}

@@ -1,11 +1,11 @@
-"""The operator's whole path, from a clone to transactions at the bridge and back to nothing: the scripts, Terraform, the AWS
-provider, the AWS CLI and the built function, all of them real, against moto.
+"""Tests the operator's whole path against moto: from a clone to transactions at the bridge, and back to an empty account.
+The scripts, Terraform, the AWS provider, the AWS CLI and the built function are the real ones.
 
-Usage: PYTHON tests/operator/whole_path.py BOOTSTRAP.zip EDGETAP, where PYTHON has moto[server], with terraform, aws and jq on the
-PATH. About ten minutes, most of them Terraform's: a queue alone takes the provider 25 seconds.
+Usage: PYTHON tests/operator/whole_path.py BOOTSTRAP.zip EDGETAP, where PYTHON has moto[server], with terraform, aws and
+jq on the PATH. Takes about ten minutes, most of them Terraform's: creating a queue takes the provider 25 seconds.
 
-Nothing is changed for it but what moto_override.tf says, in the copy that it works on. Every call is noted and looked up in the
-policies, of the operator and of the function's role. What moto cannot show stands in docs/operations.md.
+The test works on a copy that differs only in moto_override.tf. Every call is recorded and compared with the policies of the
+operator and of the function's role. docs/operations.md lists what moto cannot show.
 """
 
 import gzip
@@ -20,213 +20,224 @@ import zipfile
 from pathlib import Path
 
 import policy
-from bridge import Bridge, expected
+from bridge import Bridge, different, expected
 from cloud import ACCOUNT, FUNCTION, OPERATOR, REGION, Cloud
 from function import Function
-from machine import REPOSITORY, Machine, holds_no_canary, keep_aws_warm
+from machine import REPOSITORY, Machine, contains_no_secret, keep_aws_warm
 
 BUCKET, DEAD_LETTERS = f"edgetap-logs-{ACCOUNT}-{REGION}", "edgetap-dead-letters"
 FIRST, SECOND = "first-CANARY-${x}\"'%{y};#z", "second-CANARY"
 LOG = REPOSITORY / "tests/fixtures/logs/E27FO14I29XXXX.2026-11-14-20.d740d76b.gz"
 SECRET = "terraform/secret.auto.tfvars"
 UNEXERCISED = Path(__file__).parent / "unexercised.txt"
+MISSING_CREDENTIALS = "bridge_credentials is not set"
 
 
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # so that no process is left behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # runs the exit handlers, which end all processes
     zip_file, edgetap = (Path(argument).resolve() for argument in sys.argv[1:])
     cloud = Cloud()
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        environment = cloud.environment(OPERATOR) | keep_aws_warm(folder)
+    with tempfile.TemporaryDirectory() as directory:
+        directory = Path(directory)
+        environment = cloud.environment(OPERATOR) | keep_aws_warm(directory)
         bridge = Bridge(edgetap, FIRST)
-        whole_path(cloud, bridge, folder, environment, zip_file)
+        whole_path(cloud, bridge, directory, environment, zip_file)
     cloud.stop()
 
 
-def whole_path(cloud, bridge, folder, environment, zip_file):
-    step("the zip")
+def whole_path(cloud, bridge, directory, environment, zip_file):
+    step("zip runs on Amazon Linux 2023")
     runs_anywhere(zip_file)
     distributions = Distributions(cloud)
-    before, untouched = cloud.everything(), distributions.look()
-    state = folder / "terraform.tfstate"
+    before, original = cloud.everything(), distributions.look()
+    state = directory / "terraform.tfstate"
 
-    step("a clone")
-    first = Machine(folder / "first", state, environment)
+    step("clone: terraform init")
+    first = Machine(directory / "first", state, environment)
 
-    step("an apply is refused in words before anything is made")
-    refused = first.refused("plan")
-    assert "run scripts/build-lambda.sh" in refused, refused
-    (first.folder / "target/lambda").mkdir(parents=True)
+    step("plan without zip, endpoints or credentials fails")
+    error = first.terraform_error("plan")
+    assert "Run scripts/build-lambda.sh" in error, error
+    (first.directory / "target/lambda").mkdir(parents=True)
     for built in (zip_file, zip_file.parent / "architecture"):
-        (first.folder / "target/lambda" / built.name).write_bytes(built.read_bytes())
-    refused = first.refused("plan")
-    assert "endpoint are required: edit .env and run scripts/setup-tfvars.sh" in refused, refused
-    assert "credentials, but there are none: edit .env and run scripts/setup-tfvars.sh" in refused, refused
+        (first.directory / "target/lambda" / built.name).write_bytes(built.read_bytes())
+    error = first.terraform_error("plan")
+    assert "bridge_auth_endpoint and bridge_edge_endpoint are required" in error, error
+    assert MISSING_CREDENTIALS in error, error
 
-    step("the first apply: .env, setup-tfvars.sh, terraform")
+    step("first apply creates the installation")
     first.write(".env", env_file(bridge, FIRST))
     first.script("setup-tfvars")
-    credentials = (first.folder / SECRET).read_text()
-    first.forget(SECRET)
-    refused = first.refused("apply", "-auto-approve")
-    assert "credentials, but there are none: edit .env and run scripts/setup-tfvars.sh" in refused, refused
+    credentials = (first.directory / SECRET).read_text()
+    first.delete(SECRET)
+    error = first.terraform_error("apply", "-auto-approve")
+    assert MISSING_CREDENTIALS in error, error
     assert cloud.everything() == before
     first.write(SECRET, credentials)
     first.terraform("plan", "-out=planned")
     first.terraform("show", "-json", "planned")
     first.terraform("apply", "planned")
     assert bridge_secret(cloud) == {"client_id": "id", "client_secret": FIRST, "bridge_ca": None, "redaction_key": None}
-    holds_no_canary(json.dumps(cloud.client("lambda").get_function_configuration(FunctionName="edgetap")["Environment"]))
+    contains_no_secret(json.dumps(cloud.client("lambda").get_function_configuration(FunctionName="edgetap")["Environment"]))
     every_taggable_resource_is_tagged(first)
     role = json.loads(json.dumps(cloud.client("iam").get_role_policy(RoleName="edgetap-function", PolicyName="edgetap")["PolicyDocument"]))
     open_the_bucket(cloud)
 
-    step("a second plan shows no change, with the credentials at hand and without")
+    step("second plan shows no change, with or without credentials")
     first.shows_no_change()
-    first.forget(SECRET)
+    first.delete(SECRET)
     first.shows_no_change()
-    refused = first.refused("plan", "-var=secret_version=2")
-    assert "credentials, but there are none" in refused, refused
+    error = first.terraform_error("plan", "-var=secret_version=2")
+    assert MISSING_CREDENTIALS in error, error
 
-    step("enable.sh: a fresh distribution, one without cookies, one that delivers elsewhere")
+    step("enable.sh completes an interrupted run and skips others")
     enable_cookies = ["enable", "--distribution", distributions.cookies, "--include-cookies", "--yes"]
-    changes = folder / "changes"
+    changes = directory / "changes"
     dying = {"CHANGES": str(changes), "DIE_AFTER": "3", "PATH": f"{REPOSITORY}/tests/scripts/dying:{first.environment['PATH']}"}
     first.script(*enable_cookies, status=-9, environment=dying)
     assert len(changes.read_text().splitlines()) == 3
     first.script(*enable_cookies)
-    told = first.script("enable", "--all", "--yes", status=1)
-    assert line_of(told, distributions.fresh).endswith("enabled") and line_of(told, distributions.cookies).endswith("unchanged"), told
-    assert "NOT ENABLED" in line_of(told, distributions.elsewhere) and "arn:aws:s3:::their-logs/cdn" in told and "existing_log_sources" in told, told
+    output = first.script("enable", "--all", "--yes", status=1)
+    assert line_of(output, distributions.fresh).endswith("  enabled"), output
+    assert line_of(output, distributions.cookies).endswith("  unchanged"), output
+    assert "NOT ENABLED" in line_of(output, distributions.elsewhere), output
+    assert "arn:aws:s3:::their-logs/cdn" in output, output
+    assert "existing_log_sources" in output, output
     enabled = distributions.look()
-    assert enabled[distributions.elsewhere] == untouched[distributions.elsewhere]
+    assert enabled[distributions.elsewhere] == original[distributions.elsewhere]
     assert enabled[distributions.cookies]["config"]["Logging"] == LEGACY | {"IncludeCookies": True}
     deliveries = {delivery["deliverySourceName"] for delivery in cloud.client("logs").describe_deliveries()["deliveries"]}
     assert deliveries == {"theirs", f"edgetap-edgetap-{distributions.fresh}", f"edgetap-edgetap-{distributions.cookies}"}, deliveries
 
-    step("enabled twice: no change")
-    there = cloud.everything()
-    told = first.script("enable", "--all", "--include-cookies", "--yes", status=1)
-    assert line_of(told, distributions.fresh).endswith("updated"), told  # its cookies, this time
-    told = first.script("enable", "--distribution", distributions.fresh, "--distribution", distributions.cookies, "--include-cookies", "--yes")
-    assert told.count("unchanged") == 2, told
-    assert cloud.everything() == there
+    step("enable.sh changes nothing the second time")
+    after_enabling = cloud.everything()
+    output = first.script("enable", "--all", "--include-cookies", "--yes", status=1)
+    assert line_of(output, distributions.fresh).endswith("  updated"), output  # cookie logging, this time
+    output = first.script("enable", "--distribution", distributions.fresh, "--distribution", distributions.cookies, "--include-cookies", "--yes")
+    assert output.count("unchanged") == 2, output
+    assert cloud.everything() == after_enabling
 
-    step("a log is put, and its transactions arrive at the bridge; the function is the zip's")
-    (folder / "function").mkdir()
-    with Function(cloud, "edgetap", zip_file, folder / "function") as function:
+    step("uploaded logs reach the bridge through the function")
+    (directory / "function").mkdir()
+    with Function(cloud, "edgetap", zip_file, directory / "function") as function:
         deliver(cloud, bridge, function, distributions, first)
-    told = bridge.stop()
-    assert "0 posts not in the wire format" in told, told
-    assert not [line for line in function.lines if "CANARY" in line], "a secret is told"
+    assert bridge.stop() == 0, bridge.lines
+    contains_no_secret("\n".join(function.lines))
     the_role_is_sufficient(cloud, role)
 
-    step("status.sh")
+    step("status.sh and redrive.sh show the deliveries")
     status = json.loads(first.script("status", "--json"))
-    of = {told["id"]: told for told in status["distributions"]}
-    assert [of[name]["tapped"] for name in distributions.all] == ["yes", "yes", "elsewhere"], status
-    assert of[distributions.cookies]["cookies"] == {"logged": True, "turned_on_by_edgetap": True}, status
-    fresh = of[distributions.fresh]
-    assert fresh["last_object"]["key"].endswith("no-log.gz") and fresh["last_success"]["sent"] == 12, status
-    assert fresh["fields"]["lacking"] == [] and status["queues"]["dead_letters"]["waiting"] == 1, status
-    told = first.script("status")
-    assert "on, by edgetap" in line_of(told, distributions.cookies) and "12 sent" in line_of(told, distributions.fresh), told
-    told = first.script("redrive", "--dry-run")
-    assert "is not a CloudFront" in told, told
-    first.script("redrive")  # one by one: moto has no tasks that move messages
+    by_id = {distribution["id"]: distribution for distribution in status["distributions"]}
+    assert [by_id[name]["enabled"] for name in distributions.all] == ["yes", "yes", "elsewhere"], status
+    assert by_id[distributions.cookies]["cookies"] == {"logged": True, "turned_on_by_edgetap": True}, status
+    fresh = by_id[distributions.fresh]
+    assert fresh["last_object"]["key"].endswith("no-log.gz"), status
+    assert fresh["last_success"]["sent"] == 12, status
+    assert fresh["fields"]["lacking"] == [], status
+    assert status["queues"]["dead_letters"]["waiting"] == 1, status
+    output = first.script("status")
+    assert "on, by edgetap" in line_of(output, distributions.cookies), output
+    assert "12 sent" in line_of(output, distributions.fresh), output
+    output = first.script("redrive", "--dry-run")
+    assert "not a supported CloudFront access log" in output, output
+    first.script("redrive")  # one by one: moto lacks redrive tasks
 
-    step("a second operator, with nothing but a clone and the state, sees it and goes on")
-    second = Machine(folder / "second", state, environment)
+    step("second operator continues with a clone and the state")
+    second = Machine(directory / "second", state, environment)
     seen = json.loads(second.script("status", "--json"))
-    assert seen["distributions"] == status["distributions"] and seen["queues"]["work"]["waiting"] == 1, seen
-    told = second.script("enable", "--distribution", distributions.fresh, "--yes")
-    assert line_of(told, distributions.fresh).endswith("unchanged"), told
+    assert seen["distributions"] == status["distributions"], seen
+    assert seen["queues"]["work"]["waiting"] == 1, seen
+    output = second.script("enable", "--distribution", distributions.fresh, "--yes")
+    assert line_of(output, distributions.fresh).endswith("  unchanged"), output
     second.script("disable", "--distribution", distributions.fresh, "--yes")
-    assert distributions.look()[distributions.fresh] == untouched[distributions.fresh]
+    assert distributions.look()[distributions.fresh] == original[distributions.fresh]
 
-    step("disable.sh: each distribution is what it was; a second time nothing changes")
+    step("disable.sh restores each distribution")
     first.script("disable", "--all", "--yes")
-    assert distributions.look() == untouched
-    told = first.script("disable", "--all", "--yes")
-    assert "nothing of edgetap" in told, told
-    assert distributions.look() == untouched
+    assert distributions.look() == original
+    output = first.script("disable", "--all", "--yes")
+    assert "Nothing to remove" in output, output
+    assert distributions.look() == original
     logs = ["delivery sources", "delivery destinations", "deliveries"]
     assert [cloud.everything()[kind] for kind in logs] == [before[kind] for kind in logs]
 
-    step("other credentials, another LOG_LEVEL and every option, applied by enable.sh")
+    step("enable.sh applies new credentials, LOG_LEVEL and options")
     others = Others(cloud)
     first.write("terraform/options.auto.tfvars.json", json.dumps(others.every_option()))
     first.write(".env", env_file(bridge, SECOND, log_level="debug"))
-    told = first.script("enable", "--distribution", distributions.cookies, "--include-cookies", "--yes")
-    assert "LOG_LEVEL is debug, and the function runs at info" in told, told
-    first.terraform("apply", "-auto-approve")  # moto forgets a queue's policy when another attribute is set, here its key
+    output = first.script("enable", "--distribution", distributions.cookies, "--include-cookies", "--yes")
+    assert "LOG_LEVEL is debug, but the function's log level is info" in output, output
+    first.terraform("apply", "-auto-approve")  # moto deletes a queue's policy when another attribute is set, here its key
     assert bridge_secret(cloud)["client_secret"] == SECOND
     every_taggable_resource_is_tagged(first)
     first.shows_no_change()
-    # moto takes EventBridge into a bucket's notifications and does not tell it again, which the script notices.
-    told = first.script("watch-bucket", "their-logs", "--yes", status=1)
-    assert "the configuration is not what was put" in told, told
+    # moto accepts the EventBridge element but does not return it, which the script detects.
+    output = first.script("watch-bucket", "their-logs", "--yes", status=1)
+    assert "differs from what was written" in output, output
 
-    step("disable.sh --destroy, without .env, settings and zip: nothing is left")
-    told = second.script("disable", "--destroy", "--yes")
-    assert re.search("edgetap-work +1 waiting", told) and "Nothing tagged or named edgetap is left" in told, told
-    others.leave()
+    step("disable.sh --destroy without .env and zip leaves nothing")
+    output = second.script("disable", "--destroy", "--yes")
+    assert re.search("edgetap-work +1 waiting", output), output
+    assert "Nothing tagged or named edgetap is left" in output, output
+    others.delete()
     left = cloud.everything()
     assert left == before, left
-    assert distributions.look() == untouched
+    assert distributions.look() == original
 
-    step("applied again after destroy, and destroyed again: nothing is left again")
-    first.forget("terraform/options.auto.tfvars.json")
+    step("second apply and destroy leave nothing")
+    first.delete("terraform/options.auto.tfvars.json")
     first.terraform("apply", "-auto-approve")
     assert bridge_secret(cloud)["client_secret"] == SECOND
     first.shows_no_change()
-    told = first.script("disable", "--destroy", "--yes")
-    assert "Nothing tagged or named edgetap is left" in told, told
+    output = first.script("disable", "--destroy", "--yes")
+    assert "Nothing tagged or named edgetap is left" in output, output
     assert cloud.everything() == before
 
-    step("the operator's policy allows every call that was made, and is no longer than its reasons")
+    step("operator's policy allows the calls and nothing unlisted")
     the_operator_policy_is_sufficient(cloud, others)
-    what_was_not_exercised_is_listed(cloud, role)
+    unexercised_permissions_are_listed(cloud, role)
 
 
 def runs_anywhere(zip_file):
-    """On Amazon Linux 2023, and with the same bytes wherever it is built: as tests/scripts/build.bats has it, but of the real one."""
+    """Checks the real zip as tests/scripts/build.bats checks one of stubs: it needs glibc 2.34 at most, and is reproducible."""
     with zipfile.ZipFile(zip_file) as archive:
         (entry,) = archive.infolist()
         program = archive.read(entry)
     assert (entry.filename, entry.external_attr >> 16, entry.date_time) == ("bootstrap", 0o100755, (1980, 1, 1, 0, 0, 0)), entry
     newest = max(int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", program))
-    assert newest <= 34, f"it needs glibc 2.{newest}"
+    assert newest <= 34, f"the function needs glibc 2.{newest}"
     for place in (f"{REPOSITORY}/src/", f"{os.environ.get('CARGO_HOME', Path.home() / '.cargo')}/registry/"):
-        assert place.encode() not in program, f"it tells of {place}"
+        assert place.encode() not in program, f"the function contains the path {place}"
 
 
 def deliver(cloud, bridge, function, distributions, first):
-    """One log whole, one with a time limit that makes the function hand over the rest, and one that is no log."""
-    told = json.loads(LOG.with_name(LOG.name + ".expected.json").read_text())
-    wanted = expected(told["transactions"])
+    """Delivers a log in one invocation, the same log in several, and an object that is not a log."""
+    fixture = json.loads(LOG.with_name(LOG.name + ".expected.json").read_text())
+    wanted = expected(fixture["transactions"])
     put(cloud, "aws-programmatic-access-test-object", b"not under the prefix: no notification")
     whole = put(cloud, log_key(distributions.fresh, "whole"), LOG.read_bytes())
-    report = function.wait_for("the log's line", lambda: function.report(whole))
-    assert {name: report[name] for name in told["counts"]} == told["counts"] and report["level"] == "WARN", report  # one of 17 rows is malformed
-    function.wait_for("its transactions", lambda: len(bridge.transactions()) >= len(wanted))
-    assert [shown[: len(line)] for shown, line in zip(bridge.transactions(), wanted, strict=True)] == wanted, bridge.transactions()
+    report = function.wait_for("the summary line of the log", lambda: function.report(whole))
+    assert {name: report[name] for name in fixture["counts"]} == fixture["counts"], report
+    assert report["level"] == "WARN", report  # one of 17 rows is malformed
+    function.wait_for("the log's last transaction", lambda: len(bridge.transactions()) >= len(wanted))
+    assert different(bridge.transactions(), wanted) == []
 
-    function.time_left = 14  # of which the function keeps ten: too few for six posts of a second each
-    put(cloud, log_key(distributions.cookies, "handed-over"), LOG.read_bytes())
-    function.wait_for("all of its transactions", lambda: len(bridge.transactions()) >= 2 * len(wanted))
-    assert any("handed over" in line for line in function.lines), function.lines
+    # The function keeps 10 s of these in reserve. The other four are too few for six requests of one second each.
+    function.time_left = 14
+    requeued = put(cloud, log_key(distributions.cookies, "requeued"), LOG.read_bytes())
+    function.wait_for("the requeued log's last transaction", lambda: len(bridge.transactions()) >= 2 * len(wanted))
+    assert any(report["requeues"] for report in function.reports(requeued)), function.lines
     function.time_left = function.configuration["Timeout"]
-    assert [shown[: len(line)] for shown, line in zip(bridge.transactions(), wanted + wanted, strict=True)] == wanted + wanted
+    assert different(bridge.transactions(), wanted + wanted) == []
     put(cloud, log_key(distributions.fresh, "no-log"), gzip.compress(b"no access log\n"))
-    dead = cloud.client("sqs").get_queue_url(QueueName=DEAD_LETTERS)["QueueUrl"]
-    function.wait_for("the dead letter", lambda: waiting(cloud, dead) == "1")
+    dead_letters = cloud.client("sqs").get_queue_url(QueueName=DEAD_LETTERS)["QueueUrl"]
+    function.wait_for("the message in the dead-letter queue", lambda: waiting(cloud, dead_letters) == "1")
     function.wait_for("an empty work queue", lambda: waiting(cloud, function.queue) == "0")
 
-    step("verify.sh")
-    told = first.script("verify", "--timeout", "240")
-    assert "accepted the transaction" in told and "The path works" in told, told
+    step("verify.sh follows a request to the bridge")
+    output = first.script("verify", "--timeout", "240")
+    assert "accepted the transaction" in output, output
+    assert "The path works" in output, output
     assert "https://edgetap.invalid/edgetap-verify?mark=" in bridge.transactions()[-1], bridge.transactions()[-1]
 
 
@@ -236,36 +247,37 @@ def deliver(cloud, bridge, function, distributions, first):
 def the_role_is_sufficient(cloud, role):
     made = cloud.calls_of(FUNCTION)
     assert {call.service for call in made} == {"s3", "sqs", "secretsmanager", "logs"}, made
-    refused = not_allowed(role, made)
-    assert not refused, f"the function's role lacks {refused}"
-    nothing_is_granted_unnoticed(role, made, unexercised("function"))
+    denied = not_allowed(role, made)
+    assert not denied, f"the function's role lacks {denied}"
+    every_permission_is_needed(role, made, unexercised("function"))
     unnamed = [call for call in made if policy.resource(call, ACCOUNT) is None]
-    assert not unnamed, f"the resource is not known of {unnamed}"
+    assert not unnamed, f"calls without a known resource: {unnamed}"
     elsewhere = [call._replace(parameters=call.parameters | {"Bucket": "another"}) for call in made if call.service == "s3"]
-    assert elsewhere and all(not_allowed(role, [call]) for call in elsewhere), "another bucket goes unnoticed"
+    assert elsewhere, "the function made no calls to S3"
+    assert all(not_allowed(role, [call]) for call in elsewhere), "the function's role allows access to another bucket"
 
 
 def the_operator_policy_is_sufficient(cloud, others):
     given, made = operator_policy(others), cloud.calls_of(OPERATOR)
-    assert len({call.operation for call in made}) > 80, "the record of calls is not what it was"
-    refused = not_allowed(given, made)
-    assert not refused, f"operator-policy.json lacks {refused}"
-    nothing_is_granted_unnoticed(given, made, unexercised("operator"))
-    print(f"{len({(call.service, call.operation) for call in made})} different calls")
+    assert len({call.operation for call in made}) > 80, "the record of calls is incomplete"
+    denied = not_allowed(given, made)
+    assert not denied, f"operator-policy.json lacks {denied}"
+    every_permission_is_needed(given, made, unexercised("operator"))
+    print(f"{len({(call.service, call.operation) for call in made})} different operations")
 
 
-def nothing_is_granted_unnoticed(document, made, listed):
+def every_permission_is_needed(document, made, listed):
     for name in policy.granted(document) - listed:
-        assert not_allowed(policy.without(document, name), made), f"{name} could be left out and nobody would notice"
+        assert not_allowed(policy.without(document, name), made), f"no call needs the permission {name}"
 
 
-def what_was_not_exercised_is_listed(cloud, role):
+def unexercised_permissions_are_listed(cloud, role):
     given = {"operator": (operator_policy(), OPERATOR), "function": (role, FUNCTION)}
     for who, (document, key) in given.items():
         made = {policy.action(call) for call in cloud.calls_of(key)} - {None}
         found = {name for name in policy.granted(document) if not any(policy.allows(only(name), action, None) for action in made)}
         listed = unexercised(who)
-        assert found == listed, f"{UNEXERCISED.name}, {who}: not listed {sorted(found - listed)}; listed in vain {sorted(listed - found)}"
+        assert found == listed, f"{UNEXERCISED.name}, {who}: missing {sorted(found - listed)}; to remove {sorted(listed - found)}"
 
 
 def only(name):
@@ -273,9 +285,9 @@ def only(name):
 
 
 def not_allowed(document, made):
-    """Those actions, with their resources, that no statement of the policy allows."""
+    """Returns the actions, with their resources, that the policy does not allow."""
     wanted = {(policy.action(call), policy.resource(call, ACCOUNT)) for call in made}
-    return sorted(f"{action} on {about}" for action, about in wanted if action and not policy.allows(document, action, about))
+    return sorted(f"{action} on {resource}" for action, resource in wanted if action and not policy.allows(document, action, resource))
 
 
 def operator_policy(others=None):
@@ -288,18 +300,18 @@ def operator_policy(others=None):
 
 def unexercised(who):
     lines = [line.split() for line in UNEXERCISED.read_text().splitlines() if line and not line.startswith("#")]
-    assert all(len(line) > 3 and "/" in line[2] for line in lines), "each has the page that demands it, and says for what"
+    assert all(len(line) > 3 and "/" in line[2] for line in lines), f"a line of {UNEXERCISED.name} lacks the page or the purpose"
     return {line[1] for line in lines if line[0] == who}
 
 
-# --- What is in the account ---
+# --- Resources of the account ---
 
 LEGACY = {"Enabled": True, "IncludeCookies": False, "Bucket": "legacy.s3.amazonaws.com", "Prefix": "cf/"}
 NONE = {"Enabled": False, "IncludeCookies": False, "Bucket": "", "Prefix": ""}
 
 
 class Distributions:
-    """Three, as their owners made them."""
+    """Three distributions as their owners created them: without logging, with legacy logging, delivering elsewhere."""
 
     def __init__(self, cloud):
         self.cloudfront, self.logs = cloud.client("cloudfront"), cloud.client("logs")
@@ -321,7 +333,7 @@ class Distributions:
         return f"arn:aws:cloudfront::{ACCOUNT}:distribution/{distribution}"
 
     def look(self):
-        """All that tapping could change of each, ETag and times aside."""
+        """Returns everything about each distribution that enabling can change, without ETag and times."""
         return {
             name: {
                 "config": self.cloudfront.get_distribution_config(Id=name)["DistributionConfig"],
@@ -332,14 +344,14 @@ class Distributions:
 
 
 class Others:
-    """What somebody else owns and the module's options name."""
+    """Resources of other owners, which the module's options name."""
 
     def __init__(self, cloud):
         self.cloud = cloud
         self.topics = {name: cloud.client("sns").create_topic(Name=name)["TopicArn"] for name in ("on-call", "their-events")}
         cloud.client("s3").create_bucket(Bucket="their-logs")
         self.key = cloud.client("kms").create_key()["KeyMetadata"]
-        # What an operator puts in the place of the policy's placeholders.
+        # Values for the placeholders of the operator's policy.
         self.names = {"NAME-OF-AN-EXISTING-BUCKET": "their-logs", "NAME-OF-AN-EXISTING-TOPIC": "their-events", "ID-OF-YOUR-KEY": self.key["KeyId"]}
 
     def every_option(self):
@@ -360,14 +372,14 @@ class Others:
             "memory_size": 256,
         }
 
-    def leave(self):
+    def delete(self):
         self.cloud.client("s3").delete_bucket(Bucket="their-logs")
         for topic in self.topics.values():
             self.cloud.client("sns").delete_topic(TopicArn=topic)
 
 
 def open_the_bucket(cloud):
-    """The delivery policy stands; moto_override.tf says why another takes its place."""
+    """Checks the bucket's policy, then replaces it; moto_override.tf explains why."""
     s3 = cloud.client("s3")
     applied = json.loads(s3.get_bucket_policy(Bucket=BUCKET)["Policy"])
     assert [statement["Sid"] for statement in applied["Statement"]] == ["AWSLogDeliveryWrite", "LogDeliveryWithoutAcl", "TlsOnly"]
@@ -387,8 +399,8 @@ def put(cloud, key, content):
 
 def waiting(cloud, queue):
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    told = cloud.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
-    return str(sum(int(told[name]) for name in names))
+    attributes = cloud.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+    return str(sum(int(attributes[name]) for name in names))
 
 
 def bridge_secret(cloud):
@@ -403,7 +415,7 @@ def every_taggable_resource_is_tagged(machine):
 
 
 def env_file(bridge, secret, log_level="info"):
-    """Small batches, one after the other: a log takes several."""
+    """Returns a .env file with small batches and one request at a time, so that a log takes several requests."""
     settings = bridge.settings | {"BRIDGE_CLIENT_SECRET": secret, "BRIDGE_CONCURRENCY": 1, "BATCH_MAX_TRANSACTIONS": 2, "LOG_LEVEL": log_level}
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
