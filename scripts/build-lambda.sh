@@ -8,7 +8,7 @@
 #
 # Lambda runs the function on Amazon Linux 2023, which has glibc 2.34. The script checks that the
 # binary needs nothing newer. If this machine's own linker produces such a binary, cargo build is
-# enough. Otherwise, and for another architecture or from macOS, cargo-zigbuild links against
+# enough. Otherwise, and for another architecture or on macOS, cargo-zigbuild links against
 # glibc 2.34. Install it and its linker from PyPI:
 #
 #   python3 -m venv target/zig && target/zig/bin/pip install cargo-zigbuild==0.24.0 ziglang==0.17.0

@@ -298,10 +298,10 @@ goes_elsewhere() {
       + "). CloudWatch Logs allows one delivery to S3 per distribution. The existing delivery was not changed.\n"
       + (if .owner then "  hint: to move the logs, run scripts/disable.sh of that installation first"
          elif $bucket == "" then "  hint: the destination belongs to another account; ask its owner"
-         elif .format == "w3c" then
+         elif .format == "w3c" or .format == "json" then
            "  hint: to read the logs from that bucket, add { bucket = \"\($bucket)\", prefix = \"\($prefix)\" } to the\n"
            + "  Terraform variable existing_log_sources, run terraform -chdir=terraform apply, then scripts/watch-bucket.sh \($bucket)"
-         else "  hint: edgetap reads only the format w3c from other buckets; ask the owner whether the format can be changed" end)' <<<"$theirs")"
+         else "  hint: edgetap reads the formats w3c and json; ask the owner whether the format can be changed" end)' <<<"$theirs")"
 }
 
 hint_about_failure() {

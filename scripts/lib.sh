@@ -324,11 +324,11 @@ read_deliveries() {
   describe delivery-destinations deliveryDestinations || return
   describe deliveries deliveries || return
   : >"$scratch/tags"
-  for arn in $(modelled untagged); do
+  for arn in $(filter_deliveries untagged); do
     look "$GLOBAL" logs list-tags-for-resource --resource-arn "$arn" >"$scratch/response" || return
     jq --arg arn "$arn" '{($arn): (.tags // {})}' "$scratch/response" >>"$scratch/tags"
   done
-  model=$(modelled model)
+  model=$(filter_deliveries model)
 }
 
 describe() {
@@ -336,7 +336,7 @@ describe() {
   jq --arg kind "$2" '.[$kind] // []' "$scratch/response" >"$scratch/$1"
 }
 
-modelled() {
+filter_deliveries() {
   jq -n -r -c -L scripts --arg name "$name" --slurpfile sources "$scratch/delivery-sources" \
     --slurpfile destinations "$scratch/delivery-destinations" --slurpfile deliveries "$scratch/deliveries" --slurpfile tags "$scratch/tags" \
     'include "deliveries"; {sources: $sources[0], destinations: $destinations[0], deliveries: $deliveries[0], tags: ($tags | add)}

@@ -10,8 +10,8 @@
 #
 # Fix the cause first. A log that has expired in the meantime can no longer be delivered.
 #
-# Exit status: 0 if all messages were moved or the queue was empty, 1 if a call failed, 2 if nothing
-# was moved.
+# Exit status: 0 if all visible messages were moved or the queue was empty, 1 if a call failed, 2 if
+# nothing was moved.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -97,17 +97,17 @@ describe_distribution() {
     --argjson turned_on "$turned_on" --argjson existing "${existing_log_sources:-[]}" --rawfile wanted_fields scripts/record-fields.txt \
     --slurpfile distributions "$scratch/distributions" --slurpfile successes "$scratch/successes" '
       ($distributions[0] | map(select(.Id == $id)) | first) as $distribution
-      | ([$source.deliveries[]? | select(.to_edgetap)] | first) as $ours
+      | ([$source.deliveries[]? | select(.to_edgetap)] | first) as $own
       | ([$source.deliveries[]? | select(.type == "S3" and (.to_edgetap | not))] | first) as $theirs
       | ($theirs.to // "" | split(":::")[1] // "" | split("/")[0]) as $bucket
       | ($wanted_fields | split("\n") | map(select(. != "" and (startswith("#") | not)))) as $wanted_fields
       | { id: $id, domain: ($distribution.Aliases.Items[0] // $distribution.DomainName // "not in this account"),
-          enabled: (if $ours then "yes" elif $theirs == null then "no"
+          enabled: (if $own then "yes" elif $theirs == null then "no"
                     elif any($existing[]; .bucket == $bucket) then "external" else "elsewhere" end),
-          delivery: $ours.id, made_by_edgetap: ($ours != null and $ours.owner == $name), elsewhere: $theirs.to,
-          fields: (if $ours then { logged: ($wanted_fields - ($wanted_fields - $ours.fields) | length), wanted: ($wanted_fields | length),
-                                   lacking: ($wanted_fields - $ours.fields) } else null end),
-          cookies: (if $ours then {logged: $cookies, turned_on_by_edgetap: $turned_on} else null end),
+          delivery: $own.id, made_by_edgetap: ($own != null and $own.owner == $name), elsewhere: $theirs.to,
+          fields: (if $own then { logged: ($wanted_fields - ($wanted_fields - $own.fields) | length), wanted: ($wanted_fields | length),
+                                   lacking: ($wanted_fields - $own.fields) } else null end),
+          cookies: (if $own then {logged: $cookies, turned_on_by_edgetap: $turned_on} else null end),
           last_object: $object, last_success: $successes[0][$id] }'
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# disable.sh --destroy with the real AWS CLI against moto. A stand-in for Terraform deletes the resources of $destroy_all.
+# disable.sh --destroy with the real AWS CLI against moto. A stub of Terraform deletes the resources of $destroy_all.
 
-# shellcheck disable=SC2154,SC2016 # helpers.bash sets variables; the stand-in expands the others
+# shellcheck disable=SC2154,SC2016 # helpers.bash sets variables; the stub expands the others
 load helpers.bash
 
 setup() {
@@ -23,7 +23,7 @@ setup() {
   terraform_does <<<"$destroy_all"
 }
 
-# shellcheck disable=SC2016 # for the stand-in
+# shellcheck disable=SC2016 # the stub expands variables
 destroy_all='case $1 in
   "destroy "*)
     if aws logs describe-deliveries --region us-east-1 | grep -q edgetap-tap; then echo "deliveries are still there" && exit 1; fi

@@ -20,7 +20,7 @@ setup_clone() {
   outputs '{}'
 }
 
-# outputs JSON: sets the outputs that the stand-in for Terraform prints; JSON overrides the defaults.
+# outputs JSON: sets the outputs that the stub of Terraform prints; JSON overrides the defaults.
 outputs() {
   local queues=${AWS_ENDPOINT_URL:-https://sqs.us-east-1.amazonaws.com}/$account
   jq -n --arg account "$account" --arg queues "$queues" --argjson changes "$1" '
