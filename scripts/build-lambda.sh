@@ -67,7 +67,8 @@ read_arguments() {
   done
 }
 
-# Removes this machine's paths from the binary, so that it reveals none and every machine builds the same zip.
+# Removes this machine's paths from the binary, so that it reveals none and every machine builds the
+# same zip.
 forget_paths() {
   export RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo --remap-path-prefix=$PWD=edgetap"
 }
@@ -124,8 +125,8 @@ newest_glibc() {
   LC_ALL=C readelf --version-info --wide "$binary" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -t . -k 1,1n -k 2,2n | tail -n 1
 }
 
-# Writes the zip with a fixed time and mode, because zip tools record those of the build. Also writes
-# the architecture, for setup-tfvars.sh.
+# Writes the zip with a fixed time and mode, because zip tools record those of the build. Also
+# writes the architecture, for setup-tfvars.sh.
 pack() {
   mkdir -p "$OUTPUT"
   python3 - "$binary" "$OUTPUT/bootstrap.zip" <<'END'

@@ -1,7 +1,8 @@
 # The account's delivery sources, destinations and deliveries, by distribution.
 #
-# Input of `untagged` and `model`: {sources, destinations, deliveries, tags}. The first three are the
-# lists of the describe calls; `tags` maps an ARN to its tags, for resources described without tags.
+# Input of `untagged` and `model`: {sources, destinations, deliveries, tags}. The first three are
+# the lists of the describe calls; `tags` maps an ARN to its tags, for resources described without
+# tags.
 
 # Resources with a name that edgetap gives. Only the tag proves that edgetap created them.
 def could_be_ours($name):
@@ -11,8 +12,9 @@ def could_be_ours($name):
 
 def untagged($name): could_be_ours($name) | select(.tags.edgetap == null) | .arn;
 
-# Returns {destination, sources}: edgetap's delivery destination, and one entry per distribution that
-# has a delivery source. `owner` is the name of the installation that created the resource, or null.
+# Returns {destination, sources}: edgetap's delivery destination, and one entry per distribution
+# that has a delivery source. `owner` is the name of the installation that created the resource, or
+# null.
 def model($name):
   .tags as $tags | .destinations as $destinations | .deliveries as $deliveries
   | def owner: .tags.edgetap // $tags[.arn].edgetap;

@@ -17,11 +17,11 @@
 #   --dry-run           change nothing; show every AWS call that would be made
 #
 # edgetap recognizes its resources by their tags. The script therefore works from any machine, and
-# after an interrupted run of enable.sh or of itself. It turns off cookie logging if enable.sh turned
-# it on. It does not change resources that others created.
+# after an interrupted run of enable.sh or of itself. It turns off cookie logging if enable.sh
+# turned it on. It does not change resources that others created.
 #
-# Exit status: 0 if everything was removed, 1 if something is left (the script lists it), 2 if nothing
-# was changed.
+# Exit status: 0 if everything was removed, 1 if something is left (the script lists it), 2 if
+# nothing was changed.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -114,7 +114,8 @@ ask_to_disable() {
 
 has_idle_destination() { jq --arg name "$name" '.destination.owner == $name' <<<"$model" | is_true; }
 
-# Deletes each delivery last: its tags record what to restore, and an interrupted run must find them again.
+# Deletes each delivery last: its tags record what to restore, and an interrupted run must find them
+# again.
 disable() {
   local id=$1 source arn delivery
   source=$(source_of "$id")

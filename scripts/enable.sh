@@ -14,10 +14,10 @@
 #   --yes               skip confirmation, also that of terraform apply
 #   --dry-run           change nothing; show every AWS call that would be made
 #
-# The script can be run again at any time. It leaves finished deliveries as they are, completes a run
-# that was interrupted, and updates edgetap's deliveries if their fields or path are outdated. It
-# never changes resources that others created: if a distribution's logs already go to another bucket,
-# the script leaves them there and shows what to do. Legacy logging is not changed.
+# The script can be run again at any time. It leaves finished deliveries as they are, completes a
+# run that was interrupted, and updates edgetap's deliveries if their fields or path are outdated.
+# It never changes resources that others created: if a distribution's logs already go to another
+# bucket, the script leaves them there and shows what to do. Legacy logging is not changed.
 #
 # If LOG_LEVEL in .env differs from the function's log level, the script first runs
 # scripts/setup-tfvars.sh and terraform apply, which asks before it changes anything and applies
@@ -29,7 +29,8 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 readonly SUFFIX='{DistributionId}/{yyyy}/{MM}/{dd}/{HH}'
-# CloudWatch Logs prepends this to the suffix when it creates a delivery, but not when it updates one.
+# CloudWatch Logs prepends this to the suffix when it creates a delivery, but not when it updates
+# one.
 readonly PREFIX='AWSLogs/{account-id}/CloudFront/'
 
 all=0 include_cookies=0 no_tag=0
@@ -76,7 +77,8 @@ read_arguments() {
   ((all == (${#ids[@]} == 0))) || usage_error 'pass either --distribution ID or --all'
 }
 
-# Terraform manages the function's log level and would revert a change made any other way. It shows the plan and asks.
+# Terraform manages the function's log level and would revert a change made any other way. It shows
+# the plan and asks.
 apply_log_level() {
   local wanted actual
   wanted=$(setting LOG_LEVEL)
@@ -100,7 +102,8 @@ run() {
   if ((dry_run)); then show_command 'would run' "$@"; else "$@" || die "$1 failed"; fi
 }
 
-# Selects the fields of record-fields.txt that CloudFront offers, plus those that CloudFront requires.
+# Selects the fields of record-fields.txt that CloudFront offers, plus those that CloudFront
+# requires.
 read_record_fields() {
   local templates
   wanted_fields=$(jq -R -s -c 'split("\n") | map(select(. != "" and (startswith("#") | not)))' scripts/record-fields.txt)
@@ -236,8 +239,8 @@ make_delivery() {
 s3_configuration() { jq -n -c --arg suffix "$1" '{suffixPath: $suffix, enableHiveCompatiblePath: false}'; }
 
 # An update replaces the whole path, so it must include PREFIX: the bucket's policy and notification
-# cover only that prefix. has_path accepts a path without PREFIX if the field list could not be read:
-# how CloudWatch Logs stores paths is then uncertain.
+# cover only that prefix. has_path accepts a path without PREFIX if the field list could not be
+# read: how CloudWatch Logs stores paths is then uncertain.
 update_delivery() {
   local arguments=() delimiter
   if [[ $(jq -c .fields <<<"$1") != "$wanted_fields" ]]; then arguments+=(--record-fields "$wanted_fields"); fi
@@ -275,7 +278,8 @@ tag_distribution() {
   [[ $result == enabled ]] || result=updated
 }
 
-# Whether edgetap already reads the distribution's logs from another bucket. A second delivery would send every request twice.
+# Whether edgetap already reads the distribution's logs from another bucket. A second delivery would
+# send every request twice.
 reads_existing_logs() {
   local id=$1 bucket
   bucket=$(jq -r --argjson existing "${existing_log_sources:-[]}" '
@@ -284,8 +288,8 @@ reads_existing_logs() {
   [[ -n $bucket ]] && row "$id" "unchanged: read from $bucket (existing_log_sources)"
 }
 
-# Whether the logs go to another bucket and not to edgetap's. CloudWatch Logs rejects a second delivery to S3. Adds a
-# finding with the other delivery and what to do.
+# Whether the logs go to another bucket and not to edgetap's. CloudWatch Logs rejects a second
+# delivery to S3. Adds a finding with the other delivery and what to do.
 goes_elsewhere() {
   local id=$1 theirs
   theirs=$(source_of "$id" | jq -c 'select(any(.deliveries[]; .to_edgetap) | not) | first(.deliveries[] | select(.type == "S3")) // empty')

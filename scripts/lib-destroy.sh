@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The second half of disable.sh --destroy, after the deliveries: deletes the logs and everything that
-# Terraform created, then searches for leftovers. Sourced by disable.sh; uses its variables.
+# The second half of disable.sh --destroy, after the deliveries: deletes the logs and everything
+# that Terraform created, then searches for leftovers. Sourced by disable.sh; uses its variables.
 #
 # shellcheck disable=SC2154
 
@@ -58,7 +58,8 @@ terraform_destroy() {
   run terraform -chdir=terraform destroy -input=false -auto-approve -var "name=$name" -var "aws_region=$aws_region"
 }
 
-# terraform destroy deletes the outputs first. They are saved for the next run, in case this one is interrupted.
+# terraform destroy deletes the outputs first. They are saved for the next run, in case this one is
+# interrupted.
 save_outputs() {
   ((dry_run)) && return
   mkdir -p "${SAVED_OUTPUTS%/*}"
@@ -77,14 +78,16 @@ run() {
   if ((dry_run)); then show_command 'would run' "$@"; else "$@"; fi
 }
 
-# Removes the bucket, its policy and its settings from Terraform's state, so that terraform destroy keeps them.
+# Removes the bucket, its policy and its settings from Terraform's state, so that terraform destroy
+# keeps them.
 forget_bucket() {
   local kept
   mapfile -t kept < <(terraform -chdir=terraform state list | grep -E '^aws_s3_bucket[._]' | grep -v '^aws_s3_bucket_notification')
   ((${#kept[@]} == 0)) || run terraform -chdir=terraform state rm "${kept[@]}" || die 'terraform state rm failed'
 }
 
-# Deletes all objects, at most 1,000 per request (S3's limit), and all versions in case versioning was turned on.
+# Deletes all objects, at most 1,000 per request (S3's limit), and all versions in case versioning
+# was turned on.
 empty_bucket() {
   local count total=0
   while true; do
@@ -152,7 +155,8 @@ named() {
     && exists "role $name-function" iam get-role --role-name "$name-function"
 }
 
-# exists RESOURCE SERVICE OPERATION …: prints RESOURCE unless the call reports that it does not exist.
+# exists RESOURCE SERVICE OPERATION …: prints RESOURCE unless the call reports that it does not
+# exist.
 exists() {
   local resource=$1
   shift
@@ -163,8 +167,8 @@ exists() {
   fi
 }
 
-# listed KIND NAME FILTER SERVICE OPERATION …: prints KIND and NAME if the list contains exactly that name.
-# The calls list by prefix.
+# listed KIND NAME FILTER SERVICE OPERATION …: prints KIND and NAME if the list contains exactly
+# that name. The calls list by prefix.
 listed() {
   local kind=$1 wanted=$2 filter=$3
   shift 3

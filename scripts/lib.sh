@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# Functions that the scripts share: messages and questions, checks before a script starts, AWS calls,
-# and the account's log deliveries. Sourced by the scripts, never run.
+# Functions that the scripts share: messages and questions, checks before a script starts, AWS
+# calls, and the account's log deliveries. Sourced by the scripts, never run.
 #
 # Globals:
 #   yes, dry_run    1 if --yes or --dry-run was given, else 0
 #   problems        messages that `problem` collected; refuse_on_problems prints them and exits
-#   scratch         temporary directory, deleted at exit; $scratch/error is the stderr of the last
-#                   AWS or Terraform call, $scratch/response usually the response of the last AWS call
+#   scratch         temporary directory, deleted at exit; $scratch/error is the stderr of the last AWS
+#                   or Terraform call, $scratch/response usually the last AWS response
 #   answer          the line that `ask` read
 #   outputs         Terraform's outputs as JSON, set by need_module. read_outputs also sets one
 #                   variable per output: name, aws_region, account_id, log_bucket …
@@ -30,7 +30,8 @@ readonly GLOBAL=us-east-1
 readonly AWS_1=1.35.0 AWS_2=2.18.0
 # Oldest Terraform: write-only arguments and ephemeral variables.
 readonly TERRAFORM=1.11.0
-# Attempts of a delivery call that conflicts with another one, and the longest pause between two, in seconds.
+# Attempts of a delivery call that conflicts with another one, and the longest pause between two, in
+# seconds.
 readonly CONFLICT_ATTEMPTS=8 CONFLICT_WAIT_MAX=${EDGETAP_CONFLICT_WAIT_MAX:-20}
 
 export AWS_PAGER='' AWS_CLI_AUTO_PROMPT=off # programs read the output
@@ -240,7 +241,8 @@ read_outputs() {
 
 # --- AWS calls ---
 
-# look REGION SERVICE OPERATION …: a read-only call. A dry run makes it too, because later calls depend on it.
+# look REGION SERVICE OPERATION …: a read-only call. A dry run makes it too, because later calls
+# depend on it.
 look() {
   show 'read only' "$@"
   aws_in "$@"
@@ -252,7 +254,8 @@ must_look() {
 }
 
 # change REGION SERVICE OPERATION …: a call that changes something; a dry run only shows it.
-# CloudWatch Logs makes one change to deliveries at a time and rejects others, which are retried here.
+# CloudWatch Logs makes one change to deliveries at a time and rejects others, which are retried
+# here.
 change() {
   show 'would run' "$@"
   ((dry_run)) && return
@@ -293,7 +296,8 @@ show_command() {
   printf '%s: %s\n' "$what" "${words[*]}" >&3
 }
 
-# The reason of the last failed call, in one line. Terraform prints it in a colored box, after any warnings:
+# The reason of the last failed call, in one line. Terraform prints it in a colored box, after any
+# warnings:
 #   ╷
 #   │ Error: Required plugins are not installed
 why() {
@@ -311,7 +315,8 @@ failed_with() { grep -q -E -- "$1" "$scratch/error"; }
 
 # Key of the tag on every resource that edgetap created; its value is the installation's name.
 readonly TAG=edgetap
-# Tag on a delivery: the cookie logging before edgetap changed it, so that any machine can restore it.
+# Tag on a delivery: the cookie logging before edgetap changed it, so that any machine can restore
+# it.
 readonly COOKIES_TAG=edgetap-cookies-before
 # Tag on a distribution, for its owner's information.
 readonly COURTESY_TAG=edgetap-enabled
@@ -350,8 +355,9 @@ must_read_deliveries() {
 # The delivery source of a distribution in the model, or nothing.
 source_of() { jq -c --arg id "$1" '.sources[] | select(.distribution == $id)' <<<"$model"; }
 
-# set_cookie_logging ID true|false: sends the whole configuration back with its ETag, one value changed.
-# If the distribution was changed in between, its ETag is outdated, and the configuration is read again.
+# set_cookie_logging ID true|false: sends the whole configuration back with its ETag, one value
+# changed. If the distribution was changed in between, its ETag is outdated, and the configuration
+# is read again.
 set_cookie_logging() {
   local id=$1 value=$2 config=$scratch/distribution changed=$scratch/changed attempt
   for attempt in 1 2 3; do

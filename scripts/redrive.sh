@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Moves the messages of the dead-letter queue back to the work queue, where the function retries them.
+# Moves the messages of the dead-letter queue back to the work queue, where the function retries
+# them.
 #
 # Usage: scripts/redrive.sh [--max-per-second N] [--one-by-one] [--dry-run]
 #
-#   --max-per-second N   move at most N messages per second (1 to 500), to limit the load on the bridge
+#   --max-per-second N   move at most N messages per second (1 to 500), to protect the bridge
 #   --one-by-one         receive, send and delete each message instead of using SQS's redrive task
-#   --dry-run            move nothing; list the messages and why they failed, and show every AWS call.
-#                        The messages stay visible to other consumers
+#   --dry-run            move nothing; list the messages and why they failed, and show every AWS
+#                        call. The messages stay visible to other consumers
 #
 # Fix the cause first. A log that has expired in the meantime can no longer be delivered.
 #
@@ -169,7 +170,8 @@ read_messages() {
       since: (.since // (.sent | tonumber / 1000 | floor | todate))}] | sort_by(.since)' "$scratch/messages" >"$scratch/dead_letters"
 }
 
-# A message that SQS moved to the dead-letter queue contains no reason; the function's last log line about the object does.
+# A message that SQS moved to the dead-letter queue contains no reason; the function's last log line
+# about the object does.
 add_reasons() {
   local object
   while IFS= read -r object; do

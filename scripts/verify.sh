@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests the path from the bucket to the bridge without waiting for CloudFront: uploads a log with one
-# marked request and follows it to the bridge. Takes about a minute.
+# Tests the path from the bucket to the bridge without waiting for CloudFront: uploads a log with
+# one marked request and follows it to the bridge. Takes about a minute.
 #
 # Usage: scripts/verify.sh [--timeout SECONDS] [--dry-run]
 #

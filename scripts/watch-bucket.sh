@@ -10,11 +10,11 @@
 #   --dry-run   change nothing; show every AWS call that would be made
 #
 # S3 can only replace the whole notification configuration. The script therefore reads it, changes
-# this one element, shows the difference, and writes all of it back, without S3's test messages to the
-# other targets. Then it reads the configuration again and compares.
+# this one element, shows the difference, and writes all of it back, without S3's test messages to
+# the other targets. Then it reads the configuration again and compares.
 #
-# Exit status: 0 if the notifications are on (or off, with --undo), 1 if a call failed or you declined,
-# 2 if nothing was changed.
+# Exit status: 0 if the notifications are on (or off, with --undo), 1 if a call failed or you
+# declined, 2 if nothing was changed.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -71,8 +71,8 @@ resource "aws_s3_bucket_policy" "logs" {
     Version = "2012-10-17"
     Statement = [
       {
-        # Must match AWS's documented statement exactly. Otherwise AWS adds its own copy when a delivery
-        # is created, and the next terraform apply removes it.
+        # Must match AWS's documented statement exactly. Otherwise AWS adds its own copy when a
+        # delivery is created, and the next terraform apply removes it.
         Sid       = "AWSLogDeliveryWrite"
         Effect    = "Allow"
         Principal = { Service = "delivery.logs.amazonaws.com" }
@@ -87,7 +87,8 @@ resource "aws_s3_bucket_policy" "logs" {
         }
       },
       {
-        # The same for a write without an ACL header, which some users report for buckets without ACLs.
+        # The same for a write without an ACL header, which some users report for buckets without
+        # ACLs.
         Sid       = "LogDeliveryWithoutAcl"
         Effect    = "Allow"
         Principal = { Service = "delivery.logs.amazonaws.com" }

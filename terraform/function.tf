@@ -19,8 +19,8 @@ locals {
   }
 }
 
-# Created here because Lambda would create a log group that never expires. The role therefore does not
-# need logs:CreateLogGroup.
+# Created here because Lambda would create a log group that never expires. The role therefore does
+# not need logs:CreateLogGroup.
 resource "aws_cloudwatch_log_group" "function" {
   #checkov:skip=CKV_AWS_158:CloudWatch Logs encrypts the log group. The lines contain neither secrets nor content of access logs.
   #checkov:skip=CKV_AWS_338:The lines report deliveries, and CloudWatch keeps the metrics derived from them for 15 months. log_retention_days sets the retention.
@@ -50,7 +50,8 @@ resource "aws_lambda_function" "bootstrap" {
     variables = { for name, value in local.settings : name => tostring(value) if value != null }
   }
 
-  # The function filters by LOG_LEVEL. Lambda's own filter would drop metric lines, which have no level.
+  # The function filters by LOG_LEVEL. Lambda's own filter would drop metric lines, which have no
+  # level.
   logging_config {
     log_group             = aws_cloudwatch_log_group.function.name
     log_format            = "JSON"

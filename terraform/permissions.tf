@@ -1,5 +1,5 @@
-# The function's role. The only wildcards are the part of a log's key after the prefix, and the network
-# interfaces of a VPC.
+# The function's role. The only wildcards are the part of a log's key after the prefix, and the
+# network interfaces of a VPC.
 
 locals {
   # Bucket and prefix of all logs; edgetap's own bucket comes first.
@@ -19,8 +19,8 @@ locals {
       Resource = [for location in local.log_locations : "${location.bucket_arn}/${location.prefix}*"]
     },
     {
-      # Lets S3 respond to GetObject of an expired log with 404 instead of 403. GetObject requests have
-      # no s3:prefix key, so a condition on the prefix would never be met.
+      # Lets S3 respond to GetObject of an expired log with 404 instead of 403. GetObject requests
+      # have no s3:prefix key, so a condition on the prefix would never be met.
       Sid      = "ReportMissingLogs"
       Action   = ["s3:ListBucket"]
       Resource = distinct(local.log_locations[*].bucket_arn)
@@ -31,7 +31,8 @@ locals {
       Resource = [aws_secretsmanager_secret.bridge.arn]
     },
     {
-      # The event source mapping polls with the first three; the function delays and requeues messages with the others.
+      # The event source mapping polls with the first three; the function delays and requeues
+      # messages with the others.
       Sid      = "Work"
       Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage"]
       Resource = [aws_sqs_queue.work.arn]
@@ -58,8 +59,8 @@ locals {
       Resource = local.existing_keys
     },
     {
-      # From AWSLambdaVPCAccessExecutionRole, without its logs actions. The network interfaces have no
-      # ARN before Lambda creates them.
+      # From AWSLambdaVPCAccessExecutionRole, without its logs actions. The network interfaces have
+      # no ARN before Lambda creates them.
       Sid = "Vpc"
       Action = [
         "ec2:AssignPrivateIpAddresses",

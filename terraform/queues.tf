@@ -1,10 +1,12 @@
 # The work queue, which holds every log until it is delivered, and its dead-letter queue.
 #
-# docs/decisions/queue-before-function.md explains why the bucket notifies a queue and not the function.
+# docs/decisions/queue-before-function.md explains why the bucket notifies a queue and not the
+# function.
 
 locals {
   # Seconds. The longest RETRY_FOR, and the shortest retry delay after the first attempts. When
-  # RETRY_FOR is over, the function itself sends the message to the dead-letter queue, with the reason.
+  # RETRY_FOR is over, the function itself sends the message to the dead-letter queue, with the
+  # reason.
   retry_for      = 3 * 24 * 60 * 60
   retry_interval = 12 * 60
 
@@ -22,7 +24,8 @@ resource "aws_sqs_queue" "work" {
   sqs_managed_sse_enabled = var.kms_key_arn == null ? true : null
   kms_master_key_id       = var.kms_key_arn
 
-  # The last resort, for a message that crashes the function before it can send it to the dead-letter queue.
+  # The last resort, for a message that crashes the function before it can send it to the
+  # dead-letter queue.
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letters.arn
     maxReceiveCount     = local.max_receive_count
@@ -72,12 +75,14 @@ resource "aws_sqs_queue_policy" "dead_letters" {
 }
 
 locals {
-  # Senders to the work queue, in addition to the function (permissions.tf). A sender without sources gets no statement.
+  # Senders to the work queue, in addition to the function (permissions.tf). A sender without
+  # sources gets no statement.
   senders = [
     {
       sid     = "LogBucket"
       service = "s3.amazonaws.com"
-      # A bucket's ARN does not contain the account, and anyone can reuse the name of a deleted bucket.
+      # A bucket's ARN does not contain the account, and anyone can reuse the name of a deleted
+      # bucket.
       condition = {
         ArnEquals    = { "aws:SourceArn" = [aws_s3_bucket.logs.arn] }
         StringEquals = { "aws:SourceAccount" = local.account_id }

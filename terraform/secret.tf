@@ -1,5 +1,5 @@
-# The bridge's credentials. They go from an ephemeral variable to Secrets Manager through a write-only
-# argument, and so never reach the state, plan, outputs or the function's environment.
+# The bridge's credentials. They go from an ephemeral variable to Secrets Manager through a
+# write-only argument, and so never reach the state, plan, outputs or the function's environment.
 # docs/decisions/secret-write-only.md explains why.
 
 resource "aws_secretsmanager_secret" "bridge" {
@@ -16,8 +16,9 @@ resource "aws_secretsmanager_secret_version" "bridge" {
   secret_string_wo_version = var.secret_version
 }
 
-# The time of the plan that last wrote the credentials. If it equals the current plan's time, this plan
-# writes them, and the function's precondition requires them. Terraform itself does not expose this.
+# The time of the plan that last wrote the credentials. If it equals the current plan's time, this
+# plan writes them, and the function's precondition requires them. Terraform itself does not expose
+# this.
 resource "terraform_data" "credentials_written" {
   triggers_replace = [aws_secretsmanager_secret_version.bridge.arn, var.secret_version]
   input            = plantimestamp()

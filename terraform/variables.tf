@@ -1,8 +1,8 @@
-# Variables. scripts/setup-tfvars.sh writes edgetap.auto.tfvars and secret.auto.tfvars from .env; set
-# the variables that are not settings of .env in a .tfvars file of your own.
+# Variables. scripts/setup-tfvars.sh writes edgetap.auto.tfvars and secret.auto.tfvars from .env;
+# set the variables that are not settings of .env in a .tfvars file of your own.
 #
-# Every variable has a default, so that `terraform destroy` needs no file. Preconditions of the function
-# (function.tf) require what an apply needs.
+# Every variable has a default, so that `terraform destroy` needs no file. Preconditions of the
+# function (function.tf) require what an apply needs.
 
 # --- The installation ---
 

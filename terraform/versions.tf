@@ -1,6 +1,7 @@
 # Versions of Terraform and the AWS provider. This is a root module, which the scripts run directly.
 #
-# Tested with Terraform 1.11.4 and provider 5.100.0 on x86_64 Linux. Write-only arguments need Terraform 1.11.
+# Tested with Terraform 1.11.4 and provider 5.100.0 on x86_64 Linux. Write-only arguments need
+# Terraform 1.11.
 
 terraform {
   required_version = ">= 1.11"

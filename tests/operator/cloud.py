@@ -41,9 +41,11 @@ class Cloud:
 
     def __init__(self):
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        # moto would run the function in Docker as soon as its queue has a message; function.py runs it instead.
+        # moto would run the function in Docker as soon as its queue has a message; function.py runs
+        # it instead.
         LambdaBackend.send_sqs_batch = lambda *_: False
-        # edgetap recognizes the ID of a distribution in a key by its first letter, which on AWS is E.
+        # edgetap recognizes the ID of a distribution in a key by its first letter, which on AWS is
+        # E.
         cloudfront.random_id = lambda uppercase=True, draw=cloudfront.random_id: ("E" if uppercase else "") + draw(uppercase)
         self.calls = []
         self.moto = DomainDispatcherApplication(create_backend_app)

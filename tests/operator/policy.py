@@ -62,7 +62,8 @@ def resource(call, account):
         "secretsmanager": (secret := parameters.get("SecretId", parameters.get("Name"))) and f"secret:{secret}",
         "sqs": queue_name(parameters),
     }.get(call.service)
-    # The distribution of a delivery source has a permission of its own: cloudfront:AllowVendedLogDeliveryForResource.
+    # The distribution of a delivery source has a permission of its own:
+    # cloudfront:AllowVendedLogDeliveryForResource.
     ignored = {"resourceArn"} if call.operation == "PutDeliverySource" else set()
     named = [value for key, value in parameters.items() if key.lower() in NAMED_BY_ARN and key not in ignored]
     arns = [value for value in named if str(value).startswith("arn:")]

@@ -222,7 +222,8 @@ def deliver(cloud, bridge, function, distributions, first):
     function.wait_for("the log's last transaction", lambda: len(bridge.transactions()) >= len(wanted))
     assert different(bridge.transactions(), wanted) == []
 
-    # The function keeps 10 s of these in reserve. The other four are too few for six requests of one second each.
+    # The function keeps 10 s of these in reserve. The other four are too few for six requests of
+    # one second each.
     function.time_left = 14
     requeued = put(cloud, log_key(distributions.cookies, "requeued"), LOG.read_bytes())
     function.wait_for("the requeued log's last transaction", lambda: len(bridge.transactions()) >= 2 * len(wanted))

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# disable.sh --destroy with the real AWS CLI against moto. A stub of Terraform deletes the resources of $destroy_all.
+# disable.sh --destroy with the real AWS CLI against moto. A stub of Terraform deletes the resources
+# of $destroy_all.
 
 # shellcheck disable=SC2154,SC2016 # helpers.bash sets variables; the stub expands the others
 load helpers.bash

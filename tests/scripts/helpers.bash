@@ -52,7 +52,8 @@ use_script() {
   respond sts.get-caller-identity "{\"Account\":\"$account\"}"
 }
 
-# respond SERVICE.OPERATION[.N] [JSON]: sets the response; tests/scripts/scripted/aws explains the names.
+# respond SERVICE.OPERATION[.N] [JSON]: sets the response; tests/scripts/scripted/aws explains the
+# names.
 respond() { printf '%s\n' "${2-$(cat)}" >"$RESPONSES/$1"; }
 
 # respond_error SERVICE.OPERATION[.N] CODE API_OPERATION MESSAGE
@@ -80,7 +81,8 @@ calls() { grep -c "^$1\$" "$RESPONSES/calls" || true; }
 called() { grep -q -- "$1" "$AWS_LOG" || fail_with "missing in the calls: $1
 $(cat "$AWS_LOG")"; }
 
-# make_distribution NAME LOGGING: creates a distribution with an API as its origin and that legacy logging.
+# make_distribution NAME LOGGING: creates a distribution with an API as its origin and that legacy
+# logging.
 make_distribution() {
   local reference=$1 logging=$2
   jq --arg reference "$reference" --argjson logging "$logging" '.DistributionConfig | .CallerReference = $reference | .Logging = $logging

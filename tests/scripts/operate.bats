@@ -27,7 +27,8 @@ function_logs() {
   moto logs put-log-events --log-group-name "$log_group" --log-stream-name stream --log-events "file://$BATS_TEST_TMPDIR/events" >/dev/null
 }
 
-# function_takes LEVEL SENT MESSAGE: plays the function. Waits for the log that verify.sh uploads, reads it, writes a log line.
+# function_takes LEVEL SENT MESSAGE: plays the function. Waits for the log that verify.sh uploads,
+# reads it, writes a log line.
 function_takes() {
   local key=''
   for _ in {1..100}; do

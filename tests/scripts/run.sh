@@ -5,7 +5,7 @@
 #
 #   BATS            bats (package bats of npm); by default the one on the PATH
 #   MOTO_SERVER     moto_server (package moto[server] of PyPI); by default the one on the PATH
-#   EDGETAP_BINARY  edgetap, to read the log that verify.sh uploads; without it, that check is left out
+#   EDGETAP_BINARY  edgetap, to read the log that verify.sh uploads; without it, a check is left out
 #
 # moto listens on a free loopback port. Exit status: that of bats, or 2 if a tool is missing.
 set -euo pipefail
@@ -60,7 +60,8 @@ if [[ -z $port ]]; then
   exit 1
 fi
 
-# Keep an AWS CLI that is installed as a Python package warm (warm_aws.py explains why). Any other one only takes longer.
+# Keep an AWS CLI that is installed as a Python package warm (warm_aws.py explains why). Any other
+# one only takes longer.
 if python=$(python3 -c 'import awscli, sys; print(sys.executable)' 2>/dev/null); then
   export WARM_AWS=$work/socket
   "$python" tests/scripts/warm_aws.py serve "$WARM_AWS" &

@@ -34,8 +34,8 @@ templates() {
       allowedFields: ($fields | map({name: ., mandatory: false}))}]}')"
 }
 
-# enabled CHANGES: the distribution is enabled already. Its delivery is as CloudWatch Logs describes it, with
-# the prefix in its path; CHANGES overrides parts of it.
+# enabled CHANGES: the distribution is enabled already. Its delivery is as CloudWatch Logs describes
+# it, with the prefix in its path; CHANGES overrides parts of it.
 enabled() {
   respond logs.describe-delivery-sources "{\"deliverySources\":[{\"name\":\"edgetap-tap-$id\",\"arn\":\"arn:aws:logs:us-east-1:$account:delivery-source:edgetap-tap-$id\",
     \"resourceArns\":[\"$arn\"],\"service\":\"cloudfront\",\"logType\":\"ACCESS_LOGS\",\"tags\":{\"edgetap\":\"tap\"}}]}"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Checks the Terraform module without AWS: terraform fmt, validate and test, checkov, and the limits of
-# the operator's policy.
+# Checks the Terraform module without AWS: terraform fmt, validate and test, checkov, and the limits
+# of the operator's policy.
 #
 # Usage: tests/terraform/run.sh [--help]
 #
-# Requires jq. Also uses terraform, which may download its AWS provider, and checkov (on the PATH, or
-# named by CHECKOV). If one of these two is missing, its checks are skipped and reported at the end.
-# tests/operator applies the module against moto.
+# Requires jq. Also uses terraform, which may download its AWS provider, and checkov (on the PATH,
+# or named by CHECKOV). If one of these two is missing, its checks are skipped and reported at the
+# end. tests/operator applies the module against moto.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -25,7 +25,8 @@ esac
 checkov=${CHECKOV:-checkov}
 skipped=()
 
-# Check a copy: a .terraform directory, state or settings of an installation would change the result.
+# Check a copy: a .terraform directory, state or settings of an installation would change the
+# result.
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 while IFS= read -r -d '' file; do
@@ -51,8 +52,8 @@ else
   skipped+=("checkov: $checkov is not installed")
 fi
 
-# IAM limits a managed policy to 6,144 characters. The policy must not allow all actions of a service,
-# and must let the operator pass the role to Lambda only.
+# IAM limits a managed policy to 6,144 characters. The policy must not allow all actions of a
+# service, and must let the operator pass the role to Lambda only.
 jq --exit-status '
   (tojson | length) <= 6144
   and all(.Statement[]; .Effect == "Allow" and ([.Action] | flatten | all(endswith(":*") | not)))

@@ -1,4 +1,5 @@
-# Mocked AWS of the plan tests: account 111122223333 and the ARNs that AWS would assign. Uses no network.
+# Mocked AWS of the plan tests: account 111122223333 and the ARNs that AWS would assign. Uses no
+# network.
 
 mock_data "aws_caller_identity" {
   defaults = { account_id = "111122223333" }
