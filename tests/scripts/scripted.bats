@@ -266,7 +266,8 @@ updating='Requested resource is currently being updated. Please try again later.
   respond logs.delete-delivery-destination ''
   run scripts/disable.sh --distribution "$id" --yes
   exits 0
-  [[ $(calls logs.delete-delivery) == 1 && $(calls logs.delete-delivery-source) == 1 ]]
+  [[ $(calls logs.delete-delivery) == 1 ]]
+  [[ $(calls logs.delete-delivery-source) == 1 ]]
 }
 
 # --- watch-bucket.sh: moto forgets the EventBridge element ---
