@@ -5,8 +5,8 @@
 # Globals:
 #   yes, dry_run    1 if --yes or --dry-run was given, else 0
 #   problems        messages that `problem` collected; refuse_on_problems prints them and exits
-#   scratch         temporary directory, deleted at exit; $scratch/error is the stderr of the last AWS
-#                   or Terraform call, $scratch/response usually the last AWS response
+#   scratch         temporary directory, deleted at exit; $scratch/error is the stderr of the last
+#                   AWS or Terraform call, $scratch/response usually the last AWS response
 #   answer          the line that `ask` read
 #   outputs         Terraform's outputs as JSON, set by need_module. read_outputs also sets one
 #                   variable per output: name, aws_region, account_id, log_bucket …
@@ -123,8 +123,8 @@ auto_approved() {
   [[ ${approve,,} == true ]]
 }
 
-# Prints a setting from the environment or .env, or nothing if it is not set. setup-tfvars.sh validates
-# the settings.
+# Prints a setting from the environment or .env, or nothing if it is not set. setup-tfvars.sh
+# validates the settings.
 setting() {
   local file=.env
   [[ -f $file ]] || file=/dev/null
