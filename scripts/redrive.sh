@@ -181,7 +181,8 @@ add_reasons() {
       return 0
     }
     jq --arg object "$object" --slurpfile response "$scratch/response" '
-      ([$response[0].events[]?.message | fromjson? | select(.object == $object and (.level == "ERROR" or .level == "WARN")) | .message] | last
+      ([$response[0].events[]?.message | fromjson? | select(.object == $object and (.level == "ERROR" or .level == "WARN"))
+          | .message + (.reason // .error // "" | if . == "" then . else ": \(.)" end)] | last
        // "moved by SQS after too many receives; the function'"'"'s log lines have expired") as $reason
       | map(if .object == $object and .reason == null then .reason = $reason else . end)' "$scratch/dead_letters" >"$scratch/dead_letters.new"
     mv "$scratch/dead_letters.new" "$scratch/dead_letters"

@@ -146,7 +146,8 @@ explain_silence() {
   look "$aws_region" logs filter-log-events --log-group-name "$log_group_name" --filter-pattern '"ERROR"' \
     --start-time "$(($(date +%s) - SECONDS - 60))000" >"$scratch/lines" || true
   local last
-  last=$(jq -r '[.events[]?.message | . as $text | (fromjson? // {message: $text}) | .message // $text] | last // empty' "$scratch/lines")
+  last=$(jq -r '[.events[]?.message | . as $text | (fromjson? // {message: $text})
+    | (.message // $text) + (.problems // .error // .reason // "" | if . == "" then . else ": \(.)" end)] | last // empty' "$scratch/lines")
   if [[ -n $last ]]; then say "The function's last ERROR was: $last"; fi
   case "$(depth "$work_queue_url")" in
     '0 0')

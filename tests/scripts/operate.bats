@@ -77,11 +77,11 @@ function_takes() {
   has 'The work queue is empty'
   moto sqs send-message --queue-url "$work" --message-body x >/dev/null
   moto logs put-log-events --log-group-name "$log_group" --log-stream-name stream \
-    --log-events "[{\"timestamp\":$(date +%s)000,\"message\":\"{\\\"level\\\":\\\"ERROR\\\",\\\"message\\\":\\\"invalid configuration\\\"}\"}]" >/dev/null
+    --log-events "[{\"timestamp\":$(date +%s)000,\"message\":\"{\\\"level\\\":\\\"ERROR\\\",\\\"message\\\":\\\"invalid configuration\\\",\\\"problems\\\":\\\"missing setting\\\"}\"}]" >/dev/null
   EDGETAP_VERIFY_INTERVAL=1 run scripts/verify.sh --timeout 2
   exits 1
   has 'Messages wait in the work queue'
-  has "The function's last ERROR was: invalid configuration"
+  has "The function's last ERROR was: invalid configuration: missing setting"
   [[ $(moto s3api list-objects-v2 --bucket "$bucket" | jq '.Contents // [] | length') == 0 ]]
 }
 

@@ -244,6 +244,22 @@ updating='Requested resource is currently being updated. Please try again later.
   has 'FAILED: AccessDenied'
 }
 
+@test "redrive.sh --dry-run lists messages with their reasons" {
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"2"}}'
+  respond sqs.receive-message "$(jq -n '
+    {object: {bucket: "b", key: "k1.gz"}, rows: [[902, null]], since: "2026-11-14T20:00:00Z", reason: "rejected by the bridge", edgetap: 1} as $requeued
+    | {Records: [{s3: {bucket: {name: "b"}, object: {key: "k2.gz"}}}]} as $notification
+    | {Messages: ([$requeued, $notification] | to_entries | map({MessageId: "\(.key)", Body: (.value | tojson),
+        Attributes: {ApproximateReceiveCount: "3", SentTimestamp: "1763150400000"}}))}')"
+  respond logs.filter-log-events "$(jq -n '
+    {object: "s3://b/k2.gz", level: "ERROR", message: "cannot read the object", error: "AccessDenied"} | {events: [{message: tojson}]}')"
+  run scripts/redrive.sh --dry-run
+  exits 0
+  [[ $output =~ s3://b/k1.gz\ +902-end\ +3\ +2026-11-14T20:00:00Z\ +rejected\ by\ the\ bridge ]] || fail_with 'the requeued rows'
+  [[ $output =~ s3://b/k2.gz\ +all\ +3\ +2025-11-14T20:00:00Z\ +cannot\ read\ the\ object:\ AccessDenied ]] || fail_with 'the notification'
+  has 'This was a dry run: nothing was moved'
+}
+
 @test "delivery that cannot be deleted is listed as left" {
   enabled '{}'
   respond logs.list-tags-for-resource '{"tags":{"edgetap":"tap"}}'
