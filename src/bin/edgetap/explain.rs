@@ -240,7 +240,7 @@ fn extension(path: &[u8]) -> String {
 
 fn as_json(transaction: &Transaction<'_>, object: &ObjectRef, rules: &Rules) -> Vec<u8> {
     let (mut scratch, mut body) = (Vec::new(), Vec::new());
-    let masked = rules.redaction.mask(transaction, &mut scratch);
+    let masked = rules.redaction.redact(transaction, &mut scratch);
     let origin = Origin {
         object,
         distribution: object.distribution(),
