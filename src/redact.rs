@@ -455,6 +455,7 @@ mod tests {
         String::from_utf8(out[range].to_vec()).unwrap()
     }
 
+    // proves: I33
     #[test]
     fn query_credentials_are_masked_and_nothing_else() {
         for (query, expected) in [
@@ -531,6 +532,7 @@ mod tests {
         }
     }
 
+    // proves: I33
     #[test]
     fn path_credentials_are_masked() {
         for (path, expected) in [
@@ -559,6 +561,7 @@ mod tests {
         }
     }
 
+    // proves: I36
     #[test]
     fn cookie_hash_depends_on_value_and_key() {
         let [one, other] =

@@ -65,6 +65,7 @@ fn transactions(batches: &[Batch]) -> Vec<Value> {
 }
 
 /// Each fixture yields the transactions and counts of its `.expected.json`.
+// proves: I2
 #[test]
 fn fixtures_yield_expected_transactions_and_counts() {
     let mut checked = 0;
@@ -119,6 +120,7 @@ fn fixtures_yield_expected_transactions_and_counts() {
 }
 
 /// Method, logged path, content type, status, and whether the request is dropped.
+// proves: I27
 #[test]
 fn static_assets_are_dropped() {
     for (method, path, content_type, status, dropped) in [
@@ -223,6 +225,7 @@ proptest! {
     }
 }
 
+// proves: I28
 #[test]
 fn static_extensions_replace_edit_or_empty_the_list() {
     let dropped = |setting: &str, path: &str| {
@@ -407,6 +410,7 @@ fn digest_distinguishes_values_with_newlines() {
 
 /// The id is the SHA-256 of bucket, key and row with a NUL between them, so reading the rows again
 /// gives the same ids.
+// proves: D25
 #[test]
 fn missing_request_id_is_derived_from_position() {
     let row = "1\t::1\tGET\t/a\n";
@@ -426,6 +430,7 @@ fn missing_request_id_is_derived_from_position() {
     );
 }
 
+// proves: I21
 #[test]
 fn encoded_newline_does_not_forge_a_transaction() {
     let forged = "x%0A2026-11-14%0920:00:00%096.6.6.6%09GET%09/forged%09200%09forged";
@@ -437,6 +442,7 @@ fn encoded_newline_does_not_forge_a_transaction() {
     assert_eq!(found[0]["target"], format!("/a?{forged}"));
 }
 
+// proves: D3
 #[test]
 fn cut_log_yields_partial_batch_then_error() {
     let whole = gzip(&log(25));
@@ -483,6 +489,7 @@ fn oversized_transaction_gets_its_own_batch() {
 }
 
 /// The row after [`MAX_ROWS`] dropped ones begins the next batch, and is counted there.
+// proves: D1
 #[test]
 fn dropped_rows_close_a_batch_at_max_rows() {
     let assets = MAX_ROWS + 5;
@@ -568,6 +575,7 @@ fn kind() -> impl Strategy<Value = Kind> {
 }
 
 proptest! {
+    // proves: D1
     #[test]
     fn batches_partition_kept_transactions_for_any_limits(
         kinds in prop::collection::vec(kind(), 0..120), transactions in 1usize..40, bytes in 1000usize..8000, from in 0u64..60,
