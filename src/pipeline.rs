@@ -50,7 +50,7 @@ impl Default for Rules {
 
 impl Rules {
     /// Returns these rules with `key`, if they hash cookies and have no key yet. Returns `None` if
-    /// they need a key and there is none.
+    /// they need a key and `key` is `None`.
     pub fn keyed(self: &Arc<Self>, key: Option<Key>) -> Option<Arc<Self>> {
         if self.redaction.cookies != Cookies::Hash(None) {
             return Some(self.clone());

@@ -79,7 +79,7 @@ pub enum Cookies {
     Keep,
     Drop,
     /// Names, with a truncated HMAC-SHA-256 for each value, so that sessions stay distinguishable.
-    /// Cookies are dropped as long as there is no key, which may be in the secret.
+    /// Without a key, cookies are dropped. The key may come with the secret, after the start.
     Hash(Option<Key>),
 }
 

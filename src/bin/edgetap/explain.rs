@@ -103,7 +103,7 @@ fn explain(
     match (&stitched, &dropped) {
         (_, Some(reason)) => writeln!(stdout, "Not sent: {reason}.")?,
         (Ok(transaction), None) => {
-            if let Err(kept) = rules.static_assets.judge(transaction) {
+            if let Some(kept) = rules.static_assets.keep_reason(transaction) {
                 writeln!(stdout, "Sent: {kept}.")?;
             }
             if transaction.unreadable > 0 {
