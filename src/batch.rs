@@ -164,7 +164,7 @@ impl Batch {
 }
 
 /// Collects rows into batches.
-pub struct Builder {
+pub(crate) struct Builder {
     limits: Limits,
     framing: Framing,
     body: Vec<u8>,
@@ -178,7 +178,7 @@ pub struct Builder {
 
 impl Builder {
     /// Creates a builder whose first batch starts at `first_row`.
-    pub fn new(limits: Limits, framing: Framing, first_row: u64) -> Self {
+    pub(crate) fn new(limits: Limits, framing: Framing, first_row: u64) -> Self {
         Self {
             limits,
             framing,
@@ -193,39 +193,39 @@ impl Builder {
     }
 
     /// Sets the fields that the log lacks.
-    pub fn set_absent(&mut self, absent: impl Iterator<Item = &'static str>) {
+    pub(crate) fn set_absent(&mut self, absent: impl Iterator<Item = &'static str>) {
         self.absent = absent.collect();
     }
 
     /// Announces the next row, which one of the `push` methods must then count. Returns the batch
     /// before it if that covers [`MAX_ROWS`] rows.
-    pub fn begin_row(&mut self, row: u64) -> Option<Batch> {
+    pub(crate) fn begin_row(&mut self, row: u64) -> Option<Batch> {
         (row - self.first_row >= MAX_ROWS)
             .then(|| self.finish(row))
             .flatten()
     }
 
     /// Counts a request for a static asset.
-    pub fn push_static(&mut self) {
+    pub(crate) fn push_static(&mut self) {
         self.counts.rows += 1;
         self.counts.static_assets += 1;
     }
 
     /// Counts a request for an excluded path.
-    pub fn push_excluded(&mut self) {
+    pub(crate) fn push_excluded(&mut self) {
         self.counts.rows += 1;
         self.counts.excluded += 1;
     }
 
     /// Counts a row that could not be read as a transaction.
-    pub fn push_malformed(&mut self) {
+    pub(crate) fn push_malformed(&mut self) {
         self.counts.rows += 1;
         self.counts.malformed += 1;
     }
 
     /// Counts a transaction, which `encode` appends to the body. Returns the batch before it if the
     /// transaction did not fit there.
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         transaction: &Transaction<'_>,
         encode: impl FnOnce(&mut Vec<u8>),
@@ -277,7 +277,7 @@ impl Builder {
     ///
     /// Each row of the batch must have been counted. Delivery checks it again, with
     /// [`Counts::account_for`], and does not go past a batch for which it does not hold.
-    pub fn finish(&mut self, next_row: u64) -> Option<Batch> {
+    pub(crate) fn finish(&mut self, next_row: u64) -> Option<Batch> {
         let rows = self.first_row..next_row;
         self.first_row = next_row;
         if rows.is_empty() {

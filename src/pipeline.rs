@@ -51,7 +51,7 @@ impl Default for Rules {
 impl Rules {
     /// Returns these rules with `key`, if they hash cookies and have no key yet. Returns `None` if
     /// they need a key and `key` is `None`.
-    pub fn keyed(self: &Arc<Self>, key: Option<Key>) -> Option<Arc<Self>> {
+    pub(crate) fn keyed(self: &Arc<Self>, key: Option<Key>) -> Option<Arc<Self>> {
         if self.redaction.cookies != Cookies::Hash(None) {
             return Some(self.clone());
         }
@@ -227,7 +227,7 @@ impl<R: Read> Batches<R> {
     }
 
     /// Returns the error that `next` will return after the batch it has just returned.
-    pub fn pending_error(&self) -> Option<&LogError> {
+    pub(crate) fn pending_error(&self) -> Option<&LogError> {
         self.end.as_ref()?.as_ref().err()
     }
 

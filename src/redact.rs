@@ -20,7 +20,7 @@ use crate::simd::{Positions, equal, hex};
 use crate::transaction::Transaction;
 
 /// Replaces a credential.
-pub const MASK: &[u8] = b"REDACTED";
+const MASK: &[u8] = b"REDACTED";
 
 /// Parameters that hold credentials, in lower case.
 const CREDENTIALS: [&[u8]; 16] = [

@@ -400,7 +400,7 @@ fn asset(rng: &mut StdRng) -> Asset {
     }
 }
 
-/// Of the networks that are set aside for benchmarks (RFC 2544) and documentation (RFC 3849).
+/// Addresses in networks reserved for benchmarks (RFC 2544) and documentation (RFC 3849).
 fn client(user_agents: &[String], rng: &mut StdRng) -> Client {
     let address = if rng.random_bool(0.15) {
         let [a, b, c, d] = rng.random::<[u16; 4]>();
