@@ -9,14 +9,14 @@ use crate::logs;
 
 /// The bucket of the objects.
 pub const BUCKET: &str = "logs";
-/// The ETag, in quotes, that `loopback` gives all objects: they never change.
+/// The `ETag`, in quotes, that `loopback` gives all objects: they never change.
 pub const ETAG: &str = "\"d41d8cd98f00b204e9800998ecf8427e\"";
 
 /// A small object in S3.
 pub struct Object {
     /// The key in the bucket.
     pub key: String,
-    /// The ETag, in quotes.
+    /// The `ETag`, in quotes.
     pub etag: String,
     /// A legacy log as gzip.
     pub gzip: Bytes,

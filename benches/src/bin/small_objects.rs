@@ -183,7 +183,7 @@ async fn function() -> anyhow::Result<(Function, Arc<Rules>)> {
     Ok((function, rules))
 }
 
-/// Uploads the objects to S3, which returns their ETags.
+/// Uploads the objects to S3, which returns an `ETag` for each.
 async fn put_all(s3: &aws_sdk_s3::Client, objects: &mut [Object]) -> anyhow::Result<()> {
     s3.create_bucket().bucket(BUCKET).send().await?;
     for Object { key, etag, gzip } in objects {
