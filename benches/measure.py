@@ -1,6 +1,6 @@
-"""Runs what scripts/bench.sh built, the programs taking turns, and writes what it measured to standard output, as JSON.
+"""Runs the programs that scripts/bench.sh built, in turns, and writes the measurements to standard output as JSON.
 
-CPU is user + system time of a process and of what it waited for, in seconds. Peaks are of resident memory, in bytes.
+CPU time is user + system time of a process and its children, in seconds. Peaks are of resident memory, in bytes.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from urllib.request import urlopen
 
 QUICK = os.environ.get("BENCH_QUICK") == "1"
 STARTS = 5 if QUICK else 50
-OWN_ROUNDS = 3  # for each of the others': its runs are short, and a neighbour's work weighs on one of them
+OWN_ROUNDS = 3  # per round of the others: its runs are short, so other load on the machine distorts single ones
 BATCH, LATENCY = 250, 0.1
-IN_FLIGHT, SIZED_IN_FLIGHT = 8, 4  # of the slow bridge, of the sizing
-SIZES, VCPU_MB = (128, 256, 512, 1024, 1769), 1769  # of the function's memory, MB; what buys one vCPU
+IN_FLIGHT, SIZED_IN_FLIGHT = 8, 4  # requests in flight: to the slow bridge, for the sizing
+SIZES, VCPU_MB = (128, 256, 512, 1024, 1769), 1769  # of the function's memory, in MB; the size that buys one vCPU
 QUOTA_PERIOD = 20_000  # microseconds
-# Name, what `small_objects` and the server are told.
+# Name, arguments of `small_objects`, arguments of the server.
 SMALL_OBJECTS = [("moto", ["--put"], []), ("at once", [], []), ("SQS", ["--sqs"], []), ("10 ms", ["--rounds", "1"], ["--delay", "10"])]
-# Name, log, how many times over.
+# Name, log, repetitions of the log.
 MEMORY = [("1 MB", "1", 1), ("10 MB", "1", 10)] if QUICK else [
     ("1 MB", "1", 1), ("100 MB", "100", 1), ("350 MB", "350", 1), ("1 GB", "100", 10), ("4 GB", "100", 40)
 ]
@@ -53,8 +53,8 @@ def say(text):
 
 
 def on(core):
-    """Keeps a process on one core, where there are cores for all: else how a server is woken changes from round to round, and with it the times of
-    what asks it a thousand times."""
+    """Pins a process to one core, if there are enough. Otherwise the wake-up of a server varies from round to round, and with it
+    the times of a client that sends a thousand requests."""
     if core is None or not hasattr(os, "sched_setaffinity"):
         return None
     cores = sorted(os.sched_getaffinity(0))
@@ -62,7 +62,7 @@ def on(core):
 
 
 def run(command, stdout=subprocess.DEVNULL, env=None, core=None):
-    """CPU and wall time of one run, and what it wrote, where that is asked for."""
+    """CPU and wall time of one run, and its output if `stdout` is a pipe."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env, preexec_fn=on(core))
     said = process.stdout.read() if stdout == subprocess.PIPE else b""
@@ -70,12 +70,12 @@ def run(command, stdout=subprocess.DEVNULL, env=None, core=None):
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"{command} fails: {complaint.decode(errors='replace')[-2000:]}")
+        sys.exit(f"{command} failed: {complaint.decode(errors='replace')[-2000:]}")
     return {"cpu": usage.ru_utime + usage.ru_stime, "wall": time.perf_counter() - started, "said": said}
 
 
 def in_turns(commands, rounds):
-    """Each command once a round: what disturbs the machine disturbs all of them."""
+    """Runs each command once per round, so that a disturbance of the machine affects all of them."""
     figures = {name: [] for name in commands}
     for number in range(rounds):
         for name, command in commands.items():
@@ -85,20 +85,20 @@ def in_turns(commands, rounds):
 
 
 def own():
-    """The pipeline against the unit, by size and format."""
+    """The pipeline and the baseline, by size and format."""
     sizes = ["1"] if QUICK else ["1", "100", "350"]
     commands = {}
     for size in sizes:
-        commands[f"inflate {size}"] = [programs / "inflate", log(size)]
+        commands[f"gunzip {size}"] = [programs / "gunzip", log(size)]
         commands[f"pipeline {size}"] = [programs / "pipeline", log(size)]
     json_size = sizes[min(1, len(sizes) - 1)]
-    commands[f"inflate json {json_size}"] = [programs / "inflate", log(json_size, "json")]
+    commands[f"gunzip json {json_size}"] = [programs / "gunzip", log(json_size, "json")]
     commands[f"pipeline json {json_size}"] = [programs / "pipeline", log(json_size, "json")]
     return {"json_size": json_size, "cpu": in_turns(commands, OWN_ROUNDS * args.rounds)}
 
 
 def digest(lines):
-    """Of transactions, whatever their order: id, method, target, status."""
+    """Count and hash of transactions (id, method, target, status), independent of their order."""
     rows = sorted(lines)
     return {"transactions": len(rows), "sha256": hashlib.sha256("\n".join(rows).encode()).hexdigest()}
 
@@ -116,7 +116,7 @@ def of_peer(line):
 
 
 def comparison():
-    """The other programs on the same log: their transactions first, then their CPU."""
+    """The other programs on the same log: first their transactions, then their CPU time."""
     path = log(args.compare)
     venv = str(bench / "venv/bin/python")
     peers = {
@@ -127,29 +127,29 @@ def comparison():
         "cloudfront-log-parser (npm)": ["node", bench / "node/parser.mjs", path],
     }
     if not peers["cloudfront-logs (crate)"][0].exists():
-        del peers["cloudfront-logs (crate)"]  # the report says so
+        del peers["cloudfront-logs (crate)"]  # the report lists it as not installed
     pipeline = [programs / "pipeline", path, "--ndjson", "--print"]
     digests = {"edgetap": digest(of_edgetap(line) for line in run(pipeline, subprocess.PIPE)["said"].splitlines())}
-    with tempfile.TemporaryDirectory(dir=bench) as folder:
+    with tempfile.TemporaryDirectory(dir=bench) as directory:
         for name, command in peers.items():
-            out = Path(folder) / "out.json"
+            out = Path(directory) / "out.json"
             run([*command, out])
             with out.open(encoding="utf-8") as lines:
                 digests[name] = digest(of_peer(line) for line in lines)
             out.unlink()
             say(f"{name}: {digests[name]['transactions']} transactions")
-        commands = {"inflate": [programs / "inflate", path], "edgetap": [programs / "pipeline", path]}
-        commands |= {name: [*command, Path(folder) / "out.json"] for name, command in peers.items()}
+        commands = {"gunzip": [programs / "gunzip", path], "edgetap": [programs / "pipeline", path]}
+        commands |= {name: [*command, Path(directory) / "out.json"] for name, command in peers.items()}
         commands["gzip -dc"] = ["gzip", "-dc", path]
         if shutil.which("goaccess"):
-            goaccess = f"gzip -dc '{path}' | goaccess --no-global-config --log-format=CLOUDFRONT -o '{folder}/goaccess.json' -"
+            goaccess = f"gzip -dc '{path}' | goaccess --no-global-config --log-format=CLOUDFRONT -o '{directory}/goaccess.json' -"
             commands["GoAccess"] = ["sh", "-c", goaccess]
         cpu = in_turns(commands, args.rounds)
     return {"size": args.compare, "digests": digests, "cpu": cpu}
 
 
 def memory():
-    """Peaks of the pipeline, by the inflated size of one object."""
+    """Peak memory of the pipeline, by the uncompressed size of one object."""
     peaks = {}
     for name, part, times in MEMORY:
         said = json.loads(run([programs / "pipeline", log(part), str(times)], subprocess.PIPE)["said"])
@@ -174,7 +174,7 @@ def poll_after(binary, variables):
             process.kill()
             process.wait()
     if b"/runtime/invocation/next" not in request:
-        sys.exit(f"{binary} asks for something else first: {request[:80]}")
+        sys.exit(f"{binary} sends another request first: {request[:80]}")
     return took * 1000
 
 
@@ -202,7 +202,7 @@ def resident_peak(pid):
 
 @contextmanager
 def loopback(*options, core=None):
-    """What is talked to: S3, token endpoint and bridge as a process of its own; its URL."""
+    """Starts S3, token endpoint and bridge in one process. Yields its URL."""
     server = subprocess.Popen([programs / "loopback", *options], stdout=subprocess.PIPE, text=True, preexec_fn=on(core))
     try:
         yield f"http://127.0.0.1:{int(server.stdout.readline())}"
@@ -212,7 +212,7 @@ def loopback(*options, core=None):
 
 
 def settings(url, in_flight=SIZED_IN_FLIGHT):
-    """The function's settings, and those of the AWS SDK."""
+    """Settings of the function and of the AWS SDK."""
     return {
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": url, "AWS_ENDPOINT_URL_SQS": url,
         "BRIDGE_CLIENT_ID": "bench", "BRIDGE_CLIENT_SECRET": "bench", "BRIDGE_AUTH_ENDPOINT": url, "BRIDGE_EDGE_ENDPOINT": url,
@@ -222,7 +222,7 @@ def settings(url, in_flight=SIZED_IN_FLIGHT):
 
 @contextmanager
 def moto(core=None):
-    """moto's server, as S3; its URL."""
+    """Starts moto's server as S3. Yields its URL."""
     command = [bench / "venv/bin/moto_server", "-H", "127.0.0.1", "-p", "0"]
     with tempfile.TemporaryFile() as said:
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, preexec_fn=on(core))
@@ -233,7 +233,7 @@ def moto(core=None):
                     break
                 time.sleep(0.1)
             if not url:
-                sys.exit(f"moto does not start: {text}")
+                sys.exit(f"moto did not start: {text}")
             yield url[1]
         finally:
             server.kill()
@@ -241,7 +241,7 @@ def moto(core=None):
 
 
 def small_objects():
-    """Small objects through the handler and through clients that do less: seconds of wall time and CPU, round by round."""
+    """Small objects through the handler and through clients that do less: seconds of wall and CPU time per round."""
     objects, figures = str(100 if QUICK else 1000), {}
     for name, options, of_server in SMALL_OBJECTS:
         with loopback("--objects", objects, *of_server, core=0) as url, moto(core=0) if name == "moto" else nullcontext(url) as s3:
@@ -254,7 +254,7 @@ def small_objects():
 
 
 def replay(path, variables, cgroup=None):
-    """`edgetap replay --post` of a log, to its end."""
+    """Runs `edgetap replay --post` of a log to its end."""
     command = [args.target / "release/edgetap", "replay", "--post", path]
     if cgroup:
         command = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', cgroup / "cgroup.procs", *command]
@@ -270,24 +270,24 @@ def replay(path, variables, cgroup=None):
     said = process.stderr.read().decode()
     found = re.search(r"([\d,]+) delivered", said)
     if process.returncode or not found:
-        sys.exit(f"replay --post fails: {said[-500:]}")
+        sys.exit(f"replay --post failed: {said[-500:]}")
     return {"delivered": int(found[1].replace(",", "")), "seconds": took, "cpu": usage.ru_utime + usage.ru_stime, "peak": peak}
 
 
 def steady(posts):
-    """Transactions a second that the bridge accepted once all posts were in flight, and how long it kept each waiting. `posts` are times of
-    arrival and answer, and bytes."""
-    answered = sorted(answer for _, answer, _ in posts)[:-1]  # the last batch is seldom full
+    """Transactions per second that the bridge accepted once all requests were in flight, and its latency. `posts` are the times
+    of arrival and response, and bytes."""
+    responses = sorted(response for _, response, _ in posts)[:-1]  # the last batch is seldom full
     first = IN_FLIGHT - 1
-    last = first + (len(answered) - IN_FLIGHT) // IN_FLIGHT * IN_FLIGHT  # whole rounds of posts
+    last = first + (len(responses) - IN_FLIGHT) // IN_FLIGHT * IN_FLIGHT  # whole rounds of requests
     if last <= first:
-        sys.exit("too few posts to see a steady rate")
-    answer_time = sorted(answer - arrival for arrival, answer, _ in posts)[len(posts) // 2]
-    return {"rate": (last - first) * BATCH / (answered[last] - answered[first]), "answer_time": answer_time}
+        sys.exit("too few requests for a steady rate")
+    latency = sorted(response - arrival for arrival, response, _ in posts)[len(posts) // 2]
+    return {"rate": (last - first) * BATCH / (responses[last] - responses[first]), "latency": latency}
 
 
 def slow_bridge():
-    """Transactions a second at a bridge that takes its time, against what the latency allows."""
+    """Transactions per second at a slow bridge, relative to the rate that its latency allows."""
     size = "rows" if QUICK else "350"
     runs = []
     with loopback("--delay", str(round(LATENCY * 1000))) as url:
@@ -301,7 +301,7 @@ def slow_bridge():
 
 
 def slow_s3():
-    """The same log from a file and from an S3 that takes its time, to a bridge that does not: what `replay --post` took."""
+    """`replay --post` of the same log from a file and from a slow S3, to a bridge without delay."""
     size = "rows" if QUICK else "350"
     figures = {"file": [], "S3": []}
     with loopback("--log", log(size)) as url:
@@ -309,12 +309,12 @@ def slow_s3():
             for name, path in (("file", log(size)), ("S3", "s3://logs/")):
                 figures[name].append(replay(path, settings(url, IN_FLIGHT)))
     if len({run["delivered"] for runs in figures.values() for run in runs}) != 1:
-        sys.exit("a log gives other transactions from S3 than from a file")
+        sys.exit("the log gives different transactions from S3 and from a file")
     return figures
 
 
 def new_cgroup():
-    """A folder whose processes can be given a share of the CPU, and how: as cgroup v2 has it, or v1. Or why there is none."""
+    """Creates a cgroup (v2 or v1). Returns its directory and the files that set a CPU quota. Raises OSError if it cannot."""
     own = {}
     for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -330,19 +330,19 @@ def new_cgroup():
             parent, files = Path(place) / own["cpu"], {"cpu.cfs_period_us": str(QUOTA_PERIOD), "cpu.cfs_quota_us": "{quota}"}
         else:
             continue
-        folder = parent / f"edgetap-bench-{os.getpid()}"
-        folder.mkdir()
-        return folder, files
-    raise FileNotFoundError("no cgroup has the CPU's controller")
+        directory = parent / f"edgetap-bench-{os.getpid()}"
+        directory.mkdir()
+        return directory, files
+    raise FileNotFoundError("no cgroup has the CPU controller")
 
 
 def sizing_check():
-    """How long a log takes with the CPU that the function's memory buys."""
+    """Wall time of a log with the share of a CPU that each memory size buys."""
     size = "rows" if QUICK else "100"
     with loopback("--delay", str(round(LATENCY * 1000))) as url:
         whole = replay(log(size), settings(url))
         try:
-            folder, files = new_cgroup()
+            directory, files = new_cgroup()
         except OSError as error:
             return {"missing": str(error)}
         try:
@@ -350,22 +350,22 @@ def sizing_check():
             for memory in SIZES:
                 for name, value in files.items():
                     quota = QUOTA_PERIOD * memory // VCPU_MB
-                    (folder / name).write_text(value.format(quota=quota), encoding="ascii")
-                limited[memory] = replay(log(size), settings(url), folder)
+                    (directory / name).write_text(value.format(quota=quota), encoding="ascii")
+                limited[memory] = replay(log(size), settings(url), directory)
                 say(f"{memory} MB: {limited[memory]['seconds']:.1f} s")
         finally:
-            folder.rmdir()
+            directory.rmdir()
     return {"size": size, "whole": whole, "limited": limited}
 
 
 def instructions():
-    """Instructions a row, on 20,000 rows."""
+    """Instructions per row, on 20,000 rows."""
     if not shutil.which("valgrind"):
         return None
     counts = {}
-    for program in ("inflate", "pipeline"):
-        with tempfile.TemporaryDirectory(dir=bench) as folder:
-            command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", programs / program, log("rows")]
+    for program in ("gunzip", "pipeline"):
+        with tempfile.TemporaryDirectory(dir=bench) as directory:
+            command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/out", programs / program, log("rows")]
             ended = subprocess.run(command, capture_output=True, text=True, check=True)
         counts[program] = int(re.search(r"Collected : (\d+)", ended.stderr)[1]) / 20_000
     return counts

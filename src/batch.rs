@@ -1,7 +1,7 @@
 //! *Batch*: one request body and the rows it covers.
 //!
-//! The batches of an object tile its rows in order: what was dropped belongs to the batch around it, so that a row number
-//! is all one needs to know how far an object was delivered.
+//! The batches of an object cover its rows in order and without gaps. Dropped rows belong to the
+//! batch in which they occur. One row number therefore says how far an object was delivered.
 
 use std::fmt;
 use std::ops::{AddAssign, Range};
@@ -11,16 +11,16 @@ use bytes::Bytes;
 use crate::encode::Framing;
 use crate::transaction::Transaction;
 
-/// A batch is closed after so many rows even when nearly all of them were dropped, so that an object of static assets
-/// makes progress that can be seen.
+/// Most rows of a batch, dropped ones included. It bounds what is read again after a failure when
+/// nearly every row is dropped.
 pub const MAX_ROWS: u64 = 1 << 16;
 
-/// How large a batch may be.
+/// Upper bounds of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Transactions, at least 1.
     pub transactions: usize,
-    /// Bytes of the body. A single transaction that is larger still travels, alone.
+    /// Bytes of the body. A larger transaction is sent in a batch of its own.
     pub bytes: usize,
 }
 
@@ -33,28 +33,35 @@ impl Default for Limits {
     }
 }
 
-/// What became of rows. The conservation law: `rows = sent + static + excluded + malformed + rejected`.
+/// Row counts by outcome. The conservation law: every row read is counted exactly once, so
+/// `rows = sent + static + excluded + malformed + rejected`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub rows: u64,
-    /// Rows whose transactions were accepted (in a batch not yet posted: are to be).
+    /// Rows whose transactions were accepted, or are to be sent.
     pub sent: u64,
     /// Rows dropped as requests for static assets.
     pub static_assets: u64,
     /// Rows dropped as requests for excluded paths.
     pub excluded: u64,
-    /// Rows that are no transactions.
+    /// Rows that could not be read as transactions.
     pub malformed: u64,
-    /// Rows whose transactions were refused for what they are.
+    /// Rows whose transactions the bridge rejected.
     pub rejected: u64,
-    /// Values, not rows: those that could not be read, so that their transactions go without them.
+    /// Values (not rows) that could not be read. Their transactions are sent without them.
     pub unreadable: u64,
 }
 
 impl Counts {
-    /// Whether every row is accounted for.
+    /// Whether the conservation law holds. It cannot see a row that was not counted at all: compare
+    /// `rows` with the row range, as [`account_for`](Self::account_for) does.
     pub fn balance(&self) -> bool {
         self.rows == self.sent + self.static_assets + self.excluded + self.malformed + self.rejected
+    }
+
+    /// Whether each of `rows` is counted exactly once.
+    pub fn account_for(&self, rows: &Range<u64>) -> bool {
+        rows.end.checked_sub(rows.start) == Some(self.rows) && self.balance()
     }
 }
 
@@ -70,11 +77,11 @@ impl AddAssign for Counts {
     }
 }
 
-/// Where a transaction stands in a body.
+/// Position of a transaction in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     pub row: u64,
-    /// The offset behind its last byte.
+    /// Offset of the byte after its last one.
     pub end: usize,
 }
 
@@ -84,20 +91,20 @@ pub struct Batch {
     /// The rows it covers, dropped ones included.
     pub rows: Range<u64>,
     pub counts: Counts,
-    /// The body, framed; empty when every row was dropped.
+    /// The framed body; empty if every row was dropped.
     pub body: Bytes,
     pub marks: Vec<Mark>,
-    /// The distribution that the log's own field names.
+    /// The distribution, from the log's own field.
     pub distribution: Option<String>,
-    /// Fields that the log does not have: in the first batch of an object, for all of them.
+    /// Optional fields that the log lacks; only set in the first batch of an object.
     pub absent: Vec<&'static str>,
-    /// When the first of its requests to end did so, in milliseconds since the Unix epoch.
+    /// Earliest end of one of its requests, in milliseconds since the Unix epoch.
     pub oldest_end: Option<i64>,
     framing: Framing,
 }
 
 impl fmt::Debug for Batch {
-    /// Without the body: it is log content.
+    /// Omits the body, which is log content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.body.len();
         f.debug_struct("Batch")
@@ -109,7 +116,8 @@ impl fmt::Debug for Batch {
 }
 
 impl Batch {
-    /// Two batches with half of the transactions each; `None` when there are not two.
+    /// Splits the batch into two with half of the transactions each, or returns `None` for fewer
+    /// than two transactions. Halves cover all rows of the batch but count only those to send.
     pub fn halves(&self) -> Option<[Self; 2]> {
         let middle = self.marks.len() / 2;
         let first_of_second = self.marks.get(middle).filter(|_| middle > 0)?.row;
@@ -155,8 +163,8 @@ impl Batch {
     }
 }
 
-/// Puts transactions into batches.
-pub struct Builder {
+/// Collects rows into batches.
+pub(crate) struct Builder {
     limits: Limits,
     framing: Framing,
     body: Vec<u8>,
@@ -169,8 +177,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A builder whose first batch starts at `first_row`.
-    pub fn new(limits: Limits, framing: Framing, first_row: u64) -> Self {
+    /// Creates a builder whose first batch starts at `first_row`.
+    pub(crate) fn new(limits: Limits, framing: Framing, first_row: u64) -> Self {
         Self {
             limits,
             framing,
@@ -184,38 +192,40 @@ impl Builder {
         }
     }
 
-    /// Says which fields the log does not have.
-    pub fn lacks(&mut self, absent: impl Iterator<Item = &'static str>) {
+    /// Sets the fields that the log lacks.
+    pub(crate) fn set_absent(&mut self, absent: impl Iterator<Item = &'static str>) {
         self.absent = absent.collect();
     }
 
-    /// Says that `row` comes next. Returns the batch before it when that covers [`MAX_ROWS`].
-    pub fn begin_row(&mut self, row: u64) -> Option<Batch> {
+    /// Announces the next row, which one of the `push` methods must then count. Returns the batch
+    /// before it if that covers [`MAX_ROWS`] rows.
+    pub(crate) fn begin_row(&mut self, row: u64) -> Option<Batch> {
         (row - self.first_row >= MAX_ROWS)
             .then(|| self.finish(row))
             .flatten()
     }
 
-    /// The row is a request for a static asset.
-    pub fn push_static(&mut self) {
+    /// Counts a request for a static asset.
+    pub(crate) fn push_static(&mut self) {
         self.counts.rows += 1;
         self.counts.static_assets += 1;
     }
 
-    /// The row is a request for an excluded path.
-    pub fn push_excluded(&mut self) {
+    /// Counts a request for an excluded path.
+    pub(crate) fn push_excluded(&mut self) {
         self.counts.rows += 1;
         self.counts.excluded += 1;
     }
 
-    /// The row is no transaction.
-    pub fn push_malformed(&mut self) {
+    /// Counts a row that could not be read as a transaction.
+    pub(crate) fn push_malformed(&mut self) {
         self.counts.rows += 1;
         self.counts.malformed += 1;
     }
 
-    /// The row is a transaction, which `encode` appends. Returns the batch before it when it did not fit in there.
-    pub fn push(
+    /// Counts a transaction, which `encode` appends to the body. Returns the batch before it if the
+    /// transaction did not fit there.
+    pub(crate) fn push(
         &mut self,
         transaction: &Transaction<'_>,
         encode: impl FnOnce(&mut Vec<u8>),
@@ -230,12 +240,12 @@ impl Builder {
             None
         };
         let before = self.body.len();
-        let before_it = if self.marks.is_empty() {
+        let separator = if self.marks.is_empty() {
             self.framing.open
         } else {
             self.framing.separator
         };
-        self.body.extend_from_slice(before_it.as_bytes());
+        self.body.extend_from_slice(separator.as_bytes());
         let start = self.body.len();
         encode(&mut self.body);
         let too_large = self.body.len() + self.framing.close.len() > self.limits.bytes;
@@ -263,17 +273,25 @@ impl Builder {
         full
     }
 
-    /// Closes the batch before `next_row`; `None` when it covers no rows.
-    pub fn finish(&mut self, next_row: u64) -> Option<Batch> {
+    /// Closes the batch before `next_row`. Returns `None` if it would cover no rows.
+    ///
+    /// Each row of the batch must have been counted. Delivery checks it again, with
+    /// [`Counts::account_for`], and does not go past a batch for which it does not hold.
+    pub(crate) fn finish(&mut self, next_row: u64) -> Option<Batch> {
         let rows = self.first_row..next_row;
         self.first_row = next_row;
         if rows.is_empty() {
             return None;
         }
+        debug_assert!(
+            self.counts.account_for(&rows),
+            "rows {rows:?} are counted as {:?}",
+            self.counts
+        );
         if !self.marks.is_empty() {
             self.body.extend_from_slice(self.framing.close.as_bytes());
         }
-        // The next will be about as large.
+        // The next batch will be about as large.
         let next_body = Vec::with_capacity(self.body.len() + self.body.len() / 16);
         let next_marks = Vec::with_capacity(self.marks.len());
         Some(Batch {

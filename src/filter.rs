@@ -1,9 +1,10 @@
-//! *Filter*: is this request worth analysing?
+//! *Filter*: which requests are dropped.
 //!
-//! A request for a static asset is not. What decides is the extension of the path's last segment, but a name alone proves
-//! nothing: a method that changes things, an answer in an API's media type, or a page where an asset was asked for (web
-//! cache deception) keep the request, and so does an encoded delimiter, on which edge and origin may disagree. What an
-//! operator excludes by its path besides is dropped by the same caution.
+//! A request for a static asset is dropped. The extension of the path's last segment decides,
+//! unless the request or its response does not fit: a method other than GET and HEAD, a content
+//! type that APIs use, an HTML page in place of an asset (web cache deception), or an encoded
+//! delimiter, which CloudFront and the origin may read differently. `EXCLUDE_PATHS` drops more
+//! requests by their path, with the same care for paths that can be read in two ways.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,12 +16,14 @@ use crate::log::{Field, Record};
 use crate::simd::{every, is_graphic};
 use crate::transaction::Transaction;
 
-/// Extensions that at least three of six well-known lists of static assets agree on, and image, video and module formats
-/// younger than those lists. Documents and archives are not among them (an API may serve them), nor are JSON, XML and HTML.
+/// Extensions found in at least three of six well-known lists of static assets, and newer image,
+/// video and module formats. Documents, archives, JSON, XML and HTML are left out: an API may serve
+/// them.
 const DEFAULT_EXTENSIONS: &str = "css,js,map,mjs,png,jpg,jpeg,gif,svg,svgz,webp,avif,bmp,ico,tif,tiff,woff,woff2,ttf,otf,eot,\
                                   mp3,mp4,webm,ogg,ogv,avi,wav,mov,mkv,flac,flv,swf";
 
-/// What most static assets are answered with: no API's media type and no page's, so that nothing else need be asked of it.
+/// Content types of most static assets. They are neither [`is_api`] nor [`is_html`], so a request
+/// with one of them skips these two checks.
 const MOST_COMMON: [&[u8]; 8] = [
     b"image/png",
     b"image/jpeg",
@@ -32,15 +35,17 @@ const MOST_COMMON: [&[u8]; 8] = [
     b"font/woff2",
 ];
 
-/// No listed extension is longer.
+/// Longest extension, in bytes: it must fit in the `u128` of [`Extension`].
 pub(crate) const MAX_EXTENSION: usize = 16;
 
-/// Letters and digits in lower case, compared as one number.
+/// A lower-case extension, padded with spaces to 16 bytes and stored as one number, so that a
+/// comparison is one instruction. Numbers sort like the texts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Extension(u128);
 
 impl Extension {
-    /// `None` where it is empty, too long, or holds anything else.
+    /// Returns `None` if `text` is empty, too long, or contains anything but ASCII letters and
+    /// digits.
     fn new(text: &[u8]) -> Option<Self> {
         let mut bytes = [b' '; MAX_EXTENSION];
         bytes.get_mut(..text.len())?.copy_from_slice(text);
@@ -50,15 +55,42 @@ impl Extension {
     }
 }
 
-/// As a string: it is part of what tells rules apart, in messages too that another version wrote.
-impl fmt::Debug for Extension {
+impl fmt::Display for Extension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.0.to_be_bytes();
-        fmt::Debug::fmt(&String::from_utf8_lossy(bytes.trim_ascii_end()), f)
+        f.write_str(&String::from_utf8_lossy(bytes.trim_ascii_end()))
     }
 }
 
-/// Which requests are for static assets.
+impl fmt::Debug for Extension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a request is not dropped as one for a static asset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Method,
+    Extension,
+    EncodedDelimiter,
+    ApiContentType,
+    HtmlPage,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Method => "the method is neither GET nor HEAD",
+            Self::Extension => "the path does not end in a static-asset extension",
+            Self::EncodedDelimiter => "the last path segment contains an encoded delimiter",
+            Self::ApiContentType => "the content type of the response is one that APIs use",
+            Self::HtmlPage => "the response is an HTML page",
+        })
+    }
+}
+
+/// The extensions of static assets, and the rule that applies them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticAssets {
     extensions: BTreeSet<Extension>,
@@ -88,10 +120,11 @@ pub enum ExtensionsError {
 }
 
 impl StaticAssets {
-    /// Reads `STATIC_EXTENSIONS`: `css,js,png` is the whole list, `+pdf,-svg` edits the default one, `none` empties it.
+    /// Reads `STATIC_EXTENSIONS`: `css,js,png` replaces the default list, `+pdf,-svg` edits it,
+    /// `none` empties it.
     ///
     /// # Errors
-    /// When the text has none of these forms.
+    /// If the text has none of these forms.
     pub fn parse(text: &str) -> Result<Self, ExtensionsError> {
         if text.trim().eq_ignore_ascii_case("none") {
             return Ok(Self {
@@ -132,53 +165,51 @@ impl StaticAssets {
         })
     }
 
-    /// What these rules are called in the transactions they let through.
+    /// The name of this list in the transactions that are sent.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Whether a request is for a static asset, so that it is not sent.
-    pub fn matches(&self, transaction: &Transaction<'_>) -> bool {
-        self.judge(transaction).is_ok()
+    /// The extensions, sorted.
+    pub(crate) fn extensions(&self) -> impl Iterator<Item = String> {
+        self.extensions.iter().map(Extension::to_string)
     }
 
-    /// As [`matches`](Self::matches), and when it is for none, why not.
-    ///
-    /// # Errors
-    /// What keeps the request.
-    pub fn judge(&self, transaction: &Transaction<'_>) -> Result<(), &'static str> {
+    /// Whether a request is for a static asset, and therefore dropped.
+    pub fn matches(&self, transaction: &Transaction<'_>) -> bool {
+        self.keep_reason(transaction).is_none()
+    }
+
+    /// Returns why a request is kept, or `None` if it is for a static asset.
+    pub fn keep_reason(&self, transaction: &Transaction<'_>) -> Option<Kept> {
         if !matches!(transaction.method, b"GET" | b"HEAD") {
-            return Err("its method is neither GET nor HEAD");
+            return Some(Kept::Method);
         }
         if !self.has_extension(transaction.path()) {
-            return Err("its path ends in no extension of a static asset");
+            return Some(Kept::Extension);
         }
         if [transaction.path(), transaction.stem]
             .map(last_segment)
             .iter()
             .any(|segment| has_hidden_delimiter(segment))
         {
-            return Err("the last segment of its path holds an encoded delimiter");
+            return Some(Kept::EncodedDelimiter);
         }
-        match transaction.content_type {
-            Some(content_type) if is_api(essence(content_type)) => {
-                Err("its answer has an API's media type")
-            }
-            Some(content_type)
-                if is_html(content_type)
-                    && transaction
-                        .status
-                        .is_none_or(|status| status.starts_with(b"2")) =>
-            {
-                Err("its answer is a page")
-            }
-            _ => Ok(()),
+        let content_type = transaction.content_type?;
+        if is_api(essence(content_type)) {
+            return Some(Kept::ApiContentType);
         }
+        // The error page of a missing asset is HTML too.
+        let may_be_success = transaction
+            .status
+            .is_none_or(|status| status.starts_with(b"2"));
+        (is_html(content_type) && may_be_success).then_some(Kept::HtmlPage)
     }
 
-    /// Whether that can be said of a record as it was logged, since nothing in it that matters is encoded: most static assets
-    /// need not be decoded to be dropped.
-    pub fn matches_as_logged(&self, record: Record<'_>) -> bool {
+    /// Fast path, for a record that was not decoded. Returns `true` only if
+    /// [`keep_reason`](Self::keep_reason) would return `None`, and `false` if only decoding can
+    /// tell. A value without `%` and `\` is the same decoded, so this covers most static assets.
+    pub fn is_certainly_static(&self, record: Record<'_>) -> bool {
         let Some(stem) = record.get(Field::UriStem) else {
             return false;
         };
@@ -204,7 +235,7 @@ impl StaticAssets {
     }
 }
 
-/// Paths of which the operator wants to see nothing: health checks, say.
+/// Paths whose requests the operator wants to drop, such as health checks.
 #[derive(Clone, Default)]
 pub struct ExcludedPaths {
     globs: GlobSet,
@@ -243,10 +274,11 @@ pub enum GlobsError {
 }
 
 impl ExcludedPaths {
-    /// Reads `EXCLUDE_PATHS`: globs with commas between them, such as `/health,/metrics/**`; `*` stays within a segment.
+    /// Reads `EXCLUDE_PATHS`: comma-separated globs, such as `/health,/metrics/**`. `*` does not
+    /// match `/`.
     ///
     /// # Errors
-    /// When one of them is not a glob of a path.
+    /// If one of them is not a valid glob that begins with `/`.
     pub fn parse(text: &str) -> Result<Self, GlobsError> {
         let patterns: Vec<String> = text
             .split(',')
@@ -271,8 +303,13 @@ impl ExcludedPaths {
         Ok(Self { globs, patterns })
     }
 
-    /// Whether a request's path, decoded, is excluded. A path that servers may read in different ways never is: no viewer can
-    /// hide a request behind `/health/..%2fapi`.
+    /// The globs, in the order in which they were given.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.patterns.iter().map(String::as_str)
+    }
+
+    /// Whether the decoded path of a request is excluded. A path that servers may read in different
+    /// ways never is, so that a viewer cannot hide a request as `/health/..%2fapi`.
     pub fn matches(&self, transaction: &Transaction<'_>) -> bool {
         if self.patterns.is_empty() {
             return false;
@@ -306,12 +343,13 @@ fn last_segment(path: &[u8]) -> &[u8] {
     memchr::memrchr(b'/', path).map_or(path, |slash| &path[slash + 1..])
 }
 
-/// What stands before the first such byte, or all.
+/// The text before the first `byte`, or all of it.
 fn before(byte: u8, text: &[u8]) -> &[u8] {
     memchr::memchr(byte, text).map_or(text, |at| &text[..at])
 }
 
-/// A backslash, or an encoded character that ends or divides a path for some servers and not for others.
+/// Whether a segment contains a backslash, or an encoded character that ends or splits a path on
+/// some servers only.
 fn has_hidden_delimiter(segment: &[u8]) -> bool {
     const ENCODED: [&[u8]; 8] = [
         b"%2f", b"%5c", b"%3b", b"%3f", b"%23", b"%00", b"%0a", b"%0d",
@@ -326,12 +364,12 @@ fn has_hidden_delimiter(segment: &[u8]) -> bool {
     segment.contains(&b'\\') || memchr::memchr_iter(b'%', segment).any(is_encoded)
 }
 
-/// The media type without its parameters.
+/// The media type of a content type, without parameters.
 fn essence(content_type: &[u8]) -> &[u8] {
     before(b';', content_type).trim_ascii()
 }
 
-/// Whether a media type is one that APIs answer in.
+/// Whether APIs use this media type.
 fn is_api(essence: &[u8]) -> bool {
     let is = |name: &[u8]| essence.eq_ignore_ascii_case(name);
     let ends = |suffix: &[u8]| {
@@ -358,7 +396,7 @@ fn is_api(essence: &[u8]) -> bool {
         || is(b"text/event-stream")
 }
 
-/// Whether a content type is a web page's.
+/// Whether a content type is that of an HTML page.
 pub(crate) fn is_html(content_type: &[u8]) -> bool {
     let essence = essence(content_type);
     essence.eq_ignore_ascii_case(b"text/html")
@@ -370,13 +408,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_common_media_types_are_what_the_rules_say() {
+    fn most_common_content_types_are_not_api_or_html() {
         for media_type in MOST_COMMON {
-            assert!(
-                !media_type.contains(&b'%') && !is_api(media_type) && !is_html(media_type),
-                "{}",
-                media_type.escape_ascii()
-            );
+            let shown = media_type.escape_ascii();
+            assert!(!media_type.contains(&b'%'), "{shown}");
+            assert!(!is_api(media_type), "{shown}");
+            assert!(!is_html(media_type), "{shown}");
         }
     }
 }

@@ -3,7 +3,6 @@
 
 use std::error::Error;
 use std::io::Read;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -141,7 +140,10 @@ pub async fn ingest_watched(
                 drop(posts);
                 // A reader that panicked must not look like one that reached the end.
                 break match reader.await {
-                    Ok(()) if !summary.counts.balance() => Why::Unbalanced,
+                    Ok(()) if !summary.counts.account_for(&(job.rows.start..from_row)) => {
+                        from_row = job.rows.start; // the missing row may be any of them
+                        Why::Unbalanced
+                    }
                     Ok(()) => {
                         name_distribution(job, &mut summary);
                         return Outcome::Complete(summary);
@@ -158,7 +160,11 @@ pub async fn ingest_watched(
             Some(Ok((_, Verdict::Later { why, .. }))) => break Why::Later(why),
             Some(Ok((_, Verdict::Misconfigured(why)))) => break Why::Misconfigured(why),
         };
-        from_row = covered(&batch.rows, from_row);
+        // A row that no batch counts must not be passed: it would be lost without a trace.
+        if batch.rows.start != from_row || !batch.counts.account_for(&batch.rows) {
+            break Why::Unbalanced;
+        }
+        from_row = batch.rows.end;
         summary.settle(&batch, rejected);
         watch(&summary, &batch);
     };
@@ -182,12 +188,6 @@ async fn settle(
     } else {
         session.deliver(object, batch, isolated).await
     }
-}
-
-/// Batches tile the object in order, so the end of one is where the next must begin.
-fn covered(rows: &Range<u64>, from_row: u64) -> u64 {
-    debug_assert_eq!(rows.start, from_row, "batches tile the rows");
-    rows.end
 }
 
 fn name_distribution(job: &Job, summary: &mut Summary) {

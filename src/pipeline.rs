@@ -1,5 +1,8 @@
-//! *Pipeline*: the pure whole, from an object's bytes to batches, as one loop. [`Rules`] in, a [`Summary`] out.
+//! *Pipeline*: from the bytes of an object to batches, without I/O of its own. [`Rules`] decide what
+//! is sent and how; a [`Summary`] counts what happened to the rows.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,26 +17,25 @@ use crate::log::{Columns, Field, LogError, LogReader};
 use crate::redact::{Cookies, Key, Redaction};
 use crate::transaction::{stitch, suffices};
 
-/// Of a path in a log line, so many bytes are shown.
+/// Bytes of a path that a log line shows.
 const SHOWN_PATH: usize = 200;
 
-/// What is sent, and how.
+/// Revision of the text that [`Rules::digest`] hashes. Increase it when that text changes for the
+/// same rules.
+const DIGEST_REVISION: u32 = 1;
+
+/// Which requests are sent, in which form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Which requests are not sent for the kind of their answers.
     pub static_assets: StaticAssets,
-    /// And which for their paths.
     pub excluded_paths: ExcludedPaths,
-    /// What is masked in the others.
     pub redaction: Redaction,
-    /// In which form they are sent.
     pub encoding: Encoding,
-    /// In batches of which size.
     pub limits: Limits,
 }
 
 impl Default for Rules {
-    /// What holds without any setting.
+    /// The rules when no setting is given.
     fn default() -> Self {
         let static_assets = StaticAssets::default();
         Self {
@@ -47,8 +49,9 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// With the key that the secret holds, where these rules want one and have none; `None` when they go without.
-    pub fn keyed(self: &Arc<Self>, key: Option<Key>) -> Option<Arc<Self>> {
+    /// Returns these rules with `key`, if they hash cookies and have no key yet. Returns `None` if
+    /// they need a key and `key` is `None`.
+    pub(crate) fn keyed(self: &Arc<Self>, key: Option<Key>) -> Option<Arc<Self>> {
         if self.redaction.cookies != Cookies::Hash(None) {
             return Some(self.clone());
         }
@@ -62,16 +65,131 @@ impl Rules {
         }))
     }
 
-    /// Tells these rules from others, in 16 hexadecimal digits.
+    /// Returns 16 hexadecimal digits that identify these rules in a queued message: the beginning
+    /// of the SHA-256 of [`canonical_text`](Self::canonical_text).
+    ///
+    /// The digest is information for people: under other rules, batches may begin at other rows.
+    /// edgetap does not compare it. A message with another digest, from other rules or another
+    /// release, is delivered under the rules now in force.
     pub fn digest(&self) -> String {
-        let mut digest = hex::encode(Sha256::digest(format!("{self:?}")));
+        let mut digest = hex::encode(Sha256::digest(self.canonical_text()));
         digest.truncate(16);
         digest
     }
+
+    /// Returns the settings as text, the same for rules that do the same.
+    ///
+    /// After a line with the revision, each setting has a line with its name and the number of its
+    /// values, then a line for each value: its length in bytes, a colon and the value. The values
+    /// of a set are sorted and unique. Counts and lengths keep the text unambiguous whatever a
+    /// value contains.
+    ///
+    /// ```text
+    /// edgetap rules 1
+    /// STATIC_EXTENSIONS 2
+    /// 3:css
+    /// 2:js
+    /// EXCLUDE_PATHS 0
+    /// …
+    /// ```
+    ///
+    /// The key of hashed cookies is left out, so the digest reveals nothing about it. It could not
+    /// move a batch: hashes have the same length under every key.
+    pub fn canonical_text(&self) -> String {
+        let Self {
+            static_assets,
+            excluded_paths,
+            redaction: Redaction { urls, cookies },
+            encoding,
+            limits: Limits {
+                transactions,
+                bytes,
+            },
+        } = self;
+        let cookies = match cookies {
+            Cookies::Keep => "keep",
+            Cookies::Drop => "drop",
+            Cookies::Hash(_) => "hash",
+        };
+        let (encoding, server_ip, filter_name) = match encoding {
+            Encoding::Uap(Uap {
+                server_ip,
+                filter_name,
+            }) => ("uap", Some(server_ip), Some(filter_name)),
+            Encoding::Ndjson => ("ndjson", None, None),
+        };
+        let excluded_paths: BTreeSet<&str> = excluded_paths.patterns().collect();
+        let one = |value: &dyn ToString| vec![value.to_string()];
+        let settings = [
+            ("STATIC_EXTENSIONS", static_assets.extensions().collect()),
+            (
+                "EXCLUDE_PATHS",
+                excluded_paths.into_iter().map(str::to_owned).collect(),
+            ),
+            ("REDACT", one(if *urls { &"on" } else { &"off" })),
+            ("REDACT_COOKIES", one(&cookies)),
+            ("BATCH_MAX_TRANSACTIONS", one(transactions)),
+            ("BATCH_MAX_BYTES", one(bytes)),
+            ("encoding", one(&encoding)),
+            ("server_ip", server_ip.into_iter().cloned().collect()),
+            ("filter_name", filter_name.into_iter().cloned().collect()),
+        ];
+        let mut text = format!("edgetap rules {DIGEST_REVISION}\n");
+        for (name, values) in settings {
+            // Writing to a string cannot fail.
+            _ = writeln!(text, "{name} {}", values.len());
+            for value in values {
+                _ = writeln!(text, "{}:{value}", value.len());
+            }
+        }
+        text
+    }
 }
 
-/// The batches of an object, read as they are asked for. When the log ends early: the last, partial batch, then the
-/// error, then nothing for ever.
+/// A transaction that the bridge rejected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    pub row: u64,
+    /// The HTTP status of the response.
+    pub status: u16,
+}
+
+/// Totals of an object, up to the last settled batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub counts: Counts,
+    /// Request bodies that were accepted.
+    pub batches: u64,
+    /// Bytes of these bodies.
+    pub bytes: u64,
+    pub rejected: Vec<Rejection>,
+    /// The distribution: from the log's own field, else from the object's name.
+    pub distribution: Option<String>,
+    /// Optional fields that the log lacks. Its transactions are sent without them.
+    pub absent: Vec<&'static str>,
+}
+
+impl Summary {
+    /// Counts a settled batch: all its transactions were accepted, except `rejected`.
+    pub fn settle(&mut self, batch: &Batch, rejected: Vec<Rejection>) {
+        let mut counts = batch.counts;
+        counts.rejected = rejected.len() as u64;
+        counts.sent -= counts.rejected.min(counts.sent);
+        self.counts += counts;
+        if counts.sent > 0 {
+            self.batches += 1;
+            self.bytes += batch.body.len() as u64;
+        }
+        self.rejected.extend(rejected);
+        self.absent.extend(&batch.absent);
+        if self.distribution.is_none() {
+            self.distribution.clone_from(&batch.distribution);
+        }
+    }
+}
+
+/// The batches of an object, read on demand. If the log ends early, the last and partial batch is
+/// followed by the error, and the error by `None`.
 pub struct Batches<R: Read> {
     log: LogReader<R>,
     rules: Arc<Rules>,
@@ -80,15 +198,18 @@ pub struct Batches<R: Read> {
     rows: Range<u64>,
     builder: Builder,
     scratch: Vec<u8>,
-    masked: Vec<u8>,
-    /// Whether what the log lacks is known.
-    named: bool,
-    warned: bool,
+    redacted: Vec<u8>,
+    /// Whether the first batch was told which fields the log lacks.
+    absent_set: bool,
+    /// Whether a malformed row was logged.
+    malformed_logged: bool,
+    /// How the log ended, until the iterator has returned it.
     end: Option<Result<(), LogError>>,
 }
 
 impl<R: Read> Batches<R> {
-    /// The batches of `job`, whose object's bytes are `source`. Nothing is read before the first is asked for.
+    /// Prepares to read the rows of `job` from `source`, the bytes of its object. Reads nothing
+    /// yet.
     pub fn new(job: &Job, source: R, rules: Arc<Rules>) -> Self {
         Self {
             log: LogReader::new(source),
@@ -98,24 +219,25 @@ impl<R: Read> Batches<R> {
             object: job.object.clone(),
             rows: job.rows.clone(),
             scratch: Vec::new(),
-            masked: Vec::new(),
-            named: false,
-            warned: false,
+            redacted: Vec::new(),
+            absent_set: false,
+            malformed_logged: false,
             end: None,
         }
     }
 
-    /// What ended the log early, while only the last, partial batch was taken.
-    pub fn pending_error(&self) -> Option<&LogError> {
+    /// Returns the error that `next` will return after the batch it has just returned.
+    pub(crate) fn pending_error(&self) -> Option<&LogError> {
         self.end.as_ref()?.as_ref().err()
     }
 
-    /// Reads rows until one completes a batch; `None` at the end, which `end` then tells.
+    /// Reads rows until a batch is complete. At the end of the log, sets `end` and returns the last
+    /// batch, or `None` if no rows are left for one.
     fn read_batch(&mut self) -> Option<Batch> {
         loop {
             let more = self.log.advance();
             if !matches!(more, Ok(true)) {
-                self.end = Some(self.ended(more));
+                self.end = Some(self.end_of(more));
                 let next_row = self.log.next_row().max(self.rows.start);
                 return self.builder.finish(next_row);
             }
@@ -125,21 +247,27 @@ impl<R: Read> Batches<R> {
                 return self.builder.finish(row);
             }
             if row < self.rows.start {
-                continue; // accepted before: only found again
+                continue; // accepted by an earlier invocation
             }
-            if !std::mem::replace(&mut self.named, true) {
-                self.builder
-                    .lacks(self.log.columns().into_iter().flat_map(Columns::absent));
+            if !self.absent_set {
+                self.absent_set = true;
+                let absent = self.log.columns().into_iter().flat_map(Columns::absent);
+                self.builder.set_absent(absent);
             }
-            let long_enough = self.builder.begin_row(row);
-            // At most one of them: after a batch closed for its rows the next is empty.
-            if let Some(batch) = long_enough.or(self.take_row()) {
+            let covers_enough = self.builder.begin_row(row);
+            // Even if that closed a batch: this call puts the row into the next one.
+            let full = self.take_row();
+            // At most one: when `begin_row` closes a batch, the row is the first of an empty one
+            // and fits.
+            debug_assert!(covers_enough.is_none() || full.is_none(), "two batches");
+            if let Some(batch) = covers_enough.or(full) {
                 return Some(batch);
             }
         }
     }
 
-    /// Decides on the row last read, and encodes it when it is to be sent. Returns the batch before it when it did not fit in there.
+    /// Counts the current row, and encodes it if it is to be sent. Returns the batch before it if
+    /// the row did not fit there.
     fn take_row(&mut self) -> Option<Batch> {
         let Rules {
             static_assets,
@@ -149,23 +277,24 @@ impl<R: Read> Batches<R> {
             ..
         } = &*self.rules;
         let (row, record) = self.log.record();
-        if static_assets.matches_as_logged(record) && suffices(record).is_ok() {
+        if static_assets.is_certainly_static(record) && suffices(record).is_ok() {
             self.builder.push_static();
-            say_static(record.get(Field::UriStem).unwrap_or_default());
+            log_static(record.get(Field::UriStem).unwrap_or_default());
             return None;
         }
         let line = self.log.line();
         match stitch(row, record, &mut self.scratch) {
             Err(malformed) => {
                 self.builder.push_malformed();
-                if !std::mem::replace(&mut self.warned, true) {
-                    tracing::warn!(object = %self.object, line, "malformed row: {malformed} (the first of this object; the others are only counted)");
+                if !self.malformed_logged {
+                    self.malformed_logged = true;
+                    tracing::warn!(object = %self.object, line, reason = %malformed, "malformed row (logged once per object)");
                 }
                 None
             }
             Ok(transaction) if static_assets.matches(&transaction) => {
                 self.builder.push_static();
-                say_static(transaction.stem);
+                log_static(transaction.stem);
                 None
             }
             Ok(transaction) if excluded_paths.matches(&transaction) => {
@@ -177,24 +306,22 @@ impl<R: Read> Batches<R> {
                     object: &self.object,
                     distribution: self.distribution.as_deref(),
                 };
-                let masked = redaction.mask(&transaction, &mut self.masked);
-                self.builder.push(&masked, |body| {
-                    encoding.encode(&masked, origin, redaction, body)
+                let redacted = redaction.redact(&transaction, &mut self.redacted);
+                self.builder.push(&redacted, |body| {
+                    encoding.encode(&redacted, origin, redaction, body);
                 })
             }
         }
     }
-}
 
-impl<R: Read> Batches<R> {
-    /// The end of the log. Somebody else's log has nothing for us, and is no failure.
-    fn ended(&self, end: Result<bool, LogError>) -> Result<(), LogError> {
-        match end {
-            Err(error @ LogError::OtherLog(_)) if self.log.next_row() == 0 => {
-                tracing::warn!(object = %self.object, "skipped: it {error}");
+    /// How the log ended. The log of another AWS service is skipped: that is not an error.
+    fn end_of(&self, last: Result<bool, LogError>) -> Result<(), LogError> {
+        match last {
+            Err(LogError::OtherLog(kind)) if self.log.next_row() == 0 => {
+                tracing::warn!(object = %self.object, kind, "skipped object: not a CloudFront access log");
                 Ok(())
             }
-            end => end.map(|_| ()),
+            last => last.map(|_| ()),
         }
     }
 }
@@ -215,11 +342,11 @@ impl<R: Read> Iterator for Batches<R> {
     }
 }
 
-fn say_static(stem: &[u8]) {
+fn log_static(stem: &[u8]) {
     tracing::debug!("skipping request with static extension for {}", shown(stem));
 }
 
-/// The stem as it was logged, cut, and with nothing in it that a terminal would obey.
+/// Shortens a path, and replaces the control characters that a terminal would obey.
 fn shown(stem: &[u8]) -> String {
     let stem = String::from_utf8_lossy(&stem[..stem.len().min(SHOWN_PATH)]);
     stem.chars()
@@ -231,46 +358,4 @@ fn shown(stem: &[u8]) -> String {
             }
         })
         .collect()
-}
-
-/// A transaction that the bridge will not have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    pub row: u64,
-    /// The status that refused it.
-    pub status: u16,
-}
-
-/// What became of an object, as far as it was delivered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    pub counts: Counts,
-    /// Request bodies that were accepted.
-    pub batches: u64,
-    pub bytes: u64,
-    /// What the bridge will not have.
-    pub rejected: Vec<Rejection>,
-    /// The distribution, by the log's own field, else by the object's name.
-    pub distribution: Option<String>,
-    /// Fields that the log does not have, so that its transactions go without.
-    pub absent: Vec<&'static str>,
-}
-
-impl Summary {
-    /// Counts a batch that was settled: accepted but for what was refused.
-    pub fn settle(&mut self, batch: &Batch, rejected: Vec<Rejection>) {
-        let mut counts = batch.counts;
-        counts.rejected = rejected.len() as u64;
-        counts.sent -= counts.rejected.min(counts.sent);
-        self.counts += counts;
-        if counts.sent > 0 {
-            self.batches += 1;
-            self.bytes += batch.body.len() as u64;
-        }
-        self.rejected.extend(rejected);
-        self.absent.extend(&batch.absent);
-        if self.distribution.is_none() {
-            self.distribution.clone_from(&batch.distribution);
-        }
-    }
 }

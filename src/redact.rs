@@ -1,8 +1,12 @@
-//! *Redact*: credentials in URLs and cookies, masked before a transaction is batched, dead-lettered or posted.
+//! *Redact*: removes credentials from a transaction before it is encoded.
 //!
-//! Which query parameters hold credentials: OpenTelemetry's semantic conventions for URLs (`url.full`, `url.query`), the
-//! parameters of CloudFront's signed URLs, and those of OAuth 2.0 and of log-in forms. Of anything shaped like a JSON Web Token
-//! (RFC 7519) the signature goes, so that what is left can be read but not used.
+//! Three words, each with one meaning. *Redact* is the whole feature. *Mask* replaces a credential
+//! in a URL by `REDACTED`. *Hash* replaces the value of a cookie by a keyed hash.
+//!
+//! Masked are the values of query and path parameters that hold credentials: those of
+//! OpenTelemetry's semantic conventions (`url.full`, `url.query`), CloudFront's signed URLs, OAuth
+//! 2.0 and login forms. Also masked are the user information of a URL, and the signature of
+//! anything shaped like a JSON Web Token (RFC 7519), which leaves the token readable but unusable.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,10 +19,10 @@ use sha2::Sha256;
 use crate::simd::{Positions, equal, hex};
 use crate::transaction::Transaction;
 
-/// What stands in the place of a credential.
-pub const MASK: &[u8] = b"REDACTED";
+/// Replaces a credential.
+const MASK: &[u8] = b"REDACTED";
 
-/// Query parameters that hold credentials, in lower case.
+/// Parameters that hold credentials, in lower case.
 const CREDENTIALS: [&[u8]; 16] = [
     b"x-amz-signature",
     b"x-amz-credential",
@@ -27,7 +31,7 @@ const CREDENTIALS: [&[u8]; 16] = [
     b"signature",
     b"sig",
     b"x-goog-signature",
-    // CloudFront's signed URLs: with `Signature`, these two make one.
+    // These two and `Signature` make a CloudFront signed URL.
     b"policy",
     b"key-pair-id",
     b"password",
@@ -39,11 +43,11 @@ const CREDENTIALS: [&[u8]; 16] = [
     b"id_token",
 ];
 
-/// No such parameter's name is longer.
+/// Upper bound of the length of a name in [`CREDENTIALS`].
 const MAX_NAME: usize = 24;
-/// How often a URL may be encoded inside another and still be looked into.
+/// Layers of percent-encoding that are decoded to find a URL inside a URL.
 const MAX_DEPTH: u8 = 4;
-/// So many bytes of a cookie's HMAC tell sessions apart.
+/// Bytes of an HMAC that are kept: enough to distinguish sessions.
 const DIGEST_BYTES: usize = 12;
 
 /// The key of [`Cookies::Hash`].
@@ -53,7 +57,7 @@ pub struct Key(Vec<u8>);
 impl Key {
     pub(crate) const MIN_BYTES: usize = 16;
 
-    /// A key of at least 16 bytes.
+    /// Returns `None` if the key is shorter than [`MIN_BYTES`](Self::MIN_BYTES).
     pub fn new(key: impl Into<Vec<u8>>) -> Option<Self> {
         Some(key.into())
             .filter(|key| key.len() >= Self::MIN_BYTES)
@@ -67,22 +71,22 @@ impl fmt::Debug for Key {
     }
 }
 
-/// What becomes of cookies.
+/// Handling of cookies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Cookies {
-    /// They are sent as they are: logging them at all is the operator's choice.
+    /// Names and values. CloudFront logs cookies only if the operator asked for it.
     #[default]
     Keep,
     Drop,
-    /// Their names are, with a truncated HMAC-SHA-256 in the place of each value: sessions can still be told apart. Without
-    /// a key, which the secret holds, they are dropped.
+    /// Names, with a truncated HMAC-SHA-256 for each value, so that sessions stay distinguishable.
+    /// Without a key, cookies are dropped. The key may come with the secret, after the start.
     Hash(Option<Key>),
 }
 
-/// What is masked.
+/// Settings of the redaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redaction {
-    /// Whether credentials in URLs are.
+    /// Whether credentials in URLs are masked.
     pub urls: bool,
     pub cookies: Cookies,
 }
@@ -97,8 +101,9 @@ impl Default for Redaction {
 }
 
 impl Redaction {
-    /// The transaction with its credentials masked, in `scratch` where something had to be.
-    pub fn mask<'a>(
+    /// Returns the transaction without its credentials. Values that change are written to
+    /// `scratch`, which is cleared first.
+    pub fn redact<'a>(
         &self,
         transaction: &Transaction<'a>,
         scratch: &'a mut Vec<u8>,
@@ -132,7 +137,7 @@ impl Redaction {
         }
     }
 
-    /// Any other decoded value: what stands in it like a credential in a URL is masked.
+    /// Masks credentials in any other decoded value, as in a query.
     pub fn mask_value<'a>(&self, value: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
         scratch.clear();
         match mask_url(value, Part::Query, scratch).filter(|_| self.urls) {
@@ -142,7 +147,8 @@ impl Redaction {
     }
 }
 
-/// The target with its path and its query masked, each by itself: a `?` may stand inside a path.
+/// Masks path and query separately, because a logged path can contain a `?`. Returns `None`, and
+/// appends nothing, if there is nothing to mask.
 fn mask_target(
     transaction: &Transaction<'_>,
     path_len: &mut usize,
@@ -174,15 +180,16 @@ fn mask_target(
     Some(start..out.len())
 }
 
-/// In which part of a URL a text begins. A path has parameters too (`;name=value`), which a `/` ends; a query follows its `?`, a
-/// fragment its `#`, and there only `&` and `#` end a value.
+/// The part of a URL in which a text begins. In a path, `/`, `?` and `;` end the value of a
+/// parameter (`;name=value`). After the first `?` or `#`, only `&` and `#` do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Path,
     Query,
 }
 
-/// Appends the text with its credentials masked; `None`, and nothing, when it holds none.
+/// Appends the text with its credentials masked. Returns `None`, and appends nothing, if it has
+/// none.
 fn mask_url(text: &[u8], part: Part, out: &mut Vec<u8>) -> Option<Range<usize>> {
     if is_plain(text) {
         return None;
@@ -207,14 +214,16 @@ fn mask_url(text: &[u8], part: Part, out: &mut Vec<u8>) -> Option<Range<usize>> 
     Some(start..out.len())
 }
 
-/// Whether a text has nothing that hides a credential, and no credential's name: so is most of what is logged.
+/// Fast path: whether a text certainly has no credential. It has neither `%`, `@` nor `]`, does not
+/// contain the start of a token, and no `=` follows the name of a credential. Most logged values
+/// are plain.
 fn is_plain(text: &[u8]) -> bool {
-    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let is_name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let is_credential = |at: usize| {
         let longest = &text[at.saturating_sub(MAX_NAME)..at];
         let name = &longest[longest
             .iter()
-            .rposition(|byte| !is_of_name(byte))
+            .rposition(|byte| !is_name_byte(byte))
             .map_or(0, |before| before + 1)..];
         CREDENTIALS
             .iter()
@@ -234,12 +243,13 @@ fn is_plain(text: &[u8]) -> bool {
     })
 }
 
-/// Finds what is to be masked. Percent-encoding is looked through, so that a URL inside a URL hides nothing.
+/// Finds credentials, from left to right. It decodes percent-encoding on the fly, so that it also
+/// finds those of a URL inside a URL.
 struct Finder<'a> {
     text: &'a [u8],
     at: usize,
     part: Part,
-    /// What was read since the last delimiter.
+    /// The text since the last delimiter.
     name: Name,
 }
 
@@ -249,6 +259,8 @@ impl Finder<'_> {
             let begins = self.name.len == 0;
             let here = self.at;
             self.at += character.len;
+            // The first arm that applies wins: `=`, `?`, `#` and `/` have guarded arms above the
+            // plain one.
             match character.byte {
                 b'=' if self.name.is_credential() => {
                     self.name = Name::default();
@@ -272,9 +284,9 @@ impl Finder<'_> {
                     }
                 }
                 b'=' | b'?' | b'/' | b'&' | b';' | b'#' | b',' | b'[' | b'"' | b'\'' | b' ' => {
-                    self.name = Name::default()
+                    self.name = Name::default();
                 }
-                b']' => {} // user[password]=…
+                b']' => {} // keeps the name in user[password]=…
                 byte => {
                     if byte == JWT_START[0]
                         && begins
@@ -290,7 +302,9 @@ impl Finder<'_> {
         None
     }
 
-    /// A value ends where the next parameter, or the next part, begins that is encoded no deeper than the value's `=`.
+    /// Returns the end of the value at `self.at`. A delimiter ends it only if it is encoded no
+    /// deeper than the `=` before it: `%26` ends the value in `next=%3Fpwd%3Da%26b`, but not in
+    /// `pwd=a%26b`.
     fn end_of_value(&self, depth: u8) -> usize {
         let mut at = self.at;
         while let Some(character) = Character::at(self.text, at) {
@@ -307,7 +321,7 @@ impl Finder<'_> {
         at
     }
 
-    /// Behind `//`: where the user information of an authority ends, when there is some.
+    /// Returns the end of the user information that follows `//`, if there is any.
     fn user_information(&self, depth: u8) -> Option<usize> {
         let mut at = self.at;
         let mut last = None;
@@ -323,10 +337,12 @@ impl Finder<'_> {
     }
 }
 
-/// A character, percent-encoded so many times.
+/// A character, with all its percent-encoding removed.
 struct Character {
     byte: u8,
+    /// Bytes of its encoded form.
     len: usize,
+    /// Layers of percent-encoding: `%2541` is `A` with a depth of 2.
     depth: u8,
 }
 
@@ -352,7 +368,8 @@ impl Character {
     }
 }
 
-/// The name of a parameter as far as it was read, in lower case.
+/// The name of a parameter so far, in lower case. Only the length of a longer name than
+/// [`MAX_NAME`] is right.
 #[derive(Default)]
 struct Name {
     bytes: [u8; MAX_NAME],
@@ -374,10 +391,10 @@ impl Name {
     }
 }
 
-/// The base64url of `{"`, with which the header of every token begins.
+/// The base64url of `{"`, the beginning of every token's header.
 const JWT_START: &[u8] = b"eyJ";
 
-/// Where the signature of a token stands that begins here: behind its header and its payload.
+/// Returns the signature of a token that begins at `at`: the text after the second dot.
 fn jwt_signature(text: &[u8], at: usize) -> Option<Range<usize>> {
     let is_token =
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=' | b'.');
@@ -401,7 +418,7 @@ fn hash_cookies(field: &[u8], key: &Key, out: &mut Vec<u8>) -> Range<usize> {
         if index > 0 {
             out.push(b';');
         }
-        // Without a name all of it is the value.
+        // A cookie without `=` is all value.
         let value = memchr::memchr(b'=', cookie)
             .map_or(cookie.len() - cookie.trim_ascii_start().len(), |at| at + 1);
         out.extend_from_slice(&cookie[..value]);
@@ -413,7 +430,7 @@ fn hash_cookies(field: &[u8], key: &Key, out: &mut Vec<u8>) -> Range<usize> {
 }
 
 fn digest(value: &[u8], key: &Key) -> String {
-    // HMAC takes keys of every length.
+    // HMAC accepts keys of any length, so this cannot fail.
     Hmac::<Sha256>::new_from_slice(&key.0).map_or_else(
         |_| String::new(),
         |mut mac| {
@@ -438,8 +455,9 @@ mod tests {
         String::from_utf8(out[range].to_vec()).unwrap()
     }
 
+    // proves: I33
     #[test]
-    fn credentials_in_a_query_are_masked_and_nothing_else() {
+    fn query_credentials_are_masked_and_nothing_else() {
         for (query, expected) in [
             ("password=x&a=1", "password=REDACTED&a=1"),
             ("a=1&PassWord=x", "a=1&PassWord=REDACTED"),
@@ -499,9 +517,9 @@ mod tests {
     }
 
     proptest! {
-        /// What is passed over at a glance holds nothing.
+        /// The fast path never skips a text in which the slow one finds a credential.
         #[test]
-        fn nothing_is_found_in_a_plain_text(
+        fn plain_text_has_no_credential(
             words in prop::collection::vec(prop::sample::select(vec![
                 "password", "sig", "x-AMZ-Security-Token", "Refresh_token", "aaaaaaaaaaaaaaaaaaaaaaaaa", "x", "=", "&", "?", "/", "//", ";", "#", ",", "[", "]", ".", "-", "%3d", "%70", "@", "eyJ", "eyJh.eyJh.x", "\u{e9}", " ",
             ]), 0..10),
@@ -514,8 +532,9 @@ mod tests {
         }
     }
 
+    // proves: I33
     #[test]
-    fn paths_have_credentials_too() {
+    fn path_credentials_are_masked() {
         for (path, expected) in [
             (
                 "/a;sig=x/b;password=y",
@@ -542,8 +561,9 @@ mod tests {
         }
     }
 
+    // proves: I36
     #[test]
-    fn cookies_are_hashed_by_their_values_and_the_key() {
+    fn cookie_hash_depends_on_value_and_key() {
         let [one, other] =
             ["a key of 16 bytes", "another of 16 bytes"].map(|key| Key::new(key).unwrap());
         assert_eq!(Key::new("short"), None);
@@ -568,17 +588,16 @@ mod tests {
                 values[0], values[2], values[0], values[4]
             )
         );
-        assert!(
-            values[0].len() == 16
-                && values[0] != values[2]
-                && !text.contains("secret")
-                && !text.contains("bare")
-        );
+        assert_eq!(values[0].len(), 16);
+        assert_ne!(values[0], values[2]);
+        assert!(!text.contains("secret"), "{text}");
+        assert!(!text.contains("bare"), "{text}");
         assert_ne!(
             text,
             hash("sid=secret; empty=; theme=dark;other=secret; bare", &other)
         );
-        // As `printf secret | openssl dgst -sha256 -hmac 'a key of 16 bytes' -binary | head -c 12 | base64` says.
+        // printf secret | openssl dgst -sha256 -hmac 'a key of 16 bytes' -binary |
+        //   head -c 12 | base64
         assert_eq!(digest(b"secret", &one), "Jb66h3DXLgPd_8Sn");
     }
 }

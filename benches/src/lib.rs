@@ -1,4 +1,4 @@
-//! What the programs of the benchmarks share: logs from a seed, small objects of them, and a file so many times over.
+//! Shared by the benchmark programs: logs generated from a seed, small objects, and repeated files.
 
 pub mod logs;
 pub mod objects;

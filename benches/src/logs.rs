@@ -1,8 +1,10 @@
-//! Access logs made from a seed: what a shop with an API writes in an hour, with the cardinalities of such logs.
+//! Access logs generated from a seed: those of a web shop with an API, with realistic
+//! cardinalities.
 //!
-//! 45 % of the rows are calls of an API and 55 % static assets. A few thousand clients come back often, a few paths are asked for
-//! much more than the others, request ids do not compress. No query holds a credential and no asset answers with a page, so that a
-//! simple rule (GET or HEAD, and a listed extension) drops the same rows as edgetap's.
+//! 45% of the rows are API calls and 55% static assets. A few thousand clients return often, a few
+//! paths are requested far more often than others, and request ids do not compress. Queries contain
+//! no credentials, and no asset has an HTML page as its response. A simple rule (GET or HEAD, and a
+//! listed extension) therefore drops the same rows as edgetap does.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -54,13 +56,13 @@ const ASSETS: usize = 4_000;
 const EDGES: [&str; 8] = [
     "FRA56-P4", "FRA60-P7", "MUC50-P2", "AMS58-P1", "LHR61-P3", "CDG52-P2", "IAD89-C1", "SFO53-P5",
 ];
-/// Rows a second of the log's own time.
+/// Rows per second of the time in the log.
 const ROWS_PER_SECOND: u64 = 167;
 
 /// The values of one row, in the order of [`FIELDS`], in CloudFront's encoding.
 pub type Cells = [Cow<'static, str>; 33];
 
-/// Rows without end, the same from the same seed.
+/// An endless sequence of rows. The same seed gives the same rows.
 pub struct Rows {
     rng: StdRng,
     clients: Vec<Client>,
@@ -82,7 +84,7 @@ struct Asset {
 }
 
 impl Rows {
-    /// Rows from a seed.
+    /// Creates the rows of a seed.
     pub fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let user_agents: Vec<_> = (0..USER_AGENTS).map(|_| user_agent(&mut rng)).collect();
@@ -200,7 +202,7 @@ impl Iterator for Rows {
     }
 }
 
-/// The two lines above the rows of a legacy log.
+/// Writes the two header lines of a legacy log.
 ///
 /// # Errors
 /// Those of `out`.
@@ -208,7 +210,7 @@ pub fn write_header(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "#Version: 1.0\n#Fields: {}", FIELDS.join(" "))
 }
 
-/// A row of a legacy log; returns its bytes.
+/// Writes a row of a legacy log. Returns its length in bytes.
 ///
 /// # Errors
 /// Those of `out`.
@@ -236,7 +238,7 @@ struct Request {
     length: u32,
 }
 
-/// A call of an API.
+/// An API call.
 fn call(rng: &mut StdRng) -> Request {
     const JSON: &str = "application/json;%20charset=utf-8";
     const CLIENT: &str = "client=web-8.41.2&locale=de-DE&currency=EUR";
@@ -398,7 +400,7 @@ fn asset(rng: &mut StdRng) -> Asset {
     }
 }
 
-/// Of the networks that are set aside for benchmarks (RFC 2544) and documentation (RFC 3849).
+/// Addresses in networks reserved for benchmarks (RFC 2544) and documentation (RFC 3849).
 fn client(user_agents: &[String], rng: &mut StdRng) -> Client {
     let address = if rng.random_bool(0.15) {
         let [a, b, c, d] = rng.random::<[u16; 4]>();

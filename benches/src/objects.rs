@@ -1,4 +1,4 @@
-//! Small objects: logs of a few rows each, the same from the same seed in whichever process makes them.
+//! Small objects: logs of a few rows each, with the same content in every process.
 
 use std::io::{self, Write as _};
 
@@ -7,25 +7,25 @@ use flate2::{Compression, write::GzEncoder};
 
 use crate::logs;
 
-/// The bucket that they are in.
+/// The bucket of the objects.
 pub const BUCKET: &str = "logs";
-/// The entity tag that `loopback` gives all of them, in quotes: none is ever replaced.
+/// The `ETag`, in quotes, that `loopback` gives all objects: they never change.
 pub const ETAG: &str = "\"d41d8cd98f00b204e9800998ecf8427e\"";
 
-/// An object.
+/// A small object in S3.
 pub struct Object {
-    /// Its key.
+    /// The key in the bucket.
     pub key: String,
-    /// Its entity tag, in quotes.
+    /// The `ETag`, in quotes.
     pub etag: String,
-    /// A legacy log, as gzip.
+    /// A legacy log as gzip.
     pub gzip: Bytes,
 }
 
-/// So many objects of so many rows.
+/// Makes `objects` objects of `rows` rows each.
 ///
 /// # Errors
-/// None, in memory.
+/// None: it writes to memory only.
 pub fn make(objects: usize, rows: usize) -> io::Result<Vec<Object>> {
     let mut all_rows = logs::Rows::new(1);
     let make = |number| {

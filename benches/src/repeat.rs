@@ -1,14 +1,14 @@
-//! A file so many times over, as one stream: gzip allows any number of members.
+//! A file, repeated as one stream: gzip allows any number of members.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
 
 use anyhow::Context as _;
 
-/// The arguments `FILE [REPEAT]`.
+/// Reads the arguments `FILE [REPEAT]`.
 ///
 /// # Errors
-/// When there is no such file, or REPEAT is no number.
+/// If the file cannot be opened, or REPEAT is not a number.
 pub fn from_arguments() -> anyhow::Result<Repeat> {
     let mut arguments = std::env::args()
         .skip(1)
@@ -17,14 +17,14 @@ pub fn from_arguments() -> anyhow::Result<Repeat> {
     let times = arguments
         .next()
         .map_or(Ok(1), |times| times.parse())
-        .context("REPEAT is no number")?;
+        .context("REPEAT is not a number")?;
     Ok(Repeat {
         file: File::open(&path).with_context(|| path.clone())?,
         left: times,
     })
 }
 
-/// A file, read so many times more.
+/// A file that is read `left` more times.
 pub struct Repeat {
     file: File,
     left: u64,

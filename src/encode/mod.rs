@@ -1,4 +1,4 @@
-//! *Wire*: a transaction → bytes. One encoding a file, one function each.
+//! *Encode*: from a transaction to bytes. Each encoding is one file with one function.
 
 mod ndjson;
 mod uap;
@@ -13,15 +13,15 @@ use crate::redact::Redaction;
 use crate::simd::{equal, every};
 use crate::transaction::Transaction;
 
-/// In which form transactions leave.
+/// The form in which transactions are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Encoding {
     Uap(Uap),
-    /// Our own transaction, one JSON object a line.
+    /// edgetap's own format, one JSON object per line.
     Ndjson,
 }
 
-/// What stands around and between the transactions of one body.
+/// The text around and between the transactions of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framing {
     pub open: &'static str,
@@ -29,16 +29,16 @@ pub struct Framing {
     pub close: &'static str,
 }
 
-/// Where a transaction comes from: what its row does not say.
+/// The source of a transaction, which its row does not contain.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     pub object: &'a ObjectRef,
-    /// The distribution that the object's name tells.
+    /// The distribution, from the object's name.
     pub distribution: Option<&'a str>,
 }
 
 impl Encoding {
-    /// How bodies are framed.
+    /// The framing of a body.
     pub fn framing(&self) -> Framing {
         match self {
             Self::Uap(_) => uap::FRAMING,
@@ -46,7 +46,8 @@ impl Encoding {
         }
     }
 
-    /// Appends one transaction, already masked, to a body. What stands beside it in the log is masked here.
+    /// Appends a redacted transaction to a body. Logged values that are not part of the transaction
+    /// are masked here, with `redaction`.
     pub fn encode(
         &self,
         transaction: &Transaction<'_>,
@@ -61,7 +62,7 @@ impl Encoding {
     }
 }
 
-/// Appends a JSON string with quotes (RFC 8259). Bytes that are not UTF-8 become U+FFFD.
+/// Appends a JSON string (RFC 8259), quotes included. Invalid UTF-8 becomes U+FFFD.
 fn push_json_string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     if every(bytes, is_not_escaped) {
@@ -96,7 +97,8 @@ fn is_escaped(byte: u8) -> bool {
     byte < b' ' || byte == b'"' || byte == b'\\'
 }
 
-/// Which bytes stand in a JSON string as they are, whatever is around them.
+/// Marks the ASCII bytes that JSON strings contain unescaped. Bytes from 0x80 are negative here and
+/// therefore not marked: they need a UTF-8 check.
 fn is_not_escaped(bytes: i8x16) -> i8x16 {
     bytes.simd_gt(0x1f) & !(equal(bytes, b'"') | equal(bytes, b'\\'))
 }
@@ -105,8 +107,8 @@ fn push_number(number: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// `x-edge-request-id`, else (identical rows exist) the SHA-256 of bucket, key and row, each after the other with a NUL
-/// between them, in hexadecimal.
+/// Returns `x-edge-request-id`, or else the SHA-256 of bucket, NUL, key, NUL and row number in
+/// hexadecimal. The position is hashed, not the content, because identical rows occur.
 fn transaction_id<'a>(
     transaction: &Transaction<'a>,
     origin: Origin<'_>,
@@ -141,9 +143,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Each byte of ASCII among others, so that it decides alone whether the string is copied as it is.
+    /// Each ASCII character in strings of harmless ones, so that it alone decides whether they are
+    /// copied unescaped.
     #[test]
-    fn every_character_of_ascii_is_read_back_by_another_reader() {
+    fn json_string_of_any_ascii_is_read_by_serde_json() {
         for len in [1, 3, 4, 8, 15, 16, 17, 40] {
             for byte in 0..=0x7f {
                 let mut bytes = vec![b'a'; len];
@@ -161,7 +164,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn json_strings_are_read_back_by_another_reader(text in any::<String>(), end in prop::collection::vec(any::<u8>(), 0..9)) {
+        fn json_string_of_any_bytes_is_read_by_serde_json(text in any::<String>(), end in prop::collection::vec(any::<u8>(), 0..9)) {
             let bytes = [text.as_bytes(), &end].concat();
             let mut out = Vec::new();
             push_json_string(&bytes, &mut out);

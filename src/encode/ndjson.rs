@@ -1,4 +1,5 @@
-//! Our own transaction, one JSON object a line: for people, `jq` and tests. Its JSON Schema is `docs/transaction.schema.json`.
+//! edgetap's own format, one JSON object per line: for people, `jq` and tests. Its JSON Schema is
+//! `docs/transaction.schema.json`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,8 +19,8 @@ pub(super) const FRAMING: Framing = Framing {
     close: "\n",
 };
 
-/// Fields that HTTP has no words for.
-const BESIDE: [Field; 20] = [
+/// Fields that have no counterpart in HTTP. They keep CloudFront's names.
+const CLOUDFRONT_FIELDS: [Field; 20] = [
     Field::ResultType,
     Field::ResponseResultType,
     Field::DetailedResultType,
@@ -95,15 +96,15 @@ pub(super) fn encode(
         },
         fields: others(transaction, redaction),
     };
-    // Strings and numbers only: there is nothing in a `Line` that JSON cannot say.
+    // A `Line` has only strings, numbers and maps with string keys, so serializing it cannot fail.
     let line = serde_json::to_vec(&line)
         .unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}").into_bytes());
     out.extend_from_slice(&line);
 }
 
-/// What the rest of a line has no place for, under CloudFront's names.
+/// The values of [`CLOUDFRONT_FIELDS`], masked.
 fn logged(transaction: &Transaction<'_>, redaction: &Redaction) -> BTreeMap<&'static str, String> {
-    let values = BESIDE
+    let values = CLOUDFRONT_FIELDS
         .iter()
         .filter_map(|&field| Some((field.name(), transaction.record.get(field)?)));
     values
@@ -111,7 +112,7 @@ fn logged(transaction: &Transaction<'_>, redaction: &Redaction) -> BTreeMap<&'st
         .collect()
 }
 
-/// What CloudFront logs under names that are not ours.
+/// The values of fields that edgetap does not know, masked.
 fn others<'a>(transaction: &Transaction<'a>, redaction: &Redaction) -> BTreeMap<&'a str, String> {
     transaction
         .record

@@ -1,6 +1,6 @@
-//! The bridge's wire format: `POST …/api-transactions`, `{"data":[…]}`.
+//! The wire format of Cequence's bridge: `POST …/api-transactions` with `{"data":[…]}`.
 //!
-//! The table of its members stands in `docs/encoding-format.md`, with what is published, what was observed, and what to
+//! `docs/wire-format.md` lists its members: which are documented, which were observed, and which to
 //! confirm with the tenant.
 
 use std::io::{Cursor, Write as _};
@@ -16,22 +16,22 @@ pub(super) const FRAMING: Framing = Framing {
     close: "]}",
 };
 
-/// Of a 64-bit number.
+/// Decimal digits of a 64-bit number.
 const MAX_DIGITS: usize = 20;
-/// The format wants an address where none is known.
+/// The format requires a client address even if the log has none.
 const UNKNOWN_IP: &[u8] = b"0.0.0.0";
 
-/// The encoding, and what it says beside the log.
+/// The encoding, and the members that do not come from the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uap {
-    /// Which address answered: required by the format, absent from the logs.
+    /// Address of the server. The format requires it; the logs do not have it.
     pub server_ip: String,
-    /// The name of the filter rules in force.
+    /// Name of the filter rules in force.
     pub filter_name: String,
 }
 
 impl Uap {
-    /// With `0.0.0.0` for the address that answered.
+    /// Creates the encoding with `0.0.0.0` as the server's address.
     pub fn new(filter_name: impl Into<String>) -> Self {
         Self {
             server_ip: "0.0.0.0".to_owned(),
@@ -124,7 +124,8 @@ fn encode_response(transaction: &Transaction<'_>, out: &mut Vec<u8>) {
             .map(|n| length.format(n).as_bytes()),
     );
     if let Some((start, end)) = transaction.content_range {
-        // The whole length is not logged (RFC 9110, 14.4). There is room for every number.
+        // The complete length is not logged, so it is `*` (RFC 9110, 14.4). `range` has room for
+        // any two numbers.
         if write!(range, "bytes {start}-{end}/*").is_ok() {
             let len = usize::try_from(range.position()).unwrap_or_default();
             headers.push("Content-Range", range.get_ref().get(..len));
@@ -136,7 +137,7 @@ fn encode_response(transaction: &Transaction<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"data\":\"\"}");
 }
 
-/// `"Name:<base64 of the value>"`, one after the other.
+/// Appends headers as `"Name:<base64 of the value>"`, separated by commas.
 struct Headers<'a> {
     out: &'a mut Vec<u8>,
     first: bool,
@@ -149,7 +150,8 @@ impl Headers<'_> {
             .extend_from_slice(if self.first { b"\"" } else { b",\"" });
         self.out.extend_from_slice(name.as_bytes());
         self.out.push(b':');
-        // What `encode_append` would reserve itself is exact, and each time a copy of the body.
+        // `reserve` grows the body in large steps. `encode_append` alone would reserve the exact
+        // size, and copy the body for every header.
         self.out.reserve(STANDARD.encoded_length(value.len()));
         STANDARD.encode_append(value, self.out);
         self.out.push(b'"');
@@ -164,14 +166,14 @@ fn push_member(name: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
     }
 }
 
-/// Unix seconds with three decimals.
+/// Appends Unix seconds with three decimals.
 fn push_seconds(milliseconds: i64, out: &mut Vec<u8>) {
     if milliseconds < 0 {
         out.push(b'-');
     }
     let milliseconds = milliseconds.unsigned_abs();
     push_number(milliseconds / 1000, out);
-    // A one in front keeps the zeros, and gives its place to the point.
+    // Adding 1000 keeps leading zeros: 7 is written as `1007`, whose `1` then becomes the point.
     let point = out.len();
     push_number(1000 + milliseconds % 1000, out);
     out[point] = b'.';

@@ -453,8 +453,9 @@ fn the_log_of_another_service_is_skipped_with_a_warning() {
         .unwrap();
     assert_eq!(
         warning["message"],
-        "skipped: it is a CloudTrail log, not a CloudFront access log"
+        "skipped object: not a CloudFront access log"
     );
+    assert_eq!(warning["kind"], "a CloudTrail log");
 }
 
 /// The key of hashed cookies comes with the secret; until it does, nothing is sent.

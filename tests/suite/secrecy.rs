@@ -304,8 +304,11 @@ async fn object_is_logged_in_one_line_with_its_counts() {
         panic!("{lines:#?}")
     };
     assert_eq!(warning["level"], "WARN");
-    let text = warning["message"].as_str().unwrap();
-    assert!(text.starts_with("malformed row"), "{warning}");
+    assert_eq!(warning["message"], "malformed row (logged once per object)");
+    assert!(
+        warning["reason"].as_str().unwrap().starts_with("c-ip"),
+        "{warning}"
+    );
     let message = "successfully sent 12 transactions for distribution E27FO14I29XXXX, but 1 of 17 rows are malformed";
     assert_eq!(line["message"], message);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! A Lambda function that does nothing: what the start of `bootstrap` is measured against.
+//! A Lambda function that does nothing, as the baseline for the start time of `bootstrap`.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;

@@ -1,6 +1,8 @@
-//! Makes an access log and its JSON twin, the same from the same seed.
+//! Generates an access log, and a JSON log with the same requests. The same seed gives the same
+//! logs.
 //!
-//! `generate --mb 100 target/bench/logs/100` writes `100.log.gz` there (legacy, 33 columns) and `100.json.gz` (v2), and prints rows and inflated bytes of both.
+//! `generate --mb 100 target/bench/logs/100` writes `100.log.gz` (legacy, 33 columns) and
+//! `100.json.gz` (v2), and prints the number of rows and the uncompressed bytes of both.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -10,11 +12,11 @@ use edgetap_benches::logs::{self, Cells, FIELDS};
 use flate2::{Compression, write::GzEncoder};
 
 #[derive(Parser)]
-#[command(about = "Access logs from a seed")]
+#[command(about = "Generate access logs from a seed")]
 struct Args {
-    /// Where to, without `.log.gz` and `.json.gz`.
+    /// Path of the files, without `.log.gz` and `.json.gz`.
     out: String,
-    /// Inflated size of the legacy log, in millions of bytes.
+    /// Uncompressed size of the legacy log, in millions of bytes.
     #[arg(long, default_value_t = 1)]
     mb: u64,
     /// Rows, instead of a size.
@@ -53,7 +55,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same row of a v2 log in JSON.
+/// Writes a row as in a v2 JSON log.
 fn write_json(cells: &Cells, out: &mut impl Write) -> io::Result<()> {
     for (index, (field, cell)) in FIELDS.iter().zip(cells).enumerate() {
         out.write_all(if index == 0 { b"{\"" } else { b",\"" })?;
@@ -64,7 +66,7 @@ fn write_json(cells: &Cells, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"}\n")
 }
 
-/// Deflates what is written, and counts it.
+/// Compresses into a file, and counts the uncompressed bytes.
 struct Gzip {
     encoder: GzEncoder<BufWriter<File>>,
     bytes: u64,

@@ -1,9 +1,10 @@
-//! What is talked to, in a process of its own so that its CPU is nobody else's: S3 with small objects or a log, SQS, a token endpoint
-//! and a bridge, on one port of loopback. It answers as fast as it can, the bridge after `--delay`, a GET of the log as fast as S3 might,
-//! and checks nothing.
+//! The servers that the benchmarks talk to, on one loopback port: S3 with small objects or a log,
+//! SQS, a token endpoint and a bridge. They run in a process of their own, so that their CPU time
+//! is not counted. They respond at once, except that the bridge waits for `--delay` and the log is
+//! as slow as in S3. They check nothing.
 //!
-//! Its first line says the port. `GET /posts` tells the posts since it was asked last: when each had arrived whole and when its
-//! answer was ready, in seconds, and its bytes.
+//! The first line of output is the port. `GET /posts` returns the requests since the last call: the
+//! times of arrival and response in seconds, and the bytes of the body.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -32,23 +33,23 @@ use tokio::time::{Instant, sleep, sleep_until};
 #[derive(Parser)]
 #[command(about = "S3, SQS, token endpoint and bridge on loopback")]
 struct Args {
-    /// Objects in the bucket.
+    /// Number of objects in the bucket.
     #[arg(long, default_value_t = 0)]
     objects: usize,
-    /// Rows of each.
+    /// Rows of each object.
     #[arg(long, default_value_t = 100)]
     rows: usize,
-    /// An object with the bytes of this file, whose GETs take 30 ms, and a second for 625 Mbit besides.
+    /// File to serve as an object, with 30 ms per GET and 625 Mbit/s.
     #[arg(long)]
     log: Option<PathBuf>,
-    /// The bridge answers so many milliseconds after the last byte of a post.
+    /// Latency of the bridge in milliseconds, from the last byte of a request.
     #[arg(long, default_value_t = 0)]
     delay: u64,
 }
 
-/// How long S3 takes for the first byte of the log, and how many follow in a second.
+/// Time to the first byte of the log, and its rate after that.
 const FIRST_BYTE: Duration = Duration::from_millis(30);
-const BYTES_A_SECOND: u32 = 625_000_000 / 8;
+const BYTES_PER_SECOND: u32 = 625_000_000 / 8;
 const LOG_KEY: &str = "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz";
 
 struct State {
@@ -59,14 +60,14 @@ struct State {
     posts: Mutex<Vec<Post>>,
 }
 
-/// Seconds since the start, and bytes.
+/// Times in seconds since the start, and the bytes of the body.
 struct Post {
     arrived: f64,
-    answered: f64,
+    responded: f64,
     bytes: usize,
 }
 
-// One thread: the other core is the contestant's.
+// One thread, because the client needs the other core.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let Args {
@@ -129,7 +130,7 @@ async fn response(
             let since_start = |at: Instant| (at - state.started).as_secs_f64();
             let post = Post {
                 arrived: since_start(arrived),
-                answered: since_start(Instant::now()),
+                responded: since_start(Instant::now()),
                 bytes,
             };
             state
@@ -145,11 +146,15 @@ async fn response(
         (&Method::GET, path) if path == format!("/{BUCKET}/{LOG_KEY}") => {
             let (range, whole) = (
                 range_of(&head)?,
-                state.log.as_ref().context("there is no log")?,
+                state
+                    .log
+                    .as_ref()
+                    .context("the server was started without --log")?,
             );
             let bytes = whole.slice(*range.start()..(*range.end() + 1).min(whole.len()));
             sleep(
-                FIRST_BYTE + Duration::from_secs(1) * u32::try_from(bytes.len())? / BYTES_A_SECOND,
+                FIRST_BYTE
+                    + Duration::from_secs(1) * u32::try_from(bytes.len())? / BYTES_PER_SECOND,
             )
             .await;
             part_of(whole.len(), *range.start(), bytes)
@@ -159,7 +164,7 @@ async fn response(
                 std::mem::take(&mut *state.posts.lock().unwrap_or_else(PoisonError::into_inner));
             let posts = posts
                 .iter()
-                .map(|post| (post.arrived, post.answered, post.bytes));
+                .map(|post| (post.arrived, post.responded, post.bytes));
             json(serde_json::to_string(&posts.collect::<Vec<_>>())?)
         }
         (&Method::POST, TOKEN_PATH) => {
@@ -192,7 +197,7 @@ fn range_of(head: &Parts) -> anyhow::Result<RangeInclusive<usize>> {
     Ok(first.parse()?..=last.parse()?)
 }
 
-/// Bytes of an object of so many.
+/// A part of an object of `size` bytes.
 fn part_of(size: usize, first: usize, bytes: Bytes) -> hyper::http::Result<Response<Full<Bytes>>> {
     Response::builder()
         .status(StatusCode::PARTIAL_CONTENT)

@@ -1,8 +1,9 @@
-//! The pipeline as it stands in the function, without the network: a gzip file in, request bodies out and away, on one thread, with the
-//! settings' defaults.
+//! The pipeline as in the function, without the network: reads a gzip file and makes request
+//! bodies, on one thread and with the default settings.
 //!
-//! `pipeline FILE [REPEAT] [--ndjson] [--print]`: the file so many times over, as members of one stream. `--ndjson` encodes our own lines,
-//! unmasked; `--print` shows what was encoded instead of counting it.
+//! `pipeline FILE [REPEAT] [--ndjson] [--print]`: reads the file REPEAT times, as members of one
+//! stream. `--ndjson` encodes edgetap's own format, unmasked. `--print` writes the bodies instead
+//! of the counts.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -53,7 +54,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The most memory that was resident at any time, where the system tells it.
+/// Peak resident memory in KiB, on systems with `/proc`.
 fn peak_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

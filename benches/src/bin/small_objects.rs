@@ -1,14 +1,16 @@
-//! Small objects through the function's own handler, made as `bootstrap` makes it, against clients that make the same GETs and POSTs,
-//! one object after the other.
+//! Small objects through the function's own handler, set up as in `bootstrap`, compared with
+//! clients that send the same GETs and POSTs. Objects are delivered one after the other.
 //!
-//! Contestants, in turns: the bare *requests*, which nobody signs and S3 would refuse; the *minimal* client, whose GETs are the AWS
-//! SDK's, signed, and which posts bodies that were made before; the *reading* client, which makes them of what it got; and the
-//! *handler*. What lies between two of them is what the later one does besides: the SDK; the work itself; and all else that the
-//! function does for an object.
+//! Clients, in turns:
 //!
-//! `small_objects --server http://127.0.0.1:PORT`, with the function's settings and the SDK's in the environment. The server (`loopback`)
-//! is the bridge, and S3 too, but with `--put`. Prints seconds of wall time and of CPU (of this process, all of its threads), a figure
-//! for each round.
+//! - *requests*: the bare requests, unsigned, so the real S3 would reject them;
+//! - *minimal*: GETs signed by the AWS SDK, and bodies that were made in advance;
+//! - *reading*: the same, but it makes the bodies from the objects it gets;
+//! - *handler*: the function.
+//!
+//! `small_objects --server http://127.0.0.1:PORT`, with the settings of the function and the SDK in
+//! the environment. The server (`loopback`) is the bridge, and S3 too unless `--put` is given.
+//! Prints the seconds of wall time and of CPU time (of all threads of this process) of each round.
 
 use std::io;
 use std::sync::Arc;
@@ -40,9 +42,9 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 #[derive(Parser)]
-#[command(about = "Small objects through the handler, against clients that do less")]
+#[command(about = "Compare the handler with clients that do less, on small objects")]
 struct Args {
-    /// Where `loopback` listens.
+    /// URL of `loopback`.
     #[arg(long)]
     server: String,
     #[arg(long, default_value_t = 1000)]
@@ -51,23 +53,24 @@ struct Args {
     rows: usize,
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Each object comes in a message of SQS, whose visibility is set: one more call, which the other contestants make too.
+    /// Wrap each event in an SQS message. Every client then also sets its visibility timeout.
     #[arg(long)]
     sqs: bool,
-    /// S3 is not the server, but where the SDK is told: the objects are put there first, and nobody asks for them unsigned.
+    /// Use the S3 of the SDK's settings: upload the objects first, and leave out the unsigned
+    /// client.
     #[arg(long)]
     put: bool,
-    /// Only this contestant, to look at it with a profiler.
-    #[arg(long, value_parser = CONTESTANTS)]
+    /// Run only this client, for a profiler.
+    #[arg(long, value_parser = CLIENTS)]
     only: Option<String>,
 }
 
-const CONTESTANTS: [&str; 4] = ["requests", "minimal", "reading", "handler"];
-/// As the function asks for it.
+const CLIENTS: [&str; 4] = ["requests", "minimal", "reading", "handler"];
+/// The range of the function's first GET.
 const FIRST_RANGE: &str = "bytes=0-4194303";
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:work";
 const QUEUE_URL: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/work";
-/// What the SDK says to SQS has about so many bytes.
+/// A body of about the size that the SDK sends to SQS.
 const SQS_CALL: &str = r#"{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/123456789012/work","ReceiptHandle":"bench","VisibilityTimeout":330}"#;
 
 struct Bench {
@@ -77,13 +80,13 @@ struct Bench {
     http: Client<HttpConnector, Full<Bytes>>,
     sqs: bool,
     objects: Vec<Object>,
-    /// What is posted of each object.
+    /// The request body of each object.
     bodies: Vec<Bytes>,
     rules: Arc<Rules>,
     function: Function,
 }
 
-// As the function runs.
+// The runtime of the function.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let Args {
@@ -123,20 +126,20 @@ async fn main() -> anyhow::Result<()> {
         rules,
         function,
     };
-    let contestants = CONTESTANTS[usize::from(put)..]
+    let clients = CLIENTS[usize::from(put)..]
         .iter()
         .filter(|name| only.as_deref().is_none_or(|only| only == **name));
     ensure!(
-        contestants.clone().next().is_some(),
-        "S3 would refuse the bare requests: --only another with --put"
+        clients.clone().next().is_some(),
+        "S3 would reject the bare requests: use --only with another client"
     );
     let (mut wall, mut cpu) = (json!({}), json!({}));
-    for name in contestants.clone() {
+    for name in clients.clone() {
         bench.run(name, bench.objects.len().min(50)).await?; // connections, token
         (wall[*name], cpu[*name]) = (json!([]), json!([]));
     }
     for _ in 0..rounds {
-        for name in contestants.clone() {
+        for name in clients.clone() {
             let (wall_took, cpu_took) = bench.run(name, bench.objects.len()).await?;
             for (figures, took) in [(&mut wall, wall_took), (&mut cpu, cpu_took)] {
                 figures[*name]
@@ -153,7 +156,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As `bootstrap` makes it, with its log lines made and thrown away.
+/// Sets up the function as `bootstrap` does. Its log lines are formatted and discarded.
 async fn function() -> anyhow::Result<(Function, Arc<Rules>)> {
     tracing::subscriber::set_global_default(telemetry::json(tracing::Level::INFO, io::sink))?;
     let config = Config::read(&Variables::from_environment())?;
@@ -180,7 +183,7 @@ async fn function() -> anyhow::Result<(Function, Arc<Rules>)> {
     Ok((function, rules))
 }
 
-/// Puts the objects where S3 is, which gives them their entity tags.
+/// Uploads the objects to S3, which returns an `ETag` for each.
 async fn put_all(s3: &aws_sdk_s3::Client, objects: &mut [Object]) -> anyhow::Result<()> {
     s3.create_bucket().bucket(BUCKET).send().await?;
     for Object { key, etag, gzip } in objects {
@@ -191,7 +194,7 @@ async fn put_all(s3: &aws_sdk_s3::Client, objects: &mut [Object]) -> anyhow::Res
             .body(gzip.clone().into())
             .send()
             .await?;
-        *etag = put.e_tag.context("S3 gives an object no entity tag")?;
+        *etag = put.e_tag.context("S3 returned no ETag")?;
     }
     Ok(())
 }
@@ -204,7 +207,7 @@ fn job(object: &Object) -> Job {
     })
 }
 
-/// The one batch of a small object.
+/// The body of the only batch of a small object.
 fn body(object: &Object, rules: &Arc<Rules>) -> anyhow::Result<Bytes> {
     let mut batches = Batches::new(
         &job(object),
@@ -213,23 +216,24 @@ fn body(object: &Object, rules: &Arc<Rules>) -> anyhow::Result<Bytes> {
     );
     let body = batches
         .next()
-        .context("an object without a transaction")??
+        .context("an object has no transactions")??
         .body;
     ensure!(batches.next().is_none(), "a small object is one batch");
     Ok(body)
 }
 
 impl Bench {
-    /// One contestant once through so many objects: wall time and CPU. The server must have got the same of each.
-    async fn run(&self, contestant: &str, objects: usize) -> anyhow::Result<(Duration, Duration)> {
+    /// Runs a client once through `objects` objects. Returns wall and CPU time, and checks what the
+    /// server received.
+    async fn run(&self, client: &str, objects: usize) -> anyhow::Result<(Duration, Duration)> {
         let events: Vec<_> = self.objects[..objects]
             .iter()
             .map(|object| self.event(object))
             .collect();
         let (wall, cpu) = (Instant::now(), ProcessTime::now());
-        match contestant {
+        match client {
             "handler" => self.handle(events).await?,
-            _ => self.deliver(objects, contestant).await?,
+            _ => self.deliver(objects, client).await?,
         }
         let took = (wall.elapsed(), cpu.elapsed());
         let told = self
@@ -240,7 +244,7 @@ impl Bench {
         let due = self.bodies[..objects].iter().map(Bytes::len).sum::<usize>();
         ensure!(
             posts.len() == objects && posted == due,
-            "{contestant}: {} posts of {posted} bytes, not {objects} of {due}",
+            "{client}: {} requests with {posted} bytes, expected {objects} with {due}",
             posts.len()
         );
         Ok(took)
@@ -269,21 +273,21 @@ impl Bench {
                 response["batchItemFailures"]
                     .as_array()
                     .is_none_or(Vec::is_empty),
-                "the handler fails: {response}"
+                "the handler failed: {response}"
             );
         }
         Ok(())
     }
 
-    /// The clients that are not the handler.
-    async fn deliver(&self, objects: usize, contestant: &str) -> anyhow::Result<()> {
-        let signed = contestant != "requests";
+    /// Delivers as one of the other clients.
+    async fn deliver(&self, objects: usize, client: &str) -> anyhow::Result<()> {
+        let signed = client != "requests";
         for (object, body) in self.objects[..objects].iter().zip(&self.bodies) {
             if self.sqs {
                 self.hold(signed).await?;
             }
             let got = self.get(object, signed).await?;
-            if contestant == "reading" {
+            if client == "reading" {
                 for batch in Batches::new(&job(object), io::Cursor::new(got), self.rules.clone()) {
                     self.post(batch?.body).await?;
                 }

@@ -103,7 +103,7 @@ fn explain(
     match (&stitched, &dropped) {
         (_, Some(reason)) => writeln!(stdout, "Not sent: {reason}.")?,
         (Ok(transaction), None) => {
-            if let Err(kept) = rules.static_assets.judge(transaction) {
+            if let Some(kept) = rules.static_assets.keep_reason(transaction) {
                 writeln!(stdout, "Sent: {kept}.")?;
             }
             if transaction.unreadable > 0 {
@@ -240,7 +240,7 @@ fn extension(path: &[u8]) -> String {
 
 fn as_json(transaction: &Transaction<'_>, object: &ObjectRef, rules: &Rules) -> Vec<u8> {
     let (mut scratch, mut body) = (Vec::new(), Vec::new());
-    let masked = rules.redaction.mask(transaction, &mut scratch);
+    let masked = rules.redaction.redact(transaction, &mut scratch);
     let origin = Origin {
         object,
         distribution: object.distribution(),
