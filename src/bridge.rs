@@ -26,7 +26,8 @@ use crate::credentials::CredentialsSource;
 use crate::filter::is_html;
 use crate::job::ObjectRef;
 use crate::pipeline::{Rejection, Rules};
-use crate::retry::{Backoff, Deadline, Moment, retry_after};
+use crate::retry::{Backoff, retry_after};
+use crate::time::{Deadline, Moment};
 use crate::tls::{ServerTrust, TlsError};
 use crate::token::{AuthMethod, TokenError, TokenSource, in_words};
 

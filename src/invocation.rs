@@ -23,8 +23,8 @@ use crate::job::{
 };
 use crate::pipeline::{Rejection, Rules, Summary};
 use crate::report::Report;
-use crate::retry::{Clock, Deadline};
 use crate::source::{Opened, S3, SourceError};
+use crate::time::{Clock, Deadline};
 use crate::work_queue::{Next, Situation, WorkQueue, begun, remainder};
 
 /// Of an invocation's time so much is kept back for the answer.

@@ -27,6 +27,7 @@ pub mod encode;
 pub mod batch;
 pub mod pipeline;
 
+pub mod time;
 pub mod retry;
 pub mod aws;
 pub mod source;

@@ -28,7 +28,8 @@ use url::Url;
 use crate::credentials::{Credentials, CredentialsError, CredentialsSource};
 use crate::filter::is_html;
 use crate::redact::Key;
-use crate::retry::{Backoff, Deadline, Moment, causes, retry_after};
+use crate::retry::{Backoff, causes, retry_after};
+use crate::time::{Deadline, Moment};
 use crate::tls::{ServerTrust, handshake_error, is_certificate_error};
 
 /// The lifetime of a token if the response has no `expires_in`, which RFC 6749, section 5.1 makes

@@ -10,7 +10,7 @@ use edgetap::ingest::{Outcome, Why, ingest};
 use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{Arrival, Endpoint, LocalBridge, Options, React, Reaction, decode};
 use edgetap::pipeline::Rejection;
-use edgetap::retry::Deadline;
+use edgetap::time::Deadline;
 use edgetap::token::AuthMethod;
 
 use crate::support::{client, log, rules, start};

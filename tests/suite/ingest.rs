@@ -6,7 +6,7 @@ use std::time::Duration;
 use edgetap::batch::Limits;
 use edgetap::invocation::{Context, deadline, fail_all};
 use edgetap::local_bridge::{Endpoint, Options, Reaction};
-use edgetap::retry::Deadline;
+use edgetap::time::Deadline;
 use serde_json::{Value, json};
 
 use crate::support::fake_s3::Fault;

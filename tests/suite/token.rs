@@ -9,7 +9,7 @@ use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::ingest::{Outcome, Why, ingest};
 use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{LocalBridge, Options, Reaction};
-use edgetap::retry::Deadline;
+use edgetap::time::Deadline;
 use edgetap::token::{AuthMethod, Token, TokenError};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edgetap::local_bridge::serve;
-use edgetap::retry::Clock;
+use edgetap::time::Clock;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming};
 use jiff::{SignedDuration, Timestamp};

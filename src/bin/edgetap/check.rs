@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use edgetap::config::{Config, Variables};
 use edgetap::ingest::{Outcome, ingest};
 use edgetap::job::{Job, ObjectRef};
-use edgetap::retry::Deadline;
+use edgetap::time::Deadline;
 use edgetap::tls::{ServerTrust, handshake_error};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};

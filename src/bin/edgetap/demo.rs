@@ -12,7 +12,8 @@ use edgetap::ingest::{Outcome, ingest};
 use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{LocalBridge, Options};
 use edgetap::pipeline::{Batches, Rules};
-use edgetap::retry::{Backoff, Deadline};
+use edgetap::retry::Backoff;
+use edgetap::time::Deadline;
 use edgetap::token::AuthMethod;
 
 use crate::output::stdout;

@@ -15,8 +15,9 @@ use edgetap::encode::Encoding;
 use edgetap::ingest::{Outcome, ingest_watched};
 use edgetap::job::{Job, ObjectRef};
 use edgetap::pipeline::{Batches, Rules, Summary};
-use edgetap::retry::{Backoff, Deadline};
+use edgetap::retry::Backoff;
 use edgetap::source::{Opened, S3};
+use edgetap::time::Deadline;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use crate::output::{self, StdoutError};
