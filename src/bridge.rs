@@ -1,13 +1,13 @@
-//! *Bridge*: a batch → accepted, or why not.
+//! *Bridge*: a batch → accepted, or the reason why not.
 //!
-//! | answer | what follows |
+//! | response | action |
 //! |---|---|
-//! | 2xx, not HTML | accepted |
-//! | 401 | a new token, once; then misconfiguration |
-//! | 413 | the batch is split in halves, down to one transaction, which is then refused |
-//! | 400, 422 | once the bridge has accepted a batch in this invocation: bisected, at most [`MAX_ISOLATED`] transactions an object; else misconfiguration |
-//! | 408, 429, 500, 502, 503, 504, no answer | tried again: exponential back-off with full jitter, `Retry-After`; 429 and 503 hold back all posts of the process |
-//! | 2xx with HTML, 3xx, every other status | misconfiguration: nothing is tried again |
+//! | 2xx, not HTML | the batch is accepted |
+//! | 401 | one retry with a new token; then misconfiguration |
+//! | 413 | the batch is halved, down to one transaction, which is then rejected |
+//! | 400, 422 | bisected if the bridge has accepted a batch in this invocation (at most `MAX_ISOLATED` rejected transactions per object); else misconfiguration |
+//! | 408, 429, 500, 502, 503, 504, no response | retried with exponential backoff, full jitter and `Retry-After`; 429 and 503 hold back all requests of the process |
+//! | 2xx with HTML, 3xx, any other status | misconfiguration, not retried |
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,48 +31,51 @@ use crate::time::{Deadline, Moment};
 use crate::tls::{ServerTrust, TlsError};
 use crate::token::{AuthMethod, TokenError, TokenSource, in_words};
 
-/// Refused transactions of one object that are isolated by bisecting; more of them mean that something else is wrong.
-pub const MAX_ISOLATED: usize = 10;
+/// Rejected transactions of one object that are isolated by bisecting. More of them indicate a
+/// misconfiguration.
+pub(crate) const MAX_ISOLATED: usize = 10;
 
-/// In an invocation so long is waited for a batch to be accepted: a message that rests costs less than a function that waits.
+/// How long one invocation keeps retrying a batch. After that, delaying the message is cheaper than
+/// paying for a waiting function.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const POST_TIMEOUT: Duration = Duration::from_secs(30);
-/// A frozen process finds its pooled connections dead when it thaws; few live long enough to be met then.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Idle connections die while Lambda freezes the process. A short timeout leaves few of them to
+/// fail after the thaw.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// A wait that an operator at a terminal should know of.
+/// Waits longer than this are logged as warnings.
 const LONG_WAIT: Duration = Duration::from_secs(10);
-/// Of an answer's body so much is read, only to keep the connection.
+/// Bytes of a response body that are read (and ignored) so that the connection can be reused.
 const MAX_RESPONSE: usize = 64 << 10;
 
-/// Where transactions go and how to be let in.
+/// The bridge's endpoints and the client's authentication.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
     pub edge: Url,
     pub token: Url,
-    /// How the client authenticates there.
+    /// How the client authenticates at the token endpoint.
     pub method: AuthMethod,
     /// The operator's certificates for the bridge's host, PEM.
     pub bridge_ca: Option<String>,
 }
 
-/// What became of a batch.
+/// The result of delivering a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Accepted,
-    /// The bridge has it but for these transactions.
-    Refused(Vec<Rejection>),
+    /// The bridge accepted the batch except for these transactions.
+    Rejected(Vec<Rejection>),
     Later {
         why: String,
-        /// How long the bridge asks to wait.
+        /// The bridge's `Retry-After`.
         after: Option<Duration>,
     },
-    /// Not before somebody changes something.
+    /// A retry cannot help before an operator changes something.
     Misconfigured(String),
 }
 
-/// The client of a bridge: one for the process.
+/// The client of a bridge, one per process.
 #[derive(Debug)]
 pub struct Bridge {
     http: reqwest::Client,
@@ -82,7 +85,7 @@ pub struct Bridge {
     gate: Gate,
 }
 
-/// One invocation's deliveries.
+/// The deliveries of one invocation.
 #[derive(Debug)]
 pub struct Session<'a> {
     bridge: &'a Bridge,
@@ -91,16 +94,16 @@ pub struct Session<'a> {
     meter: Mutex<Meter>,
 }
 
-/// What deliveries took.
+/// Measurements of deliveries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Meter {
-    /// Posts that were tried again.
-    pub retries: u64,
-    /// From a post to its answer, each post that had one, in milliseconds.
-    pub latencies: Vec<u64>,
+pub(crate) struct Meter {
+    /// Retried requests.
+    pub(crate) retries: u64,
+    /// Milliseconds from each request to its response.
+    pub(crate) latencies: Vec<u64>,
 }
 
-/// What one request came to.
+/// The meaning of one response.
 enum Meaning {
     Accepted,
     Unauthorized,
@@ -115,10 +118,10 @@ enum Meaning {
 }
 
 impl Bridge {
-    /// A bridge's client. Nothing is asked of the network yet.
+    /// Creates a client, without any network access.
     ///
     /// # Errors
-    /// When the operator's certificates are none.
+    /// [`TlsError`] if the operator's certificates are invalid.
     pub fn new(
         endpoints: Endpoints,
         secret: CredentialsSource,
@@ -150,7 +153,7 @@ impl Bridge {
         })
     }
 
-    /// Begins an invocation's deliveries.
+    /// Starts the deliveries of an invocation.
     pub fn session(&self, deadline: Deadline) -> Session<'_> {
         Session {
             bridge: self,
@@ -160,12 +163,12 @@ impl Bridge {
         }
     }
 
-    /// Whose certificates are believed.
+    /// Returns the certificates that the client trusts.
     pub fn tls(&self) -> &Arc<ServerTrust> {
         self.tokens.tls()
     }
 
-    /// The process's source of tokens.
+    /// Returns the token source of the process.
     pub fn tokens(&self) -> &TokenSource {
         &self.tokens
     }
@@ -182,14 +185,14 @@ fn http_client(tls: &Arc<ServerTrust>, local: bool) -> Result<reqwest::Client, T
         .redirect(reqwest::redirect::Policy::none())
         .tls_backend_preconfigured(tls);
     if local {
-        // Plain HTTP is allowed to this machine only, and must not leave it by a proxy.
+        // Plain HTTP is allowed for loopback only, and a proxy would be another machine.
         builder = builder.no_proxy();
     }
     builder.build().map_err(|_| TlsError::Tls)
 }
 
 /// Whether a URL's host is this machine.
-pub fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
@@ -199,13 +202,13 @@ pub fn is_loopback(url: &Url) -> bool {
 }
 
 impl Session<'_> {
-    /// By when this invocation must be over.
+    /// Returns the deadline of the invocation.
     pub fn deadline(&self) -> Deadline {
         self.deadline
     }
 
-    /// What deliveries took since this was asked last.
-    pub fn take_meter(&self) -> Meter {
+    /// Returns the measurements since the last call.
+    pub(crate) fn take_meter(&self) -> Meter {
         std::mem::take(&mut *self.meter())
     }
 
@@ -213,18 +216,19 @@ impl Session<'_> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The rules, with the secret's key where they want it. For after [`warm_up`](Self::warm_up).
+    /// Returns the rules, with the secret's redaction key if they need it. Call
+    /// [`warm_up`](Self::warm_up) first: it reads the secret.
     ///
     /// # Errors
-    /// In words, when the secret has no key.
+    /// A message for the operator if the secret has no key.
     pub fn keyed(&self, rules: &Arc<Rules>) -> Result<Arc<Rules>, String> {
-        const MISSING: &str = "the secret has no redaction_key, which REDACT_COOKIES=hash needs: scripts/setup-tfvars.sh makes one";
+        const MISSING: &str = "the secret has no redaction_key, which REDACT_COOKIES=hash requires. scripts/setup-tfvars.sh generates one";
         rules
             .keyed(self.bridge.tokens.redaction_key())
             .ok_or_else(|| MISSING.to_owned())
     }
 
-    /// Fetches the token while something else is waited for.
+    /// Gets the token ahead of the first request.
     ///
     /// # Errors
     /// As [`TokenSource::token`].
@@ -236,8 +240,9 @@ impl Session<'_> {
             .map(|_| ())
     }
 
-    /// Delivers a batch of an object, in parts where it must be. `isolated` counts the object's refused transactions.
-    pub async fn deliver(
+    /// Delivers a batch of an object, split if needed. `isolated` counts the rejected transactions
+    /// of the object.
+    pub(crate) async fn deliver(
         &self,
         object: &ObjectRef,
         batch: &Batch,
@@ -246,22 +251,19 @@ impl Session<'_> {
         let mut rejected = Vec::new();
         let mut parts = VecDeque::from([batch.clone()]);
         while let Some(part) = parts.pop_front() {
-            let response = self.post_until_settled(object, &part).await;
-            let status = match response {
+            let status = match self.post_until_settled(object, &part).await {
                 Meaning::Accepted => continue,
                 Meaning::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                 Meaning::Unprocessable(status) if self.accepted.load(Ordering::Relaxed) => status,
                 Meaning::Unprocessable(status) => {
                     return self.misconfigured(
                         status,
-                        "it refuses what it is sent and has accepted nothing yet",
+                        "it rejected a batch and has accepted none in this invocation",
                     );
                 }
                 Meaning::Unauthorized => {
-                    return self.misconfigured(
-                        StatusCode::UNAUTHORIZED,
-                        "it does not accept a fresh token",
-                    );
+                    return self
+                        .misconfigured(StatusCode::UNAUTHORIZED, "it rejects a fresh token");
                 }
                 Meaning::MayPass { why, after, .. } => return Verdict::Later { why, after },
                 Meaning::Misconfigured(why) => return Verdict::Misconfigured(why),
@@ -271,13 +273,14 @@ impl Session<'_> {
                 parts.push_front(first);
                 continue;
             }
-            // A bridge that has accepted something may have its reasons to find transactions too large, however many.
+            // A bridge that has accepted a batch may have a size limit that any number of
+            // transactions exceed.
             let bounded =
                 status != StatusCode::PAYLOAD_TOO_LARGE || !self.accepted.load(Ordering::Relaxed);
             if bounded && isolated.fetch_add(1, Ordering::Relaxed) >= MAX_ISOLATED {
                 return self.misconfigured(
                     status,
-                    "it refuses more transactions than can be an accident",
+                    &format!("it rejected more than {MAX_ISOLATED} transactions of one object"),
                 );
             }
             rejected.extend(part.marks.iter().map(|mark| Rejection {
@@ -288,19 +291,19 @@ impl Session<'_> {
         if rejected.is_empty() {
             Verdict::Accepted
         } else {
-            Verdict::Refused(rejected)
+            Verdict::Rejected(rejected)
         }
     }
 
     fn misconfigured(&self, status: StatusCode, why: &str) -> Verdict {
         Verdict::Misconfigured(format!(
-            "{} answers {status}: {why}; {}",
+            "{} returned {status}: {why}. {}",
             self.bridge.endpoint,
             advice(status)
         ))
     }
 
-    /// Posts until the answer says something else than "try again", or there are no attempts or no time left.
+    /// Sends a batch and retries until the outcome is final, or no attempt or no time is left.
     async fn post_until_settled(&self, object: &ObjectRef, batch: &Batch) -> Meaning {
         let bridge = self.bridge;
         let key = idempotency_key(object, batch);
@@ -309,7 +312,7 @@ impl Session<'_> {
         loop {
             if !bridge.gate.wait(patience).await {
                 return Meaning::MayPass {
-                    why: "the bridge asks to wait for longer than an invocation does".to_owned(),
+                    why: "the bridge's Retry-After is longer than this invocation waits".to_owned(),
                     after: None,
                     holds_all: false,
                 };
@@ -336,9 +339,10 @@ impl Session<'_> {
                     .latencies
                     .push(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
             }
-            let response = match sent {
+            let meaning = match sent {
                 Ok(response) => self.classify(response).await,
-                // A pooled connection that died while the process was frozen shows so: once, that costs no attempt.
+                // A pooled connection may have died while the process was frozen. The first such
+                // failure does not count as an attempt.
                 Err(error) if !reconnected && is_hang_up(&error) => {
                     reconnected = true;
                     self.meter().retries += 1;
@@ -350,7 +354,7 @@ impl Session<'_> {
                     holds_all: false,
                 },
             };
-            match response {
+            match meaning {
                 Meaning::Accepted => self.accepted.store(true, Ordering::Relaxed),
                 Meaning::Unauthorized if !renewed => {
                     renewed = true;
@@ -370,27 +374,29 @@ impl Session<'_> {
                     if holds_all {
                         bridge.gate.hold(wait.or(after).unwrap_or_default());
                     }
-                    let Some(wait) = wait else { return response };
+                    let Some(wait) = wait else { return meaning };
                     if wait > LONG_WAIT && wait < patience.time_left() {
                         tracing::warn!(
                             seconds = wait.as_secs(),
-                            "waiting as the bridge asks: {why}"
+                            reason = why,
+                            "waiting before the next attempt"
                         );
                     }
                     tracing::debug!(
                         failed,
                         wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-                        "posting again: {why}"
+                        reason = why,
+                        "retrying the request"
                     );
                     self.meter().retries += 1;
                     if !holds_all && !patience.sleep(wait).await {
-                        return response;
+                        return meaning;
                     }
                     continue;
                 }
                 _ => {}
             }
-            return response;
+            return meaning;
         }
     }
 
@@ -404,11 +410,12 @@ impl Session<'_> {
             .bridge
             .http
             .post(self.bridge.endpoint.clone())
-            .timeout(POST_TIMEOUT.min(self.deadline.time_left()))
+            .timeout(REQUEST_TIMEOUT.min(self.deadline.time_left()))
             .header(CONTENT_TYPE, "application/json")
             .header("Idempotency-Key", key)
             .body(body);
-        // A token that is no field value is refused by the bridge as missing, without being shown.
+        // If the token is not a valid header value, send the request without it: the bridge then
+        // returns 401, and the token never appears in an error.
         if let Ok(mut value) = HeaderValue::from_str(authorization) {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
@@ -430,27 +437,29 @@ impl Session<'_> {
         if let Err(error) = drain(response).await
             && !status.is_success()
         {
-            tracing::debug!("the answer's body could not be read: {}", in_words(&error));
+            tracing::debug!(error = in_words(&error), "failed to read the response body");
         }
         match status.as_u16() {
             200..=299 if html => Meaning::Misconfigured(format!(
-                "{endpoint} answers {status} with a web page, not as a bridge: a login page or a proxy stands there; check BRIDGE_EDGE_ENDPOINT"
+                "{endpoint} returned {status} with an HTML page: this is probably a login page or a proxy, not the bridge. Check BRIDGE_EDGE_ENDPOINT"
             )),
             200..=299 => Meaning::Accepted,
             401 => Meaning::Unauthorized,
             413 => Meaning::TooLarge,
             400 | 422 => Meaning::Unprocessable(status),
             408 | 429 | 500 | 502 | 503 | 504 => Meaning::MayPass {
-                why: format!("{endpoint} answers {status}"),
+                why: format!("{endpoint} returned {status}"),
                 after,
                 holds_all: matches!(status.as_u16(), 429 | 503),
             },
-            _ => Meaning::Misconfigured(format!("{endpoint} answers {status}; {}", advice(status))),
+            _ => {
+                Meaning::Misconfigured(format!("{endpoint} returned {status}. {}", advice(status)))
+            }
         }
     }
 }
 
-/// Reads an answer's body to its end, so that the connection can be used again. Its content is not looked at.
+/// Reads and ignores a response body, so that the connection can be reused.
 async fn drain(mut response: Response) -> Result<(), reqwest::Error> {
     let mut read = 0;
     while let Some(chunk) = response.chunk().await? {
@@ -462,22 +471,25 @@ async fn drain(mut response: Response) -> Result<(), reqwest::Error> {
     Ok(())
 }
 
-/// What an operator should look at.
+/// Advice to the operator for a status.
 fn advice(status: StatusCode) -> &'static str {
     match status.as_u16() {
-        300..=399 => "a redirect is never followed: set BRIDGE_EDGE_ENDPOINT to where it points",
-        400 | 422 => {
-            "check that BRIDGE_EDGE_ENDPOINT takes API transactions, and the bridge's own log"
+        300..=399 => {
+            "Redirects are not followed. Set BRIDGE_EDGE_ENDPOINT to the redirect's target"
         }
-        401 => "check that BRIDGE_AUTH_ENDPOINT and BRIDGE_EDGE_ENDPOINT belong to the same tenant",
-        403 => "check what the OAuth client is permitted to do, and any firewall before the bridge",
-        404 | 405 => "check the path of BRIDGE_EDGE_ENDPOINT",
-        _ => "check BRIDGE_EDGE_ENDPOINT and the bridge's own log",
+        400 | 422 => {
+            "Check that BRIDGE_EDGE_ENDPOINT accepts API transactions, and check the bridge's log"
+        }
+        401 => "Check that BRIDGE_AUTH_ENDPOINT and BRIDGE_EDGE_ENDPOINT belong to the same tenant",
+        403 => "Check the permissions of the OAuth client, and any firewall in front of the bridge",
+        404 | 405 => "Check the path of BRIDGE_EDGE_ENDPOINT",
+        _ => "Check BRIDGE_EDGE_ENDPOINT and the bridge's log",
     }
 }
 
-/// The same rows of the same version of an object have the same key, whoever sends them and how often.
-/// What has no entity tag, a local log, is told by the batch's own content.
+/// Returns the idempotency key of a batch. It depends only on the object's version and the rows, so
+/// that every retry has the same key. Local logs have no `ETag`: a hash of the batch body takes its
+/// place.
 fn idempotency_key(object: &ObjectRef, batch: &Batch) -> String {
     let version = object
         .etag
@@ -490,7 +502,7 @@ fn idempotency_key(object: &ObjectRef, batch: &Batch) -> String {
     )))
 }
 
-/// Whether the connection was closed before an answer came.
+/// Whether the connection was closed before the response.
 fn is_hang_up(error: &reqwest::Error) -> bool {
     use std::error::Error as _;
     if error.is_timeout() || error.is_connect() {
@@ -517,7 +529,7 @@ fn is_hang_up(error: &reqwest::Error) -> bool {
     false
 }
 
-/// Holds back all posts of the process while the bridge asks for it.
+/// Holds back all requests of the process for as long as the bridge's `Retry-After` asks.
 #[derive(Debug, Default)]
 struct Gate(Mutex<Option<Moment>>);
 
@@ -531,7 +543,7 @@ impl Gate {
         );
     }
 
-    /// Waits until the gate is open; `false` when that is not in time.
+    /// Waits until the gate is open. Returns `false` if the deadline comes first.
     async fn wait(&self, deadline: Deadline) -> bool {
         loop {
             let held = *self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,6 @@
-//! *Ingest*: one object, from its bytes to the bridge. One thread reads, up to N posts are in flight, and the first row that
-//! was not accepted is known at any moment: the checkpoint from which a later invocation goes on.
+//! *Ingest*: one object, from its bytes to the bridge. One thread reads, and up to N requests are
+//! in flight. The first row that was not accepted is known at any moment: a later invocation
+//! continues there.
 
 use std::error::Error;
 use std::io::Read;
@@ -17,22 +18,22 @@ use crate::log::LogError;
 use crate::pipeline::{Batches, Rules, Summary};
 use crate::source::SourceError;
 
-/// How an object ended. The summary counts settled batches only.
+/// The result of ingesting an object. The summary counts settled batches only.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Every row is accounted for.
+    /// Every row is settled: sent, dropped, malformed or rejected.
     Complete(Summary),
-    /// The rest, from this row on, is not delivered.
+    /// The rows from `from_row` on are not settled.
     Partial {
-        /// The first row that was not accepted: the first row of a batch.
+        /// The first row of the first batch that was not accepted.
         from_row: u64,
-        why: Why,
+        why: StopReason,
         summary: Summary,
     },
 }
 
 impl Outcome {
-    /// What was delivered.
+    /// Returns the counts of the settled rows.
     pub fn summary(&self) -> &Summary {
         match self {
             Self::Complete(summary) | Self::Partial { summary, .. } => summary,
@@ -40,30 +41,29 @@ impl Outcome {
     }
 }
 
-/// Why the rest of an object was not delivered.
+/// Why ingestion stopped before the end of an object.
 #[derive(Debug, thiserror::Error)]
-pub enum Why {
-    #[error("{0}")]
+pub enum StopReason {
+    #[error(transparent)]
     Log(#[from] LogError),
-    /// The bridge or the token endpoint, for now.
+    /// A failure at the bridge or the token endpoint that may pass.
     #[error("{0}")]
     Later(String),
-    /// The bridge or the token endpoint, until somebody changes something.
+    /// A failure at the bridge or the token endpoint that lasts until an operator changes
+    /// something.
     #[error("{0}")]
     Misconfigured(String),
-    /// The invocation's time was over.
-    #[error("the invocation's time was over")]
+    #[error("the invocation ran out of time")]
     Deadline,
-    #[error("the reading thread panicked")]
+    #[error("the thread that reads the log panicked (a bug in edgetap)")]
     Reader,
-    /// Rows that are not accounted for: a defect of edgetap's.
-    #[error("not every row is accounted for")]
+    #[error("the row counts do not add up (a bug in edgetap)")]
     Unbalanced,
 }
 
-impl Why {
-    /// Whether it is the object's own fault, so that trying again cannot help.
-    pub fn is_final(&self) -> bool {
+impl StopReason {
+    /// Whether the object itself is at fault, so that a retry cannot help.
+    pub(crate) fn is_final(&self) -> bool {
         match self {
             Self::Log(error) => !is_broken_read(error),
             Self::Later(_)
@@ -75,12 +75,13 @@ impl Why {
     }
 }
 
-/// Whether the bytes could not be had, rather than being wrong.
+/// Whether reading from S3 failed, as opposed to the bytes being invalid.
 fn is_broken_read(error: &LogError) -> bool {
     matches!(error, LogError::Cut(error) if error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<SourceError>))
 }
 
-/// Delivers the rows of `job`, whose object's bytes are `bytes`, with at most `concurrency` posts in flight.
+/// Delivers the rows of `job` from the object's `bytes`, with at most `concurrency` requests in
+/// flight.
 pub async fn ingest(
     job: &Job,
     bytes: impl Read + Send + 'static,
@@ -91,7 +92,7 @@ pub async fn ingest(
     ingest_watched(job, bytes, rules, session, concurrency, |_, _| ()).await
 }
 
-/// As [`ingest`], and tells `watch` what is settled each time that more of it is.
+/// Does what [`ingest`] does, and calls `watch` after each settled batch.
 pub async fn ingest_watched(
     job: &Job,
     bytes: impl Read + Send + 'static,
@@ -110,19 +111,21 @@ pub async fn ingest_watched(
     let read = move || {
         while let Some(batch) = batches.next() {
             if batches.pending_error().is_some_and(is_broken_read) {
-                continue; // a broken read ends no batch: else batches would begin elsewhere later, under other keys
+                // Rows before a broken read are not a batch: after a retry, batches would start at
+                // other rows and have other idempotency keys.
+                continue;
             }
             if sender.blocking_send(batch).is_err() {
-                return; // nobody wants the rest in this invocation
+                return; // ingestion has stopped
             }
         }
     };
     let reader = spawn_blocking(move || {
-        tracing::dispatcher::with_default(&subscriber, || span.in_scope(read))
+        tracing::dispatcher::with_default(&subscriber, || span.in_scope(read));
     });
 
     let isolated = AtomicUsize::new(0);
-    let mut posts = stream::poll_fn(|context| receiver.poll_recv(context))
+    let mut requests = stream::poll_fn(|context| receiver.poll_recv(context))
         .map(|batch| async {
             let batch = batch?;
             let verdict = settle(&job.object, &batch, session, &isolated).await;
@@ -132,37 +135,37 @@ pub async fn ingest_watched(
 
     let mut from_row = job.rows.start;
     let why = loop {
-        let Some(next) = session.deadline().bound(posts.next()).await else {
-            break Why::Deadline;
+        let Some(next) = session.deadline().bound(requests.next()).await else {
+            break StopReason::Deadline;
         };
         let (batch, rejected) = match next {
             None => {
-                drop(posts);
-                // A reader that panicked must not look like one that reached the end.
+                drop(requests);
+                // A panic also closes the channel and must not look like the end of the object.
                 break match reader.await {
                     Ok(()) if !summary.counts.account_for(&(job.rows.start..from_row)) => {
                         from_row = job.rows.start; // the missing row may be any of them
-                        Why::Unbalanced
+                        StopReason::Unbalanced
                     }
                     Ok(()) => {
                         name_distribution(job, &mut summary);
                         return Outcome::Complete(summary);
                     }
-                    Err(_) => Why::Reader,
+                    Err(_) => StopReason::Reader,
                 };
             }
-            Some(Err(error)) => break Why::Log(error),
+            Some(Err(error)) => break StopReason::Log(error),
             Some(Ok((batch, Verdict::Accepted))) => (batch, Vec::new()),
-            Some(Ok((batch, Verdict::Refused(rejected)))) => (batch, rejected),
+            Some(Ok((batch, Verdict::Rejected(rejected)))) => (batch, rejected),
             Some(Ok((_, Verdict::Later { .. }))) if session.deadline().has_passed() => {
-                break Why::Deadline;
+                break StopReason::Deadline;
             }
-            Some(Ok((_, Verdict::Later { why, .. }))) => break Why::Later(why),
-            Some(Ok((_, Verdict::Misconfigured(why)))) => break Why::Misconfigured(why),
+            Some(Ok((_, Verdict::Later { why, .. }))) => break StopReason::Later(why),
+            Some(Ok((_, Verdict::Misconfigured(why)))) => break StopReason::Misconfigured(why),
         };
         // A row that no batch counts must not be passed: it would be lost without a trace.
         if batch.rows.start != from_row || !batch.counts.account_for(&batch.rows) {
-            break Why::Unbalanced;
+            break StopReason::Unbalanced;
         }
         from_row = batch.rows.end;
         summary.settle(&batch, rejected);
@@ -176,7 +179,7 @@ pub async fn ingest_watched(
     }
 }
 
-/// A batch whose rows were all dropped is settled without a post.
+/// Delivers a batch. If all of its rows were dropped, it is settled without a request.
 async fn settle(
     object: &ObjectRef,
     batch: &Batch,

@@ -1,8 +1,9 @@
-//! *Invocation*: one Lambda event in, one answer out.
+//! *Invocation*: one Lambda event in, one response out.
 //!
-//! From SQS each message succeeds or fails by itself (partial batch responses), and what is left of an object is handed over,
-//! postponed or dead-lettered (see [`crate::work_queue`]). Any other event succeeds or fails as a whole. There is no success
-//! with loss.
+//! Each SQS message succeeds or fails on its own (partial batch responses). The remaining rows of
+//! an object are requeued, delayed for retry, or sent to the dead-letter queue (see
+//! [`crate::work_queue`]). Any other event succeeds or fails as a whole. Success never hides a
+//! loss.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use thiserror::Error;
 
 use crate::batch::Batch;
 use crate::bridge::{Bridge, Session};
-use crate::ingest::{Outcome, ingest_watched};
+use crate::ingest::{Outcome, StopReason, ingest_watched};
 use crate::job::{
     ALL_ROWS, CONTINUATION_VERSION, Continuation, ContinuedObject, Event, EventError, Job,
     RowRanges, SqsMessageMeta, SqsRecord,
@@ -24,51 +25,49 @@ use crate::job::{
 use crate::pipeline::{Rejection, Rules, Summary};
 use crate::report::Report;
 use crate::source::{Opened, S3, SourceError};
+use crate::telemetry::json_text;
 use crate::time::{Clock, Deadline};
-use crate::work_queue::{Next, Situation, WorkQueue, begun, remainder};
+use crate::work_queue::{Next, Situation, WorkQueue, retry_delay, started};
 
-/// Of an invocation's time so much is kept back for the answer.
+/// The part of an invocation's time that is kept back to respond.
 pub const RESERVE: Duration = Duration::from_secs(10);
 
-/// All that an invocation needs: made once for the process.
+/// The parts that every invocation uses, made once per process.
 #[derive(Debug)]
 pub struct Function {
     pub s3: S3,
-    /// What is sent, and how.
     pub rules: Arc<Rules>,
     pub bridge: Bridge,
     pub concurrency: usize,
-    /// Where what is left goes.
     pub work_queue: WorkQueue,
-    /// How long an object is tried before it is dead-lettered.
+    /// The age at which a job goes to the dead-letter queue.
     pub retry_for: SignedDuration,
     pub clock: Clock,
 }
 
-/// Why an invocation failed as a whole. The text is what AWS keeps: objects and reasons, no content.
+/// Why an invocation failed as a whole. AWS stores the text: it names objects and reasons, never
+/// log content.
 #[derive(Debug, Error)]
 pub enum InvocationError {
-    /// The event is not understood.
-    #[error("the event is not understood: {0}")]
+    #[error("cannot process the event: {0}")]
     Event(#[from] EventError),
-    /// Some objects of a direct event were not delivered whole.
-    #[error("not delivered: {0}")]
+    /// A direct event whose objects were not all delivered completely.
+    #[error("delivery failed: {0}")]
     Undelivered(String),
 }
 
-/// What Lambda says of an invocation.
+/// Facts about one invocation, from Lambda.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// When it must be over.
     pub deadline: Deadline,
-    /// The trace header (AWS X-Ray), by which AWS recognises loops.
+    /// The X-Ray trace header, by which AWS detects recursive loops.
     pub trace: Option<String>,
     /// The function's name: the dimension of its metrics.
     pub function: String,
 }
 
-/// When an invocation must be over, from the instant that Lambda tells, in milliseconds since the Unix epoch. What is past
-/// is past: no time is left then.
+/// Converts Lambda's deadline (milliseconds since the Unix epoch) and subtracts [`RESERVE`]. A
+/// deadline in the past leaves no time.
 pub fn deadline(lambda_deadline_ms: u64) -> Deadline {
     let now = std::time::SystemTime::UNIX_EPOCH
         .elapsed()
@@ -80,14 +79,14 @@ pub fn deadline(lambda_deadline_ms: u64) -> Deadline {
     )
 }
 
-/// What is left of an object.
+/// Rows of a job that were not delivered.
 struct Remainder {
     job: Job,
     rows: RowRanges,
     why: String,
-    /// Whether rows were accepted since its message came.
+    /// Whether rows were settled in this invocation.
     progress: bool,
-    /// Whether trying again cannot help.
+    /// Whether a retry cannot help.
     is_final: bool,
 }
 
@@ -95,16 +94,19 @@ impl Function {
     /// Handles one event.
     ///
     /// # Errors
-    /// When the event is not understood, or something of a direct event was not delivered whole.
+    /// [`InvocationError`]: the event cannot be parsed, or a direct event was not delivered
+    /// completely.
     pub async fn handle(&self, event: Value, context: &Context) -> Result<Value, InvocationError> {
         let session = self.bridge.session(context.deadline);
         if context.deadline.has_passed() {
             tracing::error!(
-                "there is no time left: {} s of it are kept for the answer, so the function's timeout must be longer than that",
-                RESERVE.as_secs()
+                reserve_seconds = RESERVE.as_secs(),
+                "no time is left to deliver: set the function's timeout well above the reserve (recommended: 300 s)"
             );
         }
-        match Event::parse(event).inspect_err(|error| tracing::error!("{error}"))? {
+        match Event::parse(event)
+            .inspect_err(|error| tracing::error!(%error, "failed to parse the event"))?
+        {
             Event::Sqs(records) => {
                 let mut failed = Vec::new();
                 for SqsRecord {
@@ -116,7 +118,7 @@ impl Function {
                     let done = match jobs {
                         Ok(jobs) => self.deliver_message(jobs, &meta, &session, context).await,
                         Err(error) => {
-                            tracing::error!(message_id, "{error}");
+                            tracing::error!(message_id, %error, "failed to parse the message");
                             self.delay(&meta).await;
                             false
                         }
@@ -147,8 +149,8 @@ impl Function {
         }
     }
 
-    /// Delivers what a message asks for. `true` when the message is done: all of it was delivered, or what is left has a
-    /// message of its own.
+    /// Delivers the jobs of a message. Returns `true` if the message can be deleted: every row was
+    /// delivered, or the remaining rows are in messages of their own.
     async fn deliver_message(
         &self,
         jobs: Vec<Job>,
@@ -164,22 +166,20 @@ impl Function {
             .hold(meta, context.deadline.time_left().saturating_add(RESERVE))
             .await
         {
-            tracing::warn!(
-                "the message's visibility could not be set, so that it may come again early: {error}"
-            );
+            tracing::warn!(%error, "failed to extend the visibility timeout; the message may be redelivered early");
         }
         let (mut progress, mut delivered) = (false, Vec::with_capacity(jobs.len()));
         for mut job in jobs {
-            let (since, requeue_count) = begun(&job, meta, self.clock.now(), self.retry_for);
+            let (since, requeue_count) = started(&job, meta, self.clock.now(), self.retry_for);
             (job.since, job.requeue_count) = (Some(since), requeue_count);
             let situation = self.situation(&job, meta, false);
             if situation.was_killed() {
-                tracing::error!(object = %job.object, receive_count = meta.receive_count, "the message came again without having been postponed: something ends the function early (memory, time-out?)");
+                tracing::error!(object = %job.object, receive_count = meta.receive_count, "message was redelivered before its retry delay ended; the function was probably killed (out of memory or timeout)");
             }
-            // A message that was never tried is tried once, however old.
+            // Every message is tried at least once, however old it is.
             let (report, remainders) = if situation.age >= self.retry_for && meta.receive_count > 1
             {
-                let why = "it was tried for long enough".to_owned();
+                let why = "retried for longer than RETRY_FOR".to_owned();
                 let mut report = Report::begin(job.object.clone());
                 report.undelivered = Some(why.clone());
                 (
@@ -198,12 +198,14 @@ impl Function {
             progress |= report.summary.counts.rows > 0;
             delivered.push((report, remainders));
         }
-        // Only now: what was delivered of one object would come again with the rest of another that has no message of its own.
+        // Decide only after all objects in the message were tried. Progress on one lets us requeue
+        // the others; otherwise the whole message, finished objects included, would be redelivered.
         let mut done = true;
         for (mut report, remainders) in delivered {
             for mut remainder in remainders {
                 remainder.progress |= progress;
-                // What follows a rest that has no message yet comes again with it.
+                // Once one remainder stays with the original message, the later ones stay too
+                // (`&&` must short-circuit).
                 done = done && self.settle(remainder, meta, context, &mut report).await;
             }
             report.print(&context.function);
@@ -211,7 +213,8 @@ impl Function {
         done
     }
 
-    /// Does with a rest what its situation asks for. `true` when it has a message of its own.
+    /// Requeues, delays or dead-letters a remainder. Returns `true` if it now has a message of its
+    /// own.
     async fn settle(
         &self,
         remainder: Remainder,
@@ -254,17 +257,18 @@ impl Function {
             why,
             ..
         } = &remainder;
+        let row_ranges = json_text(rows);
         match (sent, next) {
             (Ok(()), Next::DeadLetter) => {
                 report.dead_letters += 1;
-                tracing::error!(%object, ?rows, "dead-lettered: {why}");
+                tracing::error!(%object, row_ranges, reason = why, "sent undelivered rows to the dead-letter queue");
             }
             (Ok(()), _) => {
                 report.requeues += 1;
-                tracing::info!(%object, ?rows, "handed over: {why}");
+                tracing::info!(%object, row_ranges, reason = why, "requeued the remaining rows");
             }
             (Err(error), _) => {
-                tracing::error!(%object, ?rows, "what is left could not be sent on, so that its message comes again: {error}");
+                tracing::error!(%object, row_ranges, %error, "failed to send undelivered rows to SQS; the original message will be retried");
                 report.messages_delayed += 1;
                 self.delay(meta).await;
                 return false;
@@ -274,15 +278,16 @@ impl Function {
     }
 
     async fn delay(&self, meta: &SqsMessageMeta) {
-        let remainder = remainder(meta.receive_count);
-        match self.work_queue.delay(meta, remainder).await {
+        let delay = retry_delay(meta.receive_count);
+        match self.work_queue.delay(meta, delay).await {
             Ok(()) => tracing::info!(
-                minutes = remainder.as_secs() / 60,
+                delay_minutes = delay.as_secs() / 60,
                 receive_count = meta.receive_count,
-                "postponed"
+                "delayed the message for retry"
             ),
             Err(error) => tracing::warn!(
-                "the message could not be postponed, so that it comes again when its visibility ends: {error}"
+                %error,
+                "failed to delay the message; it will be redelivered when its visibility timeout ends"
             ),
         }
     }
@@ -316,7 +321,8 @@ impl Function {
         }
     }
 
-    /// Delivers an object, and says what is left of it: the rest of its rows, and those that the bridge refuses.
+    /// Delivers an object. Returns its report and the undelivered rows: those from the first row
+    /// that was not accepted, and those that the bridge rejected.
     async fn deliver_object(&self, job: &Job, session: &Session<'_>) -> (Report, Vec<Remainder>) {
         let mut report = Report::begin(job.object.clone());
         let (opened, rules) = match self.open(job, session, &mut report).await {
@@ -342,7 +348,7 @@ impl Function {
             ..job.clone()
         };
         if job.rows != ALL_ROWS && opened.replaced {
-            tracing::warn!(object = %job.object, "the object was replaced since part of it was delivered: starting over");
+            tracing::warn!(object = %job.object, "object was replaced after part of it was delivered; starting over");
             job.rows = ALL_ROWS;
         }
         let (bytes, read) = counted(opened.bytes);
@@ -368,36 +374,39 @@ impl Function {
         (report, remainders)
     }
 
-    /// Opens the object and fetches the token side by side. `None` when there is nothing to do any more.
+    /// Opens the object and gets the token at the same time. Returns `None` if the object was
+    /// deleted.
     async fn open(
         &self,
         job: &Job,
         session: &Session<'_>,
         report: &mut Report,
     ) -> Result<Option<(Opened, Arc<Rules>)>, String> {
-        // The SDK's future is large: on the heap, so that those around it stay small.
+        // The SDK's future is large; on the heap it does not enlarge those around it.
         let both =
             futures_util::future::join(Box::pin(self.s3.open(&job.object)), session.warm_up());
         let Some((opened, token)) = session.deadline().bound(both).await else {
-            return Err("the invocation's time was over".to_owned());
+            return Err(StopReason::Deadline.to_string());
         };
         match opened {
             Ok(opened) => {
                 token.map_err(|error| error.to_string())?;
                 Ok(Some((opened, session.keyed(&self.rules)?)))
             }
-            Err(SourceError::NotFound { object }) if job.has_begun() => {
+            Err(SourceError::NotFound { object }) if job.has_started() => {
                 report.lost = true;
                 let (first, end) = open_end(job);
-                let end =
-                    end.map_or_else(|| "its end".to_owned(), |end| format!("before row {end}"));
+                let last = end.map_or_else(
+                    || "the end".to_owned(),
+                    |end| format!("row {}", end.saturating_sub(1)),
+                );
                 report.undelivered = Some(format!(
-                    "lost: {object} was deleted before it was delivered from row {first} to {end}"
+                    "data loss: {object} was deleted before row {first} to {last} were delivered"
                 ));
                 Ok(None)
             }
             Err(SourceError::NotFound { object }) => {
-                tracing::warn!(%object, "the object was deleted before it was read: the logs' expiry is shorter than the wait");
+                tracing::warn!(%object, "object was deleted before it was read; keep logs for longer (log_expiration_days)");
                 Ok(None)
             }
             Err(error) => Err(error.to_string()),
@@ -412,7 +421,7 @@ fn open_end(job: &Job) -> (u64, Option<u64>) {
     )
 }
 
-/// What is left of an object after it was ingested.
+/// Returns the undelivered rows of an ingested object.
 fn remainders(job: Job, outcome: Outcome) -> Vec<Remainder> {
     let rejected = rejections(&outcome.summary().rejected);
     let progress = match &outcome {
@@ -445,7 +454,7 @@ fn remainders(job: Job, outcome: Outcome) -> Vec<Remainder> {
     remainders
 }
 
-/// Refused rows as ranges, and why, in words.
+/// Returns the rejected rows as ranges, and the reason as text.
 fn rejections(rejected: &[Rejection]) -> Option<(RowRanges, String)> {
     let first = rejected.first()?;
     let mut rows = RowRanges::new();
@@ -457,25 +466,27 @@ fn rejections(rejected: &[Rejection]) -> Option<(RowRanges, String)> {
     }
     let same = rejected
         .iter()
-        .all(|refusal| refusal.status == first.status);
+        .all(|rejection| rejection.status == first.status);
     let status = if same {
         first.status.to_string()
     } else {
-        "several statuses".to_owned()
+        "different statuses".to_owned()
+    };
+    let transactions = match rejected.len() {
+        1 => "1 transaction".to_owned(),
+        count => format!("{count} transactions"),
     };
     Some((
         rows,
-        format!(
-            "the bridge refuses {} transactions ({status})",
-            rejected.len()
-        ),
+        format!("the bridge rejected {transactions} ({status})"),
     ))
 }
 
-/// Every message of an SQS event fails and comes again; a direct event fails as a whole. For when there is no [`Function`].
+/// Fails every message of an SQS event, so that SQS redelivers it. For an invocation without a
+/// [`Function`].
 ///
 /// # Errors
-/// Always for a direct event.
+/// [`InvocationError`] for any other event.
 pub fn fail_all(event: Value, why: &str) -> Result<Value, InvocationError> {
     match Event::parse(event)? {
         Event::Sqs(records) => Ok(sqs_response(
@@ -499,7 +510,7 @@ fn sqs_response(failed: Vec<String>) -> Value {
     json!(response)
 }
 
-/// Counts what is read.
+/// Counts the bytes read.
 fn counted(bytes: Box<dyn Read + Send>) -> (impl Read + Send, Arc<AtomicU64>) {
     let read = Arc::new(AtomicU64::new(0));
     (

@@ -1,12 +1,13 @@
-//! *Work*: an object and the rows of it still to deliver; and how a Lambda event names it.
+//! *Job*: an object and the rows of it still to deliver, parsed from a Lambda event.
 //!
-//! Events are read tolerantly (AWS adds fields to them without notice): a [`Value`] is classified by its keys, then read
-//! through the types of `aws_lambda_events`, of which only those are used whose fields are optional. Every record counts;
-//! what is not work (test events, folder markers, empty objects, deletions) is skipped at debug level, and what cannot be
-//! understood is an error, never nothing.
+//! Parsing is tolerant, because AWS adds fields to events without notice: a [`Value`] is classified
+//! by its keys and then read with those types of `aws_lambda_events` whose fields are all optional.
+//! Test events, directory placeholders, empty objects and deletions are skipped and logged at debug
+//! level. Anything unrecognized is an error and is never skipped.
 //!
-//! What is left of an object travels as a [`Continuation`]: to a later invocation, or to the dead-letter queue, from where
-//! it can be brought back. Its format has a version, and every version is read for ever.
+//! A [`Continuation`] carries the remaining rows of an object to a later invocation, or to the
+//! dead-letter queue, from which they can be redriven. Its format is versioned, and edgetap reads
+//! every version that it ever wrote.
 
 use std::fmt;
 use std::ops::Range;
@@ -21,10 +22,10 @@ use thiserror::Error;
 /// Every row of an object.
 pub const ALL_ROWS: Range<u64> = 0..u64::MAX;
 
-/// Wrappings inside wrappings (S3 in SNS in SQS is two) before an event is refused.
+/// Envelopes inside envelopes (S3 in SNS in SQS is two) before an event is rejected.
 const MAX_ENVELOPES: usize = 4;
 
-/// What some AWS services write to see whether they may.
+/// The key that some AWS services write to test their access to a bucket.
 const ACCESS_TEST_OBJECT: &str = "aws-programmatic-access-test-object";
 
 /// An object in S3, or a local file (whose bucket is empty).
@@ -34,12 +35,12 @@ pub struct ObjectRef {
     pub bucket: String,
     /// The key, decoded; for a local file its path.
     pub key: String,
-    /// The entity tag, without quotes: from the event at first, from the GetObject answer once the object is open.
+    /// The `ETag` without quotes: first from the event, then from the GetObject response.
     pub etag: Option<String>,
 }
 
 impl ObjectRef {
-    /// A local file by its path.
+    /// Returns the reference of a local file.
     pub fn local(path: impl Into<String>) -> Self {
         Self {
             bucket: String::new(),
@@ -48,8 +49,9 @@ impl ObjectRef {
         }
     }
 
-    /// The distribution that the object's name tells, `E` and ten or more upper-case letters and digits: from the file's
-    /// name (`E27FO14I29XXXX.2026-11-14-20.d740d76b.gz`), else from a folder, hive-style or not.
+    /// Returns the distribution ID in the key: `E` and ten or more upper-case letters and digits.
+    /// It is in the file name (`E27FO14I29XXXX.2026-11-14-20.d740d76b.gz`), else in a part of the
+    /// prefix, with or without a Hive-style name (`DistributionId=E27FO14I29XXXX/`).
     pub fn distribution(&self) -> Option<&str> {
         self.key
             .rsplit(['/', '\\'])
@@ -78,16 +80,16 @@ impl fmt::Display for ObjectRef {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     pub object: ObjectRef,
-    /// Which of its rows, counted from 0: [`ALL_ROWS`] for an object just created.
+    /// Row indexes, from 0: [`ALL_ROWS`] for a new object.
     pub rows: Range<u64>,
-    /// When the object was first asked for; unknown for an event that does not say.
+    /// When the first message for the object was sent, if the event has that time.
     pub since: Option<Timestamp>,
-    /// How many invocations have handed it over.
+    /// How many invocations have requeued it.
     pub requeue_count: u8,
 }
 
 impl Job {
-    /// All of an object, from now on.
+    /// Returns the job of delivering a whole object.
     pub fn all(object: ObjectRef) -> Self {
         Self {
             object,
@@ -97,30 +99,31 @@ impl Job {
         }
     }
 
-    /// Whether part of it was delivered before, or it was brought back: then its object must exist.
-    pub fn has_begun(&self) -> bool {
+    /// Whether an earlier invocation may have delivered some rows. If the object is missing now,
+    /// the rest of its rows is lost.
+    pub(crate) fn has_started(&self) -> bool {
         self.rows != ALL_ROWS || self.requeue_count > 0
     }
 }
 
-/// Rows of an object: of each stretch the first, and the one behind the last, `None` for the end of the object.
+/// Half-open row ranges `[start, end)`. `None` as the end means the end of the object.
 pub type RowRanges = Vec<(u64, Option<u64>)>;
 
-/// What is left of an object, as a message.
+/// The remaining rows of an object, as a message.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Continuation {
     /// The version of this format.
     pub edgetap: u32,
     pub object: ContinuedObject,
     pub rows: RowRanges,
-    /// When the object was first asked for.
+    /// When the first message for the object was sent.
     pub since: Timestamp,
-    /// How many invocations have handed it over.
+    /// How many invocations have requeued it.
     #[serde(rename = "hops")]
     pub requeue_count: u8,
-    /// Why it was not delivered at once, in words.
+    /// Why these rows were not delivered, as text.
     pub reason: String,
-    /// The digest of the rules in force: with other rules batches may begin elsewhere.
+    /// The digest of the rules in force. Under other rules batches may start at other rows.
     pub rules: String,
 }
 
@@ -128,17 +131,17 @@ pub struct Continuation {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct ContinuedObject {
     pub bucket: String,
-    /// Its key, decoded.
+    /// The key, decoded.
     pub key: String,
-    /// The version that was read.
+    /// The `ETag` of the version that was read.
     pub etag: Option<String>,
 }
 
-/// The version of [`Continuation`] that is written.
+/// The version of [`Continuation`] that this release writes.
 pub const CONTINUATION_VERSION: u32 = 1;
 
 impl Continuation {
-    /// What it asks for.
+    /// Returns one job per row range.
     fn jobs(self) -> Result<Vec<Job>, EventError> {
         if self.edgetap == 0 || self.edgetap > CONTINUATION_VERSION {
             return Err(EventError::ContinuationVersion(self.edgetap));
@@ -149,7 +152,7 @@ impl Continuation {
                 .iter()
                 .all(|(start, end)| end.is_none_or(|end| *start <= end));
         if !is_sound {
-            return Err(EventError::Continuation); // else it would be done with nothing done
+            return Err(EventError::Continuation); // its message would be deleted with nothing delivered
         }
         let ContinuedObject { bucket, key, etag } = self.object;
         let object = ObjectRef { bucket, key, etag };
@@ -166,29 +169,28 @@ impl Continuation {
 /// A Lambda event, classified.
 #[derive(Debug)]
 pub enum Event {
-    /// A batch of SQS messages, each of which succeeds or fails by itself.
+    /// A batch of SQS messages, each of which succeeds or fails on its own.
     Sqs(Vec<SqsRecord>),
-    /// Everything else: it succeeds or fails as a whole.
+    /// Any other event. It succeeds or fails as a whole.
     Direct(Vec<Job>),
 }
 
-/// One SQS message and the work it names.
+/// One SQS message and its jobs.
 #[derive(Debug)]
 pub struct SqsRecord {
     pub message_id: String,
-    /// How the queue knows this receipt of it.
     pub meta: SqsMessageMeta,
-    /// What it asks for, or why it cannot be understood.
     pub jobs: Result<Vec<Job>, EventError>,
 }
 
-/// One receipt of an SQS message.
+/// Metadata of an SQS message, as delivered by the event source mapping.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SqsMessageMeta {
+    /// The queue's ARN.
     pub queue: Option<String>,
-    /// The handle of this receipt.
+    /// The receipt handle.
     pub handle: Option<String>,
-    /// How often the message was received, this time included.
+    /// How often the message was received, including this time.
     pub receive_count: u32,
     pub sent: Option<Timestamp>,
 }
@@ -213,50 +215,46 @@ impl SqsMessageMeta {
     }
 }
 
-/// Why an event cannot be understood. The text names keys of the event, never its values.
+/// Why an event cannot be parsed. The text may contain keys of the event, never its values.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum EventError {
-    #[error("the {0} is not JSON")]
+    #[error("{0} is not valid JSON")]
     NotJson(&'static str),
-    /// None of the known shapes.
     #[error(
-        "not an S3 notification in any known wrapping (S3, SQS, SNS, EventBridge): its keys are {0}"
+        "unrecognized event: expected an S3 notification (direct, SQS, SNS or EventBridge); top-level keys: {0}"
     )]
     Unrecognized(String),
-    /// A record of a known shape without what it must have.
-    #[error("an S3 record without {0}")]
+    #[error("incomplete S3 notification: {0} is missing or invalid")]
     Incomplete(&'static str),
     /// An S3 event of a future major version.
-    #[error("an S3 record of event version {0}: this version of edgetap reads version 2")]
+    #[error("unsupported S3 notification: event version {0}, but this release reads version 2")]
     Version(String),
-    /// A key that is not UTF-8 once form-decoded.
-    #[error("an S3 record whose object key is not UTF-8 once decoded")]
+    #[error("invalid S3 notification: the object key is not UTF-8 after URL decoding")]
     Key,
-    /// An SQS message without an id could not be reported as failed.
-    #[error("an SQS record without messageId or body")]
+    /// A message without an ID cannot be reported as failed, so that the whole event fails.
+    #[error("invalid SQS event: a record has no messageId or no body")]
     Sqs,
-    /// An SNS topic wants a confirmation before it sends notifications.
     #[error(
-        "an SNS subscription confirmation, not a notification: confirm the queue's subscription to the topic"
+        "the message is an SNS subscription confirmation, not a notification. Confirm the queue's subscription to the topic"
     )]
     Confirmation,
-    /// A continuation that a later version of edgetap wrote.
+    /// Probably written by a later release. The message waits in the queue for that release.
     #[error(
-        "a continuation of version {0}, which this version of edgetap does not read: it comes again"
+        "unsupported continuation: version {0}, but this release reads up to {CONTINUATION_VERSION}; the message will be retried"
     )]
     ContinuationVersion(u32),
-    /// A continuation that is none.
-    #[error("a continuation that cannot be read")]
+    #[error("invalid continuation: a field is missing, or the row ranges are empty or reversed")]
     Continuation,
-    #[error("a notification wrapped more than {MAX_ENVELOPES} times")]
+    #[error("the notification is nested in more than {MAX_ENVELOPES} envelopes")]
     TooDeep,
 }
 
 impl Event {
-    /// Classifies a Lambda event.
+    /// Parses a Lambda event.
     ///
     /// # Errors
-    /// When the event as a whole is not understood. An SQS message that is not understood is an error of its own record.
+    /// [`EventError`] for the event as a whole. An SQS message that cannot be parsed is an error in
+    /// its own [`SqsRecord`].
     pub fn parse(event: Value) -> Result<Self, EventError> {
         let from_sqs = event["Records"]
             .get(0)
@@ -270,7 +268,8 @@ impl Event {
             let (Some(message_id), Some(body)) = (message.message_id, message.body) else {
                 return Err(EventError::Sqs);
             };
-            let mut jobs = parse_text(&body, "SQS message's body").and_then(|body| jobs(&body, 1));
+            let mut jobs =
+                parse_text(&body, "the body of the SQS message").and_then(|body| jobs(&body, 1));
             for job in jobs.iter_mut().flatten() {
                 job.since = job.since.or(meta.sent);
             }
@@ -294,7 +293,7 @@ fn jobs(event: &Value, envelopes: usize) -> Result<Vec<Job>, EventError> {
             if record.get("s3").is_some() {
                 all.extend(from_s3_record(record)?);
             } else if let Some(text) = record["Sns"]["Message"].as_str() {
-                all.extend(jobs(&parse_text(text, "SNS message")?, envelopes + 1)?);
+                all.extend(jobs(&parse_text(text, "the SNS message")?, envelopes + 1)?);
             } else {
                 return Err(unrecognized(record));
             }
@@ -307,7 +306,7 @@ fn jobs(event: &Value, envelopes: usize) -> Result<Vec<Job>, EventError> {
             .jobs();
     }
     if event["Event"] == "s3:TestEvent" {
-        tracing::debug!("skipping S3's test event");
+        tracing::debug!("skipping an S3 test event");
         return Ok(Vec::new());
     }
     if event["source"] == "aws.s3" && event.get("detail").is_some() {
@@ -315,14 +314,14 @@ fn jobs(event: &Value, envelopes: usize) -> Result<Vec<Job>, EventError> {
     }
     match (event["Type"].as_str(), event["Message"].as_str()) {
         (Some("Notification"), Some(text)) => {
-            jobs(&parse_text(text, "SNS message")?, envelopes + 1)
+            jobs(&parse_text(text, "the SNS message")?, envelopes + 1)
         }
         (Some("SubscriptionConfirmation"), _) => Err(EventError::Confirmation),
         _ => Err(unrecognized(event)),
     }
 }
 
-/// A record of an S3 event notification. Its key is form-encoded: `+` is a space.
+/// Parses a record of an S3 event notification. Its key is form-encoded: `+` is a space.
 fn from_s3_record(record: &Value) -> Result<Option<Job>, EventError> {
     if let Some(version) = record["eventVersion"].as_str()
         && version.split('.').next() != Some("2")
@@ -332,11 +331,14 @@ fn from_s3_record(record: &Value) -> Result<Option<Job>, EventError> {
     let name = record["eventName"].as_str().unwrap_or("ObjectCreated:");
     let name = name.strip_prefix("s3:").unwrap_or(name);
     if !name.starts_with("ObjectCreated:") {
-        tracing::debug!(event = name, "skipping an event that is not a creation");
+        tracing::debug!(
+            event = name,
+            "skipping an event other than an object creation"
+        );
         return Ok(None);
     }
     let entity = S3Entity::deserialize(&record["s3"])
-        .map_err(|_| EventError::Incomplete("a bucket and an object"))?;
+        .map_err(|_| EventError::Incomplete("s3.bucket or s3.object"))?;
     let bucket = entity
         .bucket
         .name
@@ -354,13 +356,16 @@ fn from_s3_record(record: &Value) -> Result<Option<Job>, EventError> {
     ))
 }
 
-/// An EventBridge event of S3. Its key is plain.
+/// Parses an EventBridge event of S3. Its key is not encoded.
 fn from_event_bridge(event: &Value) -> Result<Option<Job>, EventError> {
     let kind = event["detail-type"]
         .as_str()
         .ok_or(EventError::Incomplete("detail-type"))?;
     if kind != "Object Created" {
-        tracing::debug!(event = kind, "skipping an event that is not a creation");
+        tracing::debug!(
+            event = kind,
+            "skipping an event other than an object creation"
+        );
         return Ok(None);
     }
     let (bucket, object) = (&event["detail"]["bucket"], &event["detail"]["object"]);
@@ -385,16 +390,16 @@ fn creation(bucket: String, key: String, size: Option<i64>, etag: Option<String>
         etag: etag.filter(|etag| !etag.is_empty()),
     };
     if object.key.ends_with('/') || size == Some(0) || object.key.ends_with(ACCESS_TEST_OBJECT) {
-        tracing::debug!(%object, "skipping a folder marker, an empty or a test object");
+        tracing::debug!(%object, "skipping a directory placeholder, an empty object or an access test");
         return None;
     }
     Some(Job::all(object))
 }
 
-/// An object key as S3 event notifications encode it: form-encoded, so `+` is a space and `%3D` is `=`.
+/// Decodes an object key from an S3 event notification: `+` is a space and `%3D` is `=`.
 ///
 /// # Errors
-/// When the decoded key is not UTF-8.
+/// [`EventError::Key`] if the decoded key is not UTF-8.
 pub fn decode_form_key(key: &str) -> Result<String, EventError> {
     let spaced = key.replace('+', " ");
     percent_encoding::percent_decode_str(&spaced)

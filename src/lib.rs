@@ -1,19 +1,21 @@
-//! **edgetap** is a passive tap for Amazon CloudFront: access logs in S3 become HTTP transactions at an API-protection bridge.
+//! **edgetap** is a passive tap for Amazon CloudFront: it turns access logs in S3 into HTTP
+//! transactions at an API-protection bridge.
 //!
 //! ```text
-//!             ┌──────────── pure and synchronous: no AWS, HTTP, clock, environment ───────────┐
-//!  event ─▶ job ─▶  source ─▶ log ─▶ transaction ─▶ filter ─▶ redact ─▶ encode ─▶ batch ────────┼─▶ bridge ─▶ POST
-//!             └───────────────── pipeline: an iterator of batches ───────────────────────────┘     ▲ token
-//!             └───────────────── ingest: one thread reads, up to N posts in flight ────────────────┘
+//!                           ┌ pure and synchronous: no AWS, HTTP, clock, environment ┐
+//! event ─▶ job ─▶ source ─▶ log ─▶ transaction ─▶ filter ─▶ redact ─▶ encode ─▶ batch ─▶ bridge
+//!                           └────────── pipeline: an iterator of batches ───────────┘      ▲ token
+//!                 └────────── ingest: one thread reads, up to N requests in flight ───────────┘
 //! ```
 //!
-//! Data moves one way. One row lives at a time, borrowed from the reader's buffer; only a [`batch::Batch`] is owned and
-//! crosses a thread. Back-pressure is the call stack: pulling the iterator pulls the inflater pulls the object.
+//! Data flows in one direction. One row is in memory at a time, borrowed from the reader's buffer.
+//! Only a [`batch::Batch`] is owned and crosses a thread. The call stack is the backpressure:
+//! pulling a batch pulls rows, which pulls bytes from the object.
 //!
-//! The modules stand in the order of that flow, and none imports one that stands below it.
+//! The modules are listed in the order of that flow. No module imports one that is listed below it.
 //!
-//! What holds everywhere: every row of every object is accounted for; bad input is a clear error and nothing is lost;
-//! secrets and log content stay out of log lines and errors.
+//! **Invariants:** every row of every object is accounted for. Invalid input is a clear error and
+//! loses nothing. Secrets and log content never reach a log line or an error.
 
 pub mod job;
 
@@ -42,7 +44,7 @@ pub mod settings;
 pub mod dotenv;
 pub mod config;
 pub mod telemetry;
-pub mod report;
+pub(crate) mod report;
 pub mod invocation;
 
 pub mod local_bridge;

@@ -1,47 +1,55 @@
-//! *Report*: what became of an object in one invocation, as one log line that is also its metrics (CloudWatch embedded metric
-//! format). It is printed at every `LOG_LEVEL`. The names and units of the metrics stand in `terraform/metrics.json`, which
-//! dashboard and alarms are made of too.
+//! *Report*: the result of one object in one invocation, as one log line that also carries its
+//! metrics. It is logged at every `LOG_LEVEL`. `terraform/metrics.json` holds the names and units
+//! of the metrics.
 
 use std::time::{Duration, Instant};
+
+use tracing::Level;
 
 use crate::batch::Counts;
 use crate::bridge::Meter;
 use crate::job::ObjectRef;
 use crate::pipeline::Summary;
+use crate::telemetry::MetricValue::{List, Number, Text};
+use crate::telemetry::metrics;
 
-/// CloudWatch takes at most so many values of one metric in one line.
+/// CloudWatch accepts at most 100 values of one metric per line.
 const MAX_VALUES: usize = 100;
-/// More malformed rows than one in so many are a warning.
+/// An object with more than one malformed row in 100 is reported as a warning.
 const MALFORMED_IN: u64 = 100;
 
-/// What became of an object in one invocation.
+/// The result of one object in one invocation.
 #[derive(Debug)]
-pub struct Report {
-    pub object: ObjectRef,
-    /// What was delivered of it.
-    pub summary: Summary,
-    /// Why not all of it was.
-    pub undelivered: Option<String>,
-    pub bytes_in: u64,
-    pub meter: Meter,
+pub(crate) struct Report {
+    pub(crate) object: ObjectRef,
+    /// Counts of the rows that are settled.
+    pub(crate) summary: Summary,
+    /// The reason if some rows were not delivered.
+    pub(crate) undelivered: Option<String>,
+    /// Bytes read from S3.
+    pub(crate) bytes_in: u64,
+    pub(crate) meter: Meter,
     /// Requests to the token endpoint.
-    pub token_requests: u64,
-    /// From the end of a batch's first request to its acceptance, in milliseconds, a value each batch.
-    pub delivery_lags: Vec<u64>,
-    /// Rests that have a message of their own.
-    pub requeues: u64,
-    pub messages_delayed: u64,
-    pub dead_letters: u64,
-    /// Whether the object was gone before all of it was delivered.
-    pub lost: bool,
-    /// How old work was that was handed over or postponed.
-    pub retry_age: Option<Duration>,
+    pub(crate) token_requests: u64,
+    /// Milliseconds from the end of a batch's first request at CloudFront to the acceptance of the
+    /// batch, one value per batch.
+    pub(crate) delivery_lags: Vec<u64>,
+    /// Remainders sent to the work queue.
+    pub(crate) requeues: u64,
+    /// Messages delayed for retry.
+    pub(crate) messages_delayed: u64,
+    /// Messages sent to the dead-letter queue.
+    pub(crate) dead_letters: u64,
+    /// Whether the object was deleted before all of its rows were delivered.
+    pub(crate) lost: bool,
+    /// Age of the job when its remaining rows were requeued, delayed or dead-lettered.
+    pub(crate) retry_age: Option<Duration>,
     started: Instant,
 }
 
 impl Report {
-    /// A report of an object that is begun now.
-    pub fn begin(object: ObjectRef) -> Self {
+    /// Starts the report of an object. The metric `duration` counts from here.
+    pub(crate) fn begin(object: ObjectRef) -> Self {
         Self {
             object,
             summary: Summary::default(),
@@ -59,78 +67,122 @@ impl Report {
         }
     }
 
-    /// Prints the line: INFO when all was delivered, else ERROR; and more lines for what is more than a line may hold.
-    pub fn print(&self, function: &str) {
-        let counts = &self.summary.counts;
+    /// Logs the line, and further lines for the metric values that exceed [`MAX_VALUES`].
+    pub(crate) fn print(&self, function: &str) {
+        let object = self.object.to_string();
         let distribution = self
             .summary
             .distribution
             .as_deref()
             .or(self.object.distribution())
             .unwrap_or("unknown");
-        let elapsed_ms = milliseconds(self.started.elapsed());
-        let absent = Some(self.summary.absent.join(", ")).filter(|absent| !absent.is_empty());
+        let (level, message) = self.headline(distribution);
         let (latencies, more_latencies) = split(&self.meter.latencies);
         let (lags, more_lags) = split(&self.delivery_lags);
-        macro_rules! line {
-            ($level:ident, $($message:tt)*) => {
-                tracing::$level!(
-                    target: "edgetap::metrics", function, object = %self.object, distribution,
-                    rows = counts.rows, sent = counts.sent, static = counts.static_assets, excluded = counts.excluded, malformed = counts.malformed, rejected = counts.rejected, unreadable = counts.unreadable,
-                    batches = self.summary.batches, bytes = self.summary.bytes, elapsed_ms, bytes_in = self.bytes_in, bytes_out = self.summary.bytes, retries = self.meter.retries,
-                    requeues = self.requeues, messages_delayed = self.messages_delayed, dead_letters = self.dead_letters,
-                    retry_age = self.retry_age.map(|age| age.as_secs()), token_requests = self.token_requests,
-                    bridge_latency = ?latencies, delivery_lag = ?lags, duration = elapsed_ms, lost = u64::from(self.lost), absent,
-                    $($message)*
-                )
-            };
+        let elapsed_ms = milliseconds(self.started.elapsed());
+        let absent = self.summary.absent.join(", ");
+        let Counts {
+            rows,
+            sent,
+            static_assets,
+            excluded,
+            malformed,
+            rejected,
+            unreadable,
+        } = self.summary.counts;
+        let source = [
+            ("function", Text(function)),
+            ("object", Text(&object)),
+            ("distribution", Text(distribution)),
+        ];
+        let mut line = source.to_vec();
+        line.extend([
+            ("rows", Number(rows)),
+            ("sent", Number(sent)),
+            ("static", Number(static_assets)),
+            ("excluded", Number(excluded)),
+            ("malformed", Number(malformed)),
+            ("rejected", Number(rejected)),
+            ("unreadable", Number(unreadable)),
+            ("batches", Number(self.summary.batches)),
+            ("bytes", Number(self.summary.bytes)),
+            ("elapsed_ms", Number(elapsed_ms)),
+            ("bytes_in", Number(self.bytes_in)),
+            ("bytes_out", Number(self.summary.bytes)),
+            ("retries", Number(self.meter.retries)),
+            ("requeues", Number(self.requeues)),
+            ("messages_delayed", Number(self.messages_delayed)),
+            ("dead_letters", Number(self.dead_letters)),
+            ("token_requests", Number(self.token_requests)),
+            ("bridge_latency", List(latencies)),
+            ("delivery_lag", List(lags)),
+            ("duration", Number(elapsed_ms)),
+            ("lost", Number(self.lost.into())),
+        ]);
+        if let Some(age) = self.retry_age {
+            line.push(("retry_age", Number(age.as_secs())));
         }
+        if !absent.is_empty() {
+            line.push(("absent", Text(&absent)));
+        }
+        metrics(level, &message, &line);
+        let more = [
+            ("bridge_latency", more_latencies),
+            ("delivery_lag", more_lags),
+        ];
+        for (name, values) in more {
+            for values in values.chunks(MAX_VALUES) {
+                let line = [&source[..], &[(name, List(values))]].concat();
+                metrics(Level::INFO, "additional metric values", &line);
+            }
+        }
+    }
+
+    /// Returns the level and the message of the line.
+    fn headline(&self, distribution: &str) -> (Level, String) {
+        let counts = &self.summary.counts;
+        let Counts {
+            rows,
+            sent,
+            malformed,
+            ..
+        } = counts;
         match &self.undelivered {
-            None if counts.rows > 0 && counts.sent == 0 => {
-                line!(
-                    warn,
+            Some(why) => (
+                Level::ERROR,
+                format!(
+                    "sent {sent} transactions for distribution {distribution}, but not all: {why}"
+                ),
+            ),
+            None if *rows > 0 && *sent == 0 => (
+                Level::WARN,
+                format!(
                     "sent no transactions for distribution {distribution}: {}",
-                    all_of_them(counts)
-                );
-            }
-            None if counts.malformed > counts.rows / MALFORMED_IN => {
-                line!(
-                    warn,
-                    "successfully sent {} transactions for distribution {distribution}, but {} of {} rows are malformed",
-                    counts.sent,
-                    counts.malformed,
-                    counts.rows
-                );
-            }
-            None => line!(
-                info,
-                "successfully sent {} transactions for distribution {distribution}",
-                counts.sent
+                    why_none_sent(counts)
+                ),
             ),
-            Some(why) => line!(
-                error,
-                "sent {} transactions for distribution {distribution}, but not all: {why}",
-                counts.sent
+            None if *malformed > rows / MALFORMED_IN => (
+                Level::WARN,
+                format!(
+                    "successfully sent {sent} transactions for distribution {distribution}, but {malformed} of {rows} rows are malformed"
+                ),
             ),
-        }
-        let more = more_latencies
-            .chunks(MAX_VALUES)
-            .map(|values| (values, &[][..]))
-            .chain(more_lags.chunks(MAX_VALUES).map(|values| (&[][..], values)));
-        for (latencies, lags) in more {
-            tracing::info!(target: "edgetap::metrics", function, object = %self.object, distribution, bridge_latency = ?latencies, delivery_lag = ?lags, "more values of the line before");
+            None => (
+                Level::INFO,
+                format!("successfully sent {sent} transactions for distribution {distribution}"),
+            ),
         }
     }
 }
 
-/// What the rows of an object were of which none was sent.
-fn all_of_them(counts: &Counts) -> &'static str {
+/// Explains why no row of an object was sent.
+fn why_none_sent(counts: &Counts) -> &'static str {
     match counts.rows {
         rows if rows == counts.malformed => "every row is malformed",
         rows if rows == counts.static_assets => "every request is for a static asset",
         rows if rows == counts.excluded => "every request is for an excluded path",
-        rows if rows == counts.rejected => "the bridge refuses every one",
-        _ => "its rows are static, excluded, malformed or rejected",
+        rows if rows == counts.rejected => "the bridge rejected every transaction",
+        _ => "every row is static, excluded, malformed or rejected",
     }
 }
 

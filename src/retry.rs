@@ -1,5 +1,5 @@
-//! *Retry*: the [`Backoff`] between attempts, the wait that `Retry-After` asks for, and the causes of a
-//! failed attempt as text.
+//! *Retry*: the [`Backoff`] between attempts, the wait that `Retry-After` asks for, and the causes
+//! of a failed attempt as text.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime};
@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime};
 use retry_policies::policies::ExponentialBackoff;
 use retry_policies::{Jitter, RetryDecision, RetryPolicy};
 
-/// Exponential back-off with full jitter: after *n* failed attempts, between zero and `base` × 2ⁿ⁻¹, at most `cap`.
+/// Exponential backoff with full jitter: the wait after *n* failed attempts is random between zero
+/// and `base` × 2ⁿ⁻¹, capped at `cap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     pub base: Duration,
     pub cap: Duration,
-    /// Attempts in all, the first included.
+    /// Total attempts, including the first.
     pub attempts: u32,
 }
 
@@ -27,7 +28,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// How long to wait after that many failed attempts; `None` when they were enough.
+    /// Returns the wait after `failed` failed attempts, or `None` when no attempt is left.
     pub fn wait(&self, failed: u32) -> Option<Duration> {
         let policy = ExponentialBackoff::builder()
             .retry_bounds(self.base, self.cap)
@@ -35,7 +36,7 @@ impl Backoff {
             .build_with_max_retries(self.attempts.saturating_sub(1));
         let now = SystemTime::now();
         match policy.should_retry(now, failed.saturating_sub(1)) {
-            // Zero when the clock was put forward meanwhile.
+            // Zero if the system clock was moved forward between the two readings.
             RetryDecision::Retry { execute_after } => {
                 Some(execute_after.duration_since(now).unwrap_or(Duration::ZERO))
             }
@@ -44,11 +45,11 @@ impl Backoff {
     }
 }
 
-/// No answer holds us back for longer.
+/// Upper bound of the wait that a `Retry-After` header can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(15);
 
-/// What a `Retry-After` field says (RFC 9110, 10.2.3): seconds, or an HTTP date; 15 minutes at most. `None` when it says
-/// neither.
+/// Reads a `Retry-After` header (RFC 9110, 10.2.3): seconds or an HTTP date, capped at 15 minutes.
+/// Returns `None` for anything else.
 pub fn retry_after(value: &str) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse()
@@ -57,7 +58,7 @@ pub fn retry_after(value: &str) -> Option<Duration> {
         return Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
     }
     let date = httpdate::parse_http_date(value).ok()?;
-    // A date that has passed asks for no wait.
+    // A date in the past means no wait.
     Some(
         date.duration_since(SystemTime::now())
             .unwrap_or(Duration::ZERO)
@@ -65,8 +66,9 @@ pub fn retry_after(value: &str) -> Option<Duration> {
     )
 }
 
-/// What an error came from, from the outermost cause to the innermost, each said once.
-pub fn causes(error: &(dyn Error + 'static)) -> String {
+/// Joins an error and its causes, outermost first, and drops a cause whose text the error before it
+/// already ends with.
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(cause) = next {
@@ -84,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn back_off_stays_within_its_bounds_and_ends() {
+    fn backoff_stays_within_bounds_and_ends() {
         let backoff = Backoff {
             base: Duration::from_millis(100),
             cap: Duration::from_millis(300),

@@ -1,8 +1,8 @@
-//! Log lines: JSON in Lambda, for people at a terminal.
+//! Log lines: JSON in Lambda, plain text at a terminal.
 //!
-//! A line with the target [`METRICS`] is metrics too (CloudWatch embedded metric format), and is printed at every level.
-//! Only edgetap's own lines follow `LOG_LEVEL`. What libraries say is let through from WARN on: at lower levels some of them
-//! show requests and answers, and with them secrets.
+//! `LOG_LEVEL` applies to edgetap's own lines. Lines of libraries pass from WARN up, never below:
+//! at lower levels some libraries log requests and responses, and with them secrets. Lines written
+//! by [`metrics`] pass at every level.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,6 @@ use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Number;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -20,10 +19,18 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
-/// The target of lines that are metrics.
-pub const METRICS: &str = "edgetap::metrics";
+/// The target of the lines that [`metrics`] writes.
+const METRICS: &str = "edgetap::metrics";
+/// The field of those lines that holds their members, as JSON text.
+const MEMBERS: &str = "members";
+/// The field for row ranges. Its text is JSON (see [`json_text`]) and is not quoted again.
+const ROW_RANGES: &str = "row_ranges";
 
-/// The names and units of metrics, their namespace and dimension: one place for the code, the dashboard and the alarms.
+/// Capacity for one line in bytes: enough for a line with every metric.
+const LINE: usize = 2 << 10;
+
+/// Names and units of the metrics, their namespace and dimension. Terraform reads the same file for
+/// the dashboard and the alarms.
 static METRIC_NAMES: LazyLock<MetricNames> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../terraform/metrics.json")).unwrap_or_default()
 });
@@ -40,11 +47,9 @@ struct MetricUnit {
     unit: String,
 }
 
-/// As long is a line with all metrics, in bytes.
-const LINE: usize = 2 << 10;
-
-/// For Lambda: one JSON object a line, with `timestamp` (RFC 3339), `level`, `message`, the event's fields and those of the
-/// spans around it, `requestId` among them.
+/// Returns the subscriber for Lambda. A line is one JSON object with `timestamp` (RFC 3339),
+/// `level`, `message`, the event's fields and those of the spans around it (`requestId` among
+/// them).
 pub fn json<W>(level: Level, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -52,8 +57,8 @@ where
     tracing_subscriber::registry().with(JsonLines { writer }.with_filter(own_lines(level)))
 }
 
-/// For a terminal: short lines on stderr, through `writer`. Colors are off where stderr is not a terminal, with
-/// `NO_COLOR`, and with `TERM=dumb`.
+/// Returns the subscriber for a terminal: short lines on stderr, through `writer`. Colors are off if
+/// stderr is not a terminal, with `NO_COLOR`, and with `TERM=dumb`.
 pub fn terminal<W>(level: Level, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -71,10 +76,49 @@ fn own_lines(level: Level) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     filter_fn(move |metadata| match metadata.target().split("::").next() {
         _ if metadata.target() == METRICS => true,
         Some("edgetap" | "bootstrap") => *metadata.level() <= level,
-        // Its spans carry the request id; its lines say again what ours say.
+        // The runtime's spans carry the request ID; its events repeat edgetap's.
         _ if metadata.target().starts_with("lambda_runtime::layers") => metadata.is_span(),
         _ => *metadata.level() <= Level::WARN.min(level),
     })
+}
+
+/// A value in a line of metrics.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum MetricValue<'a> {
+    Text(&'a str),
+    Number(u64),
+    /// Several values of one metric. An empty list is left out: CloudWatch rejects it.
+    List(&'a [u64]),
+}
+
+/// Logs one line in CloudWatch's embedded metric format, at every `LOG_LEVEL`. Numbers and lists
+/// whose names are in `terraform/metrics.json` become metrics.
+pub fn metrics(level: Level, message: &str, values: &[(&'static str, MetricValue<'_>)]) {
+    let (mut line, mut metrics) = (Members::with_capacity(), Vec::with_capacity(values.len()));
+    for (name, value) in values {
+        match value {
+            MetricValue::List([]) => continue,
+            MetricValue::Text(_) => {}
+            MetricValue::Number(_) | MetricValue::List(_) => {
+                metrics.extend(Metric::named(name));
+            }
+        }
+        line.push(name, value);
+    }
+    line.push("_aws", EmbeddedMetrics::new(metrics));
+    let members = String::from_utf8_lossy(&line.json);
+    let members = &*members;
+    match level {
+        Level::ERROR => tracing::error!(target: METRICS, members, "{message}"),
+        Level::WARN => tracing::warn!(target: METRICS, members, "{message}"),
+        _ => tracing::info!(target: METRICS, members, "{message}"),
+    }
+}
+
+/// Returns `value` as JSON text, for the field `row_ranges`.
+pub(crate) fn json_text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 
 struct JsonLines<W> {
@@ -96,10 +140,7 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut line = Members {
-            json: Vec::with_capacity(LINE),
-            metrics: (metadata.target() == METRICS).then(Vec::new),
-        };
+        let mut line = Members::with_capacity();
         line.json.push(b'{');
         line.push("timestamp", format_args!("{:.3}", Timestamp::now()));
         line.push("level", metadata.level().as_str());
@@ -116,44 +157,36 @@ where
         if metadata.fields().field("message").is_none() {
             line.push("message", "");
         }
-        if let Some(metrics) = line.metrics.take() {
-            line.push("_aws", EmbeddedMetrics::new(metrics));
-        }
         if let Err(error) = self
             .writer
             .make_writer_for(metadata)
             .write_all(&line.into_line())
         {
-            // There is nowhere else to say it.
-            eprintln!("a log line could not be written: {error}");
+            // The log itself is broken, so that stderr is all that is left.
+            eprintln!("failed to write a log line: {error}");
         }
     }
 }
 
-/// The fields of an event or a span as members of a JSON object, each with a comma behind it: written where they are met, since there is
-/// a line for every object, however small. What is met twice stands there twice: the fields of edgetap's events have other names than those
-/// of the runtime's span, `requestId` and such, and than what a line has anyway.
+/// Fields as JSON members, each followed by a comma. They are written directly to avoid a map per
+/// line. Duplicate names are not removed; edgetap's field names never collide with the runtime's.
 #[derive(Default)]
 struct Members {
     json: Vec<u8>,
-    /// In a line that is metrics: those that it has.
-    metrics: Option<Vec<Metric>>,
-}
-
-/// A metric's name and unit.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Metric {
-    name: &'static str,
-    unit: &'static str,
 }
 
 impl Members {
+    fn with_capacity() -> Self {
+        Self {
+            json: Vec::with_capacity(LINE),
+        }
+    }
+
     fn push(&mut self, name: &str, value: impl Serialize) {
         let before = self.json.len();
         if let Err(error) = self.write(name, value) {
             self.json.truncate(before);
-            eprintln!("a field of a log line could not be written: {name}: {error}");
+            eprintln!("failed to write the field {name} of a log line: {error}");
         }
     }
 
@@ -165,17 +198,6 @@ impl Members {
         Ok(())
     }
 
-    /// A field that may be a metric.
-    fn push_measured(&mut self, field: &Field, value: impl Serialize) {
-        if let (Some(metrics), Some(unit)) = (&mut self.metrics, unit(field)) {
-            metrics.push(Metric {
-                name: field.name(),
-                unit,
-            });
-        }
-        self.push(field.name(), value);
-    }
-
     fn into_line(mut self) -> Vec<u8> {
         self.json.pop_if(|byte| *byte == b',');
         self.json.extend_from_slice(b"}\n");
@@ -183,28 +205,20 @@ impl Members {
     }
 }
 
-fn unit(field: &Field) -> Option<&'static str> {
-    METRIC_NAMES
-        .metrics
-        .get(field.name())
-        .map(|metric| metric.unit.as_str())
-}
-
 impl Visit for Members {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if self.metrics.is_some() && unit(field).is_some() {
-            // A list is recorded as its `Debug` text, which is JSON. CloudWatch takes no empty one.
-            match serde_json::from_str::<Vec<Number>>(&format!("{value:?}")) {
-                Ok(list) if list.is_empty() => return,
-                Ok(list) => return self.push_measured(field, list),
-                Err(_) => {} // some other text
-            }
-        }
         self.push(field.name(), format_args!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.push(field.name(), value);
+        match field.name() {
+            MEMBERS => self.json.extend_from_slice(value.as_bytes()),
+            ROW_RANGES => {
+                self.json
+                    .extend_from_slice(format!("\"{ROW_RANGES}\":{value},").as_bytes());
+            }
+            name => self.push(name, value),
+        }
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -212,19 +226,20 @@ impl Visit for Members {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.push_measured(field, value);
+        self.push(field.name(), value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.push_measured(field, value);
+        self.push(field.name(), value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.push_measured(field, value);
+        self.push(field.name(), value);
     }
 }
 
-/// The `_aws` member of a line in embedded metric format (CloudWatch User Guide, "Embedded metric format specification").
+/// The `_aws` member of a line in embedded metric format (CloudWatch User Guide, "Embedded metric
+/// format specification").
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct EmbeddedMetrics {
@@ -239,6 +254,13 @@ struct MetricDirective {
     namespace: &'static str,
     dimensions: [[&'static str; 1]; 1],
     metrics: Vec<Metric>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metric {
+    name: &'static str,
+    unit: &'static str,
 }
 
 impl EmbeddedMetrics {
@@ -257,5 +279,13 @@ impl EmbeddedMetrics {
             timestamp: Timestamp::now().as_millisecond(),
             cloud_watch_metrics: [directive],
         }
+    }
+}
+
+impl Metric {
+    /// Returns the metric of this name, if `terraform/metrics.json` has it.
+    fn named(name: &'static str) -> Option<Self> {
+        let MetricUnit { unit } = METRIC_NAMES.metrics.get(name)?;
+        Some(Self { name, unit })
     }
 }

@@ -1,5 +1,5 @@
-//! *Time*: the [`Clock`], and instants that end something: a [`Moment`] and the [`Deadline`] of an
-//! invocation.
+//! *Time*: the [`Clock`], the end of a wait (`Moment`) and the end of an invocation
+//! ([`Deadline`]).
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// What time it is: the system's clock, but for tests.
+/// The current time: the system's clock, or a test's.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// A clock of one's own.
+    /// Returns a clock that reads `now`.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The time.
+    /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         (self.0)()
     }
@@ -36,19 +36,20 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// An instant by both clocks: it has come when either says so. The monotonic clock may stand still while a process is frozen.
+/// An instant by the monotonic clock and by the wall clock; the earlier one counts. Lambda freezes
+/// the process between invocations, and the monotonic clock may stop during that time.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment(Instant, SystemTime);
+pub(crate) struct Moment(Instant, SystemTime);
 
 impl Moment {
-    /// That much from now; far ahead when that is further than a clock goes.
-    pub fn after(time: Duration) -> Self {
+    /// Returns the instant `time` from now, at most a year ahead so that neither clock overflows.
+    pub(crate) fn after(time: Duration) -> Self {
         let time = time.min(Duration::from_hours(24 * 365));
         Self(Instant::now() + time, SystemTime::now() + time)
     }
 
-    /// How long until it comes.
-    pub fn time_left(&self) -> Duration {
+    /// Returns the time until the instant; zero once it has passed.
+    pub(crate) fn time_left(&self) -> Duration {
         let by_wall = self
             .1
             .duration_since(SystemTime::now())
@@ -58,26 +59,25 @@ impl Moment {
             .min(by_wall)
     }
 
-    /// Whether it has come.
-    pub fn has_come(&self) -> bool {
+    pub(crate) fn has_come(&self) -> bool {
         self.time_left().is_zero()
     }
 }
 
-/// The instant by which an invocation must be over; at a terminal there is none.
+/// The instant by which an invocation must end. The command line has [`Deadline::NEVER`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// No deadline.
     pub const NEVER: Self = Self(None);
 
-    /// A deadline that much from now. Zero is a deadline that has passed.
+    /// Returns the deadline `time_left` from now. Zero is a deadline that has passed.
     pub fn after(time_left: Duration) -> Self {
         Self(Instant::now().checked_add(time_left))
     }
 
-    /// The earlier of this deadline and one that much from now; never, when this never comes.
+    /// Returns the earlier of this deadline and `time` from now. [`Deadline::NEVER`] stays as it
+    /// is.
     #[must_use]
     pub fn within(&self, time: Duration) -> Self {
         Self(self.0.map(|at| {
@@ -87,19 +87,21 @@ impl Deadline {
         }))
     }
 
-    /// The time left; zero when it has passed, `Duration::MAX` when there is no deadline.
+    /// Returns the time left: zero once the deadline has passed, `Duration::MAX` for
+    /// [`Deadline::NEVER`].
     pub fn time_left(&self) -> Duration {
         self.0.map_or(Duration::MAX, |at| {
             at.saturating_duration_since(Instant::now())
         })
     }
 
-    /// Whether there is no time left.
+    /// Whether no time is left.
     pub fn has_passed(&self) -> bool {
         self.time_left().is_zero()
     }
 
-    /// Waits, unless the deadline would pass meanwhile: then it returns at once, with `false`.
+    /// Sleeps for `time` and returns `true`, or returns `false` at once if the deadline comes
+    /// first.
     pub async fn sleep(&self, time: Duration) -> bool {
         if time >= self.time_left() {
             return false;
@@ -108,7 +110,7 @@ impl Deadline {
         true
     }
 
-    /// Awaits what must come in time; `None` when it did not.
+    /// Awaits `task`; returns `None` if the deadline passes first.
     pub async fn bound<T>(&self, task: impl Future<Output = T>) -> Option<T> {
         match self.0 {
             Some(at) => tokio::time::timeout_at(at, task).await.ok(),
@@ -122,7 +124,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_deadline_in_the_past_leaves_no_time() {
+    async fn past_deadline_leaves_no_time() {
         let past = Deadline::after(Duration::ZERO);
         assert!(past.has_passed());
         assert!(!past.sleep(Duration::ZERO).await);

@@ -1,8 +1,8 @@
-//! *Work queue*: what is left of an object → SQS: handed over, postponed, or dead-lettered. What happens is decided in one
-//! place, [`Situation::next`].
+//! *Work queue*: the remaining rows of an object → SQS. They are requeued, delayed for retry, or
+//! sent to the dead-letter queue; [`Situation::next`] decides.
 //!
-//! The queues are those that the event names: the work queue by the message's own `eventSourceARN`, the dead-letter queue by
-//! the work queue's redrive policy. There is nothing to configure.
+//! The event names the queues: a message's `eventSourceARN` is the work queue, and the work queue's
+//! redrive policy names the dead-letter queue. Neither is configured.
 
 use std::time::Duration;
 
@@ -19,59 +19,62 @@ use tokio::sync::OnceCell;
 use crate::job::{Continuation, Job, SqsMessageMeta};
 use crate::retry::causes;
 
-/// AWS ends a chain of messages and functions after about 16 hops (Lambda Developer Guide, "recursive loop detection").
+/// AWS stops a chain of messages and functions after about 16 hops (Lambda Developer Guide,
+/// "recursive loop detection"). This bound stays below that.
 pub const MAX_REQUEUES: u8 = 12;
 
-/// How long a message that made no progress rests, by the number of its receipts, in minutes; then the last for ever.
+/// Retry delays in minutes, by receive count. The last one repeats.
 const RETRY_DELAYS: [u64; 5] = [1, 2, 4, 8, 15];
 
-/// Longer than its time left the function's message stays invisible by so much: a killed function's work returns in minutes.
+/// Added to the time left when extending the visibility timeout. If Lambda kills the function, the
+/// message is visible again a minute after the deadline.
 const VISIBILITY_RESERVE: Duration = Duration::from_mins(1);
 
-/// SQS keeps a message invisible for 12 hours at most.
+/// The longest visibility timeout that SQS allows.
 const MAX_VISIBILITY: Duration = Duration::from_hours(12);
 
-/// What is known of work that could not be finished.
+/// The facts that decide what happens to remaining rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Situation {
-    /// Whether rows were accepted since its message came.
+    /// Whether rows were settled in this invocation.
     pub progress: bool,
-    /// How many invocations have handed it over.
+    /// How many invocations have requeued the job.
     pub requeue_count: u8,
-    /// How often its message was received.
+    /// How often SQS delivered the message.
     pub receive_count: u32,
     pub age: SignedDuration,
-    /// How old it may become.
+    /// The age at which the job goes to the dead-letter queue.
     pub retry_for: SignedDuration,
 }
 
-/// What happens to work that could not be finished.
+/// The fate of remaining rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The rest goes on in a message of its own; this one is done.
+    /// A new message continues with the remaining rows; this one is deleted.
     Requeue,
-    /// The same message comes again, about so much later.
+    /// The same message is redelivered after this delay.
     Delay(Duration),
-    /// It has been tried for long enough.
+    /// A message in the dead-letter queue names the rows and the reason.
     DeadLetter,
 }
 
 impl Situation {
-    /// The one decision.
+    /// Decides what happens to the remaining rows.
     pub fn next(&self) -> Next {
         if self.age >= self.retry_for {
             Next::DeadLetter
         } else if self.progress && self.requeue_count < MAX_REQUEUES {
             Next::Requeue
         } else {
-            Next::Delay(remainder(self.receive_count))
+            Next::Delay(retry_delay(self.receive_count))
         }
     }
 
-    /// Whether the message was received more often than its rests can explain: something killed the function meanwhile.
+    /// Whether the message was redelivered sooner than its retry delays allow. Something then
+    /// killed the function before it could delay the message.
     pub fn was_killed(&self) -> bool {
         let explained: u64 = (1..self.receive_count)
-            .map(|receive_count| remainder(receive_count).as_secs() * 8 / 10)
+            .map(|receive_count| retry_delay(receive_count).as_secs() * 8 / 10)
             .sum();
         self.receive_count > 3
             && !self.progress
@@ -79,17 +82,17 @@ impl Situation {
     }
 }
 
-/// How long a message rests that was received so often.
-pub fn remainder(receive_count: u32) -> Duration {
+/// Returns the retry delay of a message with this receive count.
+pub(crate) fn retry_delay(receive_count: u32) -> Duration {
     let index = usize::try_from(receive_count.saturating_sub(1))
         .unwrap_or(usize::MAX)
         .min(RETRY_DELAYS.len() - 1);
     Duration::from_mins(RETRY_DELAYS[index])
 }
 
-/// Since when work is tried, and how often it was handed over. What was brought back from the dead-letter queue begins anew:
-/// its message was sent when the time for it was over.
-pub fn begun(
+/// Returns when a job was first tried and how often it was requeued. A redriven job starts over:
+/// its message was sent to the work queue after `retry_for` had passed.
+pub fn started(
     job: &Job,
     meta: &SqsMessageMeta,
     now: Timestamp,
@@ -102,21 +105,19 @@ pub fn begun(
     }
 }
 
-/// Why a queue did not do what it was asked. The text names the queue.
+/// Why a request to a queue failed. The text names the queue.
 #[derive(Debug, Error)]
 pub enum QueueError {
-    /// The message did not say where it came from, so that this is no queue of ours.
-    #[error("the message names no queue and receipt")]
+    #[error("the SQS record has no valid eventSourceARN or no receiptHandle")]
     Unknown,
-    /// The work queue has no dead-letter queue.
-    #[error("{0} has no dead-letter queue: set its redrive policy")]
+    #[error("the queue {0} has no dead-letter queue. Set its redrive policy")]
     NoDeadLetterQueue(String),
-    /// SQS said no, or nothing.
-    #[error("{queue}: {reason}")]
+    /// SQS returned an error, or did not respond.
+    #[error("SQS request to {queue} failed: {reason}")]
     Sqs { queue: String, reason: String },
 }
 
-/// The work queue that messages come from, and the dead-letter queue behind it.
+/// The client of the work queue and its dead-letter queue.
 #[derive(Debug)]
 pub struct WorkQueue {
     sqs: Client,
@@ -124,7 +125,7 @@ pub struct WorkQueue {
 }
 
 impl WorkQueue {
-    /// A client for SQS.
+    /// Creates a client, without any network access.
     pub fn new(config: &SdkConfig) -> Self {
         Self {
             sqs: Client::new(config),
@@ -132,32 +133,29 @@ impl WorkQueue {
         }
     }
 
-    /// Keeps the message invisible for as long as this invocation can take, and a little longer.
+    /// Extends the visibility timeout to the end of this invocation plus `VISIBILITY_RESERVE`.
     ///
     /// # Errors
-    /// When SQS does not do it.
+    /// [`QueueError`] if SQS rejects the request.
     pub async fn hold(&self, meta: &SqsMessageMeta, time_left: Duration) -> Result<(), QueueError> {
         self.set_visibility(meta, time_left.saturating_add(VISIBILITY_RESERVE))
             .await
     }
 
-    /// Lets the message come again after 0.8 to 1.0 times `remainder`, so that not all come at once.
+    /// Makes SQS redeliver the message after `delay` times 0.8 to 1.0, so that retries spread out.
     ///
     /// # Errors
-    /// When SQS does not do it.
-    pub async fn delay(
-        &self,
-        meta: &SqsMessageMeta,
-        remainder: Duration,
-    ) -> Result<(), QueueError> {
-        self.set_visibility(meta, remainder.mul_f64(rand::random_range(0.8..=1.0)))
+    /// [`QueueError`] if SQS rejects the request.
+    pub async fn delay(&self, meta: &SqsMessageMeta, delay: Duration) -> Result<(), QueueError> {
+        self.set_visibility(meta, delay.mul_f64(rand::random_range(0.8..=1.0)))
             .await
     }
 
-    /// Sends what is left to the work queue. `trace` is the invocation's trace header, by which AWS counts hops.
+    /// Sends the remaining rows to the work queue. `trace` is the invocation's trace header, by
+    /// which AWS detects loops.
     ///
     /// # Errors
-    /// When SQS does not take it.
+    /// [`QueueError`] if SQS rejects the message.
     pub async fn requeue(
         &self,
         meta: &SqsMessageMeta,
@@ -168,10 +166,10 @@ impl WorkQueue {
         self.send(queue, remainder, trace).await
     }
 
-    /// Sends what cannot be delivered to the dead-letter queue.
+    /// Sends rows that cannot be delivered to the dead-letter queue.
     ///
     /// # Errors
-    /// When there is none, or SQS does not take it.
+    /// [`QueueError`] if the work queue has no dead-letter queue, or SQS rejects the message.
     pub async fn dead_letter(
         &self,
         meta: &SqsMessageMeta,
@@ -265,7 +263,7 @@ impl WorkQueue {
     }
 }
 
-/// The URL of a queue, from its ARN (`arn:aws:sqs:REGION:ACCOUNT:NAME`).
+/// Returns the URL of a queue by its ARN (`arn:aws:sqs:REGION:ACCOUNT:NAME`).
 fn url(arn: &str) -> Result<String, QueueError> {
     let parts: Vec<&str> = arn.split(':').collect();
     let [_, partition, "sqs", region, account, name] = parts[..] else {
@@ -292,7 +290,7 @@ mod tests {
     };
 
     #[test]
-    fn what_happens_is_decided_by_progress_hops_and_age() {
+    fn next_step_depends_on_progress_requeues_and_age() {
         let minutes = |minutes| Next::Delay(Duration::from_mins(minutes));
         for (situation, next) in [
             (FRESH, minutes(1)),
@@ -369,25 +367,26 @@ mod tests {
     }
 
     #[test]
-    fn rests_end_before_a_message_may_be_received_no_more() {
-        // RETRY_FOR / (0.8 × 15 min) < maxReceiveCount = 400: the dead letter is ours, with its reason.
+    fn retries_end_before_max_receive_count() {
+        // RETRY_FOR / (0.8 × 15 min) < maxReceiveCount = 400. Otherwise SQS moves the message to
+        // the dead-letter queue first, without a reason.
         let (mut age, mut receive_count) = (Duration::ZERO, 1);
         while age < Duration::from_hours(72) {
-            let Next::Delay(remainder) = (Situation {
+            let Next::Delay(delay) = (Situation {
                 receive_count,
                 ..FRESH
             })
             .next() else {
                 panic!()
             };
-            age += remainder.mul_f64(0.8);
+            age += delay.mul_f64(0.8);
             receive_count += 1;
         }
         assert!(receive_count < 400, "{receive_count}");
     }
 
     #[test]
-    fn a_message_received_more_often_than_it_rested_is_recognised() {
+    fn early_redelivery_means_killed() {
         let minutes = SignedDuration::from_mins;
         assert!(
             (Situation {
@@ -409,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_brought_back_begins_anew() {
+    fn redriven_job_starts_over() {
         let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap_or_default();
         let hours = SignedDuration::from_hours;
         let job = |since: i64| Job {
@@ -422,15 +421,15 @@ mod tests {
             ..SqsMessageMeta::default()
         };
         assert_eq!(
-            begun(&job(5), &sent(1), now, hours(72)),
+            started(&job(5), &sent(1), now, hours(72)),
             (now - hours(5), 7)
         );
         assert_eq!(
-            begun(&job(200), &sent(1), now, hours(72)),
+            started(&job(200), &sent(1), now, hours(72)),
             (now - hours(1), 0)
         );
         assert_eq!(
-            begun(
+            started(
                 &Job::all(crate::job::ObjectRef::local("x")),
                 &SqsMessageMeta::default(),
                 now,
@@ -441,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queues_url_is_made_of_its_arn() {
+    fn queue_url_is_built_from_arn() {
         assert_eq!(
             url("arn:aws:sqs:eu-west-1:123456789012:edgetap-work")
                 .ok()

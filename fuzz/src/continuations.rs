@@ -1,7 +1,7 @@
 //! Continuation messages: what one invocation writes and a later one reads.
 
 use edgetap::job::{CONTINUATION_VERSION, Continuation, Event, EventError, Job, SqsMessageMeta};
-use edgetap::work_queue::{MAX_REQUEUES, Next, Situation, begun};
+use edgetap::work_queue::{MAX_REQUEUES, Next, Situation, started};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ fn check(job: &Job, (start, end): (u64, Option<u64>), continuation: &Continuatio
     }
 
     let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
-    let (since, requeue_count) = begun(
+    let (since, requeue_count) = started(
         job,
         &SqsMessageMeta {
             sent: Some(now),

@@ -1,8 +1,9 @@
-//! The Lambda function: each event → [`Function::handle`].
+//! The Lambda function: passes each event to [`Function::handle`].
 //!
-//! The start reads the configuration and polls: nothing is asked of the network, and clients are made at the first event. A
-//! configuration that is wrong does not crash it (each crash would cost a message one of its receives): the function polls,
-//! says what is wrong, and fails every message, so that it comes again.
+//! Startup reads the configuration, without network access, and polls for events. An invalid
+//! configuration does not crash the process, because each crash would add to the receive count of a
+//! message. The function logs the problems at every event and fails every message, so that SQS
+//! redelivers it.
 
 #![recursion_limit = "256"] // the layout of one future, from the event down to the SDK
 
@@ -28,8 +29,8 @@ async fn main() -> Result<(), Error> {
     let level = log_level(&variables);
     tracing::subscriber::set_global_default(telemetry::json(level, std::io::stdout))?;
     let config = Config::read(&variables);
-    // Made at the first event: for AWS's clients the machine's certificates are read, and more, which is most of what a start would
-    // take.
+    // Made at the first event: creating the AWS clients reads the system's certificates, which
+    // would be most of the startup time.
     let made = OnceCell::new();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let response = match made.get_or_init(|| function(config.clone())).await {
@@ -58,7 +59,7 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-/// The function, or in words what is wrong with its configuration.
+/// Creates the function, or returns the problems of the configuration as text.
 async fn function(config: Result<Config, Problems>) -> Result<Function, String> {
     let config = config.map_err(|problems| problems.to_string())?;
     let sdk = sdk_config().await;

@@ -1,4 +1,4 @@
-//! What each answer of the bridge means: the table in `docs/semantics.md`, row by row.
+//! The meaning of each response of the bridge: the table in `docs/semantics.md`, row by row.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use edgetap::batch::Limits;
-use edgetap::ingest::{Outcome, Why, ingest};
+use edgetap::ingest::{Outcome, StopReason, ingest};
 use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{Arrival, Endpoint, LocalBridge, Options, React, Reaction, decode};
 use edgetap::pipeline::Rejection;
@@ -20,7 +20,7 @@ const LIMITS: Limits = Limits {
     bytes: 1_000_000,
 };
 
-/// What the edge endpoint does; the token endpoint does what it should.
+/// The edge endpoint reacts; the token endpoint behaves.
 fn at_edge(react: impl Fn(Arrival<'_>) -> Reaction + Send + Sync + 'static) -> Options {
     let react: React = Arc::new(move |arrival| {
         if arrival.endpoint == Endpoint::Edge {
@@ -35,7 +35,7 @@ fn at_edge(react: impl Fn(Arrival<'_>) -> Reaction + Send + Sync + 'static) -> O
     }
 }
 
-/// Delivers a log of so many rows, one post after the other.
+/// Delivers a log of `rows` rows, one request at a time.
 async fn deliver(options: &Options, rows: u64, deadline: Duration) -> (Outcome, LocalBridge) {
     let bridge = start(options).await;
     let client = client(&bridge, options, AuthMethod::Post, None);
@@ -79,7 +79,7 @@ fn accepted(bridge: &LocalBridge) -> Vec<String> {
 fn misconfigured(outcome: Outcome) -> String {
     match outcome {
         Outcome::Partial {
-            why: Why::Misconfigured(why),
+            why: StopReason::Misconfigured(why),
             ..
         } => why,
         other => panic!("{other:?}"),
@@ -87,16 +87,16 @@ fn misconfigured(outcome: Outcome) -> String {
 }
 
 #[tokio::test]
-async fn misconfiguration_is_told_at_once_and_never_tried_again() {
+async fn misconfiguration_is_reported_without_retry() {
     for (reaction, words) in [
-        (html(200), "web page"),
+        (html(200), "HTML page"),
         (
             Reaction::Respond {
                 status: 200,
                 headers: vec![("content-type", "Text/HTML".to_owned())],
                 body: String::new(),
             },
-            "web page",
+            "HTML page",
         ),
         (
             Reaction::Respond {
@@ -104,14 +104,14 @@ async fn misconfiguration_is_told_at_once_and_never_tried_again() {
                 headers: vec![("location", "/elsewhere".to_owned())],
                 body: String::new(),
             },
-            "redirect",
+            "Redirects are not followed",
         ),
-        (Reaction::status(301), "redirect"),
-        (Reaction::status(403), "permitted"),
+        (Reaction::status(301), "Redirects are not followed"),
+        (Reaction::status(403), "permissions"),
         (Reaction::status(404), "path of BRIDGE_EDGE_ENDPOINT"),
         (Reaction::status(405), "path of BRIDGE_EDGE_ENDPOINT"),
-        (Reaction::status(400), "accepted nothing yet"),
-        (Reaction::status(422), "accepted nothing yet"),
+        (Reaction::status(400), "accepted none"),
+        (Reaction::status(422), "accepted none"),
         (Reaction::status(501), "BRIDGE_EDGE_ENDPOINT"),
         (Reaction::status(505), "BRIDGE_EDGE_ENDPOINT"),
     ] {
@@ -123,16 +123,14 @@ async fn misconfiguration_is_told_at_once_and_never_tried_again() {
         )
         .await;
         let why = misconfigured(outcome);
-        assert!(
-            why.contains(words) && why.contains(&bridge.edge_url()),
-            "{reaction:?}: {why}"
-        );
+        assert!(why.contains(words), "{reaction:?}: {why}");
+        assert!(why.contains(&bridge.edge_url()), "{reaction:?}: {why}");
         assert_eq!(bridge.tally().requests, 1, "{reaction:?}");
     }
 }
 
 #[tokio::test]
-async fn what_may_pass_is_tried_again_until_it_passes() {
+async fn transient_failure_is_retried_until_success() {
     for status in [408, 429, 500, 502, 503, 504] {
         let (outcome, bridge) = deliver(
             &at_edge(move |arrival| {
@@ -155,7 +153,7 @@ async fn what_may_pass_is_tried_again_until_it_passes() {
 }
 
 #[tokio::test]
-async fn what_does_not_pass_ends_after_five_attempts_with_what_was_accepted_before() {
+async fn retries_stop_after_five_attempts() {
     let (outcome, bridge) = deliver(
         &at_edge(|arrival| {
             if arrival.number == 1 {
@@ -170,7 +168,7 @@ async fn what_does_not_pass_ends_after_five_attempts_with_what_was_accepted_befo
     .await;
     let Outcome::Partial {
         from_row: 10,
-        why: Why::Later(why),
+        why: StopReason::Later(why),
         summary,
     } = outcome
     else {
@@ -185,7 +183,7 @@ async fn what_does_not_pass_ends_after_five_attempts_with_what_was_accepted_befo
 }
 
 #[tokio::test]
-async fn a_hang_up_costs_no_attempt_the_first_time_and_what_was_accepted_is_recognisable() {
+async fn dropped_connection_gets_one_free_retry_with_same_key() {
     let (outcome, bridge) = deliver(
         &at_edge(|arrival| {
             if arrival.number == 2 {
@@ -214,7 +212,7 @@ async fn a_hang_up_costs_no_attempt_the_first_time_and_what_was_accepted_is_reco
 }
 
 #[tokio::test]
-async fn a_bridge_that_is_not_there_may_come() {
+async fn unreachable_bridge_is_retried_later() {
     let options = Options::default();
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
@@ -230,14 +228,14 @@ async fn a_bridge_that_is_not_there_may_come() {
     )
     .await;
     assert!(
-        matches!(outcome, Outcome::Partial { from_row: 0, why: Why::Later(ref why), .. } if why.contains("connect")),
+        matches!(outcome, Outcome::Partial { from_row: 0, why: StopReason::Later(ref why), .. } if why.contains("connect")),
         "{outcome:?}"
     );
 }
 
 #[tokio::test]
-async fn retry_after_is_honoured_in_both_forms_and_holds_back_every_post() {
-    // A date has whole seconds, so that two of them ask for one at least.
+async fn retry_after_in_either_form_holds_back_all_requests() {
+    // HTTP dates have whole seconds: two seconds ahead is at least one second.
     let in_two_seconds = || httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2));
     for value in [&|| "1".to_owned(), &in_two_seconds as &dyn Fn() -> String] {
         let value = value();
@@ -263,7 +261,7 @@ async fn retry_after_is_honoured_in_both_forms_and_holds_back_every_post() {
         let rules = rules(LIMITS);
         let first = ingest(&job, std::io::Cursor::new(log(10)), &rules, &session, 1);
         let second = async {
-            // Another object of the same process, begun once the first post was answered.
+            // Another object of the same process, started after the first response.
             while times.lock().unwrap().is_empty() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -288,7 +286,7 @@ async fn retry_after_is_honoured_in_both_forms_and_holds_back_every_post() {
 }
 
 #[tokio::test]
-async fn a_retry_after_beyond_the_deadline_is_not_waited_for() {
+async fn retry_after_beyond_deadline_ends_the_delivery() {
     let hour = || Reaction::Respond {
         status: 503,
         headers: vec![("retry-after", "3600".to_owned())],
@@ -300,7 +298,7 @@ async fn a_retry_after_beyond_the_deadline_is_not_waited_for() {
             outcome,
             Outcome::Partial {
                 from_row: 0,
-                why: Why::Later(_),
+                why: StopReason::Later(_),
                 ..
             }
         ),
@@ -310,7 +308,7 @@ async fn a_retry_after_beyond_the_deadline_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_too_large_is_split_down_to_the_transaction_that_is_refused() {
+async fn too_large_batch_is_split_down_to_one_rejected_row() {
     let options = at_edge(|arrival| {
         let ids = ids(arrival.body);
         if ids.len() > 3 || ids.contains("id-13") {
@@ -336,7 +334,7 @@ async fn a_batch_that_is_too_large_is_split_down_to_the_transaction_that_is_refu
         .filter(|row| *row != 13)
         .map(|row| format!("id-{row}"))
         .collect();
-    assert_eq!(accepted(&bridge), expected, "in order, each once");
+    assert_eq!(accepted(&bridge), expected, "in order, each one once");
     let keys: BTreeSet<_> = bridge
         .received()
         .into_iter()
@@ -350,12 +348,12 @@ async fn a_batch_that_is_too_large_is_split_down_to_the_transaction_that_is_refu
 }
 
 #[tokio::test]
-async fn refused_transactions_are_isolated_once_the_bridge_has_accepted_a_batch() {
+async fn rejected_rows_are_isolated_after_an_accepted_batch() {
     for status in [400, 422] {
         let bad: BTreeSet<String> = [17, 18, 44].map(|row| format!("id-{row}")).into();
-        let refuses = bad.clone();
+        let rejects = bad.clone();
         let options = at_edge(move |arrival| {
-            if ids(arrival.body).is_disjoint(&refuses) {
+            if ids(arrival.body).is_disjoint(&rejects) {
                 Reaction::Normal
             } else {
                 Reaction::status(status)
@@ -374,7 +372,7 @@ async fn refused_transactions_are_isolated_once_the_bridge_has_accepted_a_batch(
 }
 
 #[tokio::test]
-async fn more_refusals_than_can_be_an_accident_are_a_misconfiguration() {
+async fn too_many_rejected_rows_are_a_misconfiguration() {
     let options = at_edge(|arrival| {
         if arrival.number == 1 {
             Reaction::Normal
@@ -385,18 +383,18 @@ async fn more_refusals_than_can_be_an_accident_are_a_misconfiguration() {
     let (outcome, bridge) = deliver(&options, 100, Duration::from_secs(20)).await;
     let why = misconfigured(outcome);
     assert!(
-        why.contains("more transactions than can be an accident"),
+        why.contains("more than 10 transactions of one object"),
         "{why}"
     );
     assert!(
         bridge.tally().requests < 60,
-        "{} posts",
+        "{} requests",
         bridge.tally().requests
     );
 }
 
 #[tokio::test]
-async fn a_401_renews_the_token_once() {
+async fn unauthorized_renews_token_once() {
     let (outcome, bridge) = deliver(
         &at_edge(|arrival| {
             if arrival.number == 2 {
@@ -419,15 +417,13 @@ async fn a_401_renews_the_token_once() {
     )
     .await;
     let why = misconfigured(outcome);
-    assert!(
-        why.contains("fresh token") && why.contains("same tenant"),
-        "{why}"
-    );
+    assert!(why.contains("fresh token"), "{why}");
+    assert!(why.contains("same tenant"), "{why}");
     assert_eq!((bridge.tally().tokens, bridge.tally().requests), (2, 2));
 }
 
 #[tokio::test]
-async fn no_more_posts_are_in_flight_than_allowed_and_that_many_are() {
+async fn requests_in_flight_reach_and_respect_concurrency() {
     let (now, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (counter, highest) = (now.clone(), most.clone());
     let options = Options {
@@ -470,9 +466,9 @@ async fn no_more_posts_are_in_flight_than_allowed_and_that_many_are() {
     );
 }
 
-/// A reader that panics must not look like an object that ended.
+/// A panic must not look like the end of the object.
 #[tokio::test]
-async fn a_panic_while_reading_is_no_success() {
+async fn reader_panic_is_a_failure() {
     struct Panics;
     impl std::io::Read for Panics {
         fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
@@ -497,7 +493,7 @@ async fn a_panic_while_reading_is_no_success() {
         matches!(
             outcome,
             Outcome::Partial {
-                why: Why::Reader,
+                why: StopReason::Reader,
                 ..
             }
         ),

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use crate::support::fixtures;
 
-fn shown(jobs: &[Job]) -> Value {
+fn as_json(jobs: &[Job]) -> Value {
     jobs.iter().map(|job| json!({"bucket": job.object.bucket, "key": job.object.key, "etag": job.object.etag})).collect()
 }
 
 #[test]
-fn every_shape_of_event_names_the_work_expected() {
+fn every_event_shape_yields_its_jobs() {
     let directory = fixtures().join("events");
     let read = |name: &str| -> Value {
         serde_json::from_slice(&std::fs::read(directory.join(name)).unwrap()).unwrap()
@@ -31,7 +31,7 @@ fn every_shape_of_event_names_the_work_expected() {
                 continue;
             }
             Ok(Event::Direct(jobs)) => {
-                json!({"kind": "direct", "works": shown(&jobs), "failed": []})
+                json!({"kind": "direct", "jobs": as_json(&jobs), "failed": []})
             }
             Ok(Event::Sqs(records)) => {
                 let failed: Vec<_> = records
@@ -44,23 +44,23 @@ fn every_shape_of_event_names_the_work_expected() {
                     .filter_map(|record| record.jobs.ok())
                     .flatten()
                     .collect();
-                json!({"kind": "sqs", "works": shown(&jobs), "failed": failed})
+                json!({"kind": "sqs", "jobs": as_json(&jobs), "failed": failed})
             }
         };
-        let wanted = json!({"kind": expected["kind"], "works": expected["works"], "failed": expected.get("failed").unwrap_or(&json!([]))});
+        let wanted = json!({"kind": expected["kind"], "jobs": expected["jobs"], "failed": expected.get("failed").unwrap_or(&json!([]))});
         assert_eq!(found, wanted, "{name}");
     }
     let files = std::fs::read_dir(&directory).unwrap().count();
     assert_eq!(
         files,
         expected.len() + 1,
-        "every event stands in expected.json"
+        "every event is listed in expected.json"
     );
 }
 
 proptest! {
     #[test]
-    fn a_key_comes_back_from_its_form_encoding(key in "\\PC{1,80}") {
+    fn object_key_survives_form_encoding(key in "\\PC{1,80}") {
         let encoded: String = url::form_urlencoded::byte_serialize(key.as_bytes()).collect();
         prop_assert_eq!(decode_form_key(&encoded), Ok(key));
     }

@@ -1,4 +1,5 @@
-//! From an S3 event to the bridge, in process: S3's troubles, the deadline, what an answer to Lambda says.
+//! From an S3 event to the bridge, in process: failures of S3, the deadline, the response to
+//! Lambda.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ const LIMITS: Limits = Limits {
 async fn handle(world: &World, event: Value) -> Result<Value, String> {
     world
         .function
-        .handle(event, &within(Duration::from_secs(20)))
+        .handle(event, &within(Duration::from_mins(1)))
         .await
         .map_err(|error| error.to_string())
 }
@@ -65,14 +66,14 @@ async fn every_record_of_an_event_is_delivered() {
     );
 }
 
-/// Larger than a range, so that several GETs are made, and incompressible enough.
+/// Larger than two ranges of 4 MiB, so that several GETs are made.
 fn large_log() -> (Vec<u8>, u64) {
     let rows = 180_000;
     (log(rows).into_bytes(), rows)
 }
 
 #[tokio::test]
-async fn a_large_object_is_read_by_ranges_of_one_version_and_a_broken_read_goes_on_at_its_byte() {
+async fn large_object_is_read_in_ranges_and_resumed_at_the_byte() {
     let world = world(Options::default(), Limits::default()).await;
     let (bytes, rows) = large_log();
     let len = bytes.len();
@@ -87,7 +88,7 @@ async fn a_large_object_is_read_by_ranges_of_one_version_and_a_broken_read_goes_
     assert_eq!(sorted(world.ids()), ids(rows));
     let gets = world.s3.gets();
     assert_eq!(gets[0].range, "bytes=0-4194303");
-    assert!(gets[0].if_match.is_none(), "the event contains no ETag");
+    assert!(gets[0].if_match.is_none(), "the event had no ETag");
     assert!(
         gets[1..].iter().all(|get| get.if_match.is_some()),
         "{gets:?}"
@@ -98,11 +99,11 @@ async fn a_large_object_is_read_by_ranges_of_one_version_and_a_broken_read_goes_
             .starts_with(&format!("bytes={}-", 4_194_304 + 1_000_003))),
         "{gets:?}"
     );
-    assert!(len > 8 << 20, "three ranges at least");
+    assert!(len > 8 << 20, "three ranges or more");
 }
 
 #[tokio::test]
-async fn the_next_range_is_fetched_while_one_is_read() {
+async fn next_range_is_prefetched() {
     let late = |endpoint| {
         if endpoint == Endpoint::Edge {
             Reaction::After(Duration::from_mins(1))
@@ -125,7 +126,7 @@ async fn the_next_range_is_fetched_while_one_is_read() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    // No batch is accepted, so that no more than the beginning of the first range was read.
+    // The bridge accepts no batch, so that only the start of the first range is read.
     tokio::select! {
         done = handle(&world, s3_event(&["large"])) => panic!("{done:?}"),
         () = asked_twice => {}
@@ -136,7 +137,7 @@ async fn the_next_range_is_fetched_while_one_is_read() {
 }
 
 #[tokio::test]
-async fn a_range_that_is_refused_fails_the_object_behind_what_came_before_it() {
+async fn failed_range_ends_delivery_after_earlier_rows() {
     for (status, reason) in [
         (412, "replaced by another version"),
         (404, "does not exist"),
@@ -147,10 +148,8 @@ async fn a_range_that_is_refused_fails_the_object_behind_what_came_before_it() {
         world.s3.put("large", bytes);
         world.s3.fail(1, Fault::Status(status));
         let rejected = handle(&world, s3_event(&["large"])).await.unwrap_err();
-        assert!(
-            rejected.contains("s3://logs/large") && rejected.contains(reason),
-            "{rejected}"
-        );
+        assert!(rejected.contains("s3://logs/large"), "{rejected}");
+        assert!(rejected.contains(reason), "{rejected}");
         let arrived = sorted(world.ids());
         let delivered = u64::try_from(arrived.len()).unwrap();
         assert!(
@@ -162,7 +161,7 @@ async fn a_range_that_is_refused_fails_the_object_behind_what_came_before_it() {
 }
 
 #[tokio::test]
-async fn without_an_entity_tag_an_object_is_read_by_one_range_or_not_at_all() {
+async fn object_without_etag_must_fit_one_range() {
     let world = world(Options::default(), LIMITS).await;
     world.s3.put_untagged("small", log(30));
     world.s3.put_untagged("large", large_log().0);
@@ -175,11 +174,11 @@ async fn without_an_entity_tag_an_object_is_read_by_one_range_or_not_at_all() {
         let rejected = handle(&world, s3_event(&[object])).await.unwrap_err();
         assert!(rejected.contains("no ETag"), "{object}: {rejected}");
     }
-    assert_eq!(world.ids(), ids(30), "of the others nothing");
+    assert_eq!(world.ids(), ids(30), "nothing else was delivered");
 }
 
 #[tokio::test]
-async fn an_object_that_changed_since_its_event_is_read_as_it_is() {
+async fn changed_object_is_read_in_its_current_version() {
     let world = world(Options::default(), LIMITS).await;
     world.s3.put("a", log(3));
     let mut event = s3_event(&["a"]);
@@ -196,15 +195,13 @@ async fn an_object_that_changed_since_its_event_is_read_as_it_is() {
 }
 
 #[tokio::test]
-async fn an_object_that_cannot_be_opened_fails_by_name() {
+async fn unopenable_object_is_named_in_the_error() {
     let world = world(Options::default(), LIMITS).await;
     world.s3.put("no-range", log(1));
     world.s3.fail(0, Fault::Status(403));
     let forbidden = handle(&world, s3_event(&["secret"])).await.unwrap_err();
-    assert!(
-        forbidden.contains("s3://logs/secret") && forbidden.contains("s3:GetObject"),
-        "{forbidden}"
-    );
+    assert!(forbidden.contains("s3://logs/secret"), "{forbidden}");
+    assert!(forbidden.contains("s3:GetObject"), "{forbidden}");
     world.s3.fail(1, Fault::NoRange);
     let no_range = handle(&world, s3_event(&["no-range"])).await.unwrap_err();
     assert!(no_range.contains("Content-Range"), "{no_range}");
@@ -212,15 +209,13 @@ async fn an_object_that_cannot_be_opened_fails_by_name() {
         .s3
         .fail(2, Fault::Rejection(400, "KMS.DisabledException"));
     let no_key = handle(&world, s3_event(&["no-range"])).await.unwrap_err();
-    assert!(
-        no_key.contains("KMS.DisabledException") && no_key.contains("kms:Decrypt"),
-        "{no_key}"
-    );
+    assert!(no_key.contains("KMS.DisabledException"), "{no_key}");
+    assert!(no_key.contains("kms:Decrypt"), "{no_key}");
     assert_eq!(world.bridge.tally().requests, 0);
 }
 
 #[tokio::test]
-async fn an_empty_object_is_a_success() {
+async fn empty_object_succeeds() {
     let world = world(Options::default(), LIMITS).await;
     world.s3.put("empty", "");
     assert_eq!(
@@ -230,7 +225,7 @@ async fn an_empty_object_is_a_success() {
 }
 
 #[tokio::test]
-async fn only_the_messages_that_failed_come_again() {
+async fn only_failed_messages_are_reported_to_sqs() {
     let world = world(Options::default(), LIMITS).await;
     world.s3.put("good", log(3));
     world.s3.put("cut", gzip(&log(40))[..200].to_vec());
@@ -240,7 +235,7 @@ async fn only_the_messages_that_failed_come_again() {
         .as_array_mut()
         .unwrap()
         .push(json!({"messageId": "not-json", "eventSource": "aws:sqs", "body": "{"}));
-    // The object that is gone was never begun: there is nothing to try again.
+    // The missing object was never started: its message is done.
     let failed =
         ["message-cut", "message-other", "not-json"].map(|id| json!({"itemIdentifier": id}));
     assert_eq!(
@@ -251,7 +246,7 @@ async fn only_the_messages_that_failed_come_again() {
 }
 
 #[tokio::test]
-async fn what_is_good_before_a_cut_is_delivered_and_the_rest_fails() {
+async fn rows_before_a_cut_are_delivered() {
     let world = world(Options::default(), LIMITS).await;
     let whole = gzip(&log(2000));
     world.s3.put("cut", whole[..whole.len() - 9].to_vec());
@@ -260,15 +255,15 @@ async fn what_is_good_before_a_cut_is_delivered_and_the_rest_fails() {
     assert_eq!(
         sorted(world.ids()),
         ids(2000),
-        "all rows were whole, only the trailer is missing"
+        "every row is complete; only the gzip trailer is missing"
     );
 }
 
 #[tokio::test]
-async fn a_deadline_in_the_past_delivers_nothing_and_says_so() {
+async fn past_deadline_delivers_nothing_and_fails_message() {
     let world = world(Options::default(), LIMITS).await;
     world.s3.put("a", log(3));
-    // The constant deadline of a well-known emulator, in 1970.
+    // The constant deadline of cargo-lambda's emulator, in 1970.
     let past = deadline(600_000);
     assert!(past.has_passed());
     let response = world
@@ -291,7 +286,7 @@ async fn a_deadline_in_the_past_delivers_nothing_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_bridge_that_does_not_answer_costs_no_more_than_the_deadline() {
+async fn silent_bridge_takes_no_longer_than_the_deadline() {
     let options = Options {
         delay: Duration::from_mins(5),
         ..Options::default()
@@ -302,7 +297,7 @@ async fn a_bridge_that_does_not_answer_costs_no_more_than_the_deadline() {
     let response = world.function.handle(sqs_event(&["a"]), &context);
     let response = tokio::time::timeout(Duration::from_secs(20), response)
         .await
-        .expect("it waited for the bridge")
+        .expect("the function waited beyond its deadline")
         .unwrap();
     assert!(world.bridge.tally().requests >= 1);
     assert_eq!(
@@ -312,10 +307,10 @@ async fn a_bridge_that_does_not_answer_costs_no_more_than_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_retry_sends_the_same_batches_under_the_same_keys() {
+async fn retry_repeats_batches_with_the_same_keys() {
     let options = Options {
         react: Arc::new(|arrival| match (arrival.endpoint, arrival.number) {
-            // The bridge goes away after two posts, and comes back.
+            // The bridge fails after two requests and recovers later.
             (Endpoint::Edge, 3..=40) => Reaction::Respond {
                 status: 404,
                 headers: vec![],
@@ -338,9 +333,10 @@ async fn a_retry_sends_the_same_batches_under_the_same_keys() {
     let all = world.bridge.received();
     for batch in &first {
         let again: Vec<_> = all.iter().filter(|other| other.key == batch.key).collect();
+        assert!(again.len() > 1, "{}", batch.key);
         assert!(
-            again.len() > 1 && again.iter().all(|other| other.body == batch.body),
-            "the same rows, the same key, the same bytes"
+            again.iter().all(|other| other.body == batch.body),
+            "one key, one body"
         );
     }
     let mut distinct = world.ids();
@@ -350,7 +346,7 @@ async fn a_retry_sends_the_same_batches_under_the_same_keys() {
 }
 
 #[test]
-fn without_a_configuration_every_message_fails() {
+fn invalid_configuration_fails_every_message() {
     let response = fail_all(sqs_event(&["a", "b"]), "why").unwrap();
     assert_eq!(
         response,

@@ -407,7 +407,7 @@ fn what_an_operator_should_look_at_is_a_warning() {
         (
             rows(1, 3, "/a.css"),
             "WARN",
-            "its rows are static, excluded, malformed or rejected",
+            "every row is static, excluded, malformed or rejected",
         ),
         (rows(99, 1, "/a"), "INFO", "successfully sent 99"),
         (rows(98, 2, "/a"), "WARN", "2 of 100 rows are malformed"),

@@ -1,4 +1,4 @@
-//! The real `bootstrap`, frozen between two invocations, as Lambda does.
+//! The real `bootstrap`, frozen between two invocations as Lambda freezes it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::support::fake_sqs::FakeSqs;
 use crate::support::fault_proxy::{FaultProxy, Manner};
 use crate::support::{log, s3_event, start};
 
-/// Renewed at half of it, which an invocation does not take.
+/// Tokens are renewed at half their lifetime; no invocation here takes that long.
 const LIFETIME: Duration = Duration::from_secs(6);
 
 #[tokio::test]
-async fn a_frozen_and_thawed_process_loses_nothing_and_asks_for_one_token() {
-    let asked = Arc::new(AtomicU64::new(0));
-    let count = asked.clone();
+async fn thawed_process_loses_nothing_and_gets_one_token() {
+    let token_requests = Arc::new(AtomicU64::new(0));
+    let count = token_requests.clone();
     let react = move |arrival: edgetap::local_bridge::Arrival<'_>| {
         count.fetch_add(
             u64::from(arrival.endpoint == Endpoint::Token),
@@ -56,16 +56,19 @@ async fn a_frozen_and_thawed_process_loses_nothing_and_asks_for_one_token() {
         sqs.send(s3_event(&[key]).to_string());
     }
     deliver(&api, &sqs).await;
-    assert_eq!((ids(&bridge), asked.load(Ordering::Relaxed)), (60, 1));
+    assert_eq!(
+        (ids(&bridge), token_requests.load(Ordering::Relaxed)),
+        (60, 1)
+    );
     assert!(
         fault_proxies
             .iter()
             .all(|fault_proxy| fault_proxy.open_connections() > 0),
-        "kept alive"
+        "kept-alive connections"
     );
 
     process.signal("STOP");
-    // While it is frozen its connections die, and the token expires: not a moment before it is wanted.
+    // While the process is frozen, its connections die and the token expires.
     for fault_proxy in &fault_proxies {
         fault_proxy.close();
         fault_proxy.open().await;
@@ -75,7 +78,7 @@ async fn a_frozen_and_thawed_process_loses_nothing_and_asks_for_one_token() {
 
     deliver(&api, &sqs).await;
     assert_eq!(
-        (ids(&bridge), asked.load(Ordering::Relaxed)),
+        (ids(&bridge), token_requests.load(Ordering::Relaxed)),
         (150, 2),
         "one new token"
     );
@@ -88,9 +91,10 @@ async fn a_frozen_and_thawed_process_loses_nothing_and_asks_for_one_token() {
         .iter()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
     assert!(
-        lines.iter().all(|line| line["level"] == "INFO") && lines.len() == 2,
-        "no failure that is none: {lines:#?}"
+        lines.iter().all(|line| line["level"] == "INFO"),
+        "dead connections and expired tokens are not failures: {lines:#?}"
     );
     assert!(
         lines.iter().all(|line| line["token_requests"] == 1),
@@ -98,7 +102,7 @@ async fn a_frozen_and_thawed_process_loses_nothing_and_asks_for_one_token() {
     );
 }
 
-/// The next message, which must be done in one invocation.
+/// Delivers the next message, which must take one invocation.
 async fn deliver(api: &RuntimeApi, sqs: &FakeSqs) {
     let record = sqs.receive(Duration::from_mins(30)).unwrap();
     let id = record["messageId"].as_str().unwrap().to_owned();

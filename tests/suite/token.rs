@@ -6,7 +6,7 @@ use std::time::Duration;
 use edgetap::batch::Limits;
 use edgetap::bridge::{Bridge, Endpoints};
 use edgetap::credentials::{Credentials, CredentialsSource};
-use edgetap::ingest::{Outcome, Why, ingest};
+use edgetap::ingest::{Outcome, StopReason, ingest};
 use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{LocalBridge, Options, Reaction};
 use edgetap::time::Deadline;
@@ -348,7 +348,7 @@ async fn delivers(options: &Options, bridge_ca: Option<String>) -> Result<(), St
     {
         Outcome::Complete(_) => Ok(()),
         Outcome::Partial {
-            why: Why::Later(why),
+            why: StopReason::Later(why),
             ..
         } => Err(why),
         other @ Outcome::Partial { .. } => panic!("{other:?}"),
