@@ -1,22 +1,22 @@
-# One page: is it delivering, how late, and what waits.
+# One page: delivery, delay, and the backlog.
 
 locals {
-  # In rows of three; a line for each metric and statistic of each source.
+  # Three graphs per row. Each has a line per source, metric and statistic.
   graphs = concat(
     [for graph in [
-      { title = "Rows: what became of them", metrics = ["rows", "sent", "static", "excluded"], statistics = ["Sum"] },
+      { title = "Rows by result", metrics = ["rows", "sent", "static", "excluded"], statistics = ["Sum"] },
       { title = "Rows not delivered", metrics = ["malformed", "rejected", "lost", "unreadable"], statistics = ["Sum"] },
-      { title = "Work not finished at once", metrics = ["retries", "requeues", "messages_delayed", "dead_letters"], statistics = ["Sum"] },
-      { title = "Delivery lag: request to bridge", metrics = ["delivery_lag"], statistics = ["p50", "p95", "Maximum"] },
+      { title = "Retries, requeues and delays", metrics = ["retries", "requeues", "messages_delayed", "dead_letters"], statistics = ["Sum"] },
+      { title = "Delivery lag: CloudFront to bridge", metrics = ["delivery_lag"], statistics = ["p50", "p95", "Maximum"] },
       { title = "Bridge latency", metrics = ["bridge_latency"], statistics = ["p50", "p95", "p99"] },
-      { title = "Age of work tried again", metrics = ["retry_age"], statistics = ["Maximum"] },
+      { title = "Age of retried jobs", metrics = ["retry_age"], statistics = ["Maximum"] },
       { title = "Bytes", metrics = ["bytes_in", "bytes_out"], statistics = ["Sum"] },
       { title = "Batches and token requests", metrics = ["batches", "token_requests"], statistics = ["Sum"] },
       { title = "Time per object", metrics = ["duration"], statistics = ["p50", "p95", "Maximum"] },
     ] : merge(graph, { of = [local.edgetap] })],
     [
-      { title = "Work queue and dead letters", of = [local.work_queue, local.dead_letters], metrics = ["ApproximateNumberOfMessagesVisible"], statistics = ["Maximum"] },
-      { title = "In flight or postponed", of = [local.work_queue], metrics = ["ApproximateNumberOfMessagesNotVisible"], statistics = ["Maximum"] },
+      { title = "Messages in the work and dead-letter queues", of = [local.work_queue, local.dead_letters], metrics = ["ApproximateNumberOfMessagesVisible"], statistics = ["Maximum"] },
+      { title = "Messages in flight or delayed", of = [local.work_queue], metrics = ["ApproximateNumberOfMessagesNotVisible"], statistics = ["Maximum"] },
       { title = "Function", of = [local.lambda], metrics = ["Invocations", "Errors", "Throttles"], statistics = ["Sum"] },
     ],
   )
