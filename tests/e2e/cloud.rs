@@ -1,4 +1,4 @@
-//! Buckets, queues and secrets at moto, through the SDK's own clients.
+//! Buckets and queues in moto, through the AWS SDK's clients.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ impl Bucket {
             .unwrap();
     }
 
-    /// From now on every object created is told to the queue.
+    /// Makes the bucket notify the queue of every new object.
     pub(crate) async fn notify(&self, queue: &Queue) {
         let to_queue = QueueConfiguration::builder()
             .queue_arn(&queue.arn)
@@ -55,7 +55,8 @@ impl Bucket {
             .unwrap();
     }
 
-    /// An S3 notification of that object, in itself as S3 sends it. Every key here is the same when form-encoded.
+    /// Returns an S3 notification of an object as S3 sends it. The keys in these tests need no form
+    /// encoding.
     pub(crate) fn notification(&self, key: &str) -> Value {
         json!({ "Records": [{
             "eventVersion": "2.1",
@@ -78,12 +79,12 @@ pub(crate) struct Queue {
     arn: String,
 }
 
-/// What the event source mapping would pass on.
+/// A received message, with what the event source mapping passes on.
 pub(crate) struct Message {
     pub(crate) id: String,
     pub(crate) body: String,
     pub(crate) attributes: BTreeMap<String, String>,
-    meta: String,
+    receipt_handle: String,
 }
 
 impl Queue {
@@ -108,22 +109,22 @@ impl Queue {
         Self { sqs, url, arn }
     }
 
-    /// A work queue, and the queue for its dead letters.
+    /// Creates a work queue and its dead-letter queue.
     pub(crate) async fn create_with_dead_letters(peers: &Peers, name: &str) -> (Self, Self) {
-        let (job, dead_letters) = (
+        let (work, dead_letters) = (
             Self::create(peers, name).await,
             Self::create(peers, &format!("{name}-dead-letters")).await,
         );
         let policy =
             json!({ "deadLetterTargetArn": dead_letters.arn, "maxReceiveCount": 400 }).to_string();
-        job.sqs
+        work.sqs
             .set_queue_attributes()
-            .queue_url(&job.url)
+            .queue_url(&work.url)
             .attributes(QueueAttributeName::RedrivePolicy, policy)
             .send()
             .await
             .unwrap();
-        (job, dead_letters)
+        (work, dead_letters)
     }
 
     pub(crate) async fn send(&self, body: &Value) {
@@ -143,7 +144,7 @@ impl Queue {
         message
     }
 
-    /// Receives one message, which is hidden for half an hour then.
+    /// Receives one message with a visibility timeout of half an hour.
     pub(crate) async fn borrow(&self) -> Message {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
@@ -172,36 +173,36 @@ impl Queue {
                         .into_iter()
                         .map(|(name, value)| (name.as_str().to_owned(), value))
                         .collect(),
-                    meta: message.receipt_handle.unwrap(),
+                    receipt_handle: message.receipt_handle.unwrap(),
                 };
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("no message came");
+        panic!("no message arrived");
     }
 
     pub(crate) async fn delete(&self, message: &Message) {
         self.sqs
             .delete_message()
             .queue_url(&self.url)
-            .receipt_handle(&message.meta)
+            .receipt_handle(&message.receipt_handle)
             .send()
             .await
             .unwrap();
     }
 
-    /// As if the time had passed for which the message is hidden.
+    /// Ends the visibility timeout of a message.
     pub(crate) async fn reveal(&self, message: &Message) {
         let change = self
             .sqs
             .change_message_visibility()
             .queue_url(&self.url)
-            .receipt_handle(&message.meta)
+            .receipt_handle(&message.receipt_handle)
             .visibility_timeout(0);
         change.send().await.unwrap();
     }
 
-    /// How many messages are visible, and how many are hidden.
+    /// Returns the number of visible messages and of messages in flight.
     pub(crate) async fn depth(&self) -> (u32, u32) {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
@@ -220,11 +221,11 @@ impl Queue {
         (visible, hidden)
     }
 
-    /// The event that the event source mapping makes of a message.
+    /// Returns the event that the event source mapping makes of a message.
     pub(crate) fn event(&self, message: &Message) -> Value {
         json!({ "Records": [{
             "messageId": message.id,
-            "receiptHandle": message.meta,
+            "receiptHandle": message.receipt_handle,
             "body": message.body,
             "attributes": message.attributes,
             "messageAttributes": {},
@@ -235,7 +236,8 @@ impl Queue {
     }
 }
 
-/// A log of that many requests, each with a marked cookie; between them a static one, and one without a client address.
+/// Returns a log of `requests` requests, each with a canary cookie. After the first come a request
+/// for a static asset and a row without a client address.
 pub(crate) fn log(requests: usize) -> Vec<u8> {
     let mut text = "#Version: 1.0\n#Fields: date time x-edge-location c-ip cs-method cs-uri-stem cs-uri-query sc-status cs(Cookie) x-edge-request-id\n"
         .to_owned();

@@ -1,4 +1,5 @@
-//! The real peers: moto's server as AWS, `oidc-provider` as the OAuth server. `./scripts/test.sh` installs them.
+//! The real peers: moto's server as AWS, `oidc-provider` as the OAuth server. `./scripts/test.sh`
+//! installs them.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,34 +13,34 @@ use serde_json::{Value, json};
 
 use crate::runtime_api::Process;
 
-/// Python and Node take their time on a busy machine.
+/// Python and Node start slowly on a busy machine.
 const START: Duration = Duration::from_secs(90);
-/// What a peer has done shows in its output within this time.
+/// The time within which a peer's output shows an action.
 const SHOWN: Duration = Duration::from_secs(10);
 
-/// Stands inside the clients' secret, so that the secret is found however it is escaped.
+/// A part of the clients' secret that no escaping changes.
 pub(crate) const SECRET_CANARY: &str = "e2eSecretCanary71c5";
-/// The secret of no client.
+/// A secret that belongs to no client.
 pub(crate) const WRONG_SECRET: &str = "e2eWrongSecretCanary04fa";
-/// AWS's, for the function.
+/// The function's AWS secret key.
 pub(crate) const AWS_SECRET_CANARY: &str = "e2eAwsSecretCanaryb9d0";
 
-/// The client that authenticates in the request's body …
+/// The client that authenticates in the request body.
 pub(crate) const POST_CLIENT: &str = "tap-post";
-/// … and the one that does so in the `Authorization` field, where a colon is special.
+/// The client that authenticates in the `Authorization` header, where a colon is special.
 pub(crate) const BASIC_CLIENT: &str = "tap basic:1";
-/// The bridge, as a resource server that asks whether tokens are good.
+/// The bridge as a resource server that introspects tokens.
 const BRIDGE_CLIENT: (&str, &str) = ("bridge", "introspection-secret");
 
 pub(crate) const REGION: &str = "us-east-1";
 
-/// The secret of both clients: all that RFC 6749 allows in one (visible ASCII and the space).
+/// The secret of both clients: every character that RFC 6749 allows (visible ASCII and the space).
 pub(crate) fn secret() -> String {
     let visible: String = (b' '..=b'~').map(char::from).collect();
     format!("a&b+c%20d:e#f'g\"h i$(j)`k`\\l=m;{SECRET_CANARY}{visible} ")
 }
 
-/// Where the tests' tools are: by variables of scripts/test.sh, else where it puts them.
+/// Returns the path of a tool: from a variable of scripts/test.sh, else its default place.
 #[expect(
     clippy::disallowed_methods,
     reason = "these are not settings of edgetap"
@@ -48,7 +49,7 @@ fn installed(variable: &str, default: &str) -> PathBuf {
     let path = std::env::var_os(variable).map_or_else(|| repository().join(default), PathBuf::from);
     assert!(
         path.exists(),
-        "{} is not there: ./scripts/test.sh installs and builds what these tests need",
+        "{} is missing: run ./scripts/test.sh, which installs and builds the peers",
         path.display()
     );
     path
@@ -58,7 +59,7 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The Lambda function, out of the zip that `scripts/build-lambda.sh` made.
+/// The Lambda function from the zip of `scripts/build-lambda.sh`.
 pub(crate) fn bootstrap() -> PathBuf {
     installed("E2E_BOOTSTRAP", "target/e2e/function/bootstrap")
 }
@@ -74,15 +75,14 @@ pub(crate) fn python_program(name: &str) -> PathBuf {
 pub(crate) struct Peers {
     _moto: Process,
     oauth: Mutex<Process>,
-    /// Where moto answers.
+    /// The URL of moto's server.
     pub(crate) aws: String,
-    /// The token endpoint.
     pub(crate) token_endpoint: String,
     introspection_endpoint: String,
 }
 
 impl Peers {
-    /// Those that run, or new ones.
+    /// Returns the running peers, or starts new ones.
     pub(crate) fn shared() -> Arc<Self> {
         static RUNNING: Mutex<Weak<Peers>> = Mutex::new(Weak::new());
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,7 +120,7 @@ impl Peers {
         }
     }
 
-    /// For SDK clients of the tests.
+    /// Returns the configuration of the tests' own AWS clients.
     pub(crate) async fn sdk_config(&self) -> SdkConfig {
         aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(REGION))
@@ -131,7 +131,8 @@ impl Peers {
             .await
     }
 
-    /// Waits until the OAuth server has told of a token for that client, and gives how the client authenticated.
+    /// Waits until the OAuth server has logged a token for the client, and returns how the client
+    /// authenticated.
     pub(crate) fn authentication_of(&self, client_id: &str) -> String {
         let mut oauth = self.oauth.lock().unwrap_or_else(PoisonError::into_inner);
         oauth.wait_for(SHOWN, |line| {
@@ -141,7 +142,7 @@ impl Peers {
         })
     }
 
-    /// Asks the OAuth server whether a token is good (RFC 7662).
+    /// Asks the OAuth server whether a token is valid (RFC 7662).
     pub(crate) fn introspect(&self, token: String) -> impl Future<Output = bool> + Send + use<> {
         let endpoint = self.introspection_endpoint.clone();
         async move {
@@ -174,7 +175,7 @@ fn oauth_server() -> Process {
     let directory = repository().join("tests/e2e/oauth");
     assert!(
         directory.join("node_modules").exists(),
-        "npm ci was not run in tests/e2e/oauth: ./scripts/test.sh does"
+        "tests/e2e/oauth/node_modules is missing: run ./scripts/test.sh, which runs npm ci"
     );
     let client = |id: &str, secret: &str, method: &str| json!({ "client_id": id, "client_secret": secret, "token_endpoint_auth_method": method });
     let (id, introspection_secret) = BRIDGE_CLIENT;
@@ -189,18 +190,18 @@ fn oauth_server() -> Process {
             .current_dir(directory)
             .stdin(Stdio::piped()),
     );
-    // Kept open: the server ends with its input, and so never outlives the tests.
+    // The server ends when its stdin closes, and so never outlives the tests.
     writeln!(server.stdin(), "{clients}").unwrap();
     server
 }
 
-/// A client for the tests' own requests.
+/// Returns the HTTP client for the tests' own requests.
 #[expect(
     clippy::disallowed_methods,
     reason = "it talks to the tests' peers, never to a bridge"
 )]
 pub(crate) fn http() -> reqwest::Client {
-    // reqwest was built without a TLS provider of its own; only the first call counts.
+    // reqwest is built without a TLS provider. Only the first call has an effect.
     _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()

@@ -1,4 +1,4 @@
-//! Nothing lost, with moto's SQS: a bridge that is down, a function that is killed, a deadline that is shorter than an object.
+//! Retries with moto's SQS: a bridge outage, a killed function, a deadline shorter than the object.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::cloud::{Bucket, Message, Queue, log};
 use crate::runtime_api::{Outcome, TRACE};
 use crate::tap::{PATIENCE, PLENTY, Tap, Variables};
 
-/// Of that many transactions each arrived so often.
+/// Counts the arrivals of each transaction.
 fn arrivals(tap: &Tap) -> BTreeMap<String, usize> {
     let received = tap.bridge.received();
     let ids = received
@@ -36,7 +36,8 @@ fn small_batches(variables: &mut Variables) {
     variables.insert("BRIDGE_CONCURRENCY", "1".to_owned());
 }
 
-/// Invokes with the next message, and deletes it when it is done: what the event source mapping does.
+/// Invokes the function with the next message and deletes it if it is done, as the event source
+/// mapping does.
 async fn poll(tap: &Tap, queue: &Queue, time_left_ms: i64) -> (Message, bool) {
     let message = queue.borrow().await;
     let outcome = tap.invoke(queue.event(&message), time_left_ms).await;
@@ -51,7 +52,7 @@ async fn poll(tap: &Tap, queue: &Queue, time_left_ms: i64) -> (Message, bool) {
 }
 
 #[tokio::test]
-async fn a_bridge_that_is_down_for_three_attempts_gets_everything_at_the_fourth() {
+async fn bridge_outage_of_three_attempts_loses_nothing() {
     let down = Arc::new(AtomicBool::new(true));
     let is_down = down.clone();
     let react = move |_: edgetap::local_bridge::Arrival<'_>| {
@@ -84,7 +85,7 @@ async fn a_bridge_that_is_down_for_three_attempts_gets_everything_at_the_fourth(
         assert_eq!(
             queue.depth().await,
             (0, 1),
-            "it rests, and nothing else was sent"
+            "it is delayed, and nothing else was sent"
         );
         queue.reveal(&message).await;
     }
@@ -107,7 +108,7 @@ async fn a_bridge_that_is_down_for_three_attempts_gets_everything_at_the_fourth(
 }
 
 #[tokio::test]
-async fn a_function_that_is_killed_in_an_object_delivers_it_when_its_message_comes_again() {
+async fn killed_function_delivers_after_redelivery() {
     let options = Options {
         delay: Duration::from_millis(200),
         ..Options::default()
@@ -126,7 +127,7 @@ async fn a_function_that_is_killed_in_an_object_delivers_it_when_its_message_com
         }
     };
     tokio::select! {
-        outcome = tap.invoke(queue.event(&message), PLENTY) => panic!("it was too quick: {outcome:?}"),
+        outcome = tap.invoke(queue.event(&message), PLENTY) => panic!("the invocation ended too early: {outcome:?}"),
         () = three_batches => {}
     }
     tap.kill_and_restart();
@@ -135,22 +136,22 @@ async fn a_function_that_is_killed_in_an_object_delivers_it_when_its_message_com
     assert_eq!(
         queue.depth().await,
         (0, 1),
-        "hidden for as long as the function might have taken"
+        "the visibility timeout outlives the invocation"
     );
     queue.reveal(&message).await;
     let (message, done) = poll(&tap, &queue, PLENTY).await;
-    assert!(done && message.attributes["ApproximateReceiveCount"] == "2");
+    assert!(done);
+    assert_eq!(message.attributes["ApproximateReceiveCount"], "2");
     assert_eq!(
         (queue.depth().await, dead_letters.depth().await),
         ((0, 0), (0, 0))
     );
 
     let arrived = arrivals(&tap);
-    assert!(
-        arrived.keys().eq(once_each(60).keys()) && arrived.values().all(|times| *times <= 2),
-        "{arrived:?}"
-    );
-    // What came twice is what came before the kill (and what was in flight then), and is recognisable.
+    assert!(arrived.keys().eq(once_each(60).keys()), "{arrived:?}");
+    assert!(arrived.values().all(|times| *times <= 2), "{arrived:?}");
+    // Only batches from before the kill (and the one in flight) arrive twice, with the same key and
+    // body.
     let received = tap.bridge.received();
     let (first, second) = received.split_at(received.len() - 12);
     assert!(
@@ -164,9 +165,10 @@ async fn a_function_that_is_killed_in_an_object_delivers_it_when_its_message_com
     tap.stop();
 }
 
-/// Of 20 batches the function gets 6 through before it waits for an answer until its time is over: three hops.
+/// Each invocation delivers 6 of the 20 batches and then waits for a response until its deadline:
+/// three requeues.
 #[tokio::test]
-async fn a_deadline_shorter_than_the_object_costs_the_expected_hops_which_aws_can_count() {
+async fn short_deadline_requeues_with_the_trace_header() {
     let react = |arrival: edgetap::local_bridge::Arrival<'_>| {
         if arrival.number.is_multiple_of(7) {
             Reaction::After(10 * PATIENCE)
@@ -188,7 +190,7 @@ async fn a_deadline_shorter_than_the_object_costs_the_expected_hops_which_aws_ca
     queue.send(&bucket.notification("log.gz")).await;
     let mut requeue_count = Vec::new();
     loop {
-        let (message, done) = poll(&tap, &queue, 16_000).await; // 10 s of it are kept for the answer
+        let (message, done) = poll(&tap, &queue, 16_000).await; // 10 s of them are the reserve
         assert!(done, "{}", message.body);
         let body: Value = serde_json::from_str(&message.body).unwrap();
         if body.get("edgetap").is_some() {
@@ -208,7 +210,7 @@ async fn a_deadline_shorter_than_the_object_costs_the_expected_hops_which_aws_ca
             break;
         }
     }
-    // Rows 1 and 2 are dropped ones.
+    // Rows 1 and 2 are dropped.
     assert_eq!(requeue_count, [(1, 32), (2, 62), (3, 92)]);
     assert_eq!(dead_letters.depth().await, (0, 0));
     assert_eq!(arrivals(&tap), once_each(100));
@@ -226,6 +228,6 @@ async fn a_deadline_shorter_than_the_object_costs_the_expected_hops_which_aws_ca
             .map(|line| line["rows"].as_u64().unwrap())
             .sum::<u64>(),
         102,
-        "rows are conserved across hops"
+        "every row is counted once across invocations"
     );
 }

@@ -1,4 +1,4 @@
-//! The tap under test: the built `bootstrap` between the peers and an embedded bridge, and what it said.
+//! The tap under test: the built `bootstrap` between the peers and a local bridge, and its output.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -16,10 +16,10 @@ use crate::peers::{
 };
 use crate::runtime_api::{Outcome, Output, Process, RuntimeApi};
 
-/// As much as Lambda would give.
+/// Milliseconds of an invocation without time pressure.
 pub(crate) const PLENTY: i64 = 60_000;
 
-/// A cookie's value that the logs of these tests carry.
+/// The cookie value in the logs of these tests.
 pub(crate) const COOKIE_CANARY: &str = "e2eCookieCanary3f8e";
 
 pub(crate) type Variables = BTreeMap<&'static str, String>;
@@ -30,23 +30,23 @@ pub(crate) struct Tap {
     pub(crate) api: RuntimeApi,
     variables: Variables,
     process: Process,
-    /// What was written by processes before this one.
+    /// The output of earlier processes.
     before: Vec<String>,
-    /// Every access token that the bridge was shown.
+    /// Every access token that the bridge received.
     tokens: Arc<Mutex<BTreeSet<String>>>,
-    /// What it answered.
+    /// The responses to Lambda.
     responses: Mutex<Vec<String>>,
     stopped: bool,
 }
 
 impl Tap {
-    /// With a bridge that behaves.
+    /// Starts the function with a bridge that accepts everything.
     pub(crate) async fn start(change: impl FnOnce(&mut Variables)) -> Self {
         Self::with_bridge(Options::default(), change).await
     }
 
-    /// With a bridge that answers every post with that status.
-    pub(crate) async fn with_bridge_answering(status: u16) -> Self {
+    /// Starts the function with a bridge that responds to every request with `status`.
+    pub(crate) async fn with_bridge_responding(status: u16) -> Self {
         let options = Options {
             react: Arc::new(move |_| Reaction::status(status)),
             ..Options::default()
@@ -54,7 +54,7 @@ impl Tap {
         Self::with_bridge(options, |_| {}).await
     }
 
-    /// `change` makes of the variables of a good configuration what the test wants.
+    /// Starts the function. `change` edits the variables of a valid configuration.
     pub(crate) async fn with_bridge(
         mut options: Options,
         change: impl FnOnce(&mut Variables),
@@ -93,7 +93,7 @@ impl Tap {
         }
     }
 
-    /// Kills the process (SIGKILL), as Lambda does, and starts another.
+    /// Kills the process (SIGKILL), as Lambda does, and starts another one.
     pub(crate) fn kill_and_restart(&mut self) {
         let output = self.process.stop();
         self.before
@@ -101,14 +101,14 @@ impl Tap {
         self.process = Process::bootstrap(&bootstrap(), &self.api.address(), &self.variables);
     }
 
-    /// Invokes it. AWS keeps what it answers, so that is searched for secrets too.
+    /// Invokes the function. AWS stores the response, so it is searched for secrets too.
     pub(crate) async fn invoke(&self, event: Value, time_left_ms: i64) -> Outcome {
         let outcome = self.api.invoke(event, time_left_ms).await;
         self.responses.lock().unwrap().push(format!("{outcome:?}"));
         outcome
     }
 
-    /// Invokes it with an SQS event, and gives the ids of the messages that failed.
+    /// Invokes the function with an SQS event and returns the IDs of the failed messages.
     pub(crate) async fn deliver(&self, messages: &[(&str, &str)]) -> Vec<String> {
         self.deliver_within(messages, PLENTY).await
     }
@@ -124,18 +124,18 @@ impl Tap {
         }
     }
 
-    /// What the bridge has accepted since it had accepted `before` batches.
+    /// Returns the batches that the bridge accepted after its first `before` ones.
     pub(crate) fn received_since(&self, before: usize) -> Vec<Received> {
         self.bridge.received().split_off(before)
     }
 
-    /// Ends the process, and gives the log lines that it wrote.
+    /// Ends the process and returns its log lines.
     pub(crate) fn stop(mut self) -> Log {
         let output = self.end();
         assert_eq!(
             output.stderr,
             Vec::<String>::new(),
-            "all that it says belongs on stdout"
+            "all output belongs on stdout"
         );
         Log(output.stdout.iter().map(|line| parse_line(line)).collect())
     }
@@ -144,7 +144,7 @@ impl Tap {
         self.stopped = true;
         let ended = self.process.has_ended();
         let output = self.process.stop();
-        assert_eq!(ended, None, "it ended by itself: {output:#?}");
+        assert_eq!(ended, None, "the process ended early: {output:#?}");
         let tokens = self.tokens.lock().unwrap();
         let basic =
             |id: &str| STANDARD.encode(format!("{}:{}", form_encoded(id), form_encoded(&secret())));
@@ -160,7 +160,7 @@ impl Tap {
             .chain([POST_CLIENT, BASIC_CLIENT].map(basic))
             .chain(tokens.iter().cloned())
             .collect();
-        for told in self
+        for text in self
             .before
             .iter()
             .chain(&output.stdout)
@@ -168,7 +168,10 @@ impl Tap {
             .chain(self.responses.lock().unwrap().iter())
         {
             for canary in &canaries {
-                assert!(!told.contains(canary.as_str()), "{canary} was told: {told}");
+                assert!(
+                    !text.contains(canary.as_str()),
+                    "{canary} was leaked: {text}"
+                );
             }
         }
         output
@@ -176,7 +179,7 @@ impl Tap {
 }
 
 impl Drop for Tap {
-    /// No test leaves without having looked for secrets in what was logged.
+    /// Searches the output for secrets at the end of every test.
     fn drop(&mut self) {
         if !self.stopped && !std::thread::panicking() {
             self.end();
@@ -184,7 +187,7 @@ impl Drop for Tap {
     }
 }
 
-/// What Lambda gives a function, pointed at moto; and everything is logged.
+/// The variables that Lambda sets, with moto as AWS and `LOG_LEVEL=trace`.
 pub(crate) fn aws_variables(peers: &Peers) -> Variables {
     Variables::from([
         ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE".to_owned()),
@@ -199,7 +202,7 @@ fn form_encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-/// The event that the event source mapping makes of messages, each an id and a body.
+/// Returns the event that the event source mapping makes of messages (ID and body).
 pub(crate) fn sqs_event(messages: &[(&str, &str)]) -> Value {
     let records = messages.iter().map(|(id, body)| {
         json!({
@@ -222,7 +225,7 @@ pub(crate) fn sqs_event(messages: &[(&str, &str)]) -> Value {
     json!({ "Records": records.collect::<Vec<_>>() })
 }
 
-/// The ids in a partial batch response, which has nothing else in it.
+/// Returns the IDs in a partial batch response.
 pub(crate) fn failures(response: &Value) -> Vec<String> {
     let response = response.as_object().unwrap();
     assert_eq!(response.keys().collect::<Vec<_>>(), ["batchItemFailures"]);
@@ -233,7 +236,7 @@ pub(crate) fn failures(response: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The lines of a process.
+/// The log lines of a process.
 #[derive(Debug)]
 pub(crate) struct Log(Vec<Value>);
 
@@ -245,7 +248,7 @@ impl Log {
             .collect()
     }
 
-    /// The lines that are metrics: one an object.
+    /// Returns the lines with metrics, one per object.
     pub(crate) fn reports(&self) -> Vec<&Value> {
         self.0
             .iter()
@@ -253,7 +256,7 @@ impl Log {
             .collect()
     }
 
-    /// The one line of that level with these words in its message.
+    /// Returns the only line of `level` whose message contains `words`.
     pub(crate) fn the_one(&self, level: &str, words: &str) -> &Value {
         let found: Vec<_> = self
             .at(level)
@@ -265,7 +268,7 @@ impl Log {
     }
 }
 
-/// A log line: one JSON object with what Lambda and people look for.
+/// Parses a log line and checks the members that every line has.
 pub(crate) fn parse_line(line: &str) -> Value {
     let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     let text = |name: &str| {
@@ -285,5 +288,5 @@ pub(crate) fn parse_line(line: &str) -> Value {
     line
 }
 
-/// So long anything may take that is not bounded otherwise.
+/// Upper bound for steps without a bound of their own.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
