@@ -1,4 +1,4 @@
-//! What must hold after a run, whatever went wrong in it.
+//! The invariants of a run, whatever faults it had.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -9,54 +9,56 @@ use serde_json::Value;
 
 use crate::logs::{CONTENT_CANARY, Log, Row, ids, log_of, multiset};
 
-/// What a run has shown.
+/// The observations of a run.
 #[derive(Default)]
 pub(crate) struct Evidence {
     pub logs: Vec<Log>,
-    /// Transactions that may be in flight at once.
+    /// The maximum number of transactions in flight.
     pub in_flight: usize,
     pub invocations: Vec<Invocation>,
-    /// So many of them were before the dead letters were brought back for good.
+    /// The number of invocations before the final redrive.
     pub before_redrive: usize,
-    /// The dead letters then, and at the end.
-    pub letters: Vec<Continuation>,
-    pub letters_left: Vec<Continuation>,
-    /// All that was logged, answered and dead-lettered.
-    pub said: Vec<String>,
-    /// What must not be in it.
+    /// The dead letters before the final redrive.
+    pub dead_letters: Vec<Continuation>,
+    /// The dead letters at the end.
+    pub dead_letters_left: Vec<Continuation>,
+    /// Log lines, responses and dead letters.
+    pub output: Vec<String>,
+    /// Texts that must not be in the output.
     pub secrets: BTreeSet<String>,
-    /// What was found on the way.
+    /// Violations found during the run.
     pub violations: Vec<String>,
 }
 
-/// One invocation, or two at once. What it was asked for is several messages then, or when one names several objects.
+/// One invocation, or two concurrent ones. It has several messages if there are two invocations, or
+/// if one message names several objects.
 #[derive(Default)]
 pub(crate) struct Invocation {
     pub messages: Vec<Message>,
-    /// Of each log the version that was there.
+    /// The current version of each log.
     pub current: Vec<usize>,
     pub was_killed: bool,
-    /// Whether SQS did all that it was asked.
+    /// Whether no request to SQS failed.
     pub queue_is_sound: bool,
-    /// Whether what it did can be told from what the one before it did.
+    /// Whether its effects can be separated from those of other invocations.
     pub stands_alone: bool,
-    /// Posts whose answers may have been lost.
+    /// Requests whose responses may have been lost.
     pub lost_responses: usize,
     pub accepted: Vec<Accepted>,
-    /// What it sent to either queue.
+    /// The messages it sent to either queue.
     pub sent: Vec<Continuation>,
-    /// What it logged, where that is known.
+    /// Its log lines, if they can be attributed.
     pub lines: Option<Vec<Value>>,
 }
 
-/// What an invocation was asked for.
+/// One object in a message of an invocation.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
     pub key: String,
     pub etag: Option<String>,
     pub rows: RowRanges,
     pub requeue_count: u8,
-    /// Whether it was deleted afterwards.
+    /// Whether the message was deleted afterwards.
     pub done: bool,
 }
 
@@ -68,17 +70,17 @@ pub(crate) struct Accepted {
     pub ids: Vec<String>,
 }
 
-/// All that does not hold.
+/// Returns the violated invariants.
 pub(crate) fn check(evidence: &Evidence) -> Vec<String> {
     let mut violations = evidence.violations.clone();
     nothing_is_lost(evidence, &mut violations);
-    batches_are_what_they_say(evidence, &mut violations);
+    keys_identify_batches(evidence, &mut violations);
     for (number, invocation) in evidence.invocations.iter().enumerate() {
         let mut found = Vec::new();
         repeats_are_explained(invocation, &mut found);
         if invocation.stands_alone {
-            only_what_was_asked_for_is_posted(evidence, invocation, &mut found);
-            little_is_left_that_was_accepted(evidence, invocation, &mut found);
+            only_requested_rows_are_sent(evidence, invocation, &mut found);
+            accepted_rows_are_not_left_over(evidence, invocation, &mut found);
             rows_are_conserved(evidence, invocation, &mut found);
         }
         violations.extend(
@@ -91,7 +93,8 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<String> {
     violations
 }
 
-/// The bridge has what it should, and nothing else; or a dead letter with a reason names it.
+/// The bridge has every expected transaction and no other, or a dead letter with a reason names the
+/// row.
 fn nothing_is_lost(evidence: &Evidence, violations: &mut Vec<String>) {
     let accepted_in = |invocations: &[Invocation]| {
         multiset(
@@ -106,23 +109,27 @@ fn nothing_is_lost(evidence: &Evidence, violations: &mut Vec<String>) {
     violations.extend(
         all.keys()
             .filter(|id| !known.contains(*id))
-            .map(|id| format!("{id} was made up")),
+            .map(|id| format!("{id} was invented")),
     );
     let first = accepted_in(&evidence.invocations[..evidence.before_redrive]);
     for log in &evidence.logs {
-        let letters: Vec<_> = evidence
-            .letters
+        let dead_letters: Vec<_> = evidence
+            .dead_letters
             .iter()
-            .filter(|letter| letter.object.key == log.key)
+            .filter(|dead_letter| dead_letter.object.key == log.key)
             .collect();
-        let is_dead = |row| letters.iter().any(|letter| covers(&letter.rows, row));
+        let is_dead = |row| {
+            dead_letters
+                .iter()
+                .any(|dead_letter| covers(&dead_letter.rows, row))
+        };
         let rows = || log.kept(0..log.rows.len() as u64);
         let lost: Vec<_> = rows()
             .filter(|row| !first.contains_key(&log.id(*row)) && !is_dead(*row))
             .collect();
         if !lost.is_empty() {
             violations.push(format!(
-                "lost of the {} rows of {}: {lost:?}",
+                "lost rows of the {} rows of {}: {lost:?}",
                 log.rows.len(),
                 log.key
             ));
@@ -132,31 +139,33 @@ fn nothing_is_lost(evidence: &Evidence, violations: &mut Vec<String>) {
             .collect();
         if !late.is_empty() {
             violations.push(format!(
-                "not arrived of {} once all was mended: {late:?}",
+                "rows of {} that did not arrive after the repair: {late:?}",
                 log.key
             ));
         }
     }
-    for letter in &evidence.letters {
-        if letter.reason.is_empty() || letter.rows.is_empty() {
-            violations.push(format!("a dead letter without reason or rows: {letter:?}"));
+    for dead_letter in &evidence.dead_letters {
+        if dead_letter.reason.is_empty() || dead_letter.rows.is_empty() {
+            violations.push(format!(
+                "a dead letter has no reason or no rows: {dead_letter:?}"
+            ));
         }
     }
-    for letter in &evidence.letters_left {
-        violations.push(format!("dead-lettered when all was mended: {letter:?}"));
+    for dead_letter in &evidence.dead_letters_left {
+        violations.push(format!("dead-lettered after the repair: {dead_letter:?}"));
     }
-    let letters = evidence
-        .letters
+    let messages = evidence
+        .dead_letters
         .iter()
         .chain(evidence.invocations.iter().flat_map(|one| &one.sent));
-    for letter in letters.filter(|letter| letter.requeue_count > MAX_REQUEUES) {
-        violations.push(format!("{} hops: {letter:?}", letter.requeue_count));
+    for message in messages.filter(|message| message.requeue_count > MAX_REQUEUES) {
+        violations.push(format!("{} requeues: {message:?}", message.requeue_count));
     }
 }
 
-/// A batch's key is derived from its rows, its body holds them all, and what is repeated is repeated whole: the batches of one
-/// version of an object are the same, or apart, or one is part of the other.
-fn batches_are_what_they_say(evidence: &Evidence, violations: &mut Vec<String>) {
+/// A batch's key is derived from its rows, and its body holds all of them. Two batches of one
+/// version of an object are equal, disjoint, or one contains the other.
+fn keys_identify_batches(evidence: &Evidence, violations: &mut Vec<String>) {
     let mut bodies: BTreeMap<&str, &[u8]> = BTreeMap::new();
     let mut ranges: BTreeSet<(&str, usize, u64, u64)> = BTreeSet::new();
     for (invocation, batch) in evidence
@@ -172,7 +181,7 @@ fn batches_are_what_they_say(evidence: &Evidence, violations: &mut Vec<String>) 
         }
         let Some((log, version, rows)) = identify(&evidence.logs, batch) else {
             violations.push(format!(
-                "a key that no rows of an object give: {} for {:?}",
+                "a key that matches no rows of the object: {} for {:?}",
                 batch.key, batch.ids
             ));
             continue;
@@ -185,15 +194,15 @@ fn batches_are_what_they_say(evidence: &Evidence, violations: &mut Vec<String>) 
         {
             violations.push(format!("{} batch {rows:?} holds {:?}", log.key, batch.ids));
         }
-        // Neighbours that were refused in two batches are brought back in one.
+        // Adjacent rows that were rejected in two batches are redriven in one.
         let mut asked = invocation
             .messages
             .iter()
             .filter(|message| message.key == log.key)
             .flat_map(|message| &message.rows);
-        let was_refused = asked
+        let was_rejected = asked
             .any(|(start, end)| *start <= rows.start && end.is_some_and(|end| rows.end <= end));
-        if !log.versions[version].uneven && !was_refused {
+        if !log.versions[version].uneven && !was_rejected {
             ranges.insert((&log.key, version, rows.start, rows.end));
         }
     }
@@ -211,7 +220,7 @@ fn batches_are_what_they_say(evidence: &Evidence, violations: &mut Vec<String>) 
     }
 }
 
-/// A batch is accepted once in an invocation, but for posts whose answers were lost.
+/// An invocation repeats an accepted batch only if the response was lost.
 fn repeats_are_explained(invocation: &Invocation, violations: &mut Vec<String>) {
     let asked: usize = invocation
         .messages
@@ -224,13 +233,13 @@ fn repeats_are_explained(invocation: &Invocation, violations: &mut Vec<String>) 
         .sum();
     if repeats > invocation.lost_responses {
         violations.push(format!(
-            "{repeats} batches were accepted again, where {} answers were lost",
+            "{repeats} batches were accepted again, but {} responses were lost",
             invocation.lost_responses
         ));
     }
 }
 
-fn only_what_was_asked_for_is_posted(
+fn only_requested_rows_are_sent(
     evidence: &Evidence,
     invocation: &Invocation,
     violations: &mut Vec<String>,
@@ -250,15 +259,16 @@ fn only_what_was_asked_for_is_posted(
         };
         if !asked.into_iter().any(is_asked) {
             violations.push(format!(
-                "{} rows {rows:?} were posted, but {:?} was asked for",
+                "rows {rows:?} of {} were sent, but the invocation had {:?}",
                 log.key, invocation.messages
             ));
         }
     }
 }
 
-/// Resume, not redo: when nothing kept an invocation from sending on what is left, only posts that were in flight are repeated.
-fn little_is_left_that_was_accepted(
+/// Delivery resumes and does not start over: if an invocation could send its remainder, only
+/// requests in flight are repeated.
+fn accepted_rows_are_not_left_over(
     evidence: &Evidence,
     invocation: &Invocation,
     violations: &mut Vec<String>,
@@ -270,7 +280,11 @@ fn little_is_left_that_was_accepted(
     {
         return;
     }
-    let mut left: Vec<&RowRanges> = invocation.sent.iter().map(|rest| &rest.rows).collect();
+    let mut left: Vec<&RowRanges> = invocation
+        .sent
+        .iter()
+        .map(|remainder| &remainder.rows)
+        .collect();
     if !message.done {
         left.push(&message.rows);
     }
@@ -290,13 +304,14 @@ fn little_is_left_that_was_accepted(
         .count();
     if again > evidence.in_flight {
         violations.push(format!(
-            "{again} transactions were accepted and are asked for again, where {} can be in flight: {message:?}, left {left:?}",
+            "{again} transactions were accepted and will be repeated, but only {} can be in flight: {message:?}, remaining {left:?}",
             evidence.in_flight
         ));
     }
 }
 
-/// The counts of an invocation are those of the rows between where it began and where it left off: so they add up over hops.
+/// The counts of an invocation are those of the rows from its start to its end, so that they add up
+/// over all invocations.
 fn rows_are_conserved(evidence: &Evidence, invocation: &Invocation, violations: &mut Vec<String>) {
     let (Some(lines), [message]) = (&invocation.lines, &invocation.messages[..]) else {
         return;
@@ -317,7 +332,7 @@ fn rows_are_conserved(evidence: &Evidence, invocation: &Invocation, violations: 
     {
         return;
     }
-    let remainders = invocation.sent.iter().flat_map(|rest| &rest.rows);
+    let remainders = invocation.sent.iter().flat_map(|remainder| &remainder.rows);
     let end = remainders
         .filter(|(_, end)| end.is_none())
         .map(|(start, _)| *start)
@@ -334,7 +349,7 @@ fn rows_are_conserved(evidence: &Evidence, invocation: &Invocation, violations: 
         .collect();
     let [report] = reports[..] else {
         violations.push(format!(
-            "{} lines tell of {object}: {reports:?}",
+            "{} lines report {object}: {reports:?}",
             reports.len()
         ));
         return;
@@ -344,7 +359,7 @@ fn rows_are_conserved(evidence: &Evidence, invocation: &Invocation, violations: 
     let rejected: BTreeSet<_> = invocation
         .sent
         .iter()
-        .flat_map(|rest| &rest.rows)
+        .flat_map(|remainder| &remainder.rows)
         .filter_map(|(start, end)| Some((*start, (*end)?)))
         .collect();
     let rejected: u64 = rejected.into_iter().map(|(start, end)| end - start).sum();
@@ -361,7 +376,7 @@ fn rows_are_conserved(evidence: &Evidence, invocation: &Invocation, violations: 
     for (name, expected) in expected {
         if number(name) != expected {
             violations.push(format!(
-                "{name} is {}, but rows {rows:?} of {} have {expected}: {report}",
+                "{name} is {}, but should be {expected} for rows {rows:?} of {}: {report}",
                 number(name),
                 log.key
             ));
@@ -370,9 +385,9 @@ fn rows_are_conserved(evidence: &Evidence, invocation: &Invocation, violations: 
 }
 
 fn lines_balance_and_keep_secrets(evidence: &Evidence, violations: &mut Vec<String>) {
-    for said in &evidence.said {
-        let line: Value = serde_json::from_str(said).unwrap_or_default();
-        let number = |name: &str| line[name].as_u64();
+    for line in &evidence.output {
+        let members: Value = serde_json::from_str(line).unwrap_or_default();
+        let number = |name: &str| members[name].as_u64();
         if let (Some(rows), Some(sent)) = (number("rows"), number("sent")) {
             let accounted = sent
                 + ["static", "malformed", "rejected"]
@@ -380,15 +395,15 @@ fn lines_balance_and_keep_secrets(evidence: &Evidence, violations: &mut Vec<Stri
                     .filter_map(|name| number(name))
                     .sum::<u64>();
             if rows != accounted {
-                violations.push(format!("rows are not accounted for: {line}"));
+                violations.push(format!("the row counts do not add up: {line}"));
             }
         }
         let secrets = evidence.secrets.iter().map(String::as_str);
         if let Some(secret) = secrets
             .chain([CONTENT_CANARY, "Bearer "])
-            .find(|secret| said.contains(secret))
+            .find(|secret| line.contains(secret))
         {
-            violations.push(format!("{secret:?} was said: {said}"));
+            violations.push(format!("{secret:?} was leaked: {line}"));
         }
     }
 }
@@ -399,7 +414,7 @@ fn identify<'a>(logs: &'a [Log], batch: &Accepted) -> Option<(&'a Log, usize, Ra
     Some((log, version, rows))
 }
 
-/// The version of a log that was there, and its entity tag.
+/// Returns the current version of a log, and its `ETag`.
 fn current<'a>(evidence: &'a Evidence, invocation: &Invocation, log: &Log) -> (usize, &'a str) {
     let index = evidence
         .logs
@@ -415,7 +430,7 @@ fn covers(rows: &RowRanges, row: u64) -> bool {
         .any(|(start, end)| (*start..end.unwrap_or(u64::MAX)).contains(&row))
 }
 
-/// Checks that cannot fail are worth nothing.
+/// Every check can fail.
 #[cfg(test)]
 mod tests {
     use edgetap::job::ContinuedObject;
@@ -440,7 +455,7 @@ mod tests {
         }
     }
 
-    fn rest(log: &Log, rows: RowRanges, requeue_count: u8) -> Continuation {
+    fn remainder(log: &Log, rows: RowRanges, requeue_count: u8) -> Continuation {
         let object = ContinuedObject {
             bucket: "logs".to_owned(),
             key: log.key.clone(),
@@ -462,7 +477,8 @@ mod tests {
         json!({"object": format!("s3://logs/{}", log.key), "rows": rows, "sent": sent, "static": dropped, "malformed": 0, "rejected": 0})
     }
 
-    /// A log of 40 rows, all kept but for row 3, in batches of 10: half of it, a hop, the other half.
+    /// A log of 40 rows, all sent except row 3, in batches of 10: one half, a requeue, the other
+    /// half.
     fn sound() -> Evidence {
         let mut rows = vec![Row::Sent; 40];
         rows[3] = Row::Static;
@@ -493,7 +509,7 @@ mod tests {
         let first = invocation(
             0,
             20,
-            vec![rest(&log, vec![(20, None)], 1)],
+            vec![remainder(&log, vec![(20, None)], 1)],
             line(&log, 20, 19, 1),
             0,
         );
@@ -507,7 +523,7 @@ mod tests {
         }
     }
 
-    /// What is found once `spoil` has done its work.
+    /// Returns the violations of the evidence after `spoil`.
     fn found(spoil: impl FnOnce(&mut Evidence)) -> String {
         let mut evidence = sound();
         spoil(&mut evidence);
@@ -521,24 +537,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sound_is_let_be() {
+    fn sound_evidence_has_no_violations() {
         assert_eq!(found(|_| ()), "");
-        // A batch accepted twice because its answer was lost; a row that a dead letter names until it is brought back.
+        // A batch accepted twice because its response was lost; rows in a dead letter until the
+        // redrive.
         assert_eq!(
             found(|evidence| {
                 let again = evidence.invocations[0].accepted[1].clone();
                 evidence.invocations[0].accepted.push(again);
                 evidence.invocations[0].lost_responses = 1;
-                evidence.letters = vec![rest(&evidence.logs[0], vec![(20, None)], 0)];
+                evidence.dead_letters = vec![remainder(&evidence.logs[0], vec![(20, None)], 0)];
                 evidence.before_redrive = 1;
             }),
             ""
         );
     }
 
-    /// Rows 19 and 20 were refused once, each in a batch of its own, and are brought back together.
+    /// Rows 19 and 20 were rejected in two batches and are redriven in one.
     #[test]
-    fn refused_rows_that_are_brought_back_have_batches_of_their_own() {
+    fn redriven_rejected_rows_may_have_their_own_batches() {
         let back = |evidence: &mut Evidence, end| {
             let rows = vec![(19, end)];
             evidence.invocations.push(Invocation {
@@ -561,27 +578,30 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_row_is_found() {
-        finds("lost of the 40 rows of log-0: [20, 21,", |evidence| {
+    fn lost_row_is_found() {
+        finds("lost rows of the 40 rows of log-0: [20, 21,", |evidence| {
             evidence.invocations[1].accepted.remove(0);
         });
-        finds("not arrived of log-0 once all was mended", |evidence| {
-            evidence.invocations[1].accepted.remove(0);
-            evidence.letters = vec![rest(&evidence.logs[0], vec![(20, None)], 0)];
-        });
-        finds("dead-lettered when all was mended", |evidence| {
-            evidence.letters_left = vec![rest(&evidence.logs[0], vec![(20, None)], 0)];
+        finds(
+            "rows of log-0 that did not arrive after the repair",
+            |evidence| {
+                evidence.invocations[1].accepted.remove(0);
+                evidence.dead_letters = vec![remainder(&evidence.logs[0], vec![(20, None)], 0)];
+            },
+        );
+        finds("dead-lettered after the repair", |evidence| {
+            evidence.dead_letters_left = vec![remainder(&evidence.logs[0], vec![(20, None)], 0)];
         });
     }
 
     #[test]
-    fn a_made_up_row_is_found() {
-        finds("log-0-40 was made up", |evidence| {
+    fn invented_row_is_found() {
+        finds("log-0-40 was invented", |evidence| {
             evidence.invocations[1].accepted[1]
                 .ids
                 .push("log-0-40".to_owned())
         });
-        finds("log-0-3 was made up", |evidence| {
+        finds("log-0-3 was invented", |evidence| {
             evidence.invocations[0].accepted[0]
                 .ids
                 .insert(3, "log-0-3".to_owned())
@@ -592,32 +612,32 @@ mod tests {
     }
 
     #[test]
-    fn an_unexplained_duplicate_is_found() {
-        finds("1 batches were accepted again, where 0", |evidence| {
+    fn unexplained_duplicate_is_found() {
+        finds("1 batches were accepted again, but 0", |evidence| {
             let again = evidence.invocations[0].accepted[1].clone();
             evidence.invocations[0].accepted.push(again);
         });
-        finds("were posted, but", |evidence| {
+        finds("were sent, but", |evidence| {
             let again = evidence.invocations[0].accepted[0].clone();
             evidence.invocations[1].accepted.push(again);
         });
-        // Redo instead of resume.
-        finds("are asked for again", |evidence| {
+        // Starting over instead of resuming.
+        finds("will be repeated", |evidence| {
             evidence.invocations[0].sent[0].rows = vec![(0, None)]
         });
-        finds("are asked for again", |evidence| {
+        finds("will be repeated", |evidence| {
             evidence.invocations[0].messages[0].done = false
         });
     }
 
     #[test]
-    fn a_duplicate_that_cannot_be_recognised_is_found() {
+    fn unrecognizable_duplicate_is_found() {
         finds("two bodies", |evidence| {
             let mut again = evidence.invocations[0].accepted[1].clone();
             again.body.push(b' ');
             evidence.invocations[0].accepted.push(again);
         });
-        finds("no rows of an object give", |evidence| {
+        finds("matches no rows of the object", |evidence| {
             evidence.invocations[0].accepted[1].key = "random".to_owned()
         });
         finds("batches 10..20 and 15..25 cross", |evidence| {
@@ -627,31 +647,31 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_do_not_add_up_are_found() {
-        finds("static is 0, but rows 0..20", |evidence| {
+    fn wrong_counts_are_found() {
+        finds("static is 0, but should be 1 for rows 0..20", |evidence| {
             evidence.invocations[0].lines = Some(vec![line(&evidence.logs[0], 20, 19, 0)])
         });
-        finds("0 lines tell of", |evidence| {
+        finds("0 lines report", |evidence| {
             evidence.invocations[0].lines = Some(Vec::new())
         });
-        finds("not accounted for", |evidence| {
+        finds("do not add up", |evidence| {
             evidence
-                .said
+                .output
                 .push(line(&evidence.logs[0], 20, 20, 1).to_string())
         });
-        finds("13 hops", |evidence| {
+        finds("13 requeues", |evidence| {
             evidence.invocations[0].sent[0].requeue_count = 13
         });
     }
 
     #[test]
-    fn a_secret_that_was_said_is_found() {
-        finds("\"abc\" was said", |evidence| {
+    fn leaked_secret_is_found() {
+        finds("\"abc\" was leaked", |evidence| {
             evidence.secrets.insert("abc".to_owned());
-            evidence.said.push("token abc".to_owned());
+            evidence.output.push("token abc".to_owned());
         });
-        finds("was said", |evidence| {
-            evidence.said.push(format!("GET /{CONTENT_CANARY}"))
+        finds("was leaked", |evidence| {
+            evidence.output.push(format!("GET /{CONTENT_CANARY}"))
         });
     }
 }

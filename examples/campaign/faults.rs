@@ -1,4 +1,4 @@
-//! What goes wrong, by dice.
+//! The faults, chosen at random.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,25 +13,25 @@ use rand::{RngExt as _, SeedableRng as _};
 use crate::support::fake_s3::Fault;
 use crate::support::fault_proxy::Manner;
 
-/// Longer than the function waits for S3 or a deadline of the campaign is.
+/// Longer than the function waits for S3, and longer than a deadline in these runs.
 const TOO_LONG: Duration = Duration::from_millis(900);
 
-/// The weather of a run.
-pub(crate) struct Weather {
-    dice: Mutex<StdRng>,
-    /// Whether anything goes wrong at all.
-    is_bad: AtomicBool,
-    /// Whether the bridge refuses `rejected`.
+/// The fault generator of a run.
+pub(crate) struct Faults {
+    rng: Mutex<StdRng>,
+    /// Whether faults are injected.
+    is_on: AtomicBool,
+    /// Whether the bridge rejects the transactions in `rejected`.
     is_strict: AtomicBool,
-    /// Transactions that it refuses.
+    /// IDs of the transactions that the bridge rejects.
     pub rejected: BTreeSet<String>,
-    /// How likely each thing is to go wrong.
+    /// The probability of each kind of fault.
     rates: Rates,
-    /// So many posts are still answered with 401.
-    storm: AtomicU64,
-    /// Posts that were accepted while the answer was late or lost.
+    /// The number of further requests that get a 401.
+    unauthorized_left: AtomicU64,
+    /// Accepted requests whose response was late or lost.
     lost_responses: AtomicUsize,
-    /// Requests to SQS that were made to fail.
+    /// Failed requests to SQS.
     queue_failures: AtomicUsize,
 }
 
@@ -43,15 +43,15 @@ struct Rates {
     fault_proxies: f64,
 }
 
-impl Weather {
+impl Faults {
     pub(crate) fn new(seed: u64, rejected: BTreeSet<String>) -> Self {
-        let mut dice = StdRng::seed_from_u64(seed);
-        // Some things are sound in some runs, so that what the others cause is seen by itself.
+        let mut rng = StdRng::seed_from_u64(seed);
+        // In some runs some kinds of faults are off, so that the others show in isolation.
         let mut rate = |most: f64| {
-            if dice.random_bool(0.3) {
+            if rng.random_bool(0.3) {
                 0.0
             } else {
-                dice.random_range(0.0..most)
+                rng.random_range(0.0..most)
             }
         };
         let rates = Rates {
@@ -62,24 +62,24 @@ impl Weather {
             fault_proxies: rate(0.06),
         };
         Self {
-            dice: dice.into(),
-            is_bad: true.into(),
+            rng: rng.into(),
+            is_on: true.into(),
             is_strict: true.into(),
             rejected,
             rates,
-            storm: AtomicU64::new(0),
+            unauthorized_left: AtomicU64::new(0),
             lost_responses: AtomicUsize::new(0),
             queue_failures: AtomicUsize::new(0),
         }
     }
 
-    pub(crate) fn clear_up(&self) {
-        self.is_bad.store(false, Ordering::Relaxed);
-        self.storm.store(0, Ordering::Relaxed);
+    pub(crate) fn stop(&self) {
+        self.is_on.store(false, Ordering::Relaxed);
+        self.unauthorized_left.store(0, Ordering::Relaxed);
     }
 
-    /// From now on nothing is refused.
-    pub(crate) fn relent(&self) {
+    /// Stops the rejections.
+    pub(crate) fn accept_all(&self) {
         self.is_strict.store(false, Ordering::Relaxed);
     }
 
@@ -91,15 +91,15 @@ impl Weather {
         self.queue_failures.load(Ordering::Relaxed)
     }
 
-    fn dice(&self) -> MutexGuard<'_, StdRng> {
-        self.dice.lock().unwrap()
+    fn rng(&self) -> MutexGuard<'_, StdRng> {
+        self.rng.lock().unwrap()
     }
 
-    fn strikes(&self, rate: f64) -> bool {
-        self.is_bad.load(Ordering::Relaxed) && self.dice().random_bool(rate)
+    fn occurs(&self, rate: f64) -> bool {
+        self.is_on.load(Ordering::Relaxed) && self.rng().random_bool(rate)
     }
 
-    /// What the token endpoint and the bridge do.
+    /// Returns the reaction of the token endpoint or the bridge.
     pub(crate) fn react(&self, arrival: Arrival<'_>) -> Reaction {
         let is_post = arrival.endpoint == Endpoint::Edge;
         if is_post && self.is_strict.load(Ordering::Relaxed) && self.holds_rejected(arrival.body) {
@@ -107,7 +107,7 @@ impl Weather {
         }
         if is_post
             && self
-                .storm
+                .unauthorized_left
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                     left.checked_sub(1)
                 })
@@ -115,22 +115,22 @@ impl Weather {
         {
             return Reaction::status(401);
         }
-        if !self.strikes(self.rates.bridge) {
+        if !self.occurs(self.rates.bridge) {
             return Reaction::Normal;
         }
-        let mut dice = self.dice();
-        match dice.random_range(0..16) {
+        let mut rng = self.rng();
+        match rng.random_range(0..16) {
             0 => Reaction::status(401),
             1 => {
-                self.storm
-                    .store(dice.random_range(2..12), Ordering::Relaxed);
+                self.unauthorized_left
+                    .store(rng.random_range(2..12), Ordering::Relaxed);
                 Reaction::status(401)
             }
             2 => Reaction::status(403),
             3 => Reaction::status(413),
-            4 => retry_later(429, &mut dice),
-            5 => retry_later(503, &mut dice),
-            6..=8 => Reaction::status(*[408, 500, 502, 503, 504].choose(&mut dice).unwrap()),
+            4 => retry_later(429, &mut rng),
+            5 => retry_later(503, &mut rng),
+            6..=8 => Reaction::status(*[408, 500, 502, 503, 504].choose(&mut rng).unwrap()),
             9 => Reaction::HangUp,
             10 | 11 => {
                 self.lost_responses.fetch_add(1, Ordering::Relaxed);
@@ -138,7 +138,7 @@ impl Weather {
             }
             12 | 13 => {
                 self.lost_responses.fetch_add(1, Ordering::Relaxed);
-                Reaction::After(Duration::from_millis(dice.random_range(1..60)))
+                Reaction::After(Duration::from_millis(rng.random_range(1..60)))
             }
             14 => Reaction::After(TOO_LONG),
             _ => Reaction::Respond {
@@ -156,59 +156,59 @@ impl Weather {
         })
     }
 
-    /// What goes wrong with a GET.
+    /// Returns the fault of a GET.
     pub(crate) fn s3(&self) -> Option<Fault> {
-        if !self.strikes(self.rates.s3) {
+        if !self.occurs(self.rates.s3) {
             return None;
         }
-        let mut dice = self.dice();
-        Some(match dice.random_range(0..8) {
-            0 => Fault::Status(*[403, 500, 503].choose(&mut dice).unwrap()),
+        let mut rng = self.rng();
+        Some(match rng.random_range(0..8) {
+            0 => Fault::Status(*[403, 500, 503].choose(&mut rng).unwrap()),
             1 => Fault::HangUp,
             2 => Fault::NoRange,
-            3 => Fault::Stall(dice.random_range(0..2000), TOO_LONG),
-            4 => Fault::Drip(dice.random_range(50..500)),
-            _ => Fault::Cut(dice.random_range(0..2000)),
+            3 => Fault::Stall(rng.random_range(0..2000), TOO_LONG),
+            4 => Fault::Drip(rng.random_range(50..500)),
+            _ => Fault::Cut(rng.random_range(0..2000)),
         })
     }
 
-    /// Whether a request to SQS fails, and whether it does what it was asked all the same.
+    /// Returns `Some` if a request to SQS fails; `Some(true)` if it takes effect nevertheless.
     pub(crate) fn queue(&self, action: &str) -> Option<bool> {
         let rate = match action {
             "SendMessage" => self.rates.send,
             "ChangeMessageVisibility" => self.rates.visibility,
             _ => self.rates.send / 4.0,
         };
-        let struck = self.strikes(rate);
+        let fails = self.occurs(rate);
         self.queue_failures
-            .fetch_add(usize::from(struck), Ordering::Relaxed);
-        struck.then(|| self.dice().random_bool(0.3))
+            .fetch_add(usize::from(fails), Ordering::Relaxed);
+        fails.then(|| self.rng().random_bool(0.3))
     }
 
-    /// How bytes go on that are on their way.
+    /// Returns the behavior of a connection.
     pub(crate) fn fault_proxy(&self) -> Manner {
-        if !self.strikes(self.rates.fault_proxies) {
+        if !self.occurs(self.rates.fault_proxies) {
             return Manner::Smooth;
         }
-        let mut dice = self.dice();
-        let at = dice.random_range(0..16 << 10);
-        match dice.random_range(0..4) {
+        let mut rng = self.rng();
+        let at = rng.random_range(0..16 << 10);
+        match rng.random_range(0..4) {
             0 => Manner::Stall(at, TOO_LONG),
-            1 => Manner::Drip(dice.random_range(20..400), Duration::from_millis(1)),
+            1 => Manner::Drip(rng.random_range(20..400), Duration::from_millis(1)),
             _ => Manner::Cut(at),
         }
     }
 
-    /// Whether a port is closed for an invocation.
+    /// Whether a proxy's port is closed during an invocation.
     pub(crate) fn closes_fault_proxy(&self) -> bool {
-        self.strikes(self.rates.fault_proxies)
+        self.occurs(self.rates.fault_proxies)
     }
 }
 
-/// With `Retry-After` in either form, in the past, at once, soon, or none at all.
-fn retry_later(status: u16, dice: &mut StdRng) -> Reaction {
+/// Returns a response with a `Retry-After`: seconds or a date, past or future, or invalid.
+fn retry_later(status: u16, rng: &mut StdRng) -> Reaction {
     let date = |time| httpdate::fmt_http_date(time);
-    let value = match dice.random_range(0..5) {
+    let value = match rng.random_range(0..5) {
         0 => "0".to_owned(),
         1 => "1".to_owned(),
         2 => date(SystemTime::now() - Duration::from_hours(1)),

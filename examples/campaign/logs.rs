@@ -1,4 +1,4 @@
-//! The logs of a run, and by another way than edgetap's what must become of them.
+//! The logs of a run and the expected result of each row, computed independently of edgetap.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 
 use crate::support::{HEADER, gzip};
 
-/// Stands in every path: log content that must be seen nowhere but at the bridge.
+/// A part of every path. Only the bridge may see it.
 pub(crate) const CONTENT_CANARY: &str = "canary-content";
 
-/// What must become of a row.
+/// The expected result of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Row {
     Sent,
@@ -23,42 +23,44 @@ pub(crate) enum Row {
     Malformed,
 }
 
-/// An object's bytes at a time.
+/// One version of an object.
 pub(crate) struct Version {
     pub bytes: Vec<u8>,
     pub etag: String,
-    /// How many rows can be read of it.
+    /// The number of readable rows.
     pub rows: u64,
-    /// Whether what can be read of it hangs on how its bytes arrive: so it is where the inflater meets a wrong byte.
+    /// Whether the number of readable rows depends on how the bytes arrive, because the decoder
+    /// stops at a corrupt byte.
     pub uneven: bool,
 }
 
-/// A log, and what must become of it.
+/// A log and its expected result.
 pub(crate) struct Log {
     pub key: String,
     pub rows: Vec<Row>,
-    /// Its bytes at first, and once it was repaired.
+    /// The first version, and the repaired one if the first is damaged.
     pub versions: Vec<Version>,
 }
 
 impl Log {
-    /// API calls, static assets and malformed rows, gzip (of one or several members) or plain, some of them cut or corrupt.
-    pub(crate) fn random(number: usize, dice: &mut StdRng) -> Self {
+    /// Returns a random log: API calls, static assets and malformed rows; gzip (one or two members)
+    /// or plain; some truncated or corrupt.
+    pub(crate) fn random(number: usize, rng: &mut StdRng) -> Self {
         let key = format!("log-{number}");
         let kinds = |roll| match roll {
             0..=2 => Row::Static,
             3 => Row::Malformed,
             _ => Row::Sent,
         };
-        let rows: Vec<Row> = (0..dice.random_range(0..120))
-            .map(|_| kinds(dice.random_range(0..10)))
+        let rows: Vec<Row> = (0..rng.random_range(0..120))
+            .map(|_| kinds(rng.random_range(0..10)))
             .collect();
         let text = text(&key, &rows);
-        let whole = match dice.random_range(0..3) {
+        let whole = match rng.random_range(0..3) {
             0 => text.clone().into_bytes(),
             1 => gzip(&text),
             _ => {
-                let (first, second) = text.split_at(dice.random_range(0..text.len()));
+                let (first, second) = text.split_at(rng.random_range(0..text.len()));
                 [gzip(first), gzip(second)].concat()
             }
         };
@@ -68,9 +70,9 @@ impl Log {
             versions: Vec::new(),
         };
         if whole.starts_with(&[0x1f, 0x8b]) {
-            match dice.random_range(0..10) {
-                0 | 1 => log.add(cut(&whole, dice), false, &text),
-                2 | 3 => log.add(flip(&whole, &text, dice), true, &text),
+            match rng.random_range(0..10) {
+                0 | 1 => log.add(cut(&whole, rng), false, &text),
+                2 | 3 => log.add(flip(&whole, &text, rng), true, &text),
                 _ => {}
             }
         }
@@ -78,7 +80,7 @@ impl Log {
         log
     }
 
-    /// A log of these rows that is whole.
+    /// Returns an undamaged log of these rows.
     #[cfg(test)]
     pub(crate) fn whole(key: &str, rows: Vec<Row>) -> Self {
         let text = text(key, &rows);
@@ -94,11 +96,11 @@ impl Log {
     fn add(&mut self, bytes: Vec<u8>, uneven: bool, whole: &str) {
         let etag = hex::encode(Sha256::digest(&bytes));
         let rows = if bytes.starts_with(&[0x1f, 0x8b]) {
-            let inflated = inflate(&bytes);
-            let lines = memchr::memchr_iter(b'\n', &inflated)
+            let decompressed = decompress(&bytes);
+            let lines = memchr::memchr_iter(b'\n', &decompressed)
                 .count()
                 .saturating_sub(2);
-            if inflated.len() == whole.len() {
+            if decompressed.len() == whole.len() {
                 self.rows.len()
             } else {
                 lines
@@ -106,7 +108,7 @@ impl Log {
         } else if bytes.starts_with(b"#") {
             self.rows.len()
         } else {
-            0 // it is no log any more
+            0 // not a log anymore
         };
         self.versions.push(Version {
             bytes,
@@ -124,7 +126,7 @@ impl Log {
         format!("{}-{row}", self.key)
     }
 
-    /// Those of `rows` that must arrive.
+    /// Returns the rows in `rows` that must arrive.
     pub(crate) fn kept(&self, rows: Range<u64>) -> impl Iterator<Item = u64> + '_ {
         rows.filter(|row| self.row(*row) == Some(Row::Sent))
     }
@@ -137,8 +139,8 @@ impl Log {
         self.rows.get(usize::try_from(row).ok()?).copied()
     }
 
-    /// The version and the rows that a batch covers, found by trying which of them give its key: dropped rows around its
-    /// transactions may belong to it.
+    /// Finds the version and the rows of a batch by trying which ones yield its key. Dropped rows
+    /// before and after its transactions may belong to it.
     pub(crate) fn identify(&self, key: &str, ids: &[String]) -> Option<(usize, Range<u64>)> {
         let row_of = |id: &String| {
             id.strip_prefix(&self.key)?
@@ -171,20 +173,20 @@ impl Log {
     }
 }
 
-/// Which log a transaction is of.
+/// Returns the log that a transaction belongs to.
 pub(crate) fn log_of<'a>(logs: &'a [Log], id: &str) -> Option<&'a Log> {
     let key = id.rsplit_once('-')?.0;
     logs.iter().find(|log| log.key == key)
 }
 
-/// Every id that may arrive.
+/// Returns every ID that may arrive.
 pub(crate) fn ids(logs: &[Log]) -> BTreeSet<String> {
     logs.iter()
         .flat_map(|log| log.kept(0..log.rows.len() as u64).map(|row| log.id(row)))
         .collect()
 }
 
-/// How often each.
+/// Counts equal elements.
 pub(crate) fn multiset<T: Ord>(all: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
     all.into_iter().fold(BTreeMap::new(), |mut counts, each| {
         *counts.entry(each).or_default() += 1;
@@ -209,22 +211,22 @@ fn text(key: &str, rows: &[Row]) -> String {
     text
 }
 
-/// All that can be had of a gzip file.
-fn inflate(bytes: &[u8]) -> Vec<u8> {
-    let mut inflated = Vec::new();
+/// Decompresses as much of a gzip file as possible.
+fn decompress(bytes: &[u8]) -> Vec<u8> {
+    let mut decompressed = Vec::new();
     let mut decoder = MultiGzDecoder::new(bytes);
     let mut byte = [0];
-    // Byte by byte: what comes before an error in one read is lost with it.
+    // Byte by byte: a failed read loses the bytes before the error.
     while matches!(decoder.read(&mut byte), Ok(1)) {
-        inflated.extend(byte);
+        decompressed.extend(byte);
     }
-    inflated
+    decompressed
 }
 
-/// Cuts it short, and not where one member ends: what is left would be whole.
-fn cut(whole: &[u8], dice: &mut StdRng) -> Vec<u8> {
+/// Truncates a gzip file, but not at the end of a member, which would leave a valid file.
+fn cut(whole: &[u8], rng: &mut StdRng) -> Vec<u8> {
     loop {
-        let cut = &whole[..dice.random_range(1..whole.len())];
+        let cut = &whole[..rng.random_range(1..whole.len())];
         if MultiGzDecoder::new(cut)
             .read_to_end(&mut Vec::new())
             .is_err()
@@ -234,24 +236,24 @@ fn cut(whole: &[u8], dice: &mut StdRng) -> Vec<u8> {
     }
 }
 
-/// Flips a byte so that it is found, and nothing wrong is inflated before: else it could not be known what must arrive.
-/// (S3's own checks and TLS see to the others.)
-fn flip(whole: &[u8], text: &str, dice: &mut StdRng) -> Vec<u8> {
+/// Corrupts a byte so that decompression fails and yields only correct bytes before that. Otherwise
+/// the expected result would be unknown.
+fn flip(whole: &[u8], text: &str, rng: &mut StdRng) -> Vec<u8> {
     for _ in 0..60 {
         let mut bytes = whole.to_vec();
-        let at = dice.random_range(0..bytes.len());
-        bytes[at] ^= dice.random_range(1..=255u8);
+        let at = rng.random_range(0..bytes.len());
+        bytes[at] ^= rng.random_range(1..=255u8);
         let is_gzip = bytes.starts_with(&[0x1f, 0x8b]);
-        let inflated = inflate(&bytes);
+        let decompressed = decompress(&bytes);
         let fails = !is_gzip
             || MultiGzDecoder::new(&bytes[..])
                 .read_to_end(&mut Vec::new())
                 .is_err();
-        if fails && text.as_bytes().starts_with(&inflated) {
+        if fails && text.as_bytes().starts_with(&decompressed) {
             return bytes;
         }
     }
-    // The length in the trailer is always looked at.
+    // A wrong length in the trailer is always detected.
     let mut bytes = whole.to_vec();
     let last = bytes.len() - 1;
     bytes[last] ^= 0x55;

@@ -1,14 +1,17 @@
-//! A fault campaign: the real function against fake S3, SQS, token endpoint and bridge that misbehave at random, from a seed.
+//! A randomized fault-injection test: the real function against a fake S3, SQS, token endpoint and
+//! bridge that misbehave by a seeded random generator.
 //!
 //! `cargo run --release --example campaign -- --runs 1000 --seed 1`
 //!
-//! A run puts a few logs into S3, notifies the work queue of them (of some twice), and polls until the queue is empty, while
-//! everything goes wrong that can. Then all is mended, and the dead letters are brought back. In every tenth run the function
-//! is the real `bootstrap`, which is killed; in the others it runs in this process, with waits of milliseconds. What must hold
-//! stands in `check.rs`. Faults cease after a while, so that every run ends. The last line is the tally; exit status 1 on a
-//! violation.
+//! A run puts a few logs into S3, sends notifications to the work queue (two for some logs), and
+//! polls until the queue is empty, while faults are injected everywhere. Then the faults stop,
+//! corrupt logs are repaired and the dead letters are redriven. In every tenth run the function is
+//! the real `bootstrap`, which is killed at random; in the other runs it runs in this process, with
+//! waits of milliseconds. `check.rs` holds the invariants. Faults stop after a number of
+//! invocations, so that every run ends. The last line is the tally. The exit status is 1 if an
+//! invariant was violated.
 //!
-//! A seed settles what may go wrong, but not when: sockets are real.
+//! A seed fixes which faults may occur but not their timing, because the sockets are real.
 
 #![recursion_limit = "256"] // the layout of one future, from a run down to the SDK
 #![allow(clippy::unwrap_used)]
@@ -31,24 +34,24 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
 #[derive(Parser)]
-#[command(about = "A fault campaign against the real function")]
+#[command(about = "Randomized fault-injection test of the real function")]
 struct Args {
-    /// How many runs.
+    /// Number of runs.
     #[arg(long, default_value_t = 100)]
     runs: u64,
-    /// The seed of the first run; each run after it has the next.
+    /// Seed of the first run; each later run uses the next seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Runs at the same time.
+    /// Number of parallel runs.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
-    /// Of so many runs one is against the real process; 0 is none.
+    /// Use the real process in every Nth run; 0 for never.
     #[arg(long, default_value_t = 10)]
     process_every: u64,
-    /// The real process [default: `bootstrap` of the same build]
+    /// Path of the real process [default: `bootstrap` of the same build]
     #[arg(long)]
     bootstrap: Option<PathBuf>,
-    /// Show what the function logged in a run with a violation.
+    /// Show the function's output of runs with a violation.
     #[arg(long)]
     lines: bool,
 }
@@ -63,7 +66,7 @@ struct Tally {
     repeated: usize,
     requeues: usize,
     dead_letters: usize,
-    brought_back: usize,
+    redriven: usize,
     violations: usize,
 }
 
@@ -76,14 +79,14 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let progress = ProgressBar::new(args.runs); // seen at a terminal only
+    let progress = ProgressBar::new(args.runs); // hidden without a terminal
     if let Ok(style) =
         ProgressStyle::with_template("{bar:40} {pos} of {len} runs, {msg}{per_sec}, {eta} left")
     {
         progress.set_style(style);
     }
     let (tally, next) = (Mutex::new(Tally::default()), AtomicU64::new(0));
-    let job = || {
+    let worker = || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -91,7 +94,8 @@ fn main() -> ExitCode {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= args.runs {
-                // Reading threads of killed invocations may still wait, and would miss it loudly.
+                // Reader threads of killed invocations may still be waiting. They would panic if
+                // the runtime were dropped.
                 return std::mem::forget(runtime);
             }
             let seed = args.seed.saturating_add(number);
@@ -108,7 +112,7 @@ fn main() -> ExitCode {
     };
     std::thread::scope(|scope| {
         for _ in 0..args.jobs {
-            scope.spawn(job);
+            scope.spawn(worker);
         }
     });
     progress.finish_and_clear();
@@ -117,7 +121,8 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(tally.violations > 0))
 }
 
-/// Where the real process is, when it is wanted. That it is not there must not look like a campaign without violations.
+/// Returns the path of the real process, if it is to be used. A missing process is an error, so
+/// that it does not look like a run without violations.
 fn bootstrap(args: &Args) -> Result<Option<PathBuf>, String> {
     if args.process_every == 0 {
         return Ok(None);
@@ -134,7 +139,7 @@ fn bootstrap(args: &Args) -> Result<Option<PathBuf>, String> {
     match args.bootstrap.clone().or_else(own).filter(|path| path.is_file()) {
         Some(path) => Ok(Some(path)),
         None => {
-            Err("there is no bootstrap: build it (cargo build --bins), name it (--bootstrap), or go without (--process-every 0)".to_owned())
+            Err("bootstrap not found: build it (cargo build --bins), pass --bootstrap, or pass --process-every 0".to_owned())
         }
     }
 }
@@ -144,7 +149,7 @@ fn show(seed: u64, run: &run::Run, lines: bool) {
         println!("seed {seed}: {violation}");
     }
     if lines && !run.violations.is_empty() {
-        println!("{}", run.evidence.said.join("\n"));
+        println!("{}", run.evidence.output.join("\n"));
     }
 }
 
@@ -164,10 +169,10 @@ impl Tally {
             .invocations
             .iter()
             .flat_map(|one| &one.sent)
-            .filter(|rest| rest.requeue_count > 0)
+            .filter(|remainder| remainder.requeue_count > 0)
             .count();
-        self.dead_letters += evidence.letters.len();
-        self.brought_back += run.brought_back;
+        self.dead_letters += evidence.dead_letters.len();
+        self.redriven += run.redriven;
         self.violations += run.violations.len();
     }
 }
@@ -183,13 +188,13 @@ impl std::fmt::Display for Tally {
             repeated,
             requeues,
             dead_letters,
-            brought_back,
+            redriven,
             violations,
         } = self;
         write!(
             f,
             "{runs} runs ({processes} of the real process), {invocations} invocations, {killed} killed, {accepted} transactions accepted, \
-             {repeated} batches repeated, {requeues} hand-overs, {dead_letters} dead letters, {brought_back} brought back, {violations} violations"
+             {repeated} batches repeated, {requeues} requeues, {dead_letters} dead letters, {redriven} redriven, {violations} violations"
         )
     }
 }

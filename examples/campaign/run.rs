@@ -24,7 +24,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use crate::check::{Accepted, Evidence, Invocation, Message, check};
-use crate::faults::Weather;
+use crate::faults::Faults;
 use crate::logs::Log;
 use crate::runtime_api::{Outcome, Process, RuntimeApi};
 use crate::support::fake_s3::FakeS3;
@@ -38,101 +38,102 @@ const FAULTY_INVOCATIONS: usize = 25;
 const MAX_INVOCATIONS: usize = 300;
 /// How long a message is hidden by who receives it.
 const VISIBILITY: Duration = Duration::from_mins(30);
-/// For the function the campaign is quick to lose patience with S3.
+/// The function's timeout for S3, short so that runs stay short.
 const S3_PATIENCE: Duration = Duration::from_millis(250);
 
 const CLIENT_ID: &str = "campaign";
 const CLIENT_SECRET: &str = "canary-secret-campaign";
 const AWS_SECRET: &str = "canary-aws-secret-campaign";
 
-/// What a run adds to the tally.
+/// The result of a run.
 #[derive(Default)]
 pub(crate) struct Run {
     pub evidence: Evidence,
     pub killed: usize,
     pub is_process: bool,
-    pub brought_back: usize,
-    /// What the function said, for people.
-    pub said: Vec<String>,
+    pub redriven: usize,
+    /// Log lines, responses and dead letters.
+    pub output: Vec<String>,
     pub violations: Vec<String>,
 }
 
-/// The run of a seed; with a real process when `bootstrap` says where it is.
+/// Runs one seed, with the real process if `bootstrap` is its path.
 pub(crate) async fn run(seed: u64, bootstrap: Option<&Path>) -> Run {
-    let mut dice = StdRng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
+    let mut rng = StdRng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
     let (lines, _listening) = CapturedLogs::capture(tracing::Level::INFO);
-    let mut scene = Scene::new(seed, bootstrap, lines, &mut dice).await;
-    scene.put_logs(&mut dice);
+    let mut scene = Scene::new(seed, bootstrap, lines, &mut rng).await;
+    scene.put_logs(&mut rng);
 
     for _ in 0..FAULTY_INVOCATIONS {
-        if !scene.invoke_in_bad_weather(&mut dice).await {
+        if !scene.invoke_with_faults(&mut rng).await {
             break;
         }
     }
-    scene.weather.clear_up();
+    scene.faults.stop();
     scene.open_fault_proxies().await;
     if scene
-        .actors
+        .receivers
         .iter()
-        .any(|actor| matches!(actor, Actor::Process(_)))
+        .any(|receiver| matches!(receiver, Receiver::Process(_)))
     {
-        // Its clock is not the queue's: what never passes would never end.
-        scene.weather.relent();
+        // The process does not use the queue's clock: permanent rejections would never reach
+        // RETRY_FOR.
+        scene.faults.accept_all();
     }
     scene.drain().await;
     let evidence = &mut scene.run.evidence;
     evidence.before_redrive = evidence.invocations.len();
-    evidence.letters = letters(&scene.sqs.dead_letters());
-    scene.run.said.extend(
+    evidence.dead_letters = continuations(&scene.sqs.dead_letters());
+    scene.run.output.extend(
         scene
             .sqs
             .dead_letters()
             .into_iter()
-            .map(|letter| letter.body),
+            .map(|message| message.body),
     );
 
-    // All is mended, and the dead letters are brought back.
-    scene.weather.relent();
-    scene.mend_logs();
-    scene.run.brought_back += scene.sqs.dead_letters().len();
+    // Repair everything and redrive the dead letters.
+    scene.faults.accept_all();
+    scene.repair_logs();
+    scene.run.redriven += scene.sqs.dead_letters().len();
     scene.sqs.redrive();
     scene.drain().await;
-    scene.run.evidence.letters_left = letters(&scene.sqs.dead_letters());
+    scene.run.evidence.dead_letters_left = continuations(&scene.sqs.dead_letters());
     scene.finish()
 }
 
-/// Everything around the function, and the functions.
+/// The functions and everything around them.
 struct Scene {
     s3: FakeS3,
     sqs: FakeSqs,
     bridge: LocalBridge,
-    weather: Arc<Weather>,
+    faults: Arc<Faults>,
     /// To S3, SQS, the bridge and the token endpoint.
     fault_proxies: [FaultProxy; 4],
-    actors: [Actor; 2],
+    receivers: [Receiver; 2],
     lines: CapturedLogs,
     current: Vec<usize>,
     run: Run,
 }
 
-/// Who takes invocations.
-enum Actor {
+/// The receiver of invocations.
+enum Receiver {
     Inside(Box<Function>),
     Process(Box<Instance>),
 }
 
-/// An instance of the real `bootstrap`, started when it is wanted.
+/// An instance of the real `bootstrap`, started on demand.
 struct Instance {
     bootstrap: PathBuf,
     variables: Vec<(&'static str, String)>,
     running: Option<(RuntimeApi, Process)>,
-    said: Vec<String>,
+    output: Vec<String>,
     responses: Vec<String>,
 }
 
-/// How an invocation ended.
+/// The end of an invocation.
 enum Ending {
-    Answered { done: bool },
+    Responded { done: bool },
     Killed,
     Failed(String),
 }
@@ -142,18 +143,18 @@ impl Scene {
         seed: u64,
         bootstrap: Option<&Path>,
         lines: CapturedLogs,
-        dice: &mut StdRng,
+        rng: &mut StdRng,
     ) -> Self {
-        let rejected = (0..dice.random_range(0..4))
-            .map(|_| format!("log-0-{}", dice.random_range(0..80)))
+        let rejected = (0..rng.random_range(0..4))
+            .map(|_| format!("log-0-{}", rng.random_range(0..80)))
             .collect();
-        let weather = Arc::new(Weather::new(seed, rejected));
-        let of_bridge = weather.clone();
+        let faults = Arc::new(Faults::new(seed, rejected));
+        let of_bridge = faults.clone();
         let options = Options {
             client_id: CLIENT_ID.to_owned(),
             client_secret: CLIENT_SECRET.to_owned(),
-            // Some expire while they are used.
-            token_lifetime: Duration::from_secs([1, 2, 1800][dice.random_range(0..3)]),
+            // Some tokens expire during the run.
+            token_lifetime: Duration::from_secs([1, 2, 1800][rng.random_range(0..3)]),
             react: Arc::new(move |arrival| of_bridge.react(arrival)),
             ..Options::default()
         };
@@ -162,13 +163,13 @@ impl Scene {
             FakeSqs::start().await,
             start(&options).await,
         );
-        let of_s3 = weather.clone();
+        let of_s3 = faults.clone();
         s3.react(move || of_s3.s3());
-        let of_sqs = weather.clone();
+        let of_sqs = faults.clone();
         sqs.misbehave(move |action, _| of_sqs.queue(action));
         let fault_proxy = |to| {
-            let weather = weather.clone();
-            FaultProxy::start(to, move || weather.fault_proxy())
+            let faults = faults.clone();
+            FaultProxy::start(to, move || faults.fault_proxy())
         };
         let fault_proxies = [
             fault_proxy(s3.address()).await,
@@ -177,26 +178,26 @@ impl Scene {
             fault_proxy(bridge.address()).await,
         ];
         let limits = Limits {
-            transactions: dice.random_range(1..30),
-            bytes: dice.random_range(1000..20_000),
+            transactions: rng.random_range(1..30),
+            bytes: rng.random_range(1000..20_000),
         };
-        let concurrency = dice.random_range(1..6);
-        let actor = || match bootstrap {
-            None => Actor::Inside(Box::new(function(
+        let concurrency = rng.random_range(1..6);
+        let receiver = || match bootstrap {
+            None => Receiver::Inside(Box::new(function(
                 &fault_proxies,
                 &sqs,
                 limits,
                 concurrency,
             ))),
-            Some(bootstrap) => Actor::Process(Box::new(Instance {
+            Some(bootstrap) => Receiver::Process(Box::new(Instance {
                 bootstrap: bootstrap.to_owned(),
                 variables: variables(&fault_proxies, limits, concurrency),
                 running: None,
-                said: Vec::new(),
+                output: Vec::new(),
                 responses: Vec::new(),
             })),
         };
-        let actors = [actor(), actor()];
+        let receivers = [receiver(), receiver()];
         let evidence = Evidence {
             in_flight: limits.transactions * concurrency,
             ..Evidence::default()
@@ -210,33 +211,33 @@ impl Scene {
             s3,
             sqs,
             bridge,
-            weather,
+            faults,
             fault_proxies,
-            actors,
+            receivers,
             lines,
             current: Vec::new(),
             run,
         }
     }
 
-    fn put_logs(&mut self, dice: &mut StdRng) {
-        for number in 0..dice.random_range(1..4) {
-            let log = Log::random(number, dice);
+    fn put_logs(&mut self, rng: &mut StdRng) {
+        for number in 0..rng.random_range(1..4) {
+            let log = Log::random(number, rng);
             self.s3.put(&log.key, log.versions[0].bytes.clone());
-            for _ in 0..dice.random_range(1..3) {
+            for _ in 0..rng.random_range(1..3) {
                 self.sqs.send(s3_event(&[&log.key]).to_string());
             }
             self.run.evidence.logs.push(log);
             self.current.push(0);
         }
-        if dice.random_bool(0.2) {
+        if rng.random_bool(0.2) {
             let keys: Vec<&str> = self.run.evidence.logs.iter().map(|log| &*log.key).collect();
             self.sqs.send(s3_event(&keys).to_string());
         }
     }
 
-    /// What was cut or corrupt is put there whole.
-    fn mend_logs(&mut self) {
+    /// Replaces truncated and corrupt logs with intact ones.
+    fn repair_logs(&mut self) {
         for (log, current) in self
             .run
             .evidence
@@ -256,35 +257,36 @@ impl Scene {
         }
     }
 
-    /// One invocation, or two at once, while anything may happen. `false` when the queue is empty.
-    async fn invoke_in_bad_weather(&mut self, dice: &mut StdRng) -> bool {
-        if dice.random_bool(0.03) {
-            self.run.brought_back += self.sqs.dead_letters().len();
+    /// Runs one invocation, or two concurrent ones, with faults. Returns `false` if the queue is
+    /// empty.
+    async fn invoke_with_faults(&mut self, rng: &mut StdRng) -> bool {
+        if rng.random_bool(0.03) {
+            self.run.redriven += self.sqs.dead_letters().len();
             self.sqs.redrive();
         }
-        if dice.random_bool(0.05) {
+        if rng.random_bool(0.05) {
             self.bridge.revoke_tokens();
         }
         if self.sqs.wait_for_next().is_none() {
             return false;
         }
         for fault_proxy in &self.fault_proxies {
-            if fault_proxy.is_open() && self.weather.closes_fault_proxy() {
+            if fault_proxy.is_open() && self.faults.closes_fault_proxy() {
                 fault_proxy.close();
-            } else if dice.random_bool(0.5) {
+            } else if rng.random_bool(0.5) {
                 fault_proxy.open().await;
             }
         }
         let first = self
             .sqs
-            .receive_any(VISIBILITY, |visible| dice.random_range(0..visible));
+            .receive_any(VISIBILITY, |visible| rng.random_range(0..visible));
         let Some(first) = first else { return true };
-        // SQS may deliver a message to two at once; and two messages may name the same object.
-        let second = if dice.random_bool(0.15) {
+        // SQS may deliver a message twice, and two messages may name the same object.
+        let second = if rng.random_bool(0.15) {
             let same = self
                 .sqs
                 .receive_again(text(&first, "messageId"), VISIBILITY);
-            if dice.random_bool(0.5) {
+            if rng.random_bool(0.5) {
                 same
             } else {
                 self.sqs.receive_any(VISIBILITY, |_| 0).or(same)
@@ -292,13 +294,13 @@ impl Scene {
         } else {
             None
         };
-        let most = if dice.random_bool(0.1) { 1500 } else { 400 };
+        let most = if rng.random_bool(0.1) { 1500 } else { 400 };
         let mut fates = || {
-            let time_left = Duration::from_millis(dice.random_range(1..most));
+            let time_left = Duration::from_millis(rng.random_range(1..most));
             (
                 time_left,
-                dice.random_bool(0.15)
-                    .then(|| Duration::from_millis(dice.random_range(1..150))),
+                rng.random_bool(0.15)
+                    .then(|| Duration::from_millis(rng.random_range(1..150))),
             )
         };
         let (one, other) = (fates(), fates());
@@ -307,7 +309,7 @@ impl Scene {
         true
     }
 
-    /// Invokes, in good weather, until the queue is empty.
+    /// Invokes the function without faults until the queue is empty.
     async fn drain(&mut self) {
         for _ in 0..MAX_INVOCATIONS {
             if self.sqs.wait_for_next().is_none() {
@@ -318,10 +320,10 @@ impl Scene {
                     .await;
             }
         }
-        self.run
-            .evidence
-            .violations
-            .push(format!("it loops: {:?}", self.sqs.messages()));
+        self.run.evidence.violations.push(format!(
+            "the queue never becomes empty: {:?}",
+            self.sqs.messages()
+        ));
     }
 
     async fn invoke(
@@ -343,7 +345,7 @@ impl Scene {
         .into_iter()
         .flatten()
         .collect();
-        let [one, other] = &mut self.actors;
+        let [one, other] = &mut self.receivers;
         let endings = match second {
             None => vec![Box::pin(one.invoke(first, fate)).await],
             Some((record, its_fate)) => {
@@ -359,8 +361,8 @@ impl Scene {
         let mut was_killed = false;
         for (id, ending) in ids.iter().zip(endings) {
             match ending {
-                Ending::Answered { done: true } => self.sqs.delete(id),
-                Ending::Answered { done: false } => {}
+                Ending::Responded { done: true } => self.sqs.delete(id),
+                Ending::Responded { done: false } => {}
                 Ending::Killed => was_killed = true,
                 Ending::Failed(how) => self.run.evidence.violations.push(how),
             }
@@ -387,7 +389,7 @@ impl Scene {
             .collect::<Vec<_>>();
         let received = self.bridge.received();
         self.run.evidence.invocations.push(Invocation {
-            // That a process has ended what it began cannot be seen from here.
+            // A process may still be working on an earlier invocation.
             stands_alone: records.len() == 1 && !self.run.is_process,
             messages,
             current: self.current.clone(),
@@ -407,7 +409,7 @@ impl Scene {
                         .collect(),
                 })
                 .collect(),
-            sent: letters(&sent),
+            sent: continuations(&sent),
             lines: (!self.run.is_process).then(|| {
                 self.lines.text()[before.lines..]
                     .lines()
@@ -417,9 +419,9 @@ impl Scene {
         });
     }
 
-    /// Lets what is on its way arrive: everything runs on this one thread.
+    /// Waits until nothing is in transit. Everything runs on this thread.
     async fn settle(&self) {
-        // What was given up on may still come to the queue and the bridge.
+        // Abandoned requests may still reach the queue and the bridge.
         while !self.fault_proxies[1].is_quiet() || !self.fault_proxies[2].is_quiet() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -433,8 +435,8 @@ impl Scene {
             received: self.bridge.received().len(),
             lines: self.lines.text().len(),
             sent: self.sqs.sent(),
-            lost_responses: self.weather.lost_responses() + self.fault_proxies[2].disturbances(),
-            queue_trouble: self.weather.queue_failures() + self.fault_proxies[1].disturbances(),
+            lost_responses: self.faults.lost_responses() + self.fault_proxies[2].disturbances(),
+            queue_trouble: self.faults.queue_failures() + self.fault_proxies[1].disturbances(),
         }
     }
 
@@ -447,23 +449,23 @@ impl Scene {
             .secrets
             .extend(self.fault_proxies.iter().flat_map(FaultProxy::bearers));
         self.run
-            .said
+            .output
             .extend(self.lines.text().lines().map(str::to_owned));
-        for actor in self.actors {
-            if let Actor::Process(mut instance) = actor {
+        for receiver in self.receivers {
+            if let Receiver::Process(mut instance) = receiver {
                 instance.end();
                 self.run
-                    .said
-                    .extend(instance.said.into_iter().chain(instance.responses));
+                    .output
+                    .extend(instance.output.into_iter().chain(instance.responses));
             }
         }
-        self.run.evidence.said = std::mem::take(&mut self.run.said);
+        self.run.evidence.output = std::mem::take(&mut self.run.output);
         self.run.violations = check(&self.run.evidence);
         self.run
     }
 }
 
-/// How far things have come.
+/// Counters before and after an invocation.
 struct Marks {
     received: usize,
     lines: usize,
@@ -472,8 +474,8 @@ struct Marks {
     queue_trouble: usize,
 }
 
-impl Actor {
-    /// Invokes with a record, for so long, and perhaps kills it after so long.
+impl Receiver {
+    /// Invokes the function with a record and a deadline, and kills it after `killed_after`.
     async fn invoke(
         &mut self,
         record: Value,
@@ -498,7 +500,7 @@ impl Actor {
                         Ending::Failed(format!("the invocation failed: {error}"))
                     }
                     (Err(_), Some(_)) => Ending::Killed,
-                    (Err(_), None) => Ending::Failed("the invocation does not end".to_owned()),
+                    (Err(_), None) => Ending::Failed("the invocation did not end".to_owned()),
                 }
             }
             Self::Process(instance) => {
@@ -546,11 +548,11 @@ impl Instance {
         }
     }
 
-    /// Kills the process (SIGKILL), and keeps what it has said.
+    /// Kills the process (SIGKILL) and keeps its output.
     fn end(&mut self) {
         if let Some((_, mut process)) = self.running.take() {
             let output = process.stop();
-            self.said
+            self.output
                 .extend(output.stdout.into_iter().chain(output.stderr));
         }
     }
@@ -558,10 +560,10 @@ impl Instance {
 
 fn ending(response: &Value) -> Ending {
     match response["batchItemFailures"].as_array() {
-        Some(failures) => Ending::Answered {
+        Some(failures) => Ending::Responded {
             done: failures.is_empty(),
         },
-        None => Ending::Failed(format!("no partial batch response: {response}")),
+        None => Ending::Failed(format!("not a partial batch response: {response}")),
     }
 }
 
@@ -569,7 +571,7 @@ fn url(fault_proxy: &FaultProxy, path: &str) -> String {
     format!("http://{}{path}", fault_proxy.address())
 }
 
-fn impatient(endpoint: &str) -> SdkConfig {
+fn short_timeouts(endpoint: &str) -> SdkConfig {
     sdk_config(endpoint)
         .into_builder()
         .timeout_config(
@@ -600,7 +602,7 @@ fn function(
     };
     let credentials = Credentials::new(CLIENT_ID, CLIENT_SECRET);
     Function {
-        s3: S3::new(&impatient(&url(s3, "")), BACKOFF),
+        s3: S3::new(&short_timeouts(&url(s3, "")), BACKOFF),
         rules: rules(limits),
         bridge: Bridge::new(
             endpoints,
@@ -609,13 +611,13 @@ fn function(
         )
         .unwrap(),
         concurrency,
-        work_queue: WorkQueue::new(&impatient(&url(sqs, ""))),
-        retry_for: SignedDuration::from_hours(3), // so that what never passes ends in a few invocations
+        work_queue: WorkQueue::new(&short_timeouts(&url(sqs, ""))),
+        retry_for: SignedDuration::from_hours(3), // ends permanent failures after a few invocations
         clock: queue.clock(),
     }
 }
 
-/// The same for a process.
+/// Returns the same configuration for a process.
 fn variables(
     [s3, sqs, edge, token]: &[FaultProxy; 4],
     limits: Limits,
@@ -627,7 +629,7 @@ fn variables(
         ("AWS_REGION", "us-east-1".to_owned()),
         ("AWS_ENDPOINT_URL_S3", url(s3, "")),
         ("AWS_ENDPOINT_URL_SQS", url(sqs, "")),
-        ("AWS_MAX_ATTEMPTS", "1".to_owned()), // its pauses are longer than these runs
+        ("AWS_MAX_ATTEMPTS", "1".to_owned()), // the SDK's backoff is longer than these runs
         ("BRIDGE_CLIENT_ID", CLIENT_ID.to_owned()),
         ("BRIDGE_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
         ("BRIDGE_AUTH_ENDPOINT", url(token, TOKEN_PATH)),
@@ -638,15 +640,15 @@ fn variables(
     ]
 }
 
-/// What a record asks for, an object each.
+/// Returns the objects that a record names.
 fn messages(record: &Value, done: bool) -> Vec<Message> {
     let body: Value = serde_json::from_str(text(record, "body")).unwrap();
-    if let Ok(rest) = serde_json::from_value::<Continuation>(body.clone()) {
+    if let Ok(remainder) = serde_json::from_value::<Continuation>(body.clone()) {
         return vec![Message {
-            key: rest.object.key,
-            etag: rest.object.etag,
-            rows: rest.rows,
-            requeue_count: rest.requeue_count,
+            key: remainder.object.key,
+            etag: remainder.object.etag,
+            rows: remainder.rows,
+            requeue_count: remainder.requeue_count,
             done,
         }];
     }
@@ -665,8 +667,8 @@ fn messages(record: &Value, done: bool) -> Vec<Message> {
     .collect()
 }
 
-/// The continuations among messages; S3's own notifications are none.
-fn letters(messages: &[Queued]) -> Vec<Continuation> {
+/// Returns the continuations among the messages. S3's notifications are skipped.
+fn continuations(messages: &[Queued]) -> Vec<Continuation> {
     messages
         .iter()
         .filter_map(|message| serde_json::from_str(&message.body).ok())
