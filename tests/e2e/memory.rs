@@ -59,7 +59,7 @@ async fn peak(megabytes: u64) -> u64 {
             _ => Reaction::Normal,
         }),
         watch: Some(Arc::new(move |batch| {
-            _ = count.fetch_add(batch.transactions.len() as u64, Ordering::Relaxed)
+            count.fetch_add(batch.transactions.len() as u64, Ordering::Relaxed);
         })),
         ..Options::default()
     };
