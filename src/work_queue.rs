@@ -289,6 +289,7 @@ mod tests {
         retry_for: SignedDuration::from_hours(72),
     };
 
+    // proves: D9, D10
     #[test]
     fn next_step_depends_on_progress_requeues_and_age() {
         let minutes = |minutes| Next::Delay(Duration::from_mins(minutes));
@@ -366,6 +367,7 @@ mod tests {
         }
     }
 
+    // proves: D10
     #[test]
     fn retries_end_before_max_receive_count() {
         // RETRY_FOR / (0.8 × 15 min) < maxReceiveCount = 400. Otherwise SQS moves the message to
@@ -385,6 +387,7 @@ mod tests {
         assert!(receive_count < 400, "{receive_count}");
     }
 
+    // proves: D18
     #[test]
     fn early_redelivery_means_killed() {
         let minutes = SignedDuration::from_mins;
@@ -407,6 +410,7 @@ mod tests {
         assert!(!FRESH.was_killed());
     }
 
+    // proves: D20
     #[test]
     fn redriven_job_starts_over() {
         let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap_or_default();

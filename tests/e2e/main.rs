@@ -35,6 +35,7 @@ use peers::{
 use runtime_api::{Outcome, Output, Process};
 use tap::{COOKIE_CANARY, PATIENCE, PLENTY, Tap, aws_variables, failures, parse_line, sqs_event};
 
+// proves: D1, D28
 #[tokio::test]
 async fn s3_objects_arrive_as_expected_transactions() {
     let tap = Tap::start(|variables| {
@@ -222,6 +223,7 @@ async fn larger_object_arrives_once_with_concurrent_requests() {
     );
 }
 
+// proves: T4
 #[tokio::test]
 async fn rotated_secret_is_used_without_restart() {
     let peers = Peers::shared();
@@ -271,6 +273,7 @@ async fn rotated_secret_is_used_without_restart() {
     log.the_one("DEBUG", "got a token");
 }
 
+// proves: T8
 #[tokio::test]
 async fn both_client_authentication_methods_take_any_character() {
     let peers = Peers::shared();
@@ -292,6 +295,7 @@ async fn both_client_authentication_methods_take_any_character() {
     }
 }
 
+// proves: D4
 #[tokio::test]
 async fn direct_events_succeed_or_fail_as_a_whole() {
     let tap = Tap::start(|_| {}).await;
@@ -349,6 +353,7 @@ async fn direct_events_succeed_or_fail_as_a_whole() {
     log.the_one("WARN", "was deleted before it was read");
 }
 
+// proves: D5
 #[tokio::test]
 async fn invalid_configuration_fails_messages_but_not_init() {
     let tap = Tap::start(|variables| {
@@ -388,6 +393,7 @@ async fn invalid_configuration_fails_messages_but_not_init() {
     }
 }
 
+// proves: D13
 #[tokio::test]
 async fn past_deadline_fails_the_message() {
     let tap = Tap::start(|_| {}).await;
@@ -408,6 +414,7 @@ async fn past_deadline_fails_the_message() {
     );
 }
 
+// proves: D13
 #[tokio::test]
 async fn bridge_outage_fails_message_within_deadline() {
     let tap = Tap::with_bridge_responding(503).await;
@@ -431,6 +438,7 @@ async fn bridge_outage_fails_message_within_deadline() {
     );
 }
 
+// proves: D13
 #[tokio::test]
 async fn silent_bridge_fails_message_within_deadline() {
     let tap = Tap::with_bridge(

@@ -23,6 +23,7 @@ const SMALL: u64 = 100;
 /// Upper bound of the peak for any size.
 const CAP: u64 = 48 << 20;
 
+// proves: D26
 #[tokio::test]
 async fn large_object_takes_no_more_memory_than_a_small_one() {
     let (small, large) = (peak(SMALL).await, peak(megabytes()).await);

@@ -51,6 +51,7 @@ async fn poll(tap: &Tap, queue: &Queue, time_left_ms: i64) -> (Message, bool) {
     (message, done)
 }
 
+// proves: D9, D14
 #[tokio::test]
 async fn bridge_outage_of_three_attempts_loses_nothing() {
     let down = Arc::new(AtomicBool::new(true));
@@ -107,6 +108,7 @@ async fn bridge_outage_of_three_attempts_loses_nothing() {
     );
 }
 
+// proves: D17
 #[tokio::test]
 async fn killed_function_delivers_after_redelivery() {
     let options = Options {
@@ -167,6 +169,7 @@ async fn killed_function_delivers_after_redelivery() {
 
 /// Each invocation delivers 6 of the 20 batches and then waits for a response until its deadline:
 /// three requeues.
+// proves: D1, D8
 #[tokio::test]
 async fn short_deadline_requeues_with_the_trace_header() {
     let react = |arrival: edgetap::local_bridge::Arrival<'_>| {

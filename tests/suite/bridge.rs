@@ -86,6 +86,7 @@ fn misconfigured(outcome: Outcome) -> String {
     }
 }
 
+// proves: B1, B9
 #[tokio::test]
 async fn misconfiguration_is_reported_without_retry() {
     for (reaction, words) in [
@@ -129,6 +130,7 @@ async fn misconfiguration_is_reported_without_retry() {
     }
 }
 
+// proves: B6
 #[tokio::test]
 async fn transient_failure_is_retried_until_success() {
     for status in [408, 429, 500, 502, 503, 504] {
@@ -152,6 +154,7 @@ async fn transient_failure_is_retried_until_success() {
     }
 }
 
+// proves: B6
 #[tokio::test]
 async fn retries_stop_after_five_attempts() {
     let (outcome, bridge) = deliver(
@@ -182,6 +185,7 @@ async fn retries_stop_after_five_attempts() {
     assert_eq!(bridge.tally().requests, 1 + 5);
 }
 
+// proves: B10
 #[tokio::test]
 async fn dropped_connection_gets_one_free_retry_with_same_key() {
     let (outcome, bridge) = deliver(
@@ -211,6 +215,7 @@ async fn dropped_connection_gets_one_free_retry_with_same_key() {
     );
 }
 
+// proves: B6
 #[tokio::test]
 async fn unreachable_bridge_is_retried_later() {
     let options = Options::default();
@@ -233,6 +238,7 @@ async fn unreachable_bridge_is_retried_later() {
     );
 }
 
+// proves: B7, B8
 #[tokio::test]
 async fn retry_after_in_either_form_holds_back_all_requests() {
     // HTTP dates have whole seconds: two seconds ahead is at least one second.
@@ -285,6 +291,7 @@ async fn retry_after_in_either_form_holds_back_all_requests() {
     }
 }
 
+// proves: B7
 #[tokio::test]
 async fn retry_after_beyond_deadline_ends_the_delivery() {
     let hour = || Reaction::Respond {
@@ -307,6 +314,7 @@ async fn retry_after_beyond_deadline_ends_the_delivery() {
     assert_eq!(bridge.tally().requests, 1);
 }
 
+// proves: B3
 #[tokio::test]
 async fn too_large_batch_is_split_down_to_one_rejected_row() {
     let options = at_edge(|arrival| {
@@ -347,6 +355,7 @@ async fn too_large_batch_is_split_down_to_one_rejected_row() {
     );
 }
 
+// proves: B4
 #[tokio::test]
 async fn rejected_rows_are_isolated_after_an_accepted_batch() {
     for status in [400, 422] {
@@ -371,6 +380,7 @@ async fn rejected_rows_are_isolated_after_an_accepted_batch() {
     }
 }
 
+// proves: B5
 #[tokio::test]
 async fn too_many_rejected_rows_are_a_misconfiguration() {
     let options = at_edge(|arrival| {
@@ -393,6 +403,7 @@ async fn too_many_rejected_rows_are_a_misconfiguration() {
     );
 }
 
+// proves: B2
 #[tokio::test]
 async fn unauthorized_renews_token_once() {
     let (outcome, bridge) = deliver(
@@ -422,6 +433,7 @@ async fn unauthorized_renews_token_once() {
     assert_eq!((bridge.tally().tokens, bridge.tally().requests), (2, 2));
 }
 
+// proves: B11
 #[tokio::test]
 async fn requests_in_flight_reach_and_respect_concurrency() {
     let (now, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -467,6 +479,7 @@ async fn requests_in_flight_reach_and_respect_concurrency() {
 }
 
 /// A panic must not look like the end of the object.
+// proves: D6
 #[tokio::test]
 async fn reader_panic_is_a_failure() {
     struct Panics;

@@ -43,6 +43,7 @@ fn sorted(mut ids: Vec<String>) -> Vec<String> {
     ids
 }
 
+// proves: D2
 #[tokio::test]
 async fn every_record_of_an_event_is_delivered() {
     let world = world(Options::default(), LIMITS).await;
@@ -72,6 +73,7 @@ fn large_log() -> (Vec<u8>, u64) {
     (log(rows).into_bytes(), rows)
 }
 
+// proves: D24
 #[tokio::test]
 async fn large_object_is_read_in_ranges_and_resumed_at_the_byte() {
     let world = world(Options::default(), Limits::default()).await;
@@ -136,6 +138,7 @@ async fn next_range_is_prefetched() {
     assert_eq!(world.bridge.tally().transactions, 0);
 }
 
+// proves: D4, D24
 #[tokio::test]
 async fn failed_range_ends_delivery_after_earlier_rows() {
     for (status, reason) in [
@@ -160,6 +163,7 @@ async fn failed_range_ends_delivery_after_earlier_rows() {
     }
 }
 
+// proves: D24
 #[tokio::test]
 async fn object_without_etag_must_fit_one_range() {
     let world = world(Options::default(), LIMITS).await;
@@ -224,6 +228,7 @@ async fn empty_object_succeeds() {
     );
 }
 
+// proves: D4
 #[tokio::test]
 async fn only_failed_messages_are_reported_to_sqs() {
     let world = world(Options::default(), LIMITS).await;
@@ -245,6 +250,7 @@ async fn only_failed_messages_are_reported_to_sqs() {
     assert!(world.ids().starts_with(&ids(3)));
 }
 
+// proves: D3
 #[tokio::test]
 async fn rows_before_a_cut_are_delivered() {
     let world = world(Options::default(), LIMITS).await;
@@ -259,6 +265,7 @@ async fn rows_before_a_cut_are_delivered() {
     );
 }
 
+// proves: D13
 #[tokio::test]
 async fn past_deadline_delivers_nothing_and_fails_message() {
     let world = world(Options::default(), LIMITS).await;
@@ -285,6 +292,7 @@ async fn past_deadline_delivers_nothing_and_fails_message() {
     assert_eq!(world.bridge.tally().requests, 0);
 }
 
+// proves: D13
 #[tokio::test]
 async fn silent_bridge_takes_no_longer_than_the_deadline() {
     let options = Options {
@@ -306,6 +314,7 @@ async fn silent_bridge_takes_no_longer_than_the_deadline() {
     );
 }
 
+// proves: D25
 #[tokio::test]
 async fn retry_repeats_batches_with_the_same_keys() {
     let options = Options {
@@ -345,6 +354,7 @@ async fn retry_repeats_batches_with_the_same_keys() {
     assert_eq!(sorted(distinct), ids(30));
 }
 
+// proves: D5
 #[test]
 fn invalid_configuration_fails_every_message() {
     let response = fail_all(sqs_event(&["a", "b"]), "why").unwrap();

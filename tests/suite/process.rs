@@ -17,6 +17,7 @@ use crate::support::{log, s3_event, start};
 /// Tokens are renewed at half their lifetime; no invocation here takes that long.
 const LIFETIME: Duration = Duration::from_secs(6);
 
+// proves: D27
 #[tokio::test]
 async fn thawed_process_loses_nothing_and_gets_one_token() {
     let token_requests = Arc::new(AtomicU64::new(0));

@@ -109,6 +109,7 @@ fn row_ranges(lines: &CapturedLogs) -> Vec<Value> {
         .collect()
 }
 
+// proves: D7
 #[tokio::test]
 async fn requeued_rows_continue_where_delivery_stopped() {
     let (lines, _listening) = CapturedLogs::capture(tracing::Level::INFO);
@@ -152,6 +153,7 @@ async fn requeued_rows_continue_where_delivery_stopped() {
     assert_eq!(world.sqs.dead_letters().len(), 0);
 }
 
+// proves: D9, D14
 #[tokio::test]
 async fn bridge_outage_delays_message_without_requeue() {
     let down = Arc::new(AtomicBool::new(true));
@@ -185,6 +187,7 @@ async fn bridge_outage_delays_message_without_requeue() {
     assert_eq!(arrivals(&world), once_each(0..45));
 }
 
+// proves: D10, D25
 #[tokio::test]
 async fn one_batch_per_invocation_ends_without_loss_or_loop() {
     // Every invocation gets one batch through.
@@ -242,6 +245,7 @@ async fn one_batch_per_invocation_ends_without_loss_or_loop() {
     );
 }
 
+// proves: D19, D20
 #[tokio::test]
 async fn rejected_rows_share_a_dead_letter_and_can_be_redriven() {
     let (lines, _listening) = CapturedLogs::capture(tracing::Level::INFO);
@@ -288,6 +292,7 @@ async fn rejected_rows_share_a_dead_letter_and_can_be_redriven() {
     assert_eq!(world.sqs.dead_letters().len(), 0);
 }
 
+// proves: D16
 #[tokio::test]
 async fn rejected_row_is_settled_once_sqs_has_its_dead_letter() {
     let world = sequential(at_edge(|_, body| {
@@ -320,6 +325,7 @@ async fn rejected_row_is_settled_once_sqs_has_its_dead_letter() {
     );
 }
 
+// proves: D3, D19
 #[tokio::test]
 async fn unreadable_object_is_dead_lettered_after_its_good_rows() {
     let world = sequential(Options::default()).await;
@@ -349,6 +355,7 @@ async fn unreadable_object_is_dead_lettered_after_its_good_rows() {
     }
 }
 
+// proves: D16
 #[tokio::test]
 async fn failed_requeue_duplicates_rows_but_loses_none() {
     let world = sequential(at_edge(|number, _| {
@@ -377,6 +384,7 @@ async fn failed_requeue_duplicates_rows_but_loses_none() {
     assert_eq!(received.iter().filter(|batch| batch.repeated).count(), 2);
 }
 
+// proves: D16
 #[tokio::test]
 async fn failed_visibility_change_loses_nothing() {
     let world = sequential(at_edge(|number, _| {
@@ -402,6 +410,7 @@ async fn failed_visibility_change_loses_nothing() {
     assert_eq!(arrivals(&world), once_each(0..25));
 }
 
+// proves: D17
 #[tokio::test]
 async fn visibility_timeout_covers_the_deadline() {
     let world = sequential(Options {
@@ -425,6 +434,7 @@ async fn visibility_timeout_covers_the_deadline() {
     );
 }
 
+// proves: D8
 #[tokio::test]
 async fn short_deadline_delivers_in_several_invocations() {
     let world = sequential(Options {
@@ -451,6 +461,7 @@ async fn short_deadline_delivers_in_several_invocations() {
     assert!(repeated < invocations, "{repeated} of {invocations}");
 }
 
+// proves: D22
 #[tokio::test]
 async fn missing_object_is_skipped_if_new_and_reported_if_started() {
     let (lines, _listening) = CapturedLogs::capture(tracing::Level::INFO);
@@ -486,6 +497,7 @@ async fn missing_object_is_skipped_if_new_and_reported_if_started() {
     );
 }
 
+// proves: D23
 #[tokio::test]
 async fn replaced_object_is_read_from_its_start() {
     let world = sequential(at_edge(|number, _| {
@@ -508,6 +520,7 @@ async fn replaced_object_is_read_from_its_start() {
 }
 
 /// Rejected rows that include row 0 must not be taken for the whole object.
+// proves: D20, D23
 #[tokio::test]
 async fn redriven_first_rows_of_replaced_object_start_over() {
     let world = sequential(at_edge(|number, body| {
@@ -539,6 +552,7 @@ async fn redriven_first_rows_of_replaced_object_start_over() {
     assert_eq!(arrivals(&world), once_each((1..20).chain(100..130)));
 }
 
+// proves: D11
 #[tokio::test]
 async fn only_undelivered_objects_of_a_message_are_requeued() {
     for keys in [["good", "bad"], ["bad", "good"]] {
@@ -592,6 +606,7 @@ async fn only_undelivered_objects_of_a_message_are_requeued() {
 }
 
 /// Delaying the message is cheaper than paying for a waiting function.
+// proves: D12
 #[tokio::test]
 async fn long_retry_after_ends_the_invocation() {
     for endpoint in [Endpoint::Edge, Endpoint::Token] {
@@ -627,6 +642,7 @@ async fn long_retry_after_ends_the_invocation() {
     }
 }
 
+// proves: D15
 #[tokio::test]
 async fn s3_error_delays_the_message() {
     let world = sequential(Options::default()).await;
@@ -643,6 +659,7 @@ async fn s3_error_delays_the_message() {
 }
 
 /// A batch cut short by a broken read would have another key, and so would every later batch.
+// proves: D24
 #[tokio::test]
 async fn broken_read_keeps_batch_boundaries() {
     let world = sequential(Options::default()).await;
@@ -676,6 +693,7 @@ async fn broken_read_keeps_batch_boundaries() {
     assert_eq!(sizes, [10, 10, 10, 10, 5]);
 }
 
+// proves: D25
 #[tokio::test]
 async fn duplicate_notification_repeats_ids_and_keys() {
     let world = sequential(Options::default()).await;
@@ -693,6 +711,7 @@ async fn duplicate_notification_repeats_ids_and_keys() {
 }
 
 /// Every version that a release ever wrote has a fixture.
+// proves: D21
 #[tokio::test]
 async fn known_continuations_are_read_and_newer_ones_kept() {
     let world = sequential(Options::default()).await;
@@ -728,6 +747,7 @@ async fn continuation_without_rows_fails() {
 }
 
 /// Names, units, namespace and dimension of the metrics are those of the dashboard and the alarms.
+// proves: D28
 #[tokio::test]
 async fn object_line_carries_metrics_at_every_level() {
     let known: Value = serde_json::from_str(include_str!("../../terraform/metrics.json")).unwrap();
