@@ -546,6 +546,7 @@ fn innermost<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a dyn st
 mod tests {
     use super::*;
 
+    // proves: T1
     #[test]
     fn renewal_margin_is_a_minute_or_a_tenth_at_most_half() {
         for (lifetime, margin) in [
@@ -564,6 +565,7 @@ mod tests {
         }
     }
 
+    // proves: S2
     #[test]
     fn token_debug_hides_the_bearer() {
         let token = Token::new("canary".to_owned(), DEFAULT_LIFETIME);

@@ -213,6 +213,7 @@ fn record_fields_are_fields_that_are_read() {
 }
 
 /// What holds log content has no `Debug`, so that no panic, error or log line can show it.
+// proves: S2
 #[test]
 fn what_holds_log_content_cannot_be_shown() {
     for (file, name) in [

@@ -10,7 +10,7 @@ fn as_json(jobs: &[Job]) -> Value {
     jobs.iter().map(|job| json!({"bucket": job.object.bucket, "key": job.object.key, "etag": job.object.etag})).collect()
 }
 
-// proves: D2
+// proves: D2, I11
 #[test]
 fn every_event_shape_yields_its_jobs() {
     let directory = fixtures().join("events");

@@ -218,6 +218,7 @@ async fn unopenable_object_is_named_in_the_error() {
     assert_eq!(world.bridge.tally().requests, 0);
 }
 
+// proves: I11
 #[tokio::test]
 async fn empty_object_succeeds() {
     let world = world(Options::default(), LIMITS).await;

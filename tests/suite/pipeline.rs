@@ -65,7 +65,7 @@ fn transactions(batches: &[Batch]) -> Vec<Value> {
 }
 
 /// Each fixture yields the transactions and counts of its `.expected.json`.
-// proves: I2
+// proves: I2, I3, I12
 #[test]
 fn fixtures_yield_expected_transactions_and_counts() {
     let mut checked = 0;

@@ -130,6 +130,7 @@ async fn run_all_outcomes(level: Level) -> (String, Vec<String>) {
     (lines.text(), shown)
 }
 
+// proves: S1
 #[tokio::test]
 async fn canaries_appear_nowhere() {
     for level in [Level::ERROR, Level::INFO, Level::DEBUG, Level::TRACE] {
@@ -204,6 +205,7 @@ fn swapped_canaries() -> [String; 3] {
     [SECRET.to_owned(), CLIENT_ID.to_owned(), basic]
 }
 
+// proves: S1
 #[tokio::test]
 async fn function_never_shows_swapped_credentials() {
     for level in [Level::ERROR, Level::INFO, Level::TRACE] {
@@ -275,6 +277,7 @@ async fn commands_never_show_swapped_credentials() {
     }
 }
 
+// proves: S1, I38
 #[tokio::test]
 async fn static_asset_is_logged_at_debug_with_its_path() {
     let (at_debug, _) = run_all_outcomes(Level::DEBUG).await;

@@ -27,6 +27,7 @@ fn json_response(status: u16, body: &serde_json::Value) -> Reaction {
     Reaction::respond(status, "application/json", body.to_string())
 }
 
+// proves: T8
 #[tokio::test]
 async fn both_auth_methods_encode_any_character() {
     let secrets = [
@@ -53,6 +54,7 @@ async fn both_auth_methods_encode_any_character() {
     }
 }
 
+// proves: T2
 #[tokio::test]
 async fn concurrent_tasks_share_one_token_request() {
     let options = at_token(|_| Reaction::After(Duration::from_millis(50)));
@@ -66,6 +68,7 @@ async fn concurrent_tasks_share_one_token_request() {
     assert_eq!(bridge.tally().tokens, 1);
 }
 
+// proves: T1
 #[tokio::test]
 async fn token_is_renewed_before_its_expiry() {
     // The renewal margin is half of a lifetime this short.
@@ -81,6 +84,7 @@ async fn token_is_renewed_before_its_expiry() {
     assert_ne!(token(&client).await.unwrap().authorization(), first);
 }
 
+// proves: T3
 #[tokio::test]
 async fn token_is_used_until_expiry_if_renewal_fails() {
     let options = Options {
@@ -105,6 +109,7 @@ async fn token_is_used_until_expiry_if_renewal_fails() {
     ));
 }
 
+// proves: T2
 #[tokio::test]
 async fn discard_keeps_a_token_that_was_already_replaced() {
     let options = Options::default();
@@ -122,6 +127,7 @@ async fn discard_keeps_a_token_that_was_already_replaced() {
     assert_eq!(bridge.tally().tokens, 2);
 }
 
+// proves: T6
 #[tokio::test]
 async fn transient_token_failures_are_retried() {
     for reaction in [408, 429, 500, 502, 503, 504]
@@ -145,6 +151,7 @@ async fn transient_token_failures_are_retried() {
     }
 }
 
+// proves: T4, T5
 #[tokio::test]
 async fn permanent_token_failures_name_endpoint_and_cause() {
     let redirect = Reaction::Respond {
@@ -226,6 +233,7 @@ async fn rejected_client_is_told_the_lengths_of_its_credentials() {
     assert_eq!(error, expected);
 }
 
+// proves: T1
 #[tokio::test]
 async fn token_without_expires_in_lives_five_minutes() {
     let options =
@@ -236,6 +244,7 @@ async fn token_without_expires_in_lives_five_minutes() {
     assert!((290..=300).contains(&left.as_secs()), "{left:?}");
 }
 
+// proves: T7
 #[tokio::test]
 async fn stalled_token_endpoint_respects_the_deadline() {
     let options = at_token(|_| Reaction::After(Duration::from_mins(5)));
@@ -355,6 +364,7 @@ async fn delivers(options: &Options, bridge_ca: Option<String>) -> Result<(), St
     }
 }
 
+// proves: T9
 #[tokio::test]
 async fn private_and_self_signed_certificates_over_tls() {
     let private = certificates(Kind::PrivateCa, &["127.0.0.1"]);
@@ -424,6 +434,7 @@ async fn tls_errors_are_in_plain_words() {
     assert!(why.contains("does not speak TLS on this port"), "{why}");
 }
 
+// proves: T9
 #[tokio::test]
 async fn own_certificates_are_trusted_for_the_bridge_only() {
     // The token endpoint has another host name here, "localhost", for which nothing is pinned.
@@ -444,6 +455,7 @@ async fn own_certificates_are_trusted_for_the_bridge_only() {
     );
 }
 
+// proves: T9
 #[tokio::test]
 async fn bridge_ca_of_the_secret_is_trusted() {
     let certificates = certificates(Kind::SelfSigned, &["127.0.0.1"]);
