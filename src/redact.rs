@@ -532,7 +532,7 @@ mod tests {
         }
     }
 
-    // proves: I33, I35
+    // proves: I33
     #[test]
     fn path_credentials_are_masked() {
         for (path, expected) in [
