@@ -1,4 +1,4 @@
-//! Bytes → batches: inflate, split, stitch, filter, encode, batch.
+//! The whole pipeline: from the bytes of an object to batches.
 
 use std::io::{Cursor, Read, Write as _};
 use std::ops::Range;
@@ -14,18 +14,18 @@ use flate2::bufread::MultiGzDecoder;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 
-// What the bits of the first byte ask for.
+// Bits of the first byte.
 const GZIP: u8 = 1;
 const TWO_MEMBERS: u8 = 2;
 const CUT: u8 = 4;
 const NDJSON: u8 = 8;
 const KEEP_STATIC: u8 = 16;
 
-/// The bridge takes no more transactions in a body, so that no setting asks for more.
+/// The most transactions that the bridge accepts in one request, and that a setting allows.
 const MAX_TRANSACTIONS: usize = 250;
 
-/// Eight bytes say how the others, a log or a gzip file of one, are read and put into batches.
-pub(crate) fn batches(data: &[u8]) {
+/// The input is eight bytes of settings, and a log or the text of one to compress.
+pub fn batches(data: &[u8]) {
     let Some((
         &[
             flags,
@@ -110,7 +110,8 @@ pub(crate) fn batches(data: &[u8]) {
     }
 }
 
-/// The object's bytes: the log as it is, or compressed as one or two members, of which the end may be missing.
+/// The bytes of the object: the log as it is, or compressed as one or two members. The end may be
+/// cut.
 fn object(log: &[u8], flags: u8, place: u8) -> Vec<u8> {
     let split = if flags & TWO_MEMBERS != 0 {
         log.len() * usize::from(place) / 256
@@ -141,7 +142,7 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Hands out at most `step` bytes a call.
+/// Returns at most `step` bytes per read.
 struct Drip<'a> {
     bytes: &'a [u8],
     step: usize,
@@ -154,7 +155,7 @@ impl Read for Drip<'_> {
     }
 }
 
-/// What an object's bytes say, found in another way.
+/// The text of an object, decompressed in one step.
 struct Text {
     text: Vec<u8>,
     end: End,
@@ -163,9 +164,9 @@ struct Text {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Whole,
-    /// The file ends too early.
+    /// The file ends early.
     Missing,
-    /// It is damaged, and how much of the text before the damage can be had is up to the inflater.
+    /// The file is damaged. The decoder decides how much text before the damage it returns.
     Damaged,
 }
 
@@ -186,7 +187,8 @@ impl Text {
         Self { text, end }
     }
 
-    /// Its rows: lines that are neither blank nor headers; of a text that breaks off only whole ones.
+    /// Counts the rows: lines that are neither blank nor headers, without a last line that may be
+    /// incomplete.
     fn rows(&self) -> u64 {
         let text = self
             .text
@@ -203,7 +205,7 @@ impl Text {
     }
 }
 
-/// What came out of an object.
+/// The batches of an object, and how it ended.
 struct Run {
     batches: Vec<Batch>,
     error: Option<LogError>,
@@ -231,7 +233,7 @@ impl Run {
             rules.clone(),
         );
         for item in items.by_ref() {
-            assert!(error.is_none(), "nothing comes after the error");
+            assert!(error.is_none(), "batch after the error");
             match item {
                 Ok(batch) => batches.push(batch),
                 Err(cause) => error = Some(cause),
@@ -239,7 +241,7 @@ impl Run {
         }
         assert!(
             items.next().is_none() && items.next().is_none(),
-            "the end is for ever"
+            "batch after the end"
         );
         Self {
             batches,
@@ -252,7 +254,7 @@ impl Run {
         matches!(&self.error, Some(LogError::Cut(cause)) if cause.kind() != std::io::ErrorKind::UnexpectedEof)
     }
 
-    /// Every transaction with its row, as it stands in the bodies.
+    /// Every transaction in the bodies, with its row.
     fn transactions(&self) -> Vec<(u64, &[u8])> {
         self.batches
             .iter()
@@ -263,36 +265,39 @@ impl Run {
     fn check_against(&self, text: &Text) {
         let rows = self.batches.last().map_or(0, |batch| batch.rows.end);
         match &self.error {
-            None => assert_eq!(text.end, End::Whole, "what breaks off is an error"),
+            None => assert_eq!(text.end, End::Whole, "a cut or damaged object is an error"),
             Some(LogError::Cut(_)) => {
-                assert_ne!(text.end, End::Whole, "what is whole is read to its end")
+                assert_ne!(text.end, End::Whole, "a whole object is read to its end");
             }
             Some(
                 LogError::NotAccessLog(_) | LogError::OtherLog(_) | LogError::MissingFields(_),
             ) => {}
         }
-        // Of a log in JSON other lines may be rows.
+        // In JSON logs, lines that start with `#` are rows too.
         let is_json = text.text.trim_ascii_start().starts_with(b"{");
         match &self.error {
             _ if is_json => {}
             None => assert_eq!(rows, text.rows(), "every row is read"),
             Some(LogError::Cut(_)) if text.end == End::Missing => {
-                assert_eq!(rows, text.rows(), "every whole row is read")
+                assert_eq!(rows, text.rows(), "every complete row is read");
             }
-            Some(_) => assert!(rows <= text.rows(), "no row is made up"),
+            Some(_) => assert!(rows <= text.rows(), "no row is invented"),
         }
     }
 
-    /// Batches tile the rows that were asked for, and account for each.
+    /// Batches cover the requested rows in order and count each of them once.
     fn check_rows(&self, wanted: &Range<u64>) {
         let mut next = wanted.start;
         for batch in &self.batches {
-            assert_eq!(batch.rows.start, next, "batches tile the rows");
+            assert_eq!(
+                batch.rows.start, next,
+                "batches cover the rows without gaps"
+            );
             assert!(!batch.rows.is_empty() && batch.rows.end - batch.rows.start <= MAX_ROWS);
             assert_eq!(
                 batch.counts.rows,
                 batch.rows.end - batch.rows.start,
-                "each row counts"
+                "each row is counted"
             );
             assert!(batch.counts.balance(), "{:?}", batch.counts);
             assert_eq!(
@@ -311,7 +316,7 @@ impl Run {
         assert!(next <= wanted.end);
     }
 
-    /// No batch is too large, and none ends while the next transaction would have fitted.
+    /// A batch keeps its limits, and ends only if the next transaction does not fit.
     fn check_sizes(&self, limits: Limits) {
         for batch in &self.batches {
             assert!(batch.marks.len() <= limits.transactions);
@@ -338,7 +343,7 @@ impl Run {
         }
     }
 
-    /// Bodies are what their marks say, whole and in parts.
+    /// Marks describe the bodies, also after batches are split.
     fn check_bodies(&self, encoding: &Encoding) {
         for batch in &self.batches {
             check_body(batch, self.framing);
@@ -363,7 +368,7 @@ impl Run {
                             path.bytes()
                                 .chain(query.bytes())
                                 .all(|byte| byte.is_ascii_graphic()),
-                            "a raw byte in a target"
+                            "unencoded byte in a target"
                         );
                     }
                 }
@@ -372,7 +377,7 @@ impl Run {
         }
     }
 
-    /// Whatever a bridge refuses, every row is accounted for.
+    /// Every row is accounted for if the bridge rejects some of them.
     fn check_conservation(&self) {
         let mut summary = Summary::default();
         let mut rejections = 0;
@@ -402,7 +407,7 @@ impl Run {
     }
 }
 
-/// Every transaction of a batch with its row, by the marks.
+/// Every transaction of a batch with its row, found by the marks.
 fn transactions(batch: &Batch, framing: Framing) -> impl Iterator<Item = (u64, &[u8])> {
     let mut start = framing.open.len();
     batch.marks.iter().map(move |mark| {
@@ -412,7 +417,7 @@ fn transactions(batch: &Batch, framing: Framing) -> impl Iterator<Item = (u64, &
     })
 }
 
-/// A body is its transactions, framed.
+/// Checks that a body is its transactions and their framing.
 fn check_body(batch: &Batch, framing: Framing) {
     if !batch.marks.is_empty() {
         let transactions: Vec<_> = transactions(batch, framing)
@@ -428,10 +433,10 @@ fn check_body(batch: &Batch, framing: Framing) {
     }
 }
 
-/// Split down to single transactions, a batch holds what it held, and tiles the same rows.
+/// Splits a batch down to single transactions: the parts contain the same transactions and rows.
 fn check_halves(batch: &Batch, encoding: &Encoding, framing: Framing) {
     let Some(halves) = batch.halves() else {
-        assert!(batch.marks.len() < 2, "only what is one cannot be split");
+        assert!(batch.marks.len() < 2, "a batch of two can be split");
         if let (Encoding::Uap(_), 1) = (encoding, batch.marks.len()) {
             assert_eq!(decode(&batch.body).map(|all| all.len()), Ok(1));
         }
@@ -455,7 +460,8 @@ fn check_halves(batch: &Batch, encoding: &Encoding, framing: Framing) {
     }
 }
 
-/// The same rows in the same bodies. The distribution may differ: a batch names the first that the reader has seen.
+/// Compares rows and bodies. The distribution may differ: a batch has the first one that the reader
+/// has seen.
 fn assert_same(found: &[Batch], wanted: &[Batch], why: &str) {
     let shown = |batches: &[Batch]| {
         batches

@@ -1,4 +1,4 @@
-//! Continuation messages: what one invocation writes and a later one reads.
+//! Continuation messages, which one invocation writes and a later one reads.
 
 use edgetap::job::{CONTINUATION_VERSION, Continuation, Event, EventError, Job, SqsMessageMeta};
 use edgetap::work_queue::{MAX_REQUEUES, Next, Situation, started};
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 const RETRY_FOR: SignedDuration = SignedDuration::from_hours(72);
 
 /// The input is a message.
-pub(crate) fn continuations(data: &[u8]) {
+pub fn continuations(data: &[u8]) {
     let Ok(message) = serde_json::from_slice::<Value>(data) else {
         return;
     };
-    // Records come first, whatever stands beside them: the fuzz target of events.
+    // A message with records is an event, whatever else it contains: see the target `events`.
     if message.get("edgetap").is_none() || message["Records"].is_array() {
         return;
     }
@@ -27,30 +27,23 @@ pub(crate) fn continuations(data: &[u8]) {
     assert_eq!(
         serde_json::from_str::<Continuation>(&text).unwrap(),
         continuation,
-        "what is written is read"
+        "a written continuation is read back"
     );
     let again: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(read(again), jobs, "and means the same");
-    assert_eq!(
-        from_queue(&text),
-        jobs,
-        "in SQS too, where its age is its own"
-    );
+    assert_eq!(read(again), jobs, "and gives the same jobs");
+    assert_eq!(from_queue(&text), jobs, "and the same jobs from SQS");
 
     match jobs {
         Ok(jobs) => {
             assert!((1..=CONTINUATION_VERSION).contains(&continuation.edgetap));
-            assert!(
-                !jobs.is_empty(),
-                "a message that names an object asks for something"
-            );
+            assert!(!jobs.is_empty(), "a continuation has at least one job");
             assert_eq!(jobs.len(), continuation.rows.len());
             for (job, rows) in jobs.iter().zip(&continuation.rows) {
                 check(job, *rows, &continuation);
             }
         }
         Err(EventError::ContinuationVersion(version)) => {
-            assert!(version == 0 || version > CONTINUATION_VERSION)
+            assert!(version == 0 || version > CONTINUATION_VERSION);
         }
         Err(error) => assert_eq!(error, EventError::Continuation),
     }
@@ -66,13 +59,13 @@ fn check(job: &Job, (start, end): (u64, Option<u64>), continuation: &Continuatio
         (job.rows.start, job.rows.end),
         (start, end.unwrap_or(u64::MAX))
     );
-    assert!(job.rows.start <= job.rows.end, "rows that run backwards");
+    assert!(job.rows.start <= job.rows.end, "rows end before they start");
     assert_eq!(
         (job.since, job.requeue_count),
         (Some(continuation.since), continuation.requeue_count)
     );
 
-    // Whatever the message says, it is handed over a bounded number of times.
+    // The number of requeues is bounded whatever the message contains.
     let mut requeue_count = job.requeue_count;
     let fresh = Situation {
         progress: true,
@@ -104,7 +97,7 @@ fn check(job: &Job, (start, end): (u64, Option<u64>), continuation: &Continuatio
     );
     assert!(
         now.duration_since(since) <= RETRY_FOR,
-        "brought back, its time begins anew"
+        "the age of a redriven message starts over"
     );
     assert!(requeue_count == job.requeue_count || requeue_count == 0);
 }
@@ -112,15 +105,15 @@ fn check(job: &Job, (start, end): (u64, Option<u64>), continuation: &Continuatio
 fn read(message: Value) -> Result<Vec<Job>, EventError> {
     match Event::parse(message)? {
         Event::Direct(jobs) => Ok(jobs),
-        Event::Sqs(_) => panic!("no message of a queue"),
+        Event::Sqs(_) => panic!("read as a message of a queue"),
     }
 }
 
-/// The same, as SQS hands it to Lambda.
+/// Reads the continuation as SQS delivers it to Lambda.
 fn from_queue(body: &str) -> Result<Vec<Job>, EventError> {
     let record = json!({"messageId": "m", "eventSource": "aws:sqs", "body": body, "attributes": {"SentTimestamp": "1763726400000"}});
     match Event::parse(json!({"Records": [record]}))? {
         Event::Sqs(mut records) => records.remove(0).jobs,
-        Event::Direct(_) => panic!("a message of a queue"),
+        Event::Direct(_) => panic!("not read as a message of a queue"),
     }
 }

@@ -1,10 +1,10 @@
-//! Lambda events: every record that names a bucket and a key is work, a skip that has a name, or an error.
+//! Lambda events: every record with a bucket and a key becomes a job, a known skip or an error.
 
 use edgetap::job::{Event, EventError, Job};
 use serde_json::Value;
 
 /// The input is an event.
-pub(crate) fn events(data: &[u8]) {
+pub fn events(data: &[u8]) {
     let Ok(event) = serde_json::from_slice::<Value>(data) else {
         return;
     };
@@ -12,7 +12,7 @@ pub(crate) fn events(data: &[u8]) {
         Ok(Event::Direct(jobs)) => check(&jobs, &event),
         Ok(Event::Sqs(records)) => {
             let messages = event["Records"].as_array().unwrap();
-            assert_eq!(records.len(), messages.len(), "every message is answered");
+            assert_eq!(records.len(), messages.len(), "every message has a record");
             for (record, message) in records.into_iter().zip(messages) {
                 assert_eq!(message["messageId"], record.message_id);
                 match record.jobs {
@@ -40,18 +40,18 @@ fn check(jobs: &[Job], event: &Value) {
     assert_eq!(
         found,
         named(event),
-        "no object is forgotten, and none made up"
+        "jobs differ from the objects of the event"
     );
 }
 
 fn check_error(error: &EventError) {
     assert!(
         error.to_string().len() < 2500,
-        "of a few keys the beginnings are told, and nothing else"
+        "an error quotes only the start of a few keys"
     );
 }
 
-/// Bucket and key of every object that an event asks for, found by where they stand; for events that are understood.
+/// Finds bucket and key of every object in an event that edgetap understands.
 fn named(event: &Value) -> Vec<(String, String)> {
     if let Some(records) = event["Records"].as_array() {
         let of_record = |record: &Value| match record.get("s3") {
@@ -91,7 +91,7 @@ fn is_creation(name: Option<&str>) -> bool {
     })
 }
 
-/// The object that was created, but for what is skipped: folder markers, empty objects, AWS's own tests.
+/// The created object, unless it is skipped: directory placeholders, empty objects, AWS's tests.
 fn created(notice: &Value, key: String) -> Vec<(String, String)> {
     let bucket = string(&notice["bucket"]["name"]);
     let is_log = !key.ends_with('/')

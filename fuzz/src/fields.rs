@@ -1,4 +1,4 @@
-//! One row's fields: which column is which, and how each is decoded, against the words of `docs/input.md`.
+//! The fields of one row: the column of each, and its decoding as `docs/input.md` describes it.
 
 use std::io::Cursor;
 use std::net::IpAddr;
@@ -11,14 +11,14 @@ use edgetap::log::Field;
 use edgetap::pipeline::{Batches, Rules};
 use edgetap::redact::Redaction;
 
-/// Two bytes say in which order the columns stand; then a row, up to its newline.
-pub(crate) fn fields(data: &[u8]) {
+/// The input is two bytes that select an order of the columns, and a row up to its newline.
+pub fn fields(data: &[u8]) {
     let Some((&[rotation, reversal], row)) = data.split_first_chunk() else {
         return;
     };
     let row = row.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let row = Row::new(row, usize::from(rotation), reversal % 2 == 1);
-    // Blank lines and headers are no rows, and one column is no log.
+    // Neither blank lines and headers nor a single column are rows.
     if row.cells.len() < 2 || row.cells[0].starts_with(b"#") {
         return;
     }
@@ -46,18 +46,18 @@ pub(crate) fn fields(data: &[u8]) {
     let [batch] = &batches[..] else {
         panic!("{} batches of a row", batches.len())
     };
-    match row.wanted() {
+    match row.expected() {
         None => assert_eq!(
             (batch.counts.malformed, batch.body.len()),
             (1, 0),
-            "a row without what it must have"
+            "a required field is missing"
         ),
-        Some(wanted) => {
+        Some(expected) => {
             let transactions = decode(&batch.body).unwrap();
             let [found] = &transactions[..] else {
                 panic!("{} transactions of a row", transactions.len())
             };
-            wanted.check(found);
+            expected.check(found);
         }
     }
 }
@@ -110,8 +110,8 @@ impl<'a> Row<'a> {
             .map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
-    /// What its transaction says; `None` for a row that lacks what it must have.
-    fn wanted(&self) -> Option<Wanted<'a, '_>> {
+    /// The expected transaction, or `None` if a required field is missing.
+    fn expected(&self) -> Option<Expected<'a, '_>> {
         let target = (self.get(Field::UriStem)?, self.get(Field::UriQuery));
         let (method, ended) = (self.get(Field::Method)?, self.ended()?);
         let client_ip = self.text(Field::ClientIp)?;
@@ -124,7 +124,7 @@ impl<'a> Row<'a> {
         let started = took
             .and_then(|took| ended.checked_sub(took))
             .unwrap_or(ended);
-        Some(Wanted {
+        Some(Expected {
             row: self,
             target,
             method,
@@ -152,7 +152,7 @@ impl<'a> Row<'a> {
                 if !has_shape(&date, "0000-00-00") || !has_shape(&time, "00:00:00") {
                     return None;
                 }
-                // The other calendar takes a leap second for the one before it.
+                // jiff reads a leap second as the second before it.
                 let leap = if time.ends_with(":60") { 1000 } else { 0 };
                 let time: jiff::Timestamp = format!("{date}T{time}Z").parse().ok()?;
                 Some(time.as_millisecond() + leap)
@@ -161,7 +161,7 @@ impl<'a> Row<'a> {
     }
 }
 
-struct Wanted<'a, 'r> {
+struct Expected<'a, 'r> {
     row: &'r Row<'a>,
     target: (&'a [u8], Option<&'a [u8]>),
     method: &'a [u8],
@@ -169,7 +169,7 @@ struct Wanted<'a, 'r> {
     client_ip: String,
 }
 
-impl Wanted<'_, '_> {
+impl Expected<'_, '_> {
     fn check(&self, found: &Transaction) {
         let (row, (path, query)) = (self.row, self.target);
         let (request, response, source) = (
@@ -264,12 +264,12 @@ impl Wanted<'_, '_> {
             row.text(Field::DistributionId).filter(is_id)
         );
         for (headers, most) in [(&request.headers, 5), (&response.headers, 4)] {
-            assert!(headers.len() <= most, "no header but these");
+            assert!(headers.len() <= most, "unexpected header");
         }
     }
 }
 
-/// `sent` is `logged`, decoded once, with what is not visible ASCII encoded.
+/// Checks that `sent` is `logged` decoded once, with everything but visible ASCII encoded.
 fn check_visible(sent: &str, logged: &[u8]) {
     let mut rest = sent.as_bytes();
     for byte in decoded(logged) {
@@ -285,7 +285,7 @@ fn check_visible(sent: &str, logged: &[u8]) {
     assert!(rest.is_empty(), "{sent} of {}", logged.escape_ascii());
 }
 
-/// The byte that an escape at the beginning stands for, and what follows.
+/// Returns the byte that a leading escape encodes, and the text after it.
 fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
     let [b'%', high, low, rest @ ..] = text else {
         return None;
@@ -356,7 +356,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     digits.parse().ok().filter(|_| !digits.starts_with('+'))
 }
 
-/// Of seconds with decimals.
+/// Parses seconds with decimals.
 fn milliseconds(seconds: &[u8]) -> Option<i64> {
     let seconds = std::str::from_utf8(seconds).ok()?;
     let (whole, decimals) = seconds.split_once('.').unwrap_or((seconds, ""));
@@ -370,7 +370,7 @@ fn milliseconds(seconds: &[u8]) -> Option<i64> {
         .ok()
 }
 
-/// Of seconds with three decimals, and a sign.
+/// Parses seconds with three decimals and an optional sign.
 fn in_milliseconds(seconds: &str) -> i128 {
     seconds.replace('.', "").parse().unwrap()
 }

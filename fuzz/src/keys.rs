@@ -1,15 +1,15 @@
-//! The key of an S3 event: form-encoded.
+//! Keys of S3 events, which are form-encoded.
 
 use edgetap::job::{Event, EventError, ObjectRef, decode_form_key};
 use serde_json::json;
 
-/// The input is a key as it stands in an event.
-pub(crate) fn keys(data: &[u8]) {
+/// The input is the key as an event contains it.
+pub fn keys(data: &[u8]) {
     let Ok(key) = std::str::from_utf8(data) else {
         return;
     };
     let found = decode_form_key(key);
-    // The same by the URL standard, for which these two characters divide.
+    // These two characters are separators in the URL standard, but not in a key.
     let pairs = key.replace('&', "%26").replace('=', "%3D");
     let wanted = url::form_urlencoded::parse(pairs.as_bytes())
         .next()
@@ -27,7 +27,7 @@ pub(crate) fn keys(data: &[u8]) {
         assert_eq!(
             decode_form_key(&encoded).as_ref(),
             Ok(decoded),
-            "what S3 encodes comes back"
+            "an encoded key is decoded to itself"
         );
     }
 
@@ -47,7 +47,7 @@ pub(crate) fn keys(data: &[u8]) {
     }
 }
 
-/// A distribution's id is part of the name, and could be nothing else.
+/// Checks that a distribution ID comes from the key and has the form of one.
 fn check_distribution(object: &ObjectRef) {
     if let Some(id) = object.distribution() {
         assert!(object.key.contains(id) && id.len() > 10 && id.starts_with('E'));

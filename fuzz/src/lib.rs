@@ -1,6 +1,8 @@
-//! What holds for any input: the body of each fuzz target. `tests/suite/fuzzing.rs` runs the committed corpus through them too.
+//! The fuzz targets: properties that hold for any input. `tests/suite/fuzzing.rs` runs them on the
+//! committed corpus too.
 
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
+#![allow(unreachable_pub)] // it is also a module of the test suite
 
 mod batches;
 mod continuations;
@@ -9,12 +11,12 @@ mod fields;
 mod keys;
 mod retry_after;
 
-pub(super) use batches::batches;
-pub(super) use continuations::continuations;
-pub(super) use events::events;
-pub(super) use fields::fields;
-pub(super) use keys::keys;
-pub(super) use retry_after::retry_after;
+pub use batches::batches;
+pub use continuations::continuations;
+pub use events::events;
+pub use fields::fields;
+pub use keys::keys;
+pub use retry_after::retry_after;
 
 use std::sync::Arc;
 
@@ -23,11 +25,11 @@ use edgetap::encode::Encoding;
 use edgetap::filter::StaticAssets;
 use edgetap::pipeline::Rules;
 
-/// Panics where something does not hold for an input.
-pub(super) type Check = fn(&[u8]);
+/// Panics if a property does not hold for an input.
+pub type Check = fn(&[u8]);
 
-/// Every target by its name: that of its corpus, too.
-pub(super) const TARGETS: [(&str, Check); 6] = [
+/// Every target with its name, which is also the name of its corpus directory.
+pub const TARGETS: [(&str, Check); 6] = [
     ("batches", batches),
     ("continuations", continuations),
     ("events", events),

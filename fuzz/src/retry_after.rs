@@ -1,15 +1,16 @@
-//! `Retry-After`: seconds or a date.
+//! The header `Retry-After`, which is a number of seconds or a date.
 
 use std::time::{Duration, SystemTime};
 
 use edgetap::retry::retry_after as parse;
 
 const LONGEST: Duration = Duration::from_mins(15);
-/// More than may pass between two looks at the clock.
+/// More than can pass between two reads of the clock.
 const TOLERANCE: Duration = Duration::from_mins(2);
 
-/// The input is a field's value; its first two bytes are also a number of seconds from now, of which a date is made.
-pub(crate) fn retry_after(data: &[u8]) {
+/// The input is the header's value. Its first two bytes are also used as an offset in seconds from
+/// now, to make a date.
+pub fn retry_after(data: &[u8]) {
     if let Ok(value) = std::str::from_utf8(data) {
         check(value);
     }
@@ -37,7 +38,7 @@ fn check(value: &str) {
     let value = value.trim();
     let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     if is_number {
-        // What no counter holds is no number of seconds.
+        // A number of more than 64 bits is ignored.
         let wanted = value
             .parse()
             .ok()
@@ -49,7 +50,7 @@ fn check(value: &str) {
             "{value} is neither seconds nor a date"
         );
     }
-    // The form of a date that servers send, read by another reader.
+    // The date format that servers send, read by a second parser.
     if value.ends_with(" GMT")
         && let Ok(date) = jiff::fmt::rfc2822::parse(value)
         && let Some(wait) = found

@@ -312,7 +312,7 @@ async fn replay(
             };
             Ok(
                 match ingest_watched(&job, bytes, &rules, &session, *concurrency, |summary, _| {
-                    watch(summary)
+                    watch(summary);
                 })
                 .await
                 {
