@@ -1,150 +1,148 @@
-//! *Octets*: what the hot path asks of bytes, many at once. Most columns and values are too short for `memchr` to pay.
+//! Byte searches, 16 or 64 bytes per step. Most columns and values are so short that a call of
+//! `memchr` costs more than the search.
 
 use wide::i8x16;
 
-/// So many bytes are looked at in one step.
-const STEP: usize = 16;
+const LANES: usize = 16;
 
-/// Whether all bytes are so. Of the bytes of a step, as signed numbers, `is` answers -1 for those that are and 0 for the others.
+/// Returns whether `is` holds for every byte of `bytes`.
+///
+/// `is` receives 16 bytes as signed lanes and returns a mask: -1 for lanes that match, 0 for the
+/// others.
 #[inline]
 pub(crate) fn every(bytes: &[u8], is: impl Fn(i8x16) -> i8x16) -> bool {
-    let all = |step: &[u8; STEP]| is(i8x16::from_ne_bytes(*step)).all();
+    let all = |lanes: &[u8; LANES]| is(i8x16::from_ne_bytes(*lanes)).all();
     match bytes.last_chunk() {
         // The last step overlaps the one before it.
         Some(last) => bytes.as_chunks().0.iter().all(all) && all(last),
-        None => few(bytes).is_none_or(|few| all(&few)),
+        None => widened(bytes).is_none_or(|lanes| all(&lanes)),
     }
 }
 
-/// Less than a step's bytes, some of them more than once, so that they fill it; `None` where there are none.
+/// Fills 16 lanes with the 1 to 15 bytes of `bytes` by repeating some of them: `abcde` becomes
+/// `abcdbcdeaaaaaaaa`. Returns `None` if `bytes` is empty.
 #[inline]
-fn few(bytes: &[u8]) -> Option<[u8; STEP]> {
-    let mut step = [*bytes.first()?; STEP];
+fn widened(bytes: &[u8]) -> Option<[u8; LANES]> {
+    let mut lanes = [*bytes.first()?; LANES];
     if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        step[..8].copy_from_slice(first);
-        step[8..].copy_from_slice(last);
+        lanes[..8].copy_from_slice(first);
+        lanes[8..].copy_from_slice(last);
     } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        step[..4].copy_from_slice(first);
-        step[4..8].copy_from_slice(last);
+        lanes[..4].copy_from_slice(first);
+        lanes[4..8].copy_from_slice(last);
     } else {
-        step[1] = bytes[bytes.len() / 2];
-        step[2] = bytes[bytes.len() - 1];
+        lanes[1] = bytes[bytes.len() / 2];
+        lanes[2] = bytes[bytes.len() - 1];
     }
-    Some(step)
+    Some(lanes)
 }
 
-/// Which bytes are this one.
+/// Matches lanes that equal `byte`; for [`every`], [`Block::mask`] and [`Positions`].
 #[inline]
-pub(crate) fn equal(bytes: i8x16, byte: u8) -> i8x16 {
-    bytes.simd_eq(byte.cast_signed())
+pub(crate) fn equal(lanes: i8x16, byte: u8) -> i8x16 {
+    lanes.simd_eq(byte.cast_signed())
 }
 
-/// Which bytes are visible characters of ASCII.
+/// Matches visible ASCII characters, `!` to `~`; as [`u8::is_ascii_graphic`].
 #[inline]
-pub(crate) fn is_graphic(bytes: i8x16) -> i8x16 {
-    bytes.simd_gt(b' '.cast_signed()) & bytes.simd_lt(0x7f)
+pub(crate) fn is_graphic(lanes: i8x16) -> i8x16 {
+    lanes.simd_gt(b' '.cast_signed()) & lanes.simd_lt(0x7f)
 }
 
-/// So many bytes are searched at once: a bit for each.
-const PIECE: usize = u64::BITS as usize;
+/// Bytes in a [`Block`]: one per bit of a `u64`.
+const BLOCK: usize = u64::BITS as usize;
 
-/// The first bytes of a text, as many as are searched at once.
-pub(crate) struct Piece {
-    bytes: [u8; PIECE],
+/// Up to 64 bytes of a text, padded with zeros.
+pub(crate) struct Block {
+    bytes: [u8; BLOCK],
     len: usize,
 }
 
-impl Piece {
+impl Block {
+    /// Copies the first bytes of `text`.
     #[inline]
-    pub(crate) fn of(text: &[u8]) -> Self {
-        match text.first_chunk() {
-            Some(bytes) => Self {
-                bytes: *bytes,
-                len: PIECE,
-            },
-            None => {
-                let mut bytes = [0; PIECE];
-                bytes[..text.len()].copy_from_slice(text);
-                Self {
-                    bytes,
-                    len: text.len(),
-                }
-            }
+    pub(crate) fn first_of(text: &[u8]) -> Self {
+        let Some(bytes) = text.first_chunk() else {
+            let (mut bytes, len) = ([0; BLOCK], text.len());
+            bytes[..len].copy_from_slice(text);
+            return Self { bytes, len };
+        };
+        Self {
+            bytes: *bytes,
+            len: BLOCK,
         }
     }
 
-    /// How many they are.
+    /// The number of bytes without the padding.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// A bit for each of them that is of the kind that `is` tells, as for [`every`]; the first is the lowest.
+    /// Returns a bit for each byte, set if `is` matches it (see [`every`]). The first byte has the
+    /// lowest bit; bits of the padding are 0.
     #[inline]
-    pub(crate) fn bits(&self, is: impl Fn(i8x16) -> i8x16) -> u64 {
-        let steps = self.bytes.as_chunks().0.iter().zip((0..).step_by(STEP));
-        let bits = steps.fold(0, |bits, (step, at)| {
-            bits | u64::from(is(i8x16::from_ne_bytes(*step)).to_bitmask()) << at
+    pub(crate) fn mask(&self, is: impl Fn(i8x16) -> i8x16) -> u64 {
+        let steps = self.bytes.as_chunks().0.iter().zip((0..).step_by(LANES));
+        let mask = steps.fold(0, |mask, (lanes, at)| {
+            mask | u64::from(is(i8x16::from_ne_bytes(*lanes)).to_bitmask()) << at
         });
-        bits & u64::MAX
-            .checked_shr(u64::BITS - u32::try_from(self.len).unwrap_or(0))
-            .unwrap_or(0)
+        if self.len < BLOCK {
+            mask & ((1 << self.len) - 1)
+        } else {
+            mask
+        }
     }
 }
 
-/// Where bytes of a kind stand in a text.
+/// Iterates over the positions of the bytes of `text` that `is` matches (see [`every`]).
 pub(crate) struct Positions<'a, F> {
     text: &'a [u8],
     is: F,
-    /// Where the piece at hand begins.
-    piece: usize,
-    /// Those of its bytes that are still to be told, the first the lowest bit.
-    bits: u64,
+    /// Start of the current block.
+    block: usize,
+    /// Matches in it that are still to be returned.
+    mask: u64,
 }
 
 impl<'a, F: Fn(i8x16) -> i8x16> Positions<'a, F> {
-    /// Of the kind that `is` tells, as for [`every`].
     #[inline]
     pub(crate) fn new(text: &'a [u8], is: F) -> Self {
         let mut positions = Self {
             text,
             is,
-            piece: 0,
-            bits: 0,
+            block: 0,
+            mask: 0,
         };
         positions.search();
         positions
     }
 
-    /// Searches the piece at hand.
+    /// Searches the current block.
     #[inline]
     fn search(&mut self) {
-        let rest = &self.text[self.piece..];
-        self.bits = match (rest.first_chunk(), self.text.last_chunk()) {
-            // The last piece overlaps the one before it, whose bits go.
-            (None, Some(last)) => {
-                Piece {
+        let rest = &self.text[self.block..];
+        self.mask = match self.text.last_chunk() {
+            // A last block that is not full is moved back to fill it; the bits of what the block
+            // before it has covered are shifted out.
+            Some(last) if rest.len() < BLOCK => {
+                Block {
                     bytes: *last,
-                    len: PIECE,
+                    len: BLOCK,
                 }
-                .bits(&self.is)
-                    >> (PIECE - rest.len())
+                .mask(&self.is)
+                    >> (BLOCK - rest.len())
             }
-            (Some(piece), _) => Piece {
-                bytes: *piece,
-                len: PIECE,
-            }
-            .bits(&self.is),
-            (None, None) => Piece::of(rest).bits(&self.is),
+            _ => Block::first_of(rest).mask(&self.is),
         };
     }
 
-    /// Goes to the next piece; `false` is the end.
+    /// Goes to the next block. Returns `false` at the end of the text.
     #[inline]
     fn advance(&mut self) -> bool {
-        let more = self.text.len() - self.piece > PIECE;
+        let more = self.text.len() - self.block > BLOCK;
         if more {
-            self.piece += PIECE;
+            self.block += BLOCK;
             self.search();
         }
         more
@@ -156,18 +154,18 @@ impl<F: Fn(i8x16) -> i8x16> Iterator for Positions<'_, F> {
 
     #[inline]
     fn next(&mut self) -> Option<usize> {
-        while self.bits == 0 {
+        while self.mask == 0 {
             if !self.advance() {
                 return None;
             }
         }
-        let position = self.piece + self.bits.trailing_zeros() as usize;
-        self.bits &= self.bits - 1;
+        let position = self.block + self.mask.trailing_zeros() as usize;
+        self.mask &= self.mask - 1;
         Some(position)
     }
 }
 
-/// The byte that two hexadecimal digits mean.
+/// Returns the byte that two hexadecimal digits encode.
 #[inline]
 pub(crate) fn hex(high: u8, low: u8) -> Option<u8> {
     let digit = |byte: u8| match byte {
@@ -184,7 +182,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Mostly of one kind, so that the others stand anywhere, and nowhere too.
+    /// Texts that are mostly one byte, so that matches are rare, dense or missing.
     fn text() -> impl Strategy<Value = Vec<u8>> {
         (1u32..60, any::<u8>()).prop_flat_map(|(others, other)| {
             let near = prop::sample::select(vec![
@@ -194,41 +192,48 @@ mod tests {
         })
     }
 
-    /// Texts of every length around a step and a piece, with one byte of another kind wherever it can stand.
+    fn tabs(text: &[u8]) -> Vec<usize> {
+        Positions::new(text, |lanes| equal(lanes, b'\t')).collect()
+    }
+
     #[test]
-    fn one_byte_among_others_is_found_wherever_it_stands() {
-        for len in 0..=2 * PIECE + STEP {
+    fn single_match_is_found_at_every_position() {
+        for len in 0..=2 * BLOCK + LANES {
             let mut text = vec![b'a'; len];
-            assert!(
-                every(&text, is_graphic)
-                    && Positions::new(&text, |bytes| equal(bytes, b'\t'))
-                        .next()
-                        .is_none(),
-                "{len} bytes"
-            );
+            assert!(every(&text, is_graphic), "{len} bytes");
+            assert_eq!(tabs(&text), [0; 0], "{len} bytes");
             for at in 0..len {
                 text[at] = b'\t';
                 assert!(!every(&text, is_graphic), "byte {at} of {len}");
-                assert!(
-                    Positions::new(&text, |bytes| equal(bytes, b'\t')).eq([at]),
-                    "byte {at} of {len}"
-                );
+                assert_eq!(tabs(&text), [at], "{len} bytes");
                 text[at] = b'a';
             }
         }
     }
 
+    #[test]
+    fn block_padding_never_matches() {
+        for len in 0..=BLOCK + 1 {
+            let block = Block::first_of(&[0; BLOCK + 1][..len]);
+            assert_eq!(block.len(), len.min(BLOCK));
+            assert_eq!(
+                block.mask(|lanes| equal(lanes, 0)).count_ones() as usize,
+                block.len()
+            );
+        }
+    }
+
     proptest! {
         #[test]
-        fn every_byte_is_asked(text in text()) {
+        fn every_agrees_with_std(text in text()) {
             prop_assert_eq!(every(&text, is_graphic), text.iter().all(u8::is_ascii_graphic));
-            prop_assert_eq!(every(&text, |bytes| !equal(bytes, b'\t')), !text.contains(&b'\t'));
+            prop_assert_eq!(every(&text, |lanes| !equal(lanes, b'\t')), !text.contains(&b'\t'));
         }
 
         #[test]
-        fn positions_are_those_of_a_simple_search(text in text()) {
+        fn positions_agree_with_a_simple_search(text in text()) {
             let simple: Vec<usize> = (0..text.len()).filter(|at| text[*at] == b'\t').collect();
-            prop_assert_eq!(Positions::new(&text, |bytes| equal(bytes, b'\t')).collect::<Vec<_>>(), simple);
+            prop_assert_eq!(tabs(&text), simple);
         }
     }
 }

@@ -1,26 +1,27 @@
-//! *Fields*: the names of CloudFront's columns, and where each stands in the object at hand.
+//! *Fields*: the names of CloudFront's columns, and the index of each in the current log.
 //!
-//! Names and meanings: Amazon CloudFront Developer Guide, "Configure standard logging (v2)" and "Standard logging (legacy)".
+//! Names and meanings: Amazon CloudFront Developer Guide, "Configure standard logging (v2)" and
+//! "Standard logging (legacy)".
 
 /// Declares [`Field`] once, with CloudFront's own names.
 macro_rules! fields {
     ($($variant:ident $name:literal,)*) => {
-        /// A column that edgetap knows by name.
+        /// A column with a name that edgetap knows.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Field {
             $(#[doc = concat!("`", $name, "`")] $variant,)*
         }
 
         impl Field {
-            /// Every field, the 33 legacy ones first and in their order.
+            /// Every field. The 33 legacy fields come first, in the order of legacy logs.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// CloudFront's name of the field.
+            /// CloudFront's name for the field.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// The field of that name, in whatever case.
+            /// Finds a field by its name, ignoring case.
             pub fn from_name(name: &[u8]) -> Option<Self> {
                 Self::ALL.iter().copied().find(|field| field.name().as_bytes().eq_ignore_ascii_case(name))
             }
@@ -76,13 +77,13 @@ fields! {
     ViewerResponseLogData "viewer-response-log-data",
 }
 
-/// How many columns a legacy log had at any time; fields were only ever appended.
+/// Numbers of columns that legacy logs have had over time. Fields were only ever appended.
 const LEGACY_WIDTHS: [usize; 8] = [12, 15, 18, 19, 23, 24, 26, 33];
 
-/// A column that is not in this log.
+/// Index of a column that is not in the log.
 const ABSENT: u32 = u32::MAX;
 
-/// What transactions are made of, beside what they must have.
+/// Fields that transactions use if they are there, in addition to the required ones.
 const OPTIONAL: [Field; 17] = [
     Field::RequestId,
     Field::TimeTaken,
@@ -103,18 +104,18 @@ const OPTIONAL: [Field; 17] = [
     Field::EdgeLocation,
 ];
 
-/// Where each field stands: resolved once per `#Fields` line, or per set of JSON keys.
+/// The index of each field, resolved once per `#Fields` line or set of JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {
     indices: [u32; Field::ALL.len()],
-    /// Columns of names that are not ours.
+    /// Names that are not a [`Field`], with their index.
     others: Vec<(String, usize)>,
     width: usize,
 }
 
 impl Columns {
-    /// The columns that a `#Fields` line names, in its order. Names are matched without regard to case; of two columns of
-    /// one name the first counts.
+    /// The columns of a `#Fields` line, in its order. Case is ignored. If a field is named twice,
+    /// its first column is used.
     pub fn from_names<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut columns = Self {
             indices: [ABSENT; Field::ALL.len()],
@@ -125,7 +126,7 @@ impl Columns {
             columns.width += 1;
             match Field::from_name(name) {
                 Some(field) if columns.indices[field as usize] == ABSENT => {
-                    columns.indices[field as usize] = index
+                    columns.indices[field as usize] = index;
                 }
                 Some(_) => {}
                 None => columns.others.push((
@@ -137,8 +138,8 @@ impl Columns {
         columns
     }
 
-    /// The columns of a legacy log without a header, by the number of those in its first row. Fields were only ever appended, so
-    /// that later rows may have more.
+    /// The columns of a legacy log without a header whose first row has `width` columns. Later rows
+    /// may have more: the fields that were appended since are known too.
     pub fn from_legacy_width(width: usize) -> Option<Self> {
         let [.., most] = LEGACY_WIDTHS;
         let names = Field::ALL[..most]
@@ -150,26 +151,26 @@ impl Columns {
         })
     }
 
-    /// The index of a field's column.
+    /// The index of a field's column, or `None` if the log lacks it.
     #[inline]
     pub fn index(&self, field: Field) -> Option<usize> {
         let index = self.indices[field as usize];
         (index != ABSENT).then_some(index as usize)
     }
 
-    /// How many columns there are.
+    /// The number of columns.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// The columns of names that are not ours, with their indices.
+    /// Names that are not a [`Field`], with the index of their column.
     pub fn others(&self) -> impl Iterator<Item = (&str, usize)> {
         self.others
             .iter()
             .map(|(name, index)| (name.as_str(), *index))
     }
 
-    /// What transactions are made of and these columns do not have.
+    /// Optional fields of a transaction that these columns lack.
     pub fn absent(&self) -> impl Iterator<Item = &'static str> {
         OPTIONAL
             .into_iter()
@@ -177,7 +178,8 @@ impl Columns {
             .map(Field::name)
     }
 
-    /// What a transaction must have and these columns do not: a method, a path, a client address, a time.
+    /// Required fields of a transaction (method, path, client address, time) that these columns
+    /// lack.
     pub fn missing(&self) -> Vec<&'static str> {
         let has = |field| self.index(field).is_some();
         let mut missing: Vec<_> = [Field::Method, Field::UriStem, Field::ClientIp]
@@ -204,8 +206,9 @@ mod tests {
         Columns::from_names(line.split(' ').map(str::as_bytes))
     }
 
+    // proves: I4
     #[test]
-    fn names_are_matched_in_any_order_and_case_and_strangers_are_passed_over() {
+    fn field_names_ignore_order_case_and_unknown_names() {
         let columns = names("X-Edge-Something CS-METHOD distributionid Timestamp(MS) cs-method");
         assert_eq!(columns.index(Field::Method), Some(1));
         assert_eq!(columns.index(Field::DistributionId), Some(2));
@@ -218,8 +221,9 @@ mod tests {
         assert_eq!(columns.width(), 5);
     }
 
+    // proves: I3
     #[test]
-    fn a_legacy_width_is_a_prefix_of_the_33_columns() {
+    fn legacy_width_is_a_prefix_of_the_33_columns() {
         assert_eq!(
             Columns::from_legacy_width(33)
                 .unwrap()
@@ -241,8 +245,9 @@ mod tests {
         assert_eq!(Columns::from_legacy_width(17), None);
     }
 
+    // proves: I13
     #[test]
-    fn what_a_transaction_must_have_is_named_when_it_is_missing() {
+    fn missing_required_fields_are_named() {
         assert_eq!(
             names("timestamp(ms) c-ip cs-method cs-uri-stem").missing(),
             Vec::<&str>::new()

@@ -1,28 +1,29 @@
-//! Bytes of an object → its *log*: inflated when they are gzip, as they are when they are not, in lines of bounded length.
+//! Turns the bytes of an object into its text: decompressed if they are gzip, and with a bounded
+//! line length.
 
 use std::io::{self, BufReader, Chain, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use thiserror::Error;
 
-/// A line longer than this is no access log row: real rows reach 100 KB. 1 MiB.
+/// Longest line that is read as a row (1 MiB). Rows of real logs reach 100 KB.
 pub const MAX_LINE: usize = 1 << 20;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BUFFER: usize = 64 << 10;
 
-/// Of an object so many bytes are inflated, and no more: the largest logs have a tenth of it, and a gzip bomb must end. 64 GiB.
+/// Longest text of one object (64 GiB): ten times the largest logs, and an end for gzip bombs.
 pub const MAX_INFLATED: u64 = 64 << 30;
 
-/// An object inflates to more than [`MAX_INFLATED`] bytes.
 #[derive(Debug, Error)]
-#[error("it inflates to more than {} GiB", MAX_INFLATED >> 30)]
+#[error("the decompressed size exceeds {} GiB", MAX_INFLATED >> 30)]
 pub(super) struct Bomb;
 
-/// The text of an object: every member of a gzip file, or a plain file as it is. Names and content types are not asked.
+/// Reads the text of an object: all members of a gzip file, or a plain file as it is. The first two
+/// bytes decide, not the object's name or content type.
 pub(super) struct Inflate<R: Read> {
     state: State<R>,
-    /// How many bytes may still come.
+    /// Bytes left until [`MAX_INFLATED`].
     left: u64,
 }
 
@@ -32,12 +33,12 @@ enum State<R: Read> {
     Unread(R),
     Gzip(Box<MultiGzDecoder<Sniffed<R>>>),
     Plain(Sniffed<R>),
-    /// Reading the first bytes failed: said once, and every time after.
+    /// Reading the first two bytes failed, so every later read fails too.
     Broken,
 }
 
 impl<R: Read> Inflate<R> {
-    /// Nothing is read before the first `read`.
+    /// Does not read before the first `read`.
     pub(super) fn new(source: R) -> Self {
         Self {
             state: State::Unread(source),
@@ -72,9 +73,7 @@ impl<R: Read> Read for Inflate<R> {
             State::Gzip(gzip) => gzip.read(buf)?,
             State::Plain(plain) => plain.read(buf)?,
             State::Unread(_) | State::Broken => {
-                return Err(io::Error::other(
-                    "the object could not be read from its first bytes on",
-                ));
+                return Err(io::Error::other("an earlier read of the object failed"));
             }
         };
         self.left = self
@@ -85,21 +84,20 @@ impl<R: Read> Read for Inflate<R> {
     }
 }
 
-/// Cuts what a line has beyond [`MAX_LINE`] bytes plus one, so that a reader's buffer cannot grow without limit: a line
-/// that comes out longer than [`MAX_LINE`] was too long.
+/// Discards the bytes of each line after the first [`MAX_LINE`] + 1, so that a line buffer stays
+/// bounded. A line of `MAX_LINE` + 1 bytes was therefore too long.
 pub(super) struct CapLines<R> {
     inner: R,
-    /// Bytes of the current line that were let through.
+    /// Bytes of the current line that were kept.
     line: usize,
 }
 
 impl<R: Read> CapLines<R> {
-    /// Caps the lines of `inner`.
     pub(super) fn new(inner: R) -> Self {
         Self { inner, line: 0 }
     }
 
-    /// Moves what is let through to the front of `bytes` and returns its length.
+    /// Moves the bytes to keep to the front of `bytes` and returns their number.
     fn compact(&mut self, bytes: &mut [u8]) -> usize {
         let (mut kept, mut start) = (0, 0);
         while start < bytes.len() {
@@ -133,7 +131,7 @@ impl<R: Read> Read for CapLines<R> {
                 self.line = last_newline.map_or(self.line + read, |at| read - at - 1);
                 return Ok(read);
             }
-            // Nothing let through is not the end: the line goes on.
+            // Returning 0 would mean the end of the text, but the line continues.
             let kept = self.compact(&mut buf[..read]);
             if kept > 0 {
                 return Ok(kept);
@@ -148,20 +146,40 @@ mod tests {
     use super::super::tests::Chunks;
     use super::*;
 
+    // proves: I25
     #[test]
-    fn what_inflates_without_end_is_an_error_at_the_cap_and_not_an_end() {
-        for (left, whole) in [(10, true), (9, false)] {
+    fn text_over_the_size_limit_is_an_error() {
+        let read = |left| {
             let mut inflate = Inflate::new(&b"0123456789"[..]);
             inflate.left = left;
-            let mut out = Vec::new();
-            let end = inflate.read_to_end(&mut out);
-            assert_eq!(end.is_ok(), whole);
-            assert!(whole || end.unwrap_err().get_ref().unwrap().is::<Bomb>());
+            inflate.read_to_end(&mut Vec::new())
+        };
+        assert_eq!(read(10).unwrap(), 10);
+        let error = read(9).unwrap_err();
+        assert!(error.get_ref().unwrap().is::<Bomb>(), "{error}");
+    }
+
+    #[test]
+    fn failed_first_read_fails_every_later_one() {
+        struct FailOnce(bool);
+        impl Read for FailOnce {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                if std::mem::take(&mut self.0) {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Ok(0)
+            }
+        }
+        let mut inflate = Inflate::new(FailOnce(true));
+        let error = inflate.read(&mut [0; 10]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        for _ in 0..2 {
+            inflate.read(&mut [0; 10]).unwrap_err();
         }
     }
 
     #[test]
-    fn only_lines_beyond_the_cap_are_cut_whatever_the_chunks() {
+    fn only_bytes_over_the_line_limit_are_discarded() {
         let exact = "e".repeat(MAX_LINE);
         let long = "l".repeat(MAX_LINE * 3 + 17);
         let text = format!("short\n{exact}\n{long}\n\nlast{long}");

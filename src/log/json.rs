@@ -1,29 +1,33 @@
-//! A line of a JSON log → the cells of a row. Values are strings, percent-encoded as in every other format.
+//! Reads a line of a JSON log into a row. Values are percent-encoded strings, as in the other
+//! formats.
 
 use std::borrow::Cow;
 use std::fmt;
 
+use csv::ByteRecord;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::Row;
-
-/// The keys of the last line, in their order: those of nearly every line.
+/// The keys of the last line, in its order. Nearly all lines of a log have the same.
 #[derive(Debug, Default)]
 pub(super) struct Keys(Vec<Vec<u8>>);
 
 impl Keys {
-    /// The keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().map(Vec::as_slice)
     }
 
-    /// Reads a line's values into `row`, in the order of its keys. Returns whether the keys are others than those of the line
+    /// Reads a line's values into `row`. Returns whether its keys differ from those of the line
     /// before.
     ///
     /// # Errors
-    /// When the line is not one JSON object. The error could quote it.
-    pub(super) fn read(&mut self, line: &[u8], row: &mut Row) -> Result<bool, serde_json::Error> {
+    /// If the line is not exactly one JSON object. The error must not be shown: it may quote the
+    /// line.
+    pub(super) fn read(
+        &mut self,
+        line: &[u8],
+        row: &mut ByteRecord,
+    ) -> Result<bool, serde_json::Error> {
         row.clear();
         let mut deserializer = serde_json::Deserializer::from_slice(line);
         let read = Object {
@@ -33,7 +37,7 @@ impl Keys {
         .deserialize(&mut deserializer);
         let read = read.and_then(|changed| deserializer.end().map(|()| changed));
         if read.is_err() {
-            self.0.clear(); // half of them may be another line's
+            self.0.clear(); // they may be a mix of two lines
             row.clear();
         }
         read
@@ -42,7 +46,7 @@ impl Keys {
 
 struct Object<'a> {
     keys: &'a mut Vec<Vec<u8>>,
-    row: &'a mut Row,
+    row: &'a mut ByteRecord,
 }
 
 impl<'de> DeserializeSeed<'de> for Object<'_> {
@@ -77,12 +81,13 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 }
 
-/// A string, borrowed from the line where it has no escapes.
+/// A string. It is borrowed from the line unless it contains escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Appends one value to the row: a string as it is, a number in its digits; nothing for what no access log holds.
-struct Cell<'a>(&'a mut Row);
+/// Appends one value to the row. Arrays and objects, which access logs do not contain, become
+/// empty.
+struct Cell<'a>(&'a mut ByteRecord);
 
 impl<'de> DeserializeSeed<'de> for Cell<'_> {
     type Value = ();
@@ -100,43 +105,45 @@ impl<'de> Visitor<'de> for Cell<'_> {
     }
 
     fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        self.0.push(value.as_bytes());
+        self.0.push_field(value.as_bytes());
         Ok(())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.0.push(itoa::Buffer::new().format(value).as_bytes());
+        self.0
+            .push_field(itoa::Buffer::new().format(value).as_bytes());
         Ok(())
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.0.push(itoa::Buffer::new().format(value).as_bytes());
+        self.0
+            .push_field(itoa::Buffer::new().format(value).as_bytes());
         Ok(())
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.0.push(value.to_string().as_bytes());
+        self.0.push_field(value.to_string().as_bytes());
         Ok(())
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.0.push(if value { b"true" } else { b"false" });
+        self.0.push_field(if value { b"true" } else { b"false" });
         Ok(())
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.0.push(b"");
+        self.0.push_field(b"");
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        self.0.push(b"");
+        self.0.push_field(b"");
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        self.0.push(b"");
+        self.0.push_field(b"");
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(())
     }

@@ -1,7 +1,8 @@
-//! *Layout*: how the rows of a log are written, told from the first of its lines.
+//! *Layout*: how the rows of a log are written, detected from its first lines.
 //!
-//! Standard logging (v2) writes `w3c` with any delimiter of up to five characters, and `json`; legacy logs are separated by
-//! tabs. In `#Fields` the names stand apart by spaces, by tabs or by that delimiter, so the first row is looked at too.
+//! Standard logging (v2) writes `json`, and `w3c` with any delimiter of up to five characters.
+//! Legacy logs are separated by tabs. A `#Fields` line separates names by spaces, tabs or the
+//! delimiter, so the delimiter may have to be detected from the first row.
 
 use super::{Columns, LogError};
 
@@ -10,24 +11,25 @@ use super::{Columns, LogError};
 pub(super) enum Layout {
     /// Columns separated by tabs: legacy logs, and `w3c` as edgetap enables it.
     Tabs,
-    /// Columns separated by something else.
+    /// Columns separated by another delimiter.
     Delimited(Vec<u8>),
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 const FIELDS: &[u8] = b"#Fields:";
 
-/// What may separate values.
+/// Characters of a delimiter, in addition to the tab.
 const DELIMITERS: &[u8] = b" |^~#<>\"'`{}[]\\,;!$*@";
-/// What stands in no value: CloudFront encodes it there (Developer Guide, "Standard log file format").
+/// Those of them that CloudFront encodes inside values, so that a viewer cannot write them
+/// (Developer Guide, "Standard log file format").
 const ENCODED: &[u8] = b" |^~#<>\"'`{}[]\\";
 
 impl Layout {
-    /// The layout of a log that begins with `head`.
+    /// Detects the layout of a log that starts with `head`.
     ///
     /// # Errors
-    /// When it is the beginning of something else than an access log.
+    /// [`LogError::OtherLog`] and [`LogError::NotAccessLog`].
     pub(super) fn of(head: &[u8]) -> Result<Self, LogError> {
         let mut start = head;
         while let Some(after_blank) = start
@@ -39,15 +41,15 @@ impl Layout {
         if let Some(other) = other_log(start) {
             return Err(LogError::OtherLog(other));
         }
-        let refusal = match start {
+        let reason = match start {
             [b'{', ..] => return Ok(Self::Json),
-            [b'[', ..] => "it is a JSON array; JSON logs have one object a line",
+            [b'[', ..] => "the content is a JSON array, but a JSON log has one object per line",
             [b'P', b'A', b'R', b'1', ..] => {
-                "it is Parquet; set the delivery's output format to w3c or json"
+                "Parquet is not supported. Set the delivery's output format to `w3c` or `json`"
             }
             _ => return Self::of_lines(start),
         };
-        Err(LogError::NotAccessLog(refusal))
+        Err(LogError::NotAccessLog(reason))
     }
 
     fn of_lines(text: &[u8]) -> Result<Self, LogError> {
@@ -85,12 +87,12 @@ impl Layout {
         delimiter(row, width)
             .map(Self::Delimited)
             .ok_or(LogError::NotAccessLog(
-                "it cannot be told what separates its columns",
+                "the column delimiter cannot be detected. Set the delivery's field delimiter to a tab",
             ))
     }
 }
 
-/// The names of a `#Fields` line.
+/// Returns the names of a `#Fields` line, or `None` for any other line.
 pub(super) fn field_names(line: &[u8]) -> Option<&[u8]> {
     let is_fields = line
         .get(..FIELDS.len())
@@ -98,7 +100,7 @@ pub(super) fn field_names(line: &[u8]) -> Option<&[u8]> {
     is_fields.then(|| line[FIELDS.len()..].trim_ascii())
 }
 
-/// What stands between the first two names, when it is more than blanks.
+/// Returns the text between the first two names if it is a delimiter other than white space.
 fn between_names(names: &[u8]) -> Option<&[u8]> {
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"()-_".contains(byte);
     let start = names.iter().position(|byte| !is_of_name(byte))?;
@@ -110,8 +112,11 @@ fn between_names(names: &[u8]) -> Option<&[u8]> {
     (is_delimiter && !between.iter().all(u8::is_ascii_whitespace)).then_some(between)
 }
 
-/// What divides a row into so many columns: it holds the first character that no value can hold, else the first that divides at
-/// all. Further on a viewer could write what divides the row too.
+/// Finds a delimiter that splits `row` into `width` columns.
+///
+/// The delimiter must contain the row's first character of [`ENCODED`] or, without one, of
+/// [`DELIMITERS`]. Later characters are not trusted: a viewer could have written text that happens
+/// to split the row into the same number of columns.
 fn delimiter(row: &[u8], width: usize) -> Option<Vec<u8>> {
     const MAX_DELIMITER: usize = 5;
     let first = |of: &[u8]| row.iter().position(|byte| of.contains(byte));
@@ -127,7 +132,7 @@ fn delimiter(row: &[u8], width: usize) -> Option<Vec<u8>> {
     })
 }
 
-/// The columns of a line.
+/// Splits a line at each `delimiter`.
 pub(super) fn split<'a>(line: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
@@ -138,7 +143,7 @@ pub(super) fn split<'a>(line: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<It
     })
 }
 
-/// Whether a row is one of a legacy log: as many columns as those had at some time, and in the first ones what they had.
+/// Whether a row is one of a legacy log, judged by the number of columns and the first nine values.
 fn is_legacy_row(row: &[u8]) -> bool {
     let cells: Vec<&[u8]> = split(row, b"\t").collect();
     let [date, time, _, bytes, _, method, _, stem, status, ..] = &cells[..] else {
@@ -165,13 +170,13 @@ fn is_legacy_row(row: &[u8]) -> bool {
 
 fn without_header(row: &[u8]) -> &'static str {
     if row.contains(&b'\t') || row.iter().all(u8::is_ascii_graphic) && row.contains(&b'|') {
-        "it has no #Fields line and no legacy log had such columns (an output format of plain or raw?); set the delivery's output format to w3c or json"
+        "the `#Fields` line is missing, and the columns are not those of a legacy log (the output format may be `plain` or `raw`). Set the delivery's output format to `w3c` or `json`"
     } else {
-        "its first line is neither a header nor a row; if it comes from CloudFront, set the delivery's output format to w3c or json"
+        "the first line is neither a header nor a data row. If CloudFront wrote it, set the delivery's output format to `w3c` or `json`"
     }
 }
 
-/// Logs of others that may lie below the same prefix, by what they begin with.
+/// Recognizes the logs of other services, which may share the prefix, by their first line.
 fn other_log(start: &[u8]) -> Option<&'static str> {
     let line = start
         .split(|byte| *byte == b'\n')
@@ -184,32 +189,33 @@ fn other_log(start: &[u8]) -> Option<&'static str> {
         .unwrap_or_default();
     let is_hex = |word: &[u8]| word.iter().all(u8::is_ascii_hexdigit);
     if line.starts_with(b"{\"Records\":[") {
-        return Some("a CloudTrail log");
+        return Some("CloudTrail log");
     }
     match first_word {
         b"http" | b"https" | b"h2" | b"grpcs" | b"ws" | b"wss" if has(" app/") => {
-            Some("an Application Load Balancer log")
+            Some("Application Load Balancer log")
         }
-        b"tls" if has(" net/") => Some("a Network Load Balancer log"),
-        b"version" if has("account-id interface-id") => Some("a VPC flow log"),
+        b"tls" if has(" net/") => Some("Network Load Balancer log"),
+        b"version" if has("account-id interface-id") => Some("VPC flow log"),
         [seconds @ .., b'.', _, _, _]
             if seconds.len() == 10 && seconds.iter().all(u8::is_ascii_digit) =>
         {
-            Some("a CloudFront real-time log")
+            Some("CloudFront real-time log")
         }
-        owner if owner.len() == 64 && is_hex(owner) && has(" [") => Some("an S3 server access log"),
+        owner if owner.len() == 64 && is_hex(owner) && has(" [") => Some("S3 server access log"),
         _ => None,
     }
 }
 
-/// The log of another service, by the names of its fields. Only names are asked: a value may be whatever a viewer writes.
+/// Recognizes the log of another service by the names of its fields, never by its values: a viewer
+/// controls those.
 pub(super) fn other_fields<'a>(mut names: impl Iterator<Item = &'a [u8]>) -> Option<&'static str> {
     const KNOWN: [(&[u8], &str); 5] = [
-        (b"x-event", "the log of an RTMP distribution"),
-        (b"connectionStatus", "a CloudFront connection log"),
-        (b"digestS3Bucket", "a CloudTrail digest"),
-        (b"webaclId", "an AWS WAF log"),
-        (b"query_timestamp", "a Route 53 query log"),
+        (b"x-event", "RTMP distribution log"),
+        (b"connectionStatus", "CloudFront connection log"),
+        (b"digestS3Bucket", "CloudTrail digest"),
+        (b"webaclId", "AWS WAF log"),
+        (b"query_timestamp", "Route 53 query log"),
     ];
     names.find_map(|name| {
         KNOWN

@@ -1,71 +1,86 @@
-//! *Lines* of a text, and the columns that tabs divide them into: found together, in one search.
+//! Splits a text into lines and tab-separated columns, both in one pass.
+//!
+//! The search takes a block of 64 bytes at a time and turns it into two masks, one bit per byte.
+//! Shown with the lowest bit on the left, `→` for a tab and `⏎` for a newline:
+//!
+//! ```text
+//! block     2→/a→200⏎GET→/b→304⏎PUT→/…
+//! tabs      .1..1.......1..1.......1..
+//! newlines  ........1..........1......
+//! ```
+//!
+//! The lowest newline ends the current line, and the tabs below it start its columns. Both are then
+//! removed from the masks; the bits that are left belong to the following lines.
 
 use std::io::{self, Read};
 use std::ops::Range;
 
 use super::{Cells, MAX_LINE};
-use crate::simd::{Piece, equal};
+use crate::simd::{Block, equal};
 
-/// So much is read at once; a longer line makes the buffer grow.
+/// Bytes to read at once. The buffer grows for a longer line, to 2 MiB at most, because the text
+/// has no line of more than `MAX_LINE` + 1 bytes.
 const BUFFER: usize = 256 << 10;
 
-/// Lines, one at a time, where they were read to.
+/// Reads a text line by line. Lines are slices of its buffer, not copies.
 pub(super) struct Lines<R> {
     text: R,
     buffer: Vec<u8>,
-    /// How much of the buffer was read from the text.
+    /// End of the text in the buffer.
     filled: usize,
-    /// The line at hand, without what ended it.
-    line: Range<usize>,
-    /// Where its columns begin in it, and where one behind the last would.
-    starts: Vec<u32>,
-    len: usize,
-    /// Where the next line begins.
-    next: usize,
-    /// Where the piece begins that was searched last, and where the next does.
-    piece: usize,
+    /// End of the searched text.
     searched: usize,
-    /// What of that piece is still to be told, a bit for each byte.
+    /// Start of the block that was searched last.
+    block: usize,
+    /// Tabs and newlines of that block that belong to no line yet.
     tabs: u64,
     newlines: u64,
-    /// How many lines there were.
+    /// Start of the next line.
+    next: usize,
+    /// The current line, without its line ending.
+    line: Range<usize>,
+    /// Starts of its columns, relative to its own; then its length plus 1, as if a tab followed.
+    /// At most `MAX_LINE` + 3 values, for a line of tabs.
+    starts: Vec<usize>,
+    /// Number of the current line, from 1.
     number: u64,
 }
 
 impl<R: Read> Lines<R> {
-    /// The lines of what was read of a text already, and of the rest. Nothing is read before the first [`advance`](Self::advance).
+    /// Reads the lines of `head`, followed by `text`. Does not read before the first
+    /// [`advance`](Self::advance).
     pub(super) fn new(head: Vec<u8>, text: R) -> Self {
-        let filled = head.len();
-        let starts = vec![0; 64];
         Self {
             text,
+            filled: head.len(),
             buffer: head,
-            filled,
-            line: 0..0,
-            starts,
-            len: 0,
-            next: 0,
-            piece: 0,
             searched: 0,
+            block: 0,
             tabs: 0,
             newlines: 0,
+            next: 0,
+            line: 0..0,
+            starts: vec![0],
             number: 0,
         }
     }
 
-    /// Goes to the next line; `false` is the end. Nothing may end the last one.
+    /// Goes to the next line. Returns `false` at the end of the text. The last line need not end
+    /// in a newline.
     ///
     /// # Errors
-    /// Those of the text. The line that was being read is lost, since it may be half of one.
+    /// Read errors of the text. The incomplete line before the error is dropped.
     pub(super) fn advance(&mut self) -> io::Result<bool> {
-        self.len = 1;
+        self.starts.truncate(1);
         let end = loop {
-            let newline = self.newlines.trailing_zeros();
-            let before = u64::MAX.checked_shr(u64::BITS - newline).unwrap_or(0);
-            self.take_tabs(before);
+            // The lowest newline and the bits below it. Without a newline, all bits.
+            let up_to_newline = self.newlines ^ self.newlines.wrapping_sub(1);
+            self.push_starts(self.tabs & up_to_newline);
+            self.tabs &= !up_to_newline;
             if self.newlines != 0 {
-                self.newlines &= self.newlines - 1;
-                break self.piece + newline as usize;
+                let newline = self.block + self.newlines.trailing_zeros() as usize;
+                self.newlines &= !up_to_newline;
+                break newline;
             }
             if self.searched == self.filled && !self.fill()? {
                 if self.next == self.filled {
@@ -75,59 +90,38 @@ impl<R: Read> Lines<R> {
             }
             self.search();
         };
-        // Of a line that was cut the last byte is not what ended it.
-        let is_whole = end - self.next <= MAX_LINE;
-        let carriage_return = usize::from(is_whole && self.buffer[self.next..end].ends_with(b"\r"));
-        self.line = self.next..end - carriage_return;
-        self.starts[self.len] = offset(self.line.len()) + 1;
-        self.len += 1;
+        // A line longer than `MAX_LINE` was cut: its last byte is not part of a line ending.
+        let has_ending = end - self.next <= MAX_LINE;
+        let carriage_return = has_ending && self.buffer[self.next..end].ends_with(b"\r");
+        self.line = self.next..end - usize::from(carriage_return);
+        self.starts.push(self.line.len() + 1);
         self.next = self.filled.min(end + 1);
         self.number += 1;
         Ok(true)
     }
 
-    /// Notes the tabs among these bytes of the piece.
+    /// Adds the column starts after `tabs`.
     #[inline]
-    fn take_tabs(&mut self, among: u64) {
-        let mut tabs = self.tabs & among;
-        self.tabs &= !among;
-        let behind = self.piece.wrapping_sub(self.next).wrapping_add(1);
-        let found = tabs.count_ones() as usize;
-        // Eight at a time, whether or not there are so many: nobody can tell beforehand how many there are.
-        let mut at = self.len;
-        self.len += found;
-        if self.starts.len() < self.len + 8 {
-            self.starts.resize((self.len + 8).next_power_of_two(), 0);
-        }
-        loop {
-            if let Some(room) = self
-                .starts
-                .get_mut(at..)
-                .and_then(<[u32]>::first_chunk_mut::<8>)
-            {
-                for start in room {
-                    *start = offset(behind.wrapping_add(tabs.trailing_zeros() as usize));
-                    tabs &= tabs.wrapping_sub(1);
-                }
-            }
-            at += 8;
-            if tabs == 0 {
-                break;
-            }
+    fn push_starts(&mut self, mut tabs: u64) {
+        while tabs != 0 {
+            let tab = self.block + tabs.trailing_zeros() as usize;
+            self.starts.push(tab + 1 - self.next);
+            tabs &= tabs - 1;
         }
     }
 
-    /// Searches the next piece of what was read.
+    /// Searches the next block of the text in the buffer.
     #[inline]
     fn search(&mut self) {
-        self.piece = self.searched;
-        let piece = Piece::of(&self.buffer[self.piece..self.filled]);
-        self.tabs = piece.bits(|bytes| equal(bytes, b'\t'));
-        self.newlines = piece.bits(|bytes| equal(bytes, b'\n'));
-        self.searched += piece.len();
+        let block = Block::first_of(&self.buffer[self.searched..self.filled]);
+        self.tabs = block.mask(|lanes| equal(lanes, b'\t'));
+        self.newlines = block.mask(|lanes| equal(lanes, b'\n'));
+        self.block = self.searched;
+        self.searched += block.len();
     }
 
-    /// Reads more of the text; `false` is its end. What was begun moves to the front of the buffer.
+    /// Moves the incomplete line to the front of the buffer and reads more of the text after it.
+    /// Returns `false` at the end of the text.
     fn fill(&mut self) -> io::Result<bool> {
         self.buffer.copy_within(self.next..self.filled, 0);
         self.line = 0..0;
@@ -135,7 +129,8 @@ impl<R: Read> Lines<R> {
         self.searched = self.filled;
         self.next = 0;
         if self.filled == self.buffer.len() {
-            // A power of two has room behind the longest line, however long the head was.
+            // Grows in powers of two, so that a line of `MAX_LINE` + 1 bytes leaves room for large
+            // reads whatever the length of the head.
             self.buffer.resize((self.filled + 1).next_power_of_two(), 0);
         }
         loop {
@@ -143,7 +138,7 @@ impl<R: Read> Lines<R> {
                 Ok(0) => return Ok(false),
                 Ok(read) => {
                     self.filled += read;
-                    // A text that its head held whole needs no more room.
+                    // Only now, because the head often is the whole text.
                     self.buffer.resize(self.buffer.len().max(BUFFER), 0);
                     return Ok(true);
                 }
@@ -155,29 +150,20 @@ impl<R: Read> Lines<R> {
 }
 
 impl<R> Lines<R> {
-    /// The line at hand, without what ended it.
+    /// The current line, without its line ending (`\n` or `\r\n`).
     pub(super) fn line(&self) -> &[u8] {
         &self.buffer[self.line.clone()]
     }
 
-    /// What tabs divide it into.
+    /// The tab-separated columns of the current line.
     pub(super) fn cells(&self) -> Cells<'_> {
-        Cells {
-            text: self.line(),
-            starts: &self.starts[..self.len],
-        }
+        Cells::Line(self.line(), &self.starts)
     }
 
-    /// Its number, counted from 1.
+    /// The number of the current line, from 1.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
-}
-
-/// Lines are capped far below.
-#[expect(clippy::cast_possible_truncation, reason = "lines are capped at 1 MiB")]
-fn offset(offset: usize) -> u32 {
-    offset as u32
 }
 
 #[cfg(test)]
@@ -186,24 +172,115 @@ mod tests {
     use super::super::inflate::CapLines;
     use super::super::tests::Chunks;
     use super::*;
+    use csv::{ByteRecord, ReaderBuilder, Terminator};
     use proptest::prelude::*;
 
+    /// The lines of a text, each as its columns.
+    fn columns(mut lines: Lines<impl Read>) -> Vec<Vec<Vec<u8>>> {
+        let mut found = Vec::new();
+        while lines.advance().unwrap() {
+            let cells = lines.cells();
+            let columns = (0..).map_while(|index| Some(cells.get(index)?.to_vec()));
+            found.push(columns.collect::<Vec<_>>());
+            let line = found.last().unwrap().join(&b'\t');
+            assert_eq!(lines.line(), line, "columns make up the line");
+        }
+        found
+    }
+
+    /// The same by `csv`. It skips empty lines and keeps the carriage return of a line ending.
+    fn columns_by_csv(text: &[u8]) -> Vec<Vec<Vec<u8>>> {
+        let mut reader = ReaderBuilder::new()
+            .delimiter(b'\t')
+            .quoting(false)
+            .flexible(true)
+            .has_headers(false)
+            .terminator(Terminator::Any(b'\n'))
+            .from_reader(text);
+        let columns = |record: ByteRecord| {
+            let mut columns: Vec<_> = record.iter().map(<[u8]>::to_vec).collect();
+            let last = columns.last_mut().unwrap();
+            last.truncate(last.strip_suffix(b"\r").unwrap_or(last).len());
+            columns
+        };
+        let records = reader.byte_records().map(|record| columns(record.unwrap()));
+        records.filter(|columns| !is_empty(columns)).collect()
+    }
+
+    fn is_empty(columns: &[Vec<u8>]) -> bool {
+        matches!(columns, [only] if only.is_empty())
+    }
+
     #[test]
-    fn a_line_longer_than_the_buffer_is_whole() {
+    fn line_longer_than_buffer_is_whole() {
         let long = "l".repeat(3 * BUFFER + 1);
         let text = format!("short\n{long}\r\n\nlast");
         for step in [1000, BUFFER, 1 << 22] {
             let sizes = [0, step];
             let mut lines = Lines::new(Vec::new(), Chunks(text.as_bytes(), &sizes, 0));
             for expected in ["short", &long, "", "last"] {
-                assert!(lines.advance().unwrap() && lines.line() == expected.as_bytes());
+                assert!(lines.advance().unwrap());
+                assert!(lines.line() == expected.as_bytes(), "steps of {step}");
             }
             assert!(!lines.advance().unwrap());
             assert_eq!(lines.number(), 4);
         }
     }
 
-    /// Reads, and notes the room that it was given.
+    /// Every boundary between head, reads and blocks, on lines of every kind.
+    #[test]
+    fn head_may_end_at_any_byte() {
+        let row = "2026-11-14\t\t-\t".repeat(6);
+        let text = format!("{row}\r\n\r\r\n\0\t\0\n#x\ty\n\t\t\n{row}\n\n\tlast\t");
+        let whole = columns(Lines::new(text.clone().into_bytes(), io::empty()));
+        assert_eq!(
+            whole.iter().map(Vec::len).collect::<Vec<_>>(),
+            [19, 1, 2, 2, 3, 19, 1, 3]
+        );
+        for at in 0..=text.len() {
+            let (head, rest) = text.as_bytes().split_at(at);
+            for sizes in [&[1][..], &[0, 7], &[63, 0, 65], &[1000]] {
+                let found = columns(Lines::new(head.to_vec(), Chunks(rest, sizes, 0)));
+                assert_eq!(found, whole, "head of {at} bytes, reads of {sizes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn read_error_is_returned_after_the_complete_lines() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+        }
+        let text = b"a\tb\nc\r\n\nd\te";
+        for at in 0..=text.len() {
+            let mut lines = Lines::new(Vec::new(), text[..at].chain(Broken));
+            for _ in memchr::memchr_iter(b'\n', &text[..at]) {
+                assert!(lines.advance().unwrap(), "error after {at} bytes");
+            }
+            lines.advance().unwrap_err();
+            assert_eq!(lines.line(), b"", "an incomplete line is dropped");
+            assert_eq!(lines.cells().get(0), None);
+        }
+    }
+
+    #[test]
+    fn line_of_tabs_is_bounded() {
+        let text = format!("{}\na\tb\n", "\t".repeat(3 * MAX_LINE));
+        let mut lines = Lines::new(Vec::new(), CapLines::new(text.as_bytes()));
+        assert!(lines.advance().unwrap());
+        assert_eq!(lines.line().len(), MAX_LINE + 1);
+        assert_eq!(lines.starts.len(), MAX_LINE + 3);
+        assert_eq!(lines.cells().get(MAX_LINE + 1), Some(&b""[..]));
+        assert_eq!(lines.cells().get(MAX_LINE + 2), None);
+        assert!(lines.advance().unwrap());
+        assert_eq!(lines.cells().get(1), Some(&b"b"[..]));
+        assert!(lines.buffer.len() <= 2 << 20);
+    }
+
+    /// Records the size of the buffer of every read.
     struct Rooms<'a>(&'a [u8], &'a mut Vec<usize>);
 
     impl Read for Rooms<'_> {
@@ -213,36 +290,40 @@ mod tests {
         }
     }
 
+    // proves: I22
     #[test]
-    fn a_line_that_is_cut_is_passed_over_in_large_steps() {
+    fn cut_line_is_skipped_in_large_reads() {
         const STEP: usize = 64 << 10;
         let long = "l".repeat(8 * MAX_LINE) + "\nlast";
         for head in [0, 1, STEP, 4 * STEP, 4 * STEP + 2] {
             let mut rooms = Vec::new();
             let mut text = CapLines::new(Rooms(long.as_bytes(), &mut rooms));
-            let mut begun = vec![0; head];
-            text.read_exact(&mut begun).unwrap();
-            let mut lines = Lines::new(begun, text);
-            assert!(lines.advance().unwrap() && lines.line().len() == MAX_LINE + 1);
-            assert!(lines.advance().unwrap() && lines.line() == b"last");
-            // The reads that make the head, the first one after it, and the last of the buffer before it grows may find less.
+            let mut start = vec![0; head];
+            text.read_exact(&mut start).unwrap();
+            let mut lines = Lines::new(start, text);
+            assert!(lines.advance().unwrap());
+            assert_eq!(lines.line().len(), MAX_LINE + 1);
+            assert!(lines.advance().unwrap());
+            assert_eq!(lines.line(), b"last");
+            // Four may be small: two that read the head, the one after it, and the one before the
+            // buffer grows.
             let small = rooms.iter().filter(|room| **room < STEP).count();
-            assert!(small <= 4, "behind {head} bytes: {rooms:?}");
+            assert!(small <= 4, "head of {head} bytes: {rooms:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn lines_are_those_of_a_simple_split(text in "[ab\t\r\n]{0,200}", head in 0usize..300, step in 1usize..50) {
+        fn columns_agree_with_csv(
+            text in prop::collection::vec(prop::sample::select(&b"aa\t\t\n\r\0\"#\x80\xff"[..]), 0..300),
+            head in 0usize..300,
+            step in 1usize..130,
+        ) {
             let sizes = [step, 0];
-            let (head, rest) = text.as_bytes().split_at(head.min(text.len()));
-            let mut lines = Lines::new(head.to_vec(), Chunks(rest, &sizes, 0));
-            let mut found = Vec::new();
-            while lines.advance().unwrap() {
-                found.push(String::from_utf8(lines.line().to_vec()).unwrap());
-            }
-            let simple = text.split_inclusive('\n').map(|line| line.strip_suffix('\n').unwrap_or(line));
-            prop_assert_eq!(found, simple.map(|line| line.strip_suffix('\r').unwrap_or(line)).collect::<Vec<_>>());
+            let (head, rest) = text.split_at(head.min(text.len()));
+            let mut found = columns(Lines::new(head.to_vec(), Chunks(rest, &sizes, 0)));
+            found.retain(|columns| !is_empty(columns));
+            prop_assert_eq!(found, columns_by_csv(&text));
         }
     }
 }

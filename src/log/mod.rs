@@ -1,7 +1,9 @@
-//! *Log*: the inflated text of an object, read as *records*: one row each, in CloudFront's words.
+//! *Log*: the decompressed text of an object, read as *records*: one per row, in CloudFront's
+//! words.
 //!
-//! What an object is, its content tells; its name and a setting are never asked. The text is split into rows and columns
-//! before anything is decoded, so an encoded newline or tab in a request can never become a row or a column.
+//! The format is detected from the content, never from the object's name or a setting. The text is
+//! split into rows and columns before any value is decoded, so an encoded newline or tab in a
+//! request can never become a row or a column.
 
 mod fields;
 mod inflate;
@@ -14,62 +16,61 @@ pub use inflate::{MAX_INFLATED, MAX_LINE};
 
 use std::io::{self, Chain, Read};
 
+use csv::ByteRecord;
 use inflate::{CapLines, Inflate};
 use layout::Layout;
 use lines::Lines;
 use thiserror::Error;
 
-/// Why a log cannot be read, or not further. The text never holds log content.
+/// Why a log cannot be read, or not to its end. The text never contains log content.
 #[derive(Debug, Error)]
 pub enum LogError {
-    /// The bytes could not be read or inflated to their end.
-    #[error("cannot be read to its end: {0}")]
+    #[error("log ends early: {0}")]
     Cut(io::Error),
-    /// Something else than a CloudFront access log that can be read.
-    #[error("is not a CloudFront standard access log that this version reads: {0}")]
+    #[error("not a supported CloudFront access log: {0}")]
     NotAccessLog(&'static str),
-    /// A log that holds no requests of viewers, recognised for what it is.
-    #[error("is {0}, not a CloudFront access log")]
+    /// The log of another service, or of another kind, such as `CloudTrail log`. It has no viewer
+    /// requests.
+    #[error("not a CloudFront access log (detected: {0})")]
     OtherLog(&'static str),
-    /// Columns without what a transaction must have.
-    #[error("has no {0}: add these fields to the distribution's log delivery")]
+    /// Transactions cannot be built without these fields.
+    #[error("log lacks required fields: {0}. Add them to the distribution's log delivery")]
     MissingFields(String),
 }
 
-/// Why a line that is a row is no record.
+/// Why a row has no values.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Defect {
-    /// It is longer than [`MAX_LINE`], so that its end is missing.
+    /// Longer than [`MAX_LINE`]. The end of such a line is discarded.
     #[error("the line is longer than 1 MiB")]
     TooLong,
-    /// It stands in a JSON log and is not an object.
     #[error("the line is not a JSON object")]
     NotJson,
-    /// Its columns cannot be told apart: a value may hold the delimiter.
-    #[error("the line has not as many columns as there are fields")]
+    /// A value may contain the delimiter, so the columns cannot be assigned to fields.
+    #[error("the number of columns differs from the header")]
     Width,
 }
 
-/// Of a log so much is looked at before its layout is told: its header lines and its first row.
+/// Bytes of a log that are searched for its first row, from which the layout is detected.
 const HEAD: usize = 256 << 10;
 const BUFFER: usize = 64 << 10;
 
-/// Reads the records of a log, one at a time, into one reused buffer.
+/// Reads the records of a log one at a time. All of them share its buffers.
 pub struct LogReader<R: Read> {
     rows: Rows<R>,
-    /// The columns of the row, where tabs do not divide them.
-    row: Row,
+    /// The values of the current row, unless they are slices of a tab-separated line.
+    row: ByteRecord,
     defect: Option<Defect>,
     columns: Option<Columns>,
-    /// Whether a row must show yet that the columns are separated by tabs.
-    unproven: bool,
+    /// Whether the next row must contain a tab: the first row after a header with several names.
+    expects_tab: bool,
     /// The number of the next record.
     next: u64,
     ended: bool,
 }
 
-/// The text of an object behind what was looked at. An error that was met while looking stands before it.
-type Text<R> = Chain<Failed, CapLines<Inflate<R>>>;
+/// The text after the head. A read error that occurred in the head is returned first.
+type Text<R> = Chain<FailOnce, CapLines<Inflate<R>>>;
 
 enum Rows<R: Read> {
     Unread(Option<R>),
@@ -86,12 +87,12 @@ impl<R: Read> Rows<R> {
         }
     }
 
-    /// The line at hand.
+    /// The current line.
     fn line(&self) -> &[u8] {
         self.lines().map(Lines::line).unwrap_or_default()
     }
 
-    /// Goes to the next line; `false` is the end.
+    /// Goes to the next line. Returns `false` at the end.
     fn next_line(&mut self) -> io::Result<bool> {
         match self {
             Self::Unread(_) => Ok(false),
@@ -101,23 +102,25 @@ impl<R: Read> Rows<R> {
 }
 
 impl<R: Read> LogReader<R> {
-    /// Nothing is read before the first [`advance`](Self::advance).
+    /// Does not read before the first [`advance`](Self::advance).
     pub fn new(source: R) -> Self {
         Self {
             rows: Rows::Unread(Some(source)),
-            row: Row::default(),
+            row: ByteRecord::new(),
             defect: None,
             columns: None,
-            unproven: false,
+            expects_tab: false,
             next: 0,
             ended: false,
         }
     }
 
-    /// Reads the next record. `false` is the end of the log, and every call after an end or an error says so.
+    /// Reads the next record. Returns `false` at the end of the log, and always after that or after
+    /// an error.
     ///
     /// # Errors
-    /// When the log ends early or is not one: what was read before is all there is.
+    /// [`LogError::Cut`] after the last complete row; the other errors before the first row, or at
+    /// a later header that cannot be used.
     pub fn advance(&mut self) -> Result<bool, LogError> {
         if self.ended {
             return Ok(false);
@@ -127,16 +130,16 @@ impl<R: Read> LogReader<R> {
         more
     }
 
-    /// The number of the record last read: the index of its line among those that are not empty and not headers.
+    /// The number of the current record, from 0. Blank lines and headers are not counted.
     pub fn number(&self) -> u64 {
         self.next.saturating_sub(1)
     }
 
-    /// The record last read, until the next [`advance`](Self::advance), and its number.
+    /// The current record and its number.
     pub fn record(&self) -> (u64, Record<'_>) {
         let cells = match &self.rows {
             Rows::Tabs(lines) if self.defect.is_none() => lines.cells(),
-            _ => self.row.cells(),
+            _ => Cells::Row(&self.row),
         };
         (
             self.number(),
@@ -148,17 +151,17 @@ impl<R: Read> LogReader<R> {
         )
     }
 
-    /// The number that the next record will have: how many there were so far.
+    /// The number of the next record, which is the count of the records read so far.
     pub fn next_row(&self) -> u64 {
         self.next
     }
 
-    /// The line on which the record last read stands, counted from 1.
+    /// The line number of the current record, from 1. All lines are counted.
     pub fn line(&self) -> u64 {
         self.rows.lines().map_or(0, Lines::number)
     }
 
-    /// The columns of the record last read.
+    /// The columns of the current record.
     pub fn columns(&self) -> Option<&Columns> {
         self.columns.as_ref()
     }
@@ -172,7 +175,7 @@ impl<R: Read> LogReader<R> {
         }
         while self.rows.next_line().map_err(LogError::Cut)? {
             match self.rows.line() {
-                b"" => {} // no row
+                b"" => {}
                 [b'#', ..] if !matches!(self.rows, Rows::Json(..)) => self.read_header()?,
                 _ => {
                     self.read_line()?;
@@ -184,47 +187,48 @@ impl<R: Read> LogReader<R> {
         Ok(false)
     }
 
-    /// Reads the line at hand into the row, unless tabs divide its columns.
+    /// Reads the current line as a row.
     fn read_line(&mut self) -> Result<(), LogError> {
         let Self {
             rows,
             row,
             defect,
             columns,
-            unproven,
+            expects_tab,
             ..
         } = self;
         row.clear();
         let line = rows.line();
         *defect = (line.len() > MAX_LINE).then_some(Defect::TooLong);
         if columns.is_none() && !matches!(rows, Rows::Json(..)) {
-            // The layout was told from that row.
+            // A log without a header, which `Layout::of` has accepted for its first row.
             let width = line.split(|byte| *byte == b'\t').count();
             *columns = Some(
                 Columns::from_legacy_width(width).ok_or(LogError::NotAccessLog(
-                    "it has rows before its #Fields line",
+                    "a data row precedes the `#Fields` line",
                 ))?,
             );
         }
         match rows {
             Rows::Unread(_) => {}
             Rows::Tabs(_) => {
-                if std::mem::take(unproven) && !line.contains(&b'\t') {
+                if std::mem::take(expects_tab) && !line.contains(&b'\t') {
                     return Err(LogError::NotAccessLog(
-                        "its columns are not separated by tabs",
+                        "the columns are not separated by tabs",
                     ));
                 }
             }
             _ if defect.is_some() => {}
             Rows::Delimited(lines, delimiter) => {
-                *defect = split_columns(lines.line(), delimiter, columns.as_ref(), row)
+                let width = columns.as_ref().map_or(0, Columns::width);
+                *defect = split_columns(lines.line(), delimiter, width, row);
             }
-            Rows::Json(lines, keys) => *defect = split_members(lines.line(), keys, columns, row)?,
+            Rows::Json(lines, keys) => *defect = read_members(lines.line(), keys, columns, row)?,
         }
         Ok(())
     }
 
-    /// `#Fields: …` sets the columns anew; other directives say nothing that matters.
+    /// Takes the columns from a `#Fields` line. Other directives are ignored.
     fn read_header(&mut self) -> Result<(), LogError> {
         let line = self.rows.line();
         let Some(names) = layout::field_names(line) else {
@@ -232,7 +236,7 @@ impl<R: Read> LogReader<R> {
         };
         if line.len() > MAX_LINE {
             return Err(LogError::NotAccessLog(
-                "its #Fields line is longer than 1 MiB",
+                "the `#Fields` line is longer than 1 MiB",
             ));
         }
         let spaced = match &self.rows {
@@ -247,13 +251,13 @@ impl<R: Read> LogReader<R> {
             .collect();
         let columns = Columns::from_names(names.iter().copied());
         suffice(&columns, names.iter().copied())?;
-        self.unproven = names.len() > 1;
+        self.expects_tab = names.len() > 1;
         self.columns = Some(columns);
         Ok(())
     }
 }
 
-/// Looks at the beginning of a log, and makes the reader that its layout wants.
+/// Detects the layout of a log from its head.
 fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
     let mut text = CapLines::new(Inflate::new(source));
     let mut head = Vec::with_capacity(BUFFER);
@@ -277,7 +281,7 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
         }
     };
     head.drain(..head.len() - without_mark(&head).len());
-    // Half of a first row tells nothing, and is none.
+    // An incomplete last line is not used, unless the head is full or is the whole text.
     let seen = if whole || head.len() >= HEAD {
         &head[..]
     } else {
@@ -287,7 +291,7 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
         Some(error) if seen.is_empty() => return Err(LogError::Cut(error)),
         _ => Layout::of(seen)?,
     };
-    let lines = Lines::new(head, Failed(failed).chain(text));
+    let lines = Lines::new(head, FailOnce(failed).chain(text));
     Ok(match layout {
         Layout::Tabs => Rows::Tabs(lines),
         Layout::Delimited(delimiter) => Rows::Delimited(lines, delimiter),
@@ -295,19 +299,19 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
     })
 }
 
-/// What stands behind a byte order mark.
+/// Returns the text after its byte order mark, if it starts with one.
 fn without_mark(head: &[u8]) -> &[u8] {
     head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head)
 }
 
-/// Whether a whole row is there.
+/// Whether the text contains a complete row.
 fn has_row(head: &[u8]) -> bool {
     head.split_inclusive(|byte| *byte == b'\n').any(|line| {
         line.ends_with(b"\n") && !line.starts_with(b"#") && !matches!(line, b"\n" | b"\r\n")
     })
 }
 
-/// Whether records of such columns can become transactions.
+/// Checks that transactions can be built from these columns.
 fn suffice<'a>(columns: &Columns, names: impl Iterator<Item = &'a [u8]>) -> Result<(), LogError> {
     let missing = columns.missing();
     if missing.is_empty() {
@@ -319,36 +323,39 @@ fn suffice<'a>(columns: &Columns, names: impl Iterator<Item = &'a [u8]>) -> Resu
     ))
 }
 
-/// Fails once, where there is something to fail with.
-struct Failed(Option<io::Error>);
+/// Returns the error on the first read, if there is one, and is then empty.
+struct FailOnce(Option<io::Error>);
 
-impl Read for Failed {
+impl Read for FailOnce {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         self.0.take().map_or(Ok(0), Err)
     }
 }
 
-/// The cells of a line with a delimiter of its own.
+/// Splits a line at `delimiter` into `row`.
 fn split_columns(
     line: &[u8],
     delimiter: &[u8],
-    columns: Option<&Columns>,
-    row: &mut Row,
+    width: usize,
+    row: &mut ByteRecord,
 ) -> Option<Defect> {
-    layout::split(line, delimiter).for_each(|cell| row.push(cell));
-    if columns.is_none_or(|columns| columns.width() == row.len()) {
+    // One column too many proves the defect; a hostile line could have a million.
+    let cells = layout::split(line, delimiter).take(width + 1);
+    cells.for_each(|cell| row.push_field(cell));
+    if row.len() == width {
         return None;
     }
-    row.clear(); // whose value is whose cannot be told
+    row.clear();
     Some(Defect::Width)
 }
 
-/// The values of a line in JSON; where its keys are others than before, so are the columns.
-fn split_members(
+/// Reads the values of a line of JSON into `row`. Every line may have keys, and so columns, of its
+/// own.
+fn read_members(
     line: &[u8],
     keys: &mut json::Keys,
     columns: &mut Option<Columns>,
-    row: &mut Row,
+    row: &mut ByteRecord,
 ) -> Result<Option<Defect>, LogError> {
     let Ok(changed) = keys.read(line, row) else {
         return Ok(Some(Defect::NotJson));
@@ -363,7 +370,8 @@ fn split_members(
     Ok(None)
 }
 
-/// One row of a log, in CloudFront's words and encoding.
+/// One row of a log, in CloudFront's words and encoding. It has no `Debug`, so that log content
+/// cannot be printed by mistake.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
     columns: Option<&'a Columns>,
@@ -371,77 +379,43 @@ pub struct Record<'a> {
     defect: Option<Defect>,
 }
 
-/// The values of a row in one text, one byte between two.
+/// The values of a row, by the index of their column.
 #[derive(Clone, Copy)]
-struct Cells<'a> {
-    text: &'a [u8],
-    /// Where each begins, and where one behind the last would.
-    starts: &'a [u32],
+enum Cells<'a> {
+    /// A tab-separated line with the starts of its columns, and of one that would follow.
+    Line(&'a [u8], &'a [usize]),
+    /// Values that are not next to each other in the line, or are changed by unescaping.
+    Row(&'a ByteRecord),
 }
 
 impl<'a> Cells<'a> {
     #[inline]
-    fn get(&self, index: usize) -> Option<&'a [u8]> {
-        let (start, next) = (*self.starts.get(index)?, *self.starts.get(index + 1)?);
-        self.text.get(start as usize..next as usize - 1)
-    }
-}
-
-/// Cells that are not in the line as they are.
-struct Row {
-    text: Vec<u8>,
-    starts: Vec<u32>,
-}
-
-impl Default for Row {
-    fn default() -> Self {
-        Self {
-            text: Vec::new(),
-            starts: vec![0],
-        }
-    }
-}
-
-impl Row {
-    fn clear(&mut self) {
-        self.text.clear();
-        self.starts.truncate(1);
-    }
-
-    fn push(&mut self, cell: &[u8]) {
-        self.text.extend_from_slice(cell);
-        self.text.push(b'\n');
-        self.starts
-            .push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
-    }
-
-    fn len(&self) -> usize {
-        self.starts.len() - 1
-    }
-
-    fn cells(&self) -> Cells<'_> {
-        Cells {
-            text: &self.text,
-            starts: &self.starts,
+    fn get(self, index: usize) -> Option<&'a [u8]> {
+        match self {
+            Self::Line(line, starts) => {
+                let [start, next] = *starts.get(index..)?.first_chunk()?;
+                line.get(start..next - 1)
+            }
+            Self::Row(row) => row.get(index),
         }
     }
 }
 
 impl<'a> Record<'a> {
-    /// Why there is no record in this row.
+    /// Why the row has no values.
     #[inline]
     pub fn defect(&self) -> Option<Defect> {
         self.defect
     }
 
-    /// The logged value, still percent-encoded. Empty, `-` (CloudFront's "not applicable") and a column that is not there
-    /// are `None`.
+    /// The logged value, still percent-encoded. Returns `None` for an empty value, `-`
+    /// (CloudFront's "not applicable") and a missing column.
     #[inline]
     pub fn get(&self, field: Field) -> Option<&'a [u8]> {
         self.cell(self.columns?.index(field)?)
     }
 
-    /// The values under names that are not ours.
+    /// The values of the columns that are not a [`Field`], with their names.
     pub fn others(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         let record = *self;
         let others = self.columns.into_iter().flat_map(Columns::others);

@@ -343,7 +343,7 @@ async fn unreadable_object_is_dead_lettered_after_its_good_rows() {
     assert_eq!(arrivals(&world), once_each(0..1000));
     let dead_letters = dead_letters(&world);
     let expected = [
-        ("cut.gz", 1000, "to its end"),
+        ("cut.gz", 1000, "log ends early"),
         ("other", 0, "cs-method"),
         ("few-fields", 0, "c-ip"),
     ];
