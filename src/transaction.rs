@@ -1,8 +1,8 @@
-//! *Transaction*: one request and its response, in HTTP's words, stitched from a record.
+//! *Transaction*: one request and its response, in HTTP's words, built from a record.
 //!
 //! | HTTP | CloudFront |
 //! |---|---|
-//! | started | `timestamp(ms)`, else `date` and `time`, else `timestamp`; less `time-taken` |
+//! | started | `timestamp(ms)`, else `date` and `time`, else `timestamp`; minus `time-taken` |
 //! | method, target | `cs-method`; `cs-uri-stem`, and `?` with `cs-uri-query` |
 //! | host | `x-host-header`, else `cs(Host)` (the distribution's own domain) |
 //! | request headers | `cs(Referer)`, `cs(User-Agent)`, `cs(Cookie)`, `x-forwarded-for` |
@@ -16,60 +16,61 @@ use crate::decode::{
 };
 use crate::log::{Defect, Field, Record};
 
-/// One request and its response. The slices borrow from the record or from one reused scratch buffer.
+/// One request and its response. Slices borrow from the record or from one reused scratch buffer.
 #[derive(Clone, Copy)]
 pub struct Transaction<'a> {
-    /// The row it was read from.
+    /// The number of its row.
     pub row: u64,
-    /// CloudFront's id of the request, `x-edge-request-id`.
+    /// CloudFront's ID of the request, `x-edge-request-id`.
     pub request_id: Option<&'a [u8]>,
     /// When the request started, in milliseconds since the Unix epoch.
     pub started: i64,
-    /// How long it took, from its receipt to the last byte queued, in milliseconds.
+    /// Milliseconds from receiving the request to queueing the last byte of the response.
     pub took: Option<i64>,
-    /// The peer's address, as logged; `None` where something else is logged in its place (`x.x.x.x`, `***`).
+    /// The peer's address as logged, or `None` if it is masked (`x.x.x.x`, `***`) or invalid.
     pub client_ip: Option<&'a [u8]>,
     pub client_port: Option<u16>,
     /// `http`, `https`, `grpcs`, `ws`, `wss`.
     pub scheme: Option<&'a [u8]>,
-    /// The version of HTTP without `HTTP/`.
+    /// The HTTP version without `HTTP/`.
     pub http_version: Option<&'a [u8]>,
-    /// The method, whatever the viewer made of it.
+    /// The method, which may be any visible text.
     pub method: &'a [u8],
-    /// Path and query as the viewer sent them; control, space and non-ASCII bytes are percent-encoded.
+    /// Path and query as the viewer sent them, but with control, space and non-ASCII bytes
+    /// percent-encoded.
     pub target: &'a [u8],
-    /// How much of `target` is the path.
+    /// Bytes of `target` that are the path.
     pub path_len: usize,
     /// The path as it was logged.
     pub stem: &'a [u8],
-    /// The host that was asked: the `Host` header, else the distribution's domain.
+    /// The `Host` header, else the distribution's domain.
     pub host: Option<&'a [u8]>,
-    /// The `Host` header, where it was logged.
+    /// The `Host` header, if it was logged.
     pub host_header: Option<&'a [u8]>,
     pub referer: Option<&'a [u8]>,
     pub user_agent: Option<&'a [u8]>,
-    /// The `Cookie` header, where the distribution logs cookies.
+    /// The `Cookie` header, if the distribution logs cookies.
     pub cookie: Option<&'a [u8]>,
-    /// The `X-Forwarded-For` header. Anyone may have written it.
+    /// The `X-Forwarded-For` header. Viewers can forge it.
     pub x_forwarded_for: Option<&'a [u8]>,
-    /// Three digits; `0` when the viewer left before an answer.
+    /// Three digits, or `0` if the viewer closed the connection before a response.
     pub status: Option<&'a [u8]>,
     pub content_type: Option<&'a [u8]>,
     /// The response's `Content-Length`, in bytes.
     pub content_length: Option<u64>,
-    /// First and last byte of a range that was answered.
+    /// First and last byte of a range response.
     pub content_range: Option<(u64, u64)>,
     pub edge_location: Option<&'a [u8]>,
-    /// The distribution, where the log has it as a field.
+    /// The distribution's ID, if the log has it as a field.
     pub distribution: Option<&'a [u8]>,
-    /// How many values were left out since they could not be read.
+    /// Number of values that were left out because they could not be read.
     pub unreadable: u64,
-    /// All that was logged, in CloudFront's words.
+    /// All logged values, in CloudFront's words.
     pub record: Record<'a>,
 }
 
 impl<'a> Transaction<'a> {
-    /// When its last byte was queued, in milliseconds since the Unix epoch.
+    /// When the last byte of the response was queued, in milliseconds since the Unix epoch.
     pub fn ended(&self) -> i64 {
         self.started + self.took.unwrap_or(0)
     }
@@ -85,21 +86,21 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// Why a row is no transaction.
+/// Why a row cannot become a transaction.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Malformed {
-    /// What a transaction must have is not there, or is a time that cannot be read.
-    #[error("{0} is missing or cannot be read")]
+    /// A required field is missing, or is a time that cannot be read.
+    #[error("missing or unreadable {0}")]
     Missing(&'static str),
-    /// There is no record in the row.
     #[error("{0}")]
     Defect(Defect),
 }
 
-/// Stitches a record into a transaction, decoding into `scratch`, which is cleared first.
+/// Builds a transaction from a record, decoding into `scratch`, which is cleared first.
 ///
 /// # Errors
-/// When the row lacks a method, a path, a client address or a time. Anything else that cannot be read is left out.
+/// [`Malformed`] if the row lacks a method, path, client address or time. Other values that cannot
+/// be read are left out and counted.
 pub fn stitch<'a>(
     row: u64,
     record: Record<'a>,
@@ -180,21 +181,21 @@ pub fn stitch<'a>(
     })
 }
 
-/// Whether a record has what a transaction must have.
+/// Checks that a record has the required fields of a transaction.
 ///
 /// # Errors
-/// As [`stitch`].
+/// The same as [`stitch`].
 pub fn suffices(record: Record<'_>) -> Result<(), Malformed> {
     required(record).map(|_| ())
 }
 
-/// When the request ended, and its client address, method and path, as they were logged.
+/// Returns the end time, and the client address, method and path as logged.
 fn required(record: Record<'_>) -> Result<(i64, [&[u8]; 3]), Malformed> {
     if let Some(defect) = record.defect() {
         return Err(Malformed::Defect(defect));
     }
     let get = |field: Field| record.get(field).ok_or(Malformed::Missing(field.name()));
-    let ended = end_time(record).ok_or(Malformed::Missing("a time"))?;
+    let ended = end_time(record).ok_or(Malformed::Missing("time"))?;
     Ok((
         ended,
         [
@@ -205,7 +206,7 @@ fn required(record: Record<'_>) -> Result<(i64, [&[u8]; 3]), Malformed> {
     ))
 }
 
-/// Counts values that are there and cannot be read.
+/// Counts values that are logged but cannot be read.
 struct Unreadable(u64);
 
 impl Unreadable {
@@ -221,7 +222,7 @@ impl Unreadable {
     }
 }
 
-/// When the server finished responding, in milliseconds since the Unix epoch.
+/// Returns when CloudFront finished responding, in milliseconds since the Unix epoch.
 fn end_time(record: Record<'_>) -> Option<i64> {
     let epoch = |field, unit: i64| {
         record
