@@ -1,4 +1,5 @@
-//! Log rows that others published, where they are at hand. They are not part of this project.
+//! Log rows that other projects published. They are not part of this repository, so these tests are
+//! skipped if they are missing.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -11,17 +12,16 @@ use edgetap::log::{LogError, LogReader};
 use edgetap::pipeline::{Batches, Rules, Summary};
 use serde_json::Value;
 
-/// The corpus; says so when it is not there.
 fn corpus() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
     if !path.is_dir() {
-        eprintln!("SKIPPED: the corpus of published log rows is not here");
+        eprintln!("SKIPPED: the corpus of published log rows is missing");
         return None;
     }
     Some(path)
 }
 
-/// Every transaction of a log, static assets too.
+/// Reads every transaction of a log, including static assets.
 fn read(bytes: Vec<u8>) -> (Vec<Transaction>, Summary, Option<LogError>) {
     let static_assets = StaticAssets::parse("none").unwrap();
     let rules = Arc::new(Rules {
@@ -46,11 +46,8 @@ fn read(bytes: Vec<u8>) -> (Vec<Transaction>, Summary, Option<LogError>) {
 
 fn read_file(path: &Path) -> Vec<Transaction> {
     let (transactions, summary, end) = read(std::fs::read(path).unwrap());
-    assert!(
-        end.is_none() && summary.counts.malformed == 0,
-        "{}: {summary:?} {end:?}",
-        path.display()
-    );
+    assert!(end.is_none(), "{}: {end:?}", path.display());
+    assert_eq!(summary.counts.malformed, 0, "{}", path.display());
     transactions
 }
 
@@ -58,9 +55,9 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     for child in std::fs::read_dir(directory).unwrap() {
         let path = child.unwrap().path();
         if path.is_dir() {
-            files(&path, found)
+            files(&path, found);
         } else {
-            found.push(path)
+            found.push(path);
         }
     }
 }
@@ -70,7 +67,7 @@ fn text(header: Option<Vec<u8>>) -> Option<String> {
 }
 
 #[test]
-fn every_file_is_read_or_refused_without_a_panic() {
+fn every_file_is_read_or_rejected_without_panic() {
     let Some(corpus) = corpus() else { return };
     let mut all = Vec::new();
     files(&corpus, &mut all);
@@ -89,7 +86,7 @@ fn every_file_is_read_or_refused_without_a_panic() {
 }
 
 #[test]
-fn what_is_no_access_log_is_refused_by_name() {
+fn other_logs_are_rejected_by_name() {
     let Some(corpus) = corpus() else { return };
     for (file, words) in [
         (
@@ -107,7 +104,7 @@ fn what_is_no_access_log_is_refused_by_name() {
     ] {
         let bytes = std::fs::read(corpus.join(file)).unwrap();
         if words == "RTMP" {
-            // Skipped, with a word in the log: it holds no requests to be lost.
+            // The pipeline skips it with a warning: it contains no requests that could be lost.
             let error = LogReader::new(&bytes[..]).advance().unwrap_err();
             assert!(
                 matches!(&error, LogError::OtherLog(name) if name.contains(words)),
@@ -122,9 +119,9 @@ fn what_is_no_access_log_is_refused_by_name() {
     }
 }
 
-/// The vendor's own decoding of a row is the oracle.
+/// The result of AWS's own parser is the oracle.
 #[test]
-fn a_row_decodes_as_aws_decodes_it() {
+fn row_decodes_as_the_aws_parser_does() {
     let Some(corpus) = corpus() else { return };
     let directory = corpus.join("aws_docs__parseCloudfront");
     let expected: Value =
@@ -188,12 +185,12 @@ fn a_row_decodes_as_aws_decodes_it() {
     ] {
         assert_eq!(found, field(name), "{name}");
     }
-    // 2019-12-04T21:02:31Z, less 0.001 s.
+    // 2019-12-04T21:02:31Z minus 0.001 s.
     assert_eq!(transaction.timestamp, "1575493350.999");
 }
 
 #[test]
-fn forwarded_for_holds_the_addresses_expected() {
+fn forwarded_for_has_the_expected_addresses() {
     let Some(corpus) = corpus() else { return };
     let directory = corpus.join("asaaki__cloudfront-logs/extracted");
     let cases: Vec<Value> = serde_json::from_slice(
@@ -207,11 +204,11 @@ fn forwarded_for_holds_the_addresses_expected() {
         row[19] = case["raw"].as_str().unwrap();
         let (transactions, ..) = read(row.join("\t").into_bytes());
         let header = text(transactions[0].request_header("X-Forwarded-For")).unwrap();
-        // That parser takes leading zeros from addresses; a header leaves here as it was sent.
+        // That parser removes leading zeros from addresses; edgetap sends the header unchanged.
         let bare = |address: &str| {
             address
                 .split('.')
-                .map(|octet| octet.trim_start_matches('0').to_owned())
+                .map(|number| number.trim_start_matches('0').to_owned())
                 .collect::<Vec<_>>()
                 .join(".")
         };
@@ -238,7 +235,7 @@ fn forwarded_for_holds_the_addresses_expected() {
 }
 
 #[test]
-fn the_same_requests_encoded_once_and_twice_are_the_same_transactions() {
+fn single_and_double_encoding_give_the_same_requests() {
     let Some(corpus) = corpus() else { return };
     let directory = corpus.join("awsdocs__amazon-cloudfront-developer-guide/extracted");
     let twice = read_file(&directory.join("aws_docs_2019-12-20_double_encoded.log"));
@@ -248,20 +245,21 @@ fn the_same_requests_encoded_once_and_twice_are_the_same_transactions() {
 }
 
 #[test]
-fn a_row_has_the_time_that_its_owner_says() {
+fn timestamp_matches_the_dynatrace_test() {
     let Some(corpus) = corpus() else { return };
     let [transaction] = &read_file(&corpus.join(
         "dynatrace-oss__dynatrace-aws-s3-log-forwarder/extracted/test_attribute_extraction.log",
     ))[..] else {
         panic!()
     };
-    // 2023-02-16T14:11:45Z, less 0.026 s.
+    // 2023-02-16T14:11:45Z minus 0.026 s.
     assert_eq!(transaction.timestamp, "1676556704.974");
 }
 
-/// Another parser's test says what its rows hold. The first has 23 columns, the second 33, and there is no header.
+/// The expectations of that project's tests. The first row has 23 columns, the second 33, and
+/// both lack a header.
 #[test]
-fn rows_hold_what_another_parser_reads_in_them() {
+fn rows_match_the_logstash_patterns() {
     let Some(corpus) = corpus() else { return };
     let directory = corpus.join("logstash-plugins__logstash-patterns-core/extracted");
     let expected: Vec<Value> = serde_json::from_slice(
@@ -318,13 +316,13 @@ fn rows_hold_what_another_parser_reads_in_them() {
     }
 }
 
-/// What the corpus's own notes say of the other sources: file, transactions, and of each transaction a header and what it holds.
+/// For each file: the number of transactions, and a header with text that every one contains.
 #[test]
-fn rows_hold_what_the_notes_of_the_corpus_say() {
+fn rows_match_the_notes_of_the_corpus() {
     let Some(corpus) = corpus() else { return };
     let dpetzold = "dpetzold__aws-log-parser/test/data";
     let opensearch = "aws-solutions__centralized-logging-with-opensearch";
-    for (file, count, header, holds) in [
+    for (file, count, header, contained) in [
         (
             "aws-samples__amazon-cloudfront-log-analysis/lab1-serveless-cloudfront-log-analysis/sample-logs/raw-logs/sample-cloudfront-access-logs.gz".to_owned(),
             66,
@@ -342,14 +340,14 @@ fn rows_hold_what_the_notes_of_the_corpus_say() {
         assert_eq!(found.len(), count, "{file}");
         for transaction in &found {
             let value = text(transaction.request_header(header)).unwrap_or_default();
-            // Encoded twice or once, nothing of the encoding is left, and a plus is a plus.
-            assert!(value.contains(holds) && !value.contains("%20"), "{file}: {value}");
+            assert!(value.contains(contained), "{file}: {value}");
+            assert!(!value.contains("%20"), "{file}: {value}");
         }
         if file.starts_with("coralogix") {
             assert!(found.iter().all(|transaction| transaction.response.status_code.as_deref() == Some("502")));
         }
         if file.contains("replication") {
-            // 618754.3893625687 is no length; a duration has as many decimals as it likes.
+            // 618754.3893625687 is not a length. A duration may have any number of decimals.
             assert_eq!(found[0].response_header("Content-Length"), None);
             assert_eq!(found[0].timestamp, "1688434142.253");
         }

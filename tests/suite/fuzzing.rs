@@ -1,4 +1,4 @@
-//! The fuzz targets on their committed corpus. `fuzz/README.md` tells how to look for more.
+//! Runs the fuzz targets on their committed corpus. `fuzz/README.md` explains how to fuzz.
 
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 #[test]
-fn the_committed_corpus_holds() {
+fn committed_corpus_passes_every_target() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     let directories: BTreeSet<_> = std::fs::read_dir(&corpus)
         .unwrap()
@@ -24,7 +24,7 @@ fn the_committed_corpus_holds() {
         let mut inputs = 0;
         for input in std::fs::read_dir(corpus.join(name)).unwrap() {
             let path = input.unwrap().path();
-            println!("{}", path.display()); // shown when it fails
+            println!("{}", path.display()); // shown if the target fails
             check(&std::fs::read(&path).unwrap());
             inputs += 1;
         }

@@ -1,4 +1,5 @@
-//! Every shape of a log gives the same transactions; what is hostile in one harms nobody; and what is masked stays masked.
+//! Every format of a log gives the same transactions, hostile values cause no harm, and redacted
+//! values are never sent.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use tracing::Level;
 
 use crate::support::{CapturedLogs, client_with, s3_event, world};
 
-/// Nothing dropped, in our own words.
+/// Rules that drop nothing and encode as `ndjson`.
 fn everything() -> Rules {
     Rules {
         encoding: Encoding::Ndjson,
@@ -62,7 +63,7 @@ fn lines(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// A row with these values, and what every transaction must have besides.
+/// A log of one row with these values and the required fields.
 fn row(values: &[(&str, &str)]) -> String {
     let mut all = vec![
         ("timestamp(ms)", "1700000000000"),
@@ -90,10 +91,22 @@ fn line(values: &[(&str, &str)]) -> Value {
     line.clone()
 }
 
-/// The traps of the format: a logged value, and what must stand where in the transaction.
+/// Checks cases of a field, its logged value, a place in `ndjson` and the expected value there.
+fn check_decoded<const N: usize>(cases: [(&str, &str, &str, Value); N]) {
+    for (field, logged, pointer, expected) in cases {
+        let line = line(&[(field, logged)]);
+        assert_eq!(
+            line.pointer(pointer).cloned().unwrap_or_default(),
+            expected,
+            "{field} {logged}: {line}"
+        );
+    }
+}
+
+// proves: I15, I16
 #[test]
-fn values_are_decoded_by_the_rules_of_their_fields() {
-    for (field, logged, pointer, expected) in [
+fn paths_and_queries_are_decoded_once() {
+    check_decoded([
         (
             "cs-uri-stem",
             "/caf%25C3%25A9",
@@ -130,6 +143,13 @@ fn values_are_decoded_by_the_rules_of_their_fields() {
             "/request/query",
             json!("bad=%zz%4"),
         ),
+    ]);
+}
+
+// proves: I15
+#[test]
+fn each_field_is_decoded_by_its_own_rules() {
+    check_decoded([
         (
             "cs(User-Agent)",
             "Mastodon/4.5.2+glitch",
@@ -212,24 +232,12 @@ fn values_are_decoded_by_the_rules_of_their_fields() {
             "/fields/x-of-tomorrow",
             json!("a b"),
         ),
-        ("cs-uri-stem", "-", "", Value::Null),
-    ] {
-        if pointer.is_empty() {
-            assert_eq!(read(&row(&[(field, logged)]), everything()).1.malformed, 1);
-            continue;
-        }
-        let line = line(&[(field, logged)]);
-        assert_eq!(
-            line.pointer(pointer).cloned().unwrap_or_default(),
-            expected,
-            "{field} {logged}: {line}"
-        );
-    }
+    ]);
 }
 
-/// A value that cannot be read is left out and counted, and the rest of the transaction is sent.
+// proves: I19, I31
 #[test]
-fn what_cannot_be_read_is_left_out_and_counted() {
+fn unreadable_values_are_left_out_and_counted() {
     for (field, logged, pointer) in [
         ("c-ip", "x.x.x.x", "/client/ip"),
         ("c-ip", "***", "/client/ip"),
@@ -268,8 +276,9 @@ fn what_cannot_be_read_is_left_out_and_counted() {
     }
 }
 
+// proves: I20
 #[test]
-fn a_row_of_100_kilobytes_is_sent_whole() {
+fn row_of_100_kb_is_sent_whole() {
     let query = "%25F0%259F".repeat(10_000);
     assert_eq!(
         line(&[("cs-uri-query", &query)])["request"]["query"]
@@ -280,9 +289,10 @@ fn a_row_of_100_kilobytes_is_sent_whole() {
     );
 }
 
-/// No viewer can forge a row, a column or a transaction, in any format.
+/// A viewer cannot forge a row, a column or a transaction in any format.
+// proves: I21
 #[test]
-fn what_a_viewer_writes_stays_in_its_field() {
+fn viewer_values_stay_in_their_field() {
     let forged = "x%0A2026-11-14%0920:00:00%096.6.6.6%09GET%09/forged%0D%0A%22%7D%0A%7B%22cs-uri-stem%22:%22/forged";
     for field in [
         "cs-uri-stem",
@@ -315,14 +325,15 @@ fn what_a_viewer_writes_stays_in_its_field() {
                 },
             );
             assert_eq!(decode(&body).unwrap().len(), 1);
-            assert!(!body.contains(&b'\n'), "no control character in a body");
+            assert!(!body.contains(&b'\n'), "control character in a body");
         }
     }
 }
 
-/// Logged path → excluded?
+/// Globs, logged path, and whether it is excluded.
+// proves: I29, I30
 #[test]
-fn excluded_paths_are_dropped_and_nobody_hides_behind_them() {
+fn excluded_paths_are_dropped_but_lookalikes_are_sent() {
     for (globs, path, excluded) in [
         ("/health", "/health", true),
         ("/health", "/health/deep", false),
@@ -385,8 +396,9 @@ fn said(warnings: &CapturedLogs, text: &'static str) -> Value {
         .unwrap()
 }
 
+// proves: I32
 #[test]
-fn what_an_operator_should_look_at_is_a_warning() {
+fn suspicious_counts_are_logged_as_warnings() {
     let rows = |good: usize, bad: usize, stem: &str| -> &'static str {
         let row = |ip: &str| format!("1700000000000\t{ip}\tGET\t{stem}\n");
         let text = format!(
@@ -418,28 +430,29 @@ fn what_an_operator_should_look_at_is_a_warning() {
         ),
     ] {
         let line = said(&CapturedLogs::default(), text);
-        assert!(
-            line["level"] == level && line["message"].as_str().unwrap().contains(words),
-            "{line}"
-        );
+        assert_eq!(line["level"], level, "{line}");
+        assert!(line["message"].as_str().unwrap().contains(words), "{line}");
     }
 }
 
+// proves: I14
 #[test]
-fn what_a_log_lacks_is_named_once() {
+fn missing_optional_fields_are_logged_once() {
     let line = said(
         &CapturedLogs::default(),
         "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-status\n1700000000000\t::1\tGET\t/a\t200\n",
     );
     let absent = line["absent"].as_str().unwrap();
     assert!(
-        absent.starts_with("x-edge-request-id, time-taken, ") && !absent.contains("sc-status"),
+        absent.starts_with("x-edge-request-id, time-taken, "),
         "{absent}"
     );
+    assert!(!absent.contains("sc-status"), "{absent}");
 }
 
+// proves: I9
 #[test]
-fn the_log_of_another_service_is_skipped_with_a_warning() {
+fn log_of_another_service_is_skipped_with_a_warning() {
     let lines = CapturedLogs::default();
     let line = said(&lines, "{\"Records\":[{\"eventVersion\":\"1.11\"}]}");
     assert_eq!(
@@ -455,12 +468,13 @@ fn the_log_of_another_service_is_skipped_with_a_warning() {
         warning["message"],
         "skipped object: not a CloudFront access log"
     );
-    assert_eq!(warning["kind"], "a CloudTrail log");
+    assert_eq!(warning["kind"], "CloudTrail log");
 }
 
-/// The key of hashed cookies comes with the secret; until it does, nothing is sent.
+/// Without the key, which is part of the secret, nothing is sent.
+// proves: I37
 #[tokio::test]
-async fn cookies_are_hashed_under_the_key_of_the_secret() {
+async fn cookies_are_hashed_with_the_key_from_the_secret() {
     let text = row(&[("cs(Cookie)", "sid=canary"), ("x-edge-request-id", "id")]);
     let hashed = Redaction {
         urls: true,
@@ -493,10 +507,8 @@ async fn cookies_are_hashed_under_the_key_of_the_secret() {
         let received = world.bridge.received();
         if key.is_none() {
             let error = response.unwrap_err().to_string();
-            assert!(
-                error.contains("redaction_key") && received.is_empty(),
-                "{error}"
-            );
+            assert!(error.contains("redaction_key"), "{error}");
+            assert_eq!(received.len(), 0);
         } else {
             response.unwrap();
             let cookie = String::from_utf8(
@@ -505,12 +517,13 @@ async fn cookies_are_hashed_under_the_key_of_the_secret() {
                     .unwrap(),
             )
             .unwrap();
-            assert!(cookie.starts_with("sid=") && cookie.len() == 20, "{cookie}");
+            assert!(cookie.starts_with("sid="), "{cookie}");
+            assert_eq!(cookie.len(), 20, "{cookie}");
         }
     }
 }
 
-/// As CloudFront writes a value (Developer Guide, "Standard log file format").
+/// Encodes a value as CloudFront does (Developer Guide, "Standard log file format").
 fn logged(value: &str) -> String {
     let encoded = value.bytes().map(|b| {
         if b <= 32 || b >= 127 || b"<>\"#%{}|\\^~[]`'".contains(&b) {
@@ -532,7 +545,7 @@ const FIELDS: [Field; 33] = {
     fields
 };
 
-/// The 33 legacy values of a request.
+/// The 33 values of a request in a legacy log.
 fn request() -> impl Strategy<Value = Vec<String>> {
     let text = || {
         prop_oneof![Just("-".to_owned()), "[ -~]{1,20}", "\\PC{1,8}"]
@@ -565,13 +578,14 @@ fn request() -> impl Strategy<Value = Vec<String>> {
         })
 }
 
-/// A log of the fields at these indices, in that order.
 enum Format {
+    /// Separators of names and of values.
     Header(&'static str, &'static str),
     Headerless,
     Json,
 }
 
+/// Writes a log of the fields with these indices.
 fn write(requests: &[Vec<String>], fields: &[usize], format: &Format) -> String {
     let names: Vec<&str> = fields.iter().map(|&index| FIELDS[index].name()).collect();
     let rows = requests.iter().map(|request| {
@@ -607,9 +621,10 @@ fn write(requests: &[Vec<String>], fields: &[usize], format: &Format) -> String 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// The reference has all 33 columns, and `-` in those that the other format has not.
+    /// The reference has all 33 columns, with `-` in those that the other format lacks.
+    // proves: I2, I3
     #[test]
-    fn the_same_requests_in_every_format_and_width_are_the_same_transactions(
+    fn every_format_and_width_gives_the_same_transactions(
         requests in prop::collection::vec(request(), 1..4),
         order in Just((0..33).collect::<Vec<usize>>()).prop_shuffle(),
         subset in prop::collection::vec(any::<bool>(), 33),
@@ -640,7 +655,7 @@ proptest! {
 
 const CANARY: &str = "cAnArY5f1d";
 
-/// What a body shows: as it is, and with its headers decoded.
+/// A body as it is, followed by its headers decoded.
 fn shown(body: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(body).into_owned();
     for transaction in decode(body).into_iter().flatten() {
@@ -657,7 +672,7 @@ fn shown(body: &[u8]) -> String {
     text
 }
 
-/// What stands in these is a name, a number or a header of its own, and no URL.
+/// Fields that are never a URL, and so are not searched for credentials.
 const NO_URLS: [&str; 15] = [
     "cs(Host)",
     "cs(User-Agent)",
@@ -676,7 +691,7 @@ const NO_URLS: [&str; 15] = [
     "timestamp(ms)",
 ];
 
-/// Runs a log through the pipeline, and returns all that is said meanwhile.
+/// Runs a log through the pipeline and returns all log lines, errors and `Debug` output.
 fn said_of(text: &str, rules: Rules) -> String {
     let lines = CapturedLogs::default();
     let subscriber: Arc<dyn tracing::Subscriber + Send + Sync> =
@@ -705,9 +720,9 @@ fn said_of(text: &str, rules: Rules) -> String {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever stands in whatever field, log lines, errors and `Debug` output have nothing of it.
+    // proves: S1
     #[test]
-    fn nothing_that_is_logged_is_said(
+    fn log_content_never_reaches_messages(
         field in prop::sample::select(Field::ALL.iter().map(|field| field.name()).chain(["x-of-tomorrow"]).collect::<Vec<_>>()),
         prefix in prop::sample::select(vec!["", "/", "/a.css?", "https://h/?sig=", "%zz", "{"]),
         json in any::<bool>(),
@@ -721,9 +736,10 @@ proptest! {
         prop_assert!(!said_of(&text, Rules::default()).contains(CANARY), "{}", text);
     }
 
-    /// A credential in a URL leaves nowhere: not in the bridge's format, not in ours, in whatever field, depth or case.
+    /// In both formats, in every field, at every depth of encoding and in any case.
+    // proves: I33, I34, I35
     #[test]
-    fn credentials_in_urls_never_leave(
+    fn credentials_in_urls_are_never_sent(
         name in prop::sample::select(vec![
             "X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature",
             "Policy", "Key-Pair-Id", "password", "passwd", "pwd", "client_secret", "access_token", "refresh_token", "id_token",
@@ -737,7 +753,7 @@ proptest! {
     ) {
         prop_assume!(!NO_URLS.contains(&field));
         let name = if upper { name.to_uppercase() } else { name.to_owned() };
-        // In a path a slash ends a parameter; everywhere else it may stand in a value.
+        // In a path a slash ends a parameter. Elsewhere it may be part of the value.
         let parameter = format!("{name}={}{CANARY}", if field == "cs-uri-stem" && depth == 0 { "" } else { "a/b;c+" });
         let nested = (0..depth).fold(parameter, |inner, _| format!("next={}", percent_encoding::utf8_percent_encode(&inner, percent_encoding::NON_ALPHANUMERIC)));
         let value = match field {
@@ -762,7 +778,7 @@ proptest! {
         let (body, counts) = read(&text, Rules { redaction, encoding, ..everything() });
         prop_assert_eq!(counts.sent, 1);
         prop_assert!(!shown(&body).contains(CANARY), "{}\n{}", text, shown(&body));
-        // And it would have left, had it not been masked.
+        // It is sent if redaction is off.
         let off = Redaction { urls: false, cookies: Cookies::Keep };
         let (body, _) = read(&text, Rules { redaction: off, ..everything() });
         let numeric = ["sc-status", "time-taken", "c-port", "sc-content-len", "sc-range-start", "sc-range-end", "DistributionId"];
