@@ -7,6 +7,12 @@ use regex::Regex;
 
 use super::root;
 
+fn has_ending(file: &str, ending: &str) -> bool {
+    Path::new(file)
+        .extension()
+        .is_some_and(|found| found == ending)
+}
+
 /// Directories whose text is read by people. Fixtures, corpora and installed packages are not.
 const READ: [&str; 8] = [
     "src",
@@ -84,7 +90,7 @@ fn texts() -> Vec<(String, String)> {
 fn markdown() -> Vec<(String, String)> {
     texts()
         .into_iter()
-        .filter(|(name, _)| name.ends_with(".md"))
+        .filter(|(name, _)| has_ending(name, "md"))
         .collect()
 }
 
@@ -112,7 +118,7 @@ fn tests() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for (file, text) in texts()
         .into_iter()
-        .filter(|(file, _)| file.ends_with(".rs"))
+        .filter(|(file, _)| has_ending(file, "rs"))
     {
         for pattern in [&test, &property] {
             for name in pattern.captures_iter(&text) {
