@@ -575,7 +575,7 @@ mod tests {
         };
         assert_eq!(found(|evidence| back(evidence, Some(21))), "");
         finds("batches 10..20 and 19..21 cross", |evidence| {
-            back(evidence, None)
+            back(evidence, None);
         });
     }
 
@@ -601,15 +601,15 @@ mod tests {
         finds("log-0-40 was invented", |evidence| {
             evidence.invocations[1].accepted[1]
                 .ids
-                .push("log-0-40".to_owned())
+                .push("log-0-40".to_owned());
         });
         finds("log-0-3 was invented", |evidence| {
             evidence.invocations[0].accepted[0]
                 .ids
-                .insert(3, "log-0-3".to_owned())
+                .insert(3, "log-0-3".to_owned());
         });
         finds("holds", |evidence| {
-            evidence.invocations[0].accepted[0].ids.swap(1, 2)
+            evidence.invocations[0].accepted[0].ids.swap(1, 2);
         });
     }
 
@@ -625,10 +625,10 @@ mod tests {
         });
         // Starting over instead of resuming.
         finds("will be repeated", |evidence| {
-            evidence.invocations[0].sent[0].rows = vec![(0, None)]
+            evidence.invocations[0].sent[0].rows = vec![(0, None)];
         });
         finds("will be repeated", |evidence| {
-            evidence.invocations[0].messages[0].done = false
+            evidence.invocations[0].messages[0].done = false;
         });
     }
 
@@ -640,7 +640,7 @@ mod tests {
             evidence.invocations[0].accepted.push(again);
         });
         finds("matches no rows of the object", |evidence| {
-            evidence.invocations[0].accepted[1].key = "random".to_owned()
+            evidence.invocations[0].accepted[1].key = "random".to_owned();
         });
         finds("batches 10..20 and 15..25 cross", |evidence| {
             let other = batch(&evidence.logs[0], 15..25);
@@ -651,18 +651,18 @@ mod tests {
     #[test]
     fn wrong_counts_are_found() {
         finds("static is 0, but should be 1 for rows 0..20", |evidence| {
-            evidence.invocations[0].lines = Some(vec![line(&evidence.logs[0], 20, 19, 0)])
+            evidence.invocations[0].lines = Some(vec![line(&evidence.logs[0], 20, 19, 0)]);
         });
         finds("0 lines report", |evidence| {
-            evidence.invocations[0].lines = Some(Vec::new())
+            evidence.invocations[0].lines = Some(Vec::new());
         });
         finds("do not add up", |evidence| {
             evidence
                 .output
-                .push(line(&evidence.logs[0], 20, 20, 1).to_string())
+                .push(line(&evidence.logs[0], 20, 20, 1).to_string());
         });
         finds("13 requeues", |evidence| {
-            evidence.invocations[0].sent[0].requeue_count = 13
+            evidence.invocations[0].sent[0].requeue_count = 13;
         });
     }
 
@@ -673,7 +673,7 @@ mod tests {
             evidence.output.push("token abc".to_owned());
         });
         finds("was leaked", |evidence| {
-            evidence.output.push(format!("GET /{CONTENT_CANARY}"))
+            evidence.output.push(format!("GET /{CONTENT_CANARY}"));
         });
     }
 }
