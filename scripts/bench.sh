@@ -1,20 +1,29 @@
 #!/usr/bin/env bash
-# Measures edgetap and other programs on generated logs, and writes docs/benchmarks.md with its plots.
+# Measures edgetap and other programs on generated logs, and writes docs/benchmarks.md and its plots.
 #
 # Usage: scripts/bench.sh [--quick] [--rounds N] [--compare MB] [--skip-build]
 #
-#   --quick        use small logs and one round, to check the harness; the report goes to cargo's target directory
-#   --rounds N     rounds, in each of which every program runs once, the pipeline on its own three times [default: 5]
-#   --compare MB   uncompressed size of the log of the comparison: 1, 100 or 350 [default: 350]
-#   --skip-build   measure the programs that were built and installed before
+#   --quick        test the script itself: small logs, one round; docs/benchmarks.md stays as it is,
+#                  and the report goes to cargo's target directory (bench/quick/benchmarks.md)
+#   --rounds N     number of rounds, 1 to 99 [default: 5]. Each round runs every program once, and
+#                  the pipeline alone three times
+#   --compare MB   uncompressed size of the log on which the programs are compared: 1, 100 or 350
+#                  [default: 350]
+#   --skip-build   use the programs that an earlier run built and installed
 #
-# A full run takes almost an hour. CPU time is user + system time, relative to gunzip of the same log
-# (benches/src/bin/gunzip.rs). The other programs come from PyPI, npm and crates.io. GoAccess and valgrind are
-# optional; the report says if they were missing. The sizing is checked with a CPU quota if this user may create a
-# cgroup (root).
-# The stages of the pipeline: cargo bench --manifest-path benches/Cargo.toml (with -- --quick in a minute).
+# A full run takes almost an hour. The report gives CPU time (user + system) relative to
+# decompressing the same log (benches/src/bin/gunzip.rs).
 #
-# Exit status: 0 the report was written, 1 a step failed, 2 usage error or a missing tool.
+# The other programs are installed from PyPI, npm and crates.io. GoAccess and valgrind are optional;
+# if one is missing, the report says so. The check of the sizing limits the CPU with a cgroup, which
+# usually requires root.
+#
+# To measure the stages of the pipeline one by one, run
+#   cargo bench --manifest-path benches/Cargo.toml
+# Append -- --quick for a run of about a minute.
+#
+# Exit status: 0 if the report was written, 1 if a step failed, 2 on a usage error or if a tool is
+# missing.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -142,10 +142,9 @@ settings! {
     BRIDGE_SECRET_ARN {
         kind: Kind::Arn,
         place: Place::Module,
-        about: "Secrets Manager secret to use instead of the ID and the secret; see `.env.example`",
-        details: "JSON with client_id and client_secret, and optionally bridge_ca (PEM) and \
-            redaction_key. For a function that you deploy yourself: the Terraform module creates \
-            its own.",
+        about: "Secrets Manager secret to use instead: JSON with `client_id` and `client_secret`",
+        details: "The JSON may also have bridge_ca (PEM) and redaction_key. This setting is for a \
+            function that you deploy yourself: the Terraform module creates its own secret.",
     }
     BRIDGE_CA_FILE {
         kind: Kind::File,

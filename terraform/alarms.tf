@@ -39,7 +39,7 @@ locals {
     }
     lost = {
       description = join(" ", [
-        "A log expired or was deleted before it was fully delivered.",
+        "A log expired or was deleted after a part of it was delivered. Logs of which nothing was delivered are not counted: the function logs a WARN.",
         "The function's ERROR lines name the log and the missing rows.",
         "Increase log_expiration_days, or find out who deletes logs.",
       ])

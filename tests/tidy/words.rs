@@ -25,8 +25,8 @@ const READ: [&str; 8] = [
     "docs",
 ];
 const NOT_READ: [&str; 5] = ["fixtures", "corpus", "node_modules", "target", ".terraform"];
-/// These two quote the marks.
-const QUOTING: [&str; 2] = ["docs/STYLE.md", "tests/tidy/words.rs"];
+/// These quote the marks, or names that were replaced.
+const QUOTING: [&str; 3] = ["CHANGELOG.md", "docs/STYLE.md", "tests/tidy/words.rs"];
 const ENDINGS: [&str; 10] = [
     "rs", "md", "sh", "bash", "bats", "jq", "tf", "hcl", "py", "toml",
 ];
