@@ -233,6 +233,7 @@ impl Config {
         let rules = reader.rules();
         let retry_for = reader.duration(&settings::RETRY_FOR);
         let log_level = reader.log_level();
+        reader.choice(&settings::TF_AUTO_APPROVE); // only the scripts use it
         match (bridge, reader.into_problems()) {
             (Some(bridge), Problems(problems)) if problems.is_empty() => Ok(Self {
                 rules,
@@ -244,13 +245,14 @@ impl Config {
         }
     }
 
-    /// Reads the settings of a dry run: which requests are sent, and what of them.
+    /// Reads the settings of a dry run: which requests are sent, and what of them; and `LOG_LEVEL`.
     ///
     /// # Errors
     /// Every problem with these settings, and every name or line that cannot be read.
     pub fn read_rules(variables: &Variables) -> Result<Rules, Problems> {
         let mut reader = Reader::new(variables);
         let rules = reader.rules();
+        reader.log_level();
         match reader.into_problems() {
             Problems(problems) if problems.is_empty() => Ok(rules),
             problems => Err(problems),
@@ -258,7 +260,7 @@ impl Config {
     }
 }
 
-/// Returns `LOG_LEVEL`, or its default if it is invalid, which [`Config::read`] reports.
+/// Returns `LOG_LEVEL`, or its default if it is invalid, which [`Config`] reports.
 pub fn log_level(variables: &Variables) -> Level {
     Reader::new(variables).log_level()
 }

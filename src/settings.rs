@@ -63,8 +63,6 @@ pub enum Kind {
         /// Whether case and surrounding white space are ignored.
         ignore_case: bool,
     },
-    /// `true` in any case; everything else is false.
-    Boolean,
     /// A comma-separated list of file extensions, or of edits of the built-in list.
     Extensions {
         max_length: usize,
@@ -221,7 +219,7 @@ settings! {
         about: "Detail of the log; `debug` names each dropped static asset",
     }
     TF_AUTO_APPROVE {
-        kind: Kind::Boolean,
+        kind: Kind::Choice { values: &["true", "false"], ignore_case: true },
         default: Some("false"),
         place: Place::Scripts,
         about: "For the scripts: `true` applies Terraform's changes without asking",
@@ -229,7 +227,7 @@ settings! {
 }
 
 /// An unknown name that begins so is a mistake; every other belongs to another program.
-pub const PREFIXES: &[&str] = &["BRIDGE_", "BATCH_MAX_", "CEQUENCE_"];
+pub const PREFIXES: &[&str] = &["BRIDGE_", "BATCH_MAX_", "CEQUENCE_", "REDACT"];
 
 impl Setting {
     /// The setting with this name or vendor name, in any case.
@@ -395,14 +393,14 @@ pub mod messages {
         GLOB_INVALID: "glob {position} of `{name}` is invalid: {reason}";
         GLOBS_TOO_LARGE: "`{name}` cannot be used: {reason}" => "use fewer or shorter globs";
 
-        FILE_UNREADABLE: "the file in `{name}` cannot be read: {reason}";
+        FILE_UNREADABLE: "cannot read the file in `{name}`: {reason}";
         FILE_EMPTY: "the file in `{name}` contains no PEM certificate"
             => "a certificate begins with `-----BEGIN CERTIFICATE-----`";
         FILE_INVALID: "the file in `{name}` contains something that is not an X.509 certificate";
         FILE_KEY: "the file in `{name}` contains a private key"
             => "remove the key: certificates are enough";
 
-        DOTENV_FILE: "{file} cannot be read: {reason}";
+        DOTENV_FILE: "cannot read {file}: {reason}";
         DOTENV_ENCODING: "{file} is not UTF-8 text";
         DOTENV_LINE: "line {line} of {file} must have the form NAME=VALUE";
         DOTENV_NAME: "line {line} of {file} has an invalid name"

@@ -102,7 +102,7 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
   exits 2
   for what in '`BRIDGE_CLIENT_ID` is set to different values' 'missing setting `BRIDGE_CLIENT_SECRET`' '`BRIDGE_EDGE_ENDPOINT` must use https' \
     '`BRIDGE_AUTH_ENDPOINT` must not contain a user name or password' '`LOG_LEVEL` must be `error`, `warn`' '`BATCH_MAX_BYTES` must be a whole number from 1000' \
-    '`BRIDGE_CONCURRENCY` must be a whole number' 'the file in `BRIDGE_CA_FILE` cannot be read: No such file' 'unknown setting `BRIDGE_NONSENSE`' \
+    '`BRIDGE_CONCURRENCY` must be a whole number' 'cannot read the file in `BRIDGE_CA_FILE`: No such file' 'unknown setting `BRIDGE_NONSENSE`' \
     '`REDACT` must be `on` or `off`' '`REDACT_COOKIES` must be `keep`, `drop` or `hash`' '`REDACTION_KEY` must have at least 16 bytes' \
     'glob 1 of `EXCLUDE_PATHS` must start with `/`' '`RETRY_FOR` must be a duration from `1m` to `3d`' '`STATIC_EXTENSIONS` mixes' \
     '`BRIDGE_AUTH_METHOD` must be' '`BRIDGE_SECRET_ARN` cannot be set here' 'line 18 of .env has a double quote that is not closed' \

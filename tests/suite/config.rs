@@ -109,6 +109,7 @@ fn all_problems_are_reported_without_values() {
         ("REDACTION_KEY", "canary"),
         ("RETRY_FOR", "canary"),
         ("LOG_LEVEL", "2"),
+        ("TF_AUTO_APPROVE", "canary"),
         ("BRIDGE_CA_FILE", "/nowhere/bridge.pem"),
         ("cequence_client_id", "canary"),
     ])
@@ -131,10 +132,11 @@ fn all_problems_are_reported_without_values() {
             "`REDACT` must be `on` or `off`",
             "`RETRY_FOR` must be a duration from `1m` to `3d`",
             "`STATIC_EXTENSIONS` mixes a list (`css,js`) with edits of the built-in list (`+pdf,-svg`)",
+            "`TF_AUTO_APPROVE` must be `true` or `false`",
+            "cannot read the file in `BRIDGE_CA_FILE`: No such file or directory",
             "glob 2 of `EXCLUDE_PATHS` must start with `/`",
             "missing setting `BRIDGE_CLIENT_SECRET`",
-            "the file in `BRIDGE_CA_FILE` cannot be read: No such file or directory",
-            "unknown setting `BRIDGE_CONCURRENT`",
+                        "unknown setting `BRIDGE_CONCURRENT`",
         ]
     );
     assert!(!format!("{problems:?}{problems}").contains("canary.example"));
@@ -196,6 +198,11 @@ fn similar_setting_name_is_suggested() {
             "did you mean `BRIDGE_CLIENT_SECRET`?",
         ),
         ("CEQUENCE_CLIENTID", "did you mean `CEQUENCE_CLIENT_ID`?"),
+        ("REDACT_COOKIE", "did you mean `REDACT_COOKIES`?"),
+        (
+            "REDACT_URLS_AND_MORE",
+            "correct or remove it; `.env.example` lists every setting",
+        ),
         (
             "BRIDGE_NONSENSE",
             "correct or remove it; `.env.example` lists every setting",
@@ -234,7 +241,7 @@ fn unreadable_env_file_is_the_only_problem() {
     let text = check(&["--env-file", "/nowhere/.env"]);
     assert_eq!(
         text,
-        "error: /nowhere/.env cannot be read: No such file or directory\n"
+        "error: cannot read /nowhere/.env: No such file or directory\n"
     );
 }
 
@@ -247,12 +254,30 @@ fn values_are_accepted() {
         ("BRIDGE_AUTH_METHOD", "client_secret_basic"),
         ("LOG_LEVEL", "TRACE"),
         ("cequence_client_id", "tap"),
-        ("TF_AUTO_APPROVE", "true"),
+        ("TF_AUTO_APPROVE", "True"),
         ("PATH", "/usr/bin"),
         ("BATCH_MAX_BYTES", "10000000"),
     ] {
         read(&[(name, value)]).unwrap_or_else(|problems| panic!("{name}={value}: {problems}"));
     }
+}
+
+#[test]
+fn dry_run_reports_every_problem_of_its_settings() {
+    let variables = pairs(&[
+        ("BATCH_MAX_BYTES", "1"),
+        ("LOG_LEVEL", "loud"),
+        ("REDACT_COOKIE", "hash"),
+    ]);
+    let problems = Config::read_rules(&Variables::from_pairs(variables)).unwrap_err();
+    assert_eq!(
+        messages(&problems),
+        [
+            "unknown setting `REDACT_COOKIE`",
+            "`BATCH_MAX_BYTES` must be a whole number from 1000 to 10000000",
+            "`LOG_LEVEL` must be `error`, `warn`, `info`, `debug` or `trace`",
+        ]
+    );
 }
 
 #[test]

@@ -57,7 +57,6 @@ fn values(setting: &Setting) -> String {
             format!("`{}` to `{}`", duration_text(from), duration_text(to))
         }
         Kind::Choice { values, .. } => alternatives(values),
-        Kind::Boolean => alternatives(&["true", "false"]),
         Kind::Extensions { .. } | Kind::Globs => "list".to_owned(),
     }
 }
@@ -125,8 +124,7 @@ fn example() -> String {
             Kind::Text
             | Kind::Secret { min_bytes: 0 }
             | Kind::Extensions { .. }
-            | Kind::Globs
-            | Kind::Boolean => String::new(),
+            | Kind::Globs => String::new(),
             _ => format!(" Value: {}.", values(setting)),
         };
         let text = format!("{}. {}{values}", meaning(setting), setting.details);
