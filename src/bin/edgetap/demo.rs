@@ -131,7 +131,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
 
 /// The counts that differ from zero in the samples, one row per log.
 fn table(logs: &[(&str, Counts)]) -> comfy_table::Table {
-    let mut table = show::table(&["log", "rows", "sent", "static", "malformed"]);
+    let mut table = show::table(&["LOG", "ROWS", "SENT", "STATIC", "MALFORMED"]);
     for (about, counts) in logs {
         let numbers = [
             counts.rows,

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
     let (path, line) = file_and_line(&args.row);
     let Opened { object, bytes, .. } = Opened::file(Path::new(path))?;
     let mut log = LogReader::new(bytes);
-    while log.advance().with_context(|| path.to_owned())? {
+    while log.advance().map_err(|error| anyhow!("{path}: {error}"))? {
         match line {
             Some(line) if log.line() < line => {}
             Some(line) if log.line() > line => break,
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
     let Some(line) = line else {
         return Err(anyhow!("{path} has no data rows").into());
     };
-    let reason = why_no_row(path, line).with_context(|| path.to_owned())?;
+    let reason = why_no_row(path, line).with_context(|| format!("cannot read {path}"))?;
     Err(anyhow!("{path}: line {line} is not a data row: {reason}").into())
 }
 
@@ -109,14 +109,27 @@ fn explain(
             if transaction.unreadable > 0 {
                 writeln!(
                     stdout,
-                    "{} could not be read and left out.",
-                    count(transaction.unreadable, "value was", "values were")
+                    "Left out: {}.",
+                    count(
+                        transaction.unreadable,
+                        "value that cannot be read",
+                        "values that cannot be read"
+                    )
                 )?;
             }
         }
         (Err(_), None) => {}
     }
-    let Fields { table, masked } = fields(record, &rules.redaction, dropped.is_none());
+    let mut redacted_values = Vec::new();
+    let redacted = stitched
+        .as_ref()
+        .ok()
+        .map(|transaction| rules.redaction.redact(transaction, &mut redacted_values));
+    let row = Row {
+        record,
+        redacted: redacted.as_ref(),
+    };
+    let Fields { table, masked } = fields(&row, &rules.redaction, dropped.is_none());
     if table.row_count() > 0 {
         writeln!(stdout, "\n{}", table.trim_fmt())?;
     }
@@ -126,8 +139,8 @@ fn explain(
     if !absent.is_empty() {
         writeln!(stdout, "\nNot in this log: {}", absent.join(", "))?;
     }
-    if let (Ok(transaction), None) = (&stitched, &dropped) {
-        let json = as_json(transaction, object, rules);
+    if let (Some(redacted), None) = (&redacted, &dropped) {
+        let json = as_json(redacted, object, rules);
         writeln!(stdout, "\n{}", show::json(&json, show::width()))?;
     }
     Ok(())
@@ -140,9 +153,10 @@ struct Fields {
 }
 
 /// The logged fields, each with its value, decoded and masked, and where that goes if it is sent.
-fn fields(record: Record<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
+/// A required field that the row lacks is shown, too.
+fn fields(row: &Row<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
     let header: &[&str] = if is_sent {
-        &["FIELD", "VALUE", "GOES TO"]
+        &["FIELD", "VALUE", "GOES TO (bridge)"]
     } else {
         &["FIELD", "VALUE"]
     };
@@ -151,44 +165,93 @@ fn fields(record: Record<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
         masked: Vec::new(),
     };
     let mut add = |name: &str, value: &[u8], place: &str| {
-        let mut scratch = Vec::new();
-        let shown = redaction.mask_value(value, &mut scratch);
         let name = show::printable(name);
-        if shown != value {
-            fields.masked.push(name.clone());
-        }
-        let shown = show::printable(&String::from_utf8_lossy(shown));
-        let cells = [name.as_str(), shown.as_str(), place];
+        let value = show::printable(&String::from_utf8_lossy(value));
+        let cells = [name.as_str(), value.as_str(), place];
         fields.table.add_row(&cells[..header.len()]);
     };
-    let mut scratch = Vec::new();
+    let (mut scratch, mut mask) = (Vec::new(), Vec::new());
     for &field in Field::ALL {
-        let Some(logged) = record.get(field) else {
+        let name = field.name();
+        let Some(logged) = row.record.get(field) else {
+            if row.lacks(field) {
+                add(name, b"(missing)", "");
+            }
             continue;
         };
-        match (field, &redaction.cookies) {
-            (Field::Cookie, Cookies::Drop) => {
-                add(field.name(), b"", "nowhere: REDACT_COOKIES=drop");
-            }
-            (Field::Cookie, Cookies::Hash(_)) => {
-                add(
-                    field.name(),
-                    b"",
-                    "request.headers Cookie, each value hashed",
-                );
-            }
-            _ => add(
-                field.name(),
-                as_sent(field, logged, &mut scratch),
-                place(field),
-            ),
+        let value = as_sent(field, logged, &mut scratch);
+        if field == Field::Cookie {
+            let sent = row.redacted.and_then(|sent| sent.cookie);
+            let value = match (&redaction.cookies, sent) {
+                (Cookies::Keep, _) => value,
+                (Cookies::Hash(_), Some(hashed)) => hashed,
+                (Cookies::Hash(_), None) => b"(hashed)",
+                (Cookies::Drop, _) => b"(dropped)",
+            };
+            add(name, value, cookie_place(&redaction.cookies));
+            continue;
+        }
+        let place = place(field);
+        let shown = match (field, row.redacted) {
+            (Field::UriStem, Some(sent)) => sent.path(),
+            (Field::UriQuery, Some(sent)) => sent.query().unwrap_or_default(),
+            (Field::Referer, Some(sent)) => sent.referer.unwrap_or_default(),
+            (_, Some(_)) if place != NOT_SENT => value,
+            _ => redaction.mask_value(value, &mut mask),
+        };
+        add(name, shown, place);
+        if shown != value {
+            fields.masked.push(name.to_owned());
         }
     }
-    for (name, logged) in record.others() {
+    for (name, logged) in row.record.others() {
         let value = as_sent(Field::ViewerRequestLogData, logged, &mut scratch);
-        add(name, value, "fields (ndjson only)");
+        let shown = redaction.mask_value(value, &mut mask);
+        add(name, shown, NOT_SENT);
+        if shown != value {
+            fields.masked.push(show::printable(name));
+        }
+    }
+    if is_sent {
+        show::wrap_before(&mut fields.table, 2);
     }
     fields
+}
+
+/// A row, with what is sent of it.
+struct Row<'a> {
+    record: Record<'a>,
+    /// `None` if the row is malformed.
+    redacted: Option<&'a Transaction<'a>>,
+}
+
+impl Row<'_> {
+    /// Whether the row is malformed, and this required field is missing.
+    fn lacks(&self, field: Field) -> bool {
+        let is_logged = |field| self.record.get(field).is_some();
+        self.redacted.is_none()
+            && self.record.defect().is_none()
+            && !is_logged(field)
+            && match field {
+                Field::ClientIp | Field::Method | Field::UriStem => true,
+                Field::Date | Field::Time => {
+                    !is_logged(Field::Timestamp) && !is_logged(Field::TimestampMs)
+                }
+                _ => false,
+            }
+    }
+}
+
+/// The place of a field that the bridge's format does not have.
+const NOT_SENT: &str = "not sent (replay prints it)";
+
+fn cookie_place(cookies: &Cookies) -> &'static str {
+    match cookies {
+        Cookies::Keep => place(Field::Cookie),
+        Cookies::Hash(Some(_)) => "request.headers Cookie, each value hashed",
+        Cookies::Hash(None) => "request.headers Cookie, hashed with the secret's redaction_key",
+        Cookies::Drop => "not sent (REDACT_COOKIES=drop)",
+    }
 }
 
 /// Where a field's value goes in the bridge's format, `uap`; `ndjson` has all of them.
@@ -216,7 +279,7 @@ fn place(field: Field) -> &'static str {
         Field::ContentLength => "response.headers Content-Length, response.body.length",
         Field::RangeStart | Field::RangeEnd => "response.headers Content-Range",
         Field::RequestId => "transaction-id, header X-Amz-Cf-Id",
-        _ => "cloudfront (ndjson only)",
+        _ => NOT_SENT,
     }
 }
 
@@ -238,13 +301,12 @@ fn extension(path: &[u8]) -> String {
     String::from_utf8_lossy(extension).to_ascii_lowercase()
 }
 
-fn as_json(transaction: &Transaction<'_>, object: &ObjectRef, rules: &Rules) -> Vec<u8> {
-    let (mut scratch, mut body) = (Vec::new(), Vec::new());
-    let masked = rules.redaction.redact(transaction, &mut scratch);
+fn as_json(redacted: &Transaction<'_>, object: &ObjectRef, rules: &Rules) -> Vec<u8> {
+    let mut body = Vec::new();
     let origin = Origin {
         object,
         distribution: object.distribution(),
     };
-    Encoding::Ndjson.encode(&masked, origin, &rules.redaction, &mut body);
+    Encoding::Ndjson.encode(redacted, origin, &rules.redaction, &mut body);
     body
 }

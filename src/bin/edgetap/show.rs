@@ -1,11 +1,15 @@
 //! Counts, transactions and tables, formatted for people.
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Column, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use edgetap::local_bridge::Transaction;
 use indicatif::HumanCount;
 
 /// Width of text without a terminal, in characters.
 const WIDTH: usize = 100;
+/// Width of a terminal that reports none, or one in which no table fits.
+const TERMINAL_WIDTH: u16 = 80;
+/// The least width of a terminal that is respected.
+const MIN_TERMINAL_WIDTH: u16 = 40;
 
 /// A number with its noun: `1 batch`, `2,048 batches`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
@@ -28,9 +32,25 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 
+/// The terminal's width; `None` without a terminal.
+fn terminal_width() -> Option<u16> {
+    Table::new().width().map(usable)
+}
+
+fn usable(reported: u16) -> u16 {
+    if reported < MIN_TERMINAL_WIDTH {
+        TERMINAL_WIDTH
+    } else {
+        reported
+    }
+}
+
 /// A table without lines, as wide as the terminal at most.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
+    if let Some(width) = terminal_width() {
+        table.set_width(width);
+    }
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
@@ -44,23 +64,49 @@ pub(crate) fn table(header: &[&str]) -> Table {
     table
 }
 
-/// The terminal's width.
-pub(crate) fn width() -> usize {
-    Table::new().width().map_or(WIDTH, usize::from)
+/// Wraps the columns before this one first: it becomes no narrower than its longest word. A table
+/// that is narrower than usual has no space for that.
+pub(crate) fn wrap_before(table: &mut Table, column: usize) {
+    if table.width().is_some_and(|width| width < TERMINAL_WIDTH) {
+        return;
+    }
+    let words = |column: &Column| {
+        let cells = table.column_cells_iter(column.index).flatten();
+        let text: Vec<String> = cells.map(Cell::content).collect();
+        text.iter()
+            .flat_map(|text| text.split(' '))
+            .map(str::len)
+            .max()
+    };
+    let Some(longest) = table.column(column).and_then(words) else {
+        return;
+    };
+    if let (Some(column), Ok(longest)) = (table.column_mut(column), u16::try_from(longest + 2)) {
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(longest)));
+    }
 }
 
-/// A transaction on one line: method, status, URL, client address, user agent.
+/// The width of lines.
+pub(crate) fn width() -> usize {
+    terminal_width().map_or(WIDTH, usize::from)
+}
+
+/// A transaction on one line: method, status, URL (or path, if no host was logged), client address,
+/// user agent.
 pub(crate) fn transaction(transaction: &Transaction, width: usize) -> String {
     let Transaction {
         request, response, ..
     } = transaction;
     let user_agent = transaction.request_header("User-Agent").unwrap_or_default();
+    let origin = request.host.as_deref().map(|host| {
+        let scheme = request.http_scheme.as_deref().unwrap_or("https");
+        format!("{scheme}://{host}")
+    });
     let line = format!(
-        "{:<7} {:>3}  {}://{}{}  from {}  {}",
+        "{:<7} {:>3}  {}{}  from {}  {}",
         request.http_method,
         response.status_code.as_deref().unwrap_or("-"),
-        request.http_scheme.as_deref().unwrap_or("https"),
-        request.host.as_deref().unwrap_or("-"),
+        origin.unwrap_or_default(),
         request.uri_query_fragment,
         request.connection.connection_ip,
         String::from_utf8_lossy(&user_agent),
@@ -180,6 +226,26 @@ mod tests {
         assert_eq!(batches(0), "0 batches");
         assert_eq!(batches(1), "1 batch");
         assert_eq!(batches(12_345), "12,345 batches");
+    }
+
+    #[test]
+    fn unusable_terminal_width_is_replaced() {
+        assert_eq!([0, 39, 40, 200].map(usable), [80, 80, 40, 200]);
+    }
+
+    #[test]
+    fn table_wraps_its_last_column_last() {
+        let mut table = table(&["FIELD", "VALUE", "GOES TO"]);
+        let destination = "a-destination-of-48-characters-without-any-space";
+        table
+            .set_width(80)
+            .add_row(["a-field-of-20-bytes.", &"value ".repeat(30), destination]);
+        wrap_before(&mut table, 2);
+        assert!(table.to_string().contains(destination), "{table}");
+        assert!(
+            table.lines().all(|line| line.chars().count() <= 80),
+            "{table}"
+        );
     }
 
     #[test]
