@@ -114,9 +114,8 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         }
     }
     progress.finish_and_clear();
-    let done = if args.post { "delivered" } else { "written" };
     if objects > 0 {
-        summarize(&total, objects, done, started.elapsed());
+        summarize(&total, objects, &args, started.elapsed());
     }
     if unreadable > 0 || !total.rejected.is_empty() {
         Err(Failure::Incomplete)
@@ -126,7 +125,16 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
 }
 
 /// Writes what was done to standard error, one fact per line.
-fn summarize(total: &Summary, objects: u64, done: &str, time: Duration) {
+fn summarize(total: &Summary, objects: u64, args: &Args, time: Duration) {
+    let done = if args.post { "sent" } else { "to send" };
+    let size = HumanBytes(total.bytes);
+    let size = match args.encoding {
+        WireArg::Ndjson if !args.post => format!("{size} of ndjson"),
+        _ => format!(
+            "{}, {size} of request bodies",
+            count(total.batches, "batch", "batches")
+        ),
+    };
     let Counts {
         rows,
         sent,
@@ -137,7 +145,7 @@ fn summarize(total: &Summary, objects: u64, done: &str, time: Duration) {
         ..
     } = total.counts;
     output::stderr_line(format_args!(
-        "{}, {} in {:.1} s\n{} {done}, {} static, {} excluded, {} malformed, {} rejected\n{}, {}",
+        "{}, {} in {:.1} s\n{} {done}, {} static, {} excluded, {} malformed, {} rejected\n{size}",
         count(objects, "object", "objects"),
         count(rows, "row", "rows"),
         time.as_secs_f64(),
@@ -146,8 +154,6 @@ fn summarize(total: &Summary, objects: u64, done: &str, time: Duration) {
         HumanCount(excluded),
         HumanCount(malformed),
         HumanCount(rejected),
-        count(total.batches, "batch", "batches"),
-        HumanBytes(total.bytes),
     ));
 }
 
