@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
+use edgetap::bridge::Endpoints;
 use edgetap::config::{Config, Variables};
 use edgetap::ingest::{Outcome, ingest};
 use edgetap::job::{Job, ObjectRef};
 use edgetap::time::Deadline;
 use edgetap::tls::{ServerTrust, handshake_error};
+use edgetap::token::TokenError;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -34,16 +36,16 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
     let config = Config::read(variables)?;
-    let edge = config.bridge.endpoints.edge.clone();
+    let Endpoints { token, edge, .. } = config.bridge.endpoints.clone();
     writeln!(
         stdout(),
-        "settings     ok: tokens from {}\n             ok: transactions to {edge}",
-        config.bridge.endpoints.token
+        "settings     ok\ntoken URL    {token}\nbridge URL   {edge}"
     )?;
     let bridge = connect(config.bridge).await?;
 
     let started = Instant::now();
-    bridge.tokens().token(Deadline::after(PATIENCE)).await?;
+    let received = bridge.tokens().token(Deadline::after(PATIENCE)).await;
+    received.map_err(|error| no_token(error, &token))?;
     writeln!(
         stdout(),
         "token        ok: received in {} ms",
@@ -67,14 +69,30 @@ pub(crate) async fn run(args: &Args, variables: &Variables) -> Result<(), Failur
             "transaction  ok: accepted; look for /edgetap-check in the platform"
         )?;
     } else {
-        let untried = if is_tls {
-            "the path of BRIDGE_EDGE_ENDPOINT"
-        } else {
-            "BRIDGE_EDGE_ENDPOINT"
-        };
-        writeln!(stdout(), "not tried: {untried}; --send does")?;
+        writeln!(stdout(), "transaction  not tested; use --send")?;
     }
     Ok(())
+}
+
+/// The error for a token that was not received. `check` does not try again later, unlike the function.
+fn no_token(error: TokenError, endpoint: &Url) -> anyhow::Error {
+    let TokenError::Later { reason, .. } = error else {
+        return error.into();
+    };
+    let message = format!("cannot get a token: {reason}");
+    let is_unreachable = [
+        format!("{endpoint}: cannot connect: "),
+        format!("{endpoint}: the request timed out"),
+        format!("{endpoint} did not return"),
+    ]
+    .iter()
+    .any(|begin| reason.starts_with(begin));
+    if is_unreachable && !reason.contains("certificate") {
+        let hint = "check the host and port in BRIDGE_AUTH_ENDPOINT, and the proxy (HTTPS_PROXY) if there is one";
+        let hint = hint.to_owned();
+        return Hinted { message, hint }.into();
+    }
+    anyhow!(message)
 }
 
 /// Sends one transaction through the real pipeline.
@@ -167,7 +185,7 @@ async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
         message: format!("the certificate of {host}:{port} is not trusted: {error}"),
         hint: "compare the SHA-256 above with the bridge operator's. If it matches, save the PEM above as\n  \
                `bridge.pem` and set BRIDGE_CA_FILE=bridge.pem. If a private CA issued it, use the CA's\n  \
-               certificate instead. For Lambda, put the PEM into `bridge_ca` in the secret."
+               certificate instead. For the function, run scripts/setup-tfvars.sh again, then terraform apply."
             .to_owned(),
     }
     .into())
