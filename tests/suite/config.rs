@@ -136,7 +136,7 @@ fn all_problems_are_reported_without_values() {
             "cannot read the file in `BRIDGE_CA_FILE`: No such file or directory",
             "glob 2 of `EXCLUDE_PATHS` must start with `/`",
             "missing setting `BRIDGE_CLIENT_SECRET`",
-                        "unknown setting `BRIDGE_CONCURRENT`",
+            "unknown setting `BRIDGE_CONCURRENT`",
         ]
     );
     assert!(!format!("{problems:?}{problems}").contains("canary.example"));

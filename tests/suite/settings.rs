@@ -121,10 +121,9 @@ fn example() -> String {
             .to_owned();
     for setting in SETTINGS {
         let values = match setting.kind {
-            Kind::Text
-            | Kind::Secret { min_bytes: 0 }
-            | Kind::Extensions { .. }
-            | Kind::Globs => String::new(),
+            Kind::Text | Kind::Secret { min_bytes: 0 } | Kind::Extensions { .. } | Kind::Globs => {
+                String::new()
+            }
             _ => format!(" Value: {}.", values(setting)),
         };
         let text = format!("{}. {}{values}", meaning(setting), setting.details);

@@ -18,7 +18,7 @@ use crate::show::{self, count};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Listen on this loopback address; port 0 picks a free port.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8787")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8787", value_parser = loopback)]
     listen: SocketAddr,
     /// ID of the OAuth client to accept.
     #[arg(long, value_name = "ID", default_value = "demo")]
@@ -38,6 +38,17 @@ pub(crate) struct Args {
     /// Delay every response by this long, e.g. 200ms.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     delay: Duration,
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "expected an address and a port such as 127.0.0.1:8787".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("the local bridge must listen on a loopback address (127.0.0.1 or [::1])".to_owned())
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

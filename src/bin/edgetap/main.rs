@@ -91,12 +91,16 @@ impl Failure {
                     hint.iter().for_each(output::hint);
                 }
                 if problems.len() > 1 {
-                    output::error(format_args!("{} settings are invalid", problems.len()));
+                    let number = problems.len();
+                    output::error(format_args!("the configuration has {number} problems"));
                 }
                 2
             }
             Self::Error(error) => {
-                output::error(format_args!("{error:#}"));
+                match error.downcast_ref() {
+                    Some(failed) => output::write_error(failed),
+                    None => output::error(format_args!("{error:#}")),
+                }
                 if let Some(Hinted { hint, .. }) = error.downcast_ref() {
                     output::hint(hint);
                 }

@@ -45,8 +45,31 @@ pub(crate) struct Hinted {
     pub(crate) hint: String,
 }
 
+/// Reports an error in words: without the number that the standard library adds to the system's.
 pub(crate) fn error(message: impl Display) {
-    diagnostic("error", AnsiColor::Red, &message);
+    diagnostic(
+        "error",
+        AnsiColor::Red,
+        &without_number(&message.to_string()),
+    );
+}
+
+/// Reports that a write failed, with the system's number.
+pub(crate) fn write_error(error: &StdoutError) {
+    diagnostic("error", AnsiColor::Red, error);
+}
+
+/// Removes every ` (os error N)`.
+fn without_number(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |before, part| {
+        before
+            + part
+                .trim_start_matches(|c: char| c.is_ascii_digit())
+                .strip_prefix(')')
+                .unwrap_or(part)
+    })
 }
 
 pub(crate) fn hint(action: impl Display) {
@@ -86,5 +109,21 @@ impl io::Write for LogWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_system_errors_are_removed() {
+        for (text, words) in [
+            ("no such file", "no such file"),
+            ("x: refused (os error 111)", "x: refused"),
+            ("refused (os error 111); gone (os error 2)", "refused; gone"),
+        ] {
+            assert_eq!(without_number(text), words);
+        }
     }
 }
