@@ -57,7 +57,7 @@ pub struct Key(Vec<u8>);
 impl Key {
     pub(crate) const MIN_BYTES: usize = 16;
 
-    /// Returns `None` if the key is shorter than [`MIN_BYTES`](Self::MIN_BYTES).
+    /// Returns `None` if the key is shorter than `MIN_BYTES`.
     pub fn new(key: impl Into<Vec<u8>>) -> Option<Self> {
         Some(key.into())
             .filter(|key| key.len() >= Self::MIN_BYTES)
