@@ -23,7 +23,8 @@
 # scripts/setup-tfvars.sh and terraform apply, which asks before it changes anything and applies
 # every pending change.
 #
-# Exit status: 0 if every distribution is enabled, 1 if any is not, 2 if nothing was changed.
+# Exit status: 0 if every distribution is enabled; 1 if any is not, a call to AWS failed or you
+# declined; 2 if an argument or a requirement is invalid.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -88,7 +88,7 @@ locals {
     }
     recursion = {
       description = join(" ", [
-        "Lambda mistook requeued messages for an infinite loop, stopped them and sends them to the dead-letter queue.",
+        "Lambda mistook requeued messages for an infinite loop, stopped them and sent them to the dead-letter queue.",
         "Run scripts/redrive.sh.",
         "If this happens again, ask AWS Support to allow the loop.",
       ])

@@ -5,7 +5,7 @@ locals {
   graphs = concat(
     [for graph in [
       { title = "Rows by result", metrics = ["rows", "sent", "static", "excluded"], statistics = ["Sum"] },
-      { title = "Rows not delivered", metrics = ["malformed", "rejected", "lost", "unreadable"], statistics = ["Sum"] },
+      { title = "Malformed and rejected rows, lost objects, unreadable values", metrics = ["malformed", "rejected", "lost", "unreadable"], statistics = ["Sum"] },
       { title = "Retries, requeues and delays", metrics = ["retries", "requeues", "messages_delayed", "dead_letters"], statistics = ["Sum"] },
       { title = "Delivery lag: CloudFront to bridge", metrics = ["delivery_lag"], statistics = ["p50", "p95", "Maximum"] },
       { title = "Bridge latency", metrics = ["bridge_latency"], statistics = ["p50", "p95", "p99"] },

@@ -50,8 +50,8 @@ resource "aws_lambda_function" "bootstrap" {
     variables = { for name, value in local.settings : name => tostring(value) if value != null }
   }
 
-  # The function filters by LOG_LEVEL. Lambda's own filter would drop metric lines, which have no
-  # level.
+  # The function filters by LOG_LEVEL. Lambda's own filter would drop metric lines below its level;
+  # they must pass at every LOG_LEVEL.
   logging_config {
     log_group             = aws_cloudwatch_log_group.function.name
     log_format            = "JSON"

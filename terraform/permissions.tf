@@ -1,5 +1,5 @@
-# The function's role. The only wildcards are the part of a log's key after the prefix, and the
-# network interfaces of a VPC.
+# The function's role. The only wildcards are the part of a log's key after the prefix, the streams
+# of its own log group, and the network interfaces of a VPC.
 
 locals {
   # Bucket and prefix of all logs; edgetap's own bucket comes first.
@@ -31,8 +31,8 @@ locals {
       Resource = [aws_secretsmanager_secret.bridge.arn]
     },
     {
-      # The event source mapping polls with the first three; the function delays and requeues
-      # messages with the others.
+      # The event source mapping polls with the first three. The function reads the redrive policy,
+      # delays messages and requeues rows with the last three.
       Sid      = "Work"
       Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage"]
       Resource = [aws_sqs_queue.work.arn]
