@@ -40,6 +40,13 @@ def assignment:
         else {error: "DOTENV_NAME"} end
     end;
 
+# The message for a name that is set twice. Only names of settings are shown: another one may be a
+# value without its name.
+def twice:
+  ascii_upcase as $upper
+  | if any($table::table[0].settings[]; .name == $upper or .vendor_name == $upper) then "DOTENV_TWICE"
+    else "DOTENV_TWICE_UNKNOWN" end;
+
 # The text of FILE → {variables: {NAME: value}, unreadable: [NAME], problems: [{message, hint}]}.
 def dotenv(file):
   file as $file
@@ -53,7 +60,7 @@ def dotenv(file):
               | select(.text != "" and (.text | startswith("#") | not))) as $at
         ({variables: {}, lines: {}, unreadable: [], problems: []};
          ($at.text | assignment) as $read
-         | (if $read.error then $read.error elif .lines[$read.name] then "DOTENV_TWICE" else null end) as $error
+         | (if $read.error then $read.error elif .lines[$read.name] then $read.name | twice else null end) as $error
          | if $error then
              {file: $file, line: $at.line, name: $read.name, first: .lines[$read.name // ""]} as $values
              | .problems += [problem($error; $values)]

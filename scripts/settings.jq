@@ -1,8 +1,8 @@
 # Settings, from a `.env` file and the environment → Terraform's variables.
 #
 # settings.json, which is generated from src/settings.rs, lists the settings with their kinds and
-# ranges, and all messages. The checks are those of src/config.rs, so that a mistake shows before
-# anything is created.
+# ranges, and all messages. A mistake shows before anything is created. `edgetap check` checks more:
+# ports, the syntax of globs, and durations in spellings other than those of `seconds` below.
 
 include "dotenv";
 import "settings" as $table;

@@ -493,7 +493,7 @@ impl<'a> Reader<'a> {
         let Some(text) = self.variables.get(setting) else {
             return default;
         };
-        match (parse(text), setting.kind) {
+        match (parse(text.trim()), setting.kind) {
             (Some(time), Kind::Duration { from, to })
                 if time >= SignedDuration::from_secs(from.into())
                     && time <= SignedDuration::from_secs(to.into()) =>

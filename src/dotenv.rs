@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::settings::{Message, Problem, messages};
+use crate::settings::{Message, Problem, Setting, messages};
 
 /// A line that cannot be read. It contains a name at most, never a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,12 @@ pub fn parse(text: &str) -> (BTreeMap<String, String>, Vec<DotenvError>) {
                 Entry::Vacant(entry) => _ = entry.insert((line, value)),
                 Entry::Occupied(entry) => {
                     let (first, _) = entry.get();
-                    errors.push(error(Some(name), Some(*first), messages::DOTENV_TWICE));
+                    // Only names of settings are shown: another one may be a value without its name.
+                    let message = match Setting::find(name) {
+                        Some(_) => messages::DOTENV_TWICE,
+                        None => messages::DOTENV_TWICE_UNKNOWN,
+                    };
+                    errors.push(error(Some(name), Some(*first), message));
                 }
             },
             Ok((name, Err(message))) => errors.push(error(Some(name), None, message)),

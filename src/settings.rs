@@ -227,7 +227,13 @@ settings! {
 }
 
 /// An unknown name that begins so is a mistake; every other belongs to another program.
-pub const PREFIXES: &[&str] = &["BRIDGE_", "BATCH_MAX_", "CEQUENCE_", "REDACT"];
+pub const PREFIXES: &[&str] = &[
+    "BRIDGE_",
+    "BATCH_MAX_",
+    "CEQUENCE_",
+    "REDACT_",
+    "REDACTION_",
+];
 
 impl Setting {
     /// The setting with this name or vendor name, in any case.
@@ -410,6 +416,8 @@ pub mod messages {
         DOTENV_AFTER_QUOTE: "line {line} of {file} has text after the closing quote"
             => "quote the whole value";
         DOTENV_TWICE: "`{name}` is set twice in {file}, on lines {first} and {line}"
+            => "remove one of the lines";
+        DOTENV_TWICE_UNKNOWN: "line {line} of {file} sets the same name as line {first}"
             => "remove one of the lines";
     }
 }

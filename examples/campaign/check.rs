@@ -93,7 +93,6 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<String> {
     violations
 }
 
-// proves: D16, D25
 /// The bridge has every expected transaction and no other, or a dead letter with a reason names the
 /// row.
 fn nothing_is_lost(evidence: &Evidence, violations: &mut Vec<String>) {
@@ -311,7 +310,6 @@ fn accepted_rows_are_not_left_over(
     }
 }
 
-// proves: D1
 /// The counts of an invocation are those of the rows from its start to its end, so that they add up
 /// over all invocations.
 fn rows_are_conserved(evidence: &Evidence, invocation: &Invocation, violations: &mut Vec<String>) {

@@ -303,7 +303,9 @@ fn headings(text: &str) -> BTreeSet<String> {
 #[test]
 fn promises_and_their_tests_cite_each_other() {
     let promise = Regex::new(r"\*\*([A-Z][0-9]+)\*\*").unwrap();
-    let proof = Regex::new(r"(?m)^\s*(?://|#) proves: ([A-Z0-9, ]+)$").unwrap();
+    let proof = Regex::new(r"^\s*(?://|#) proves: (.*)$").unwrap();
+    let list = Regex::new(r"^[A-Z][0-9]+(, [A-Z][0-9]+)*$").unwrap();
+    let test = Regex::new(r"#\[(tokio::)?test|^@test |^\s*step\(").unwrap();
     let documents = document("docs/semantics.md") + &document("docs/input.md");
     let mut promised = BTreeSet::new();
     for id in promise
@@ -317,10 +319,21 @@ fn promises_and_their_tests_cite_each_other() {
         "{} promises were found",
         promised.len()
     );
-    let mut proven = BTreeMap::new();
+    let (mut proven, mut misplaced) = (BTreeMap::new(), Vec::new());
     for (file, text) in texts() {
-        for found in proof.captures_iter(&text) {
-            for id in found[1].split(',').map(|id| id.trim().to_owned()) {
+        if has_ending(&file, "md") {
+            continue;
+        }
+        let lines: Vec<_> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let Some(found) = proof.captures(line) else {
+                continue;
+            };
+            let after = &lines[at + 1..(at + 8).min(lines.len())];
+            if !list.is_match(&found[1]) || !after.iter().any(|line| test.is_match(line)) {
+                misplaced.push(format!("{file}:{}: not a list of ids above a test", at + 1));
+            }
+            for id in found[1].split(", ").map(str::to_owned) {
                 proven.entry(id).or_insert_with(|| file.clone());
             }
         }
@@ -330,6 +343,7 @@ fn promises_and_their_tests_cite_each_other() {
         .map(|id| format!("{id} is cited by no test"))
         .collect();
     let unknown = proven.iter().filter(|(id, _)| !promised.contains(*id));
+    problems.extend(misplaced);
     problems.extend(unknown.map(|(id, file)| format!("{file} cites {id}, which is not promised")));
     none(&problems);
 }

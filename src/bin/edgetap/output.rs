@@ -64,11 +64,11 @@ fn without_number(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |before, part| {
-        before
-            + part
-                .trim_start_matches(|c: char| c.is_ascii_digit())
-                .strip_prefix(')')
-                .unwrap_or(part)
+        let after = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        match after.strip_prefix(')') {
+            Some(after) if part.starts_with(|c: char| c.is_ascii_digit()) => before + after,
+            _ => before + " (os error " + part,
+        }
     })
 }
 
@@ -122,6 +122,8 @@ mod tests {
             ("no such file", "no such file"),
             ("x: refused (os error 111)", "x: refused"),
             ("refused (os error 111); gone (os error 2)", "refused; gone"),
+            ("x (os error y) z", "x (os error y) z"),
+            ("x (os error ) z", "x (os error ) z"),
         ] {
             assert_eq!(without_number(text), words);
         }
