@@ -37,8 +37,8 @@ class Bridge:
         for line in self.lines:
             if line.startswith("  "):
                 shown += [] if repeated else [line.strip()]
-            else:  # "2 transactions, 1234 bytes, key …", and a mark if the batch is repeated
-                repeated = line.count(",") > 2
+            else:  # "2 transactions, 1,234 bytes, key 0123456789ab…, repeated"
+                repeated = line.rstrip().endswith(", repeated")
         return shown
 
     def stop(self):
@@ -54,8 +54,8 @@ def expected(transactions):
     """Returns how the bridge shows the transactions of an `.expected.json`, up to the client."""
     lines = []
     for wanted in transactions:
-        url = f"{wanted.get('scheme', 'https')}://{wanted.get('host', '-')}{wanted['target']}"
-        lines.append(f"{wanted['method']:<7} {wanted.get('status', '-'):>3}  {url}  from {wanted['client_ip']}")
+        origin = f"{wanted.get('scheme', 'https')}://{wanted['host']}" if "host" in wanted else ""
+        lines.append(f"{wanted['method']:<7} {wanted.get('status', '-'):>3}  {origin}{wanted['target']}  from {wanted['client_ip']}")
     return lines
 
 
