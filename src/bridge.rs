@@ -135,7 +135,7 @@ impl Bridge {
         } = endpoints;
         let tls = ServerTrust::new(edge.host_str().unwrap_or_default())?;
         if let Some(pem) = bridge_ca {
-            tls.set_own(&pem)?;
+            tls.set_operator_certificates(&pem)?;
         }
         let http = http_client(&tls, is_loopback(&edge))?;
         let token_http = if is_loopback(&edge) == is_loopback(&token) {

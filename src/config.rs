@@ -423,7 +423,8 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        let message = match ServerTrust::new("").and_then(|tls| tls.set_own(&pem)) {
+        let message = match ServerTrust::new("").and_then(|tls| tls.set_operator_certificates(&pem))
+        {
             Ok(()) => return Some(pem),
             Err(TlsError::Empty) => &messages::FILE_EMPTY,
             Err(_) => &messages::FILE_INVALID,

@@ -318,7 +318,7 @@ mod tests {
 
     // proves: I17
     #[test]
-    fn only_user_agents_before_2020_are_decoded_twice() {
+    fn user_agents_encoded_twice_are_decoded_twice() {
         for (logged, sent) in [
             (
                 "Mozilla/5.0%2520(Windows%2520NT)",

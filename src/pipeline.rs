@@ -254,13 +254,13 @@ impl<R: Read> Batches<R> {
                 let absent = self.log.columns().into_iter().flat_map(Columns::absent);
                 self.builder.set_absent(absent);
             }
-            let covers_enough = self.builder.begin_row(row);
+            let closed = self.builder.begin_row(row);
             // Even if that closed a batch: this call puts the row into the next one.
             let full = self.take_row();
             // At most one: when `begin_row` closes a batch, the row is the first of an empty one
             // and fits.
-            debug_assert!(covers_enough.is_none() || full.is_none(), "two batches");
-            if let Some(batch) = covers_enough.or(full) {
+            debug_assert!(closed.is_none() || full.is_none(), "two batches");
+            if let Some(batch) = closed.or(full) {
                 return Some(batch);
             }
         }

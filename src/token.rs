@@ -302,7 +302,7 @@ impl TokenSource {
             }
         })?;
         if let Some(pem) = &credentials.bridge_ca {
-            self.tls.set_own(pem).map_err(|error| {
+            self.tls.set_operator_certificates(pem).map_err(|error| {
                 TokenError::Misconfigured(format!("invalid bridge_ca in the secret: {error}"))
             })?;
         }

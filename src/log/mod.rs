@@ -250,7 +250,7 @@ impl<R: Read> LogReader<R> {
             .filter(|name| !name.is_empty())
             .collect();
         let columns = Columns::from_names(names.iter().copied());
-        suffice(&columns, names.iter().copied())?;
+        require_fields(&columns, names.iter().copied())?;
         self.expects_tab = names.len() > 1;
         self.columns = Some(columns);
         Ok(())
@@ -312,7 +312,10 @@ fn has_row(head: &[u8]) -> bool {
 }
 
 /// Checks that transactions can be built from these columns.
-fn suffice<'a>(columns: &Columns, names: impl Iterator<Item = &'a [u8]>) -> Result<(), LogError> {
+fn require_fields<'a>(
+    columns: &Columns,
+    names: impl Iterator<Item = &'a [u8]>,
+) -> Result<(), LogError> {
     let missing = columns.missing();
     if missing.is_empty() {
         return Ok(());
@@ -363,7 +366,7 @@ fn read_members(
     if changed {
         let named = Columns::from_names(keys.iter());
         if columns.is_none() {
-            suffice(&named, keys.iter())?;
+            require_fields(&named, keys.iter())?;
         }
         *columns = Some(named);
     }
