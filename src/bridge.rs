@@ -312,7 +312,8 @@ impl Session<'_> {
         loop {
             if !bridge.gate.wait(patience).await {
                 return Meaning::MayPass {
-                    why: "the bridge's Retry-After is longer than this invocation waits".to_owned(),
+                    why: "requests to the bridge are paused for longer than this batch can wait"
+                        .to_owned(),
                     after: None,
                     holds_all: false,
                 };

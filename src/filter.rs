@@ -83,7 +83,9 @@ impl fmt::Display for Kept {
         f.write_str(match self {
             Self::Method => "the method is neither GET nor HEAD",
             Self::Extension => "the path does not end in a static-asset extension",
-            Self::EncodedDelimiter => "the last path segment contains an encoded delimiter",
+            Self::EncodedDelimiter => {
+                "the last path segment contains a backslash or an encoded delimiter"
+            }
             Self::ApiContentType => "the content type of the response is one that APIs use",
             Self::HtmlPage => "the response is an HTML page",
         })

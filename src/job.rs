@@ -243,7 +243,9 @@ pub enum EventError {
         "unsupported continuation: version {0}, but this release reads up to {CONTINUATION_VERSION}; the message will be retried"
     )]
     ContinuationVersion(u32),
-    #[error("invalid continuation: a field is missing, or the row ranges are empty or reversed")]
+    #[error(
+        "invalid continuation: a field is missing or invalid, `rows` is empty, or a row range ends before it starts"
+    )]
     Continuation,
     #[error("the notification is nested in more than {MAX_ENVELOPES} envelopes")]
     TooDeep,

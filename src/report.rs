@@ -151,7 +151,7 @@ impl Report {
             Some(why) => (
                 Level::ERROR,
                 format!(
-                    "sent {sent} transactions for distribution {distribution}, but not all: {why}"
+                    "sent {sent} transactions for distribution {distribution}, but not all rows were delivered: {why}"
                 ),
             ),
             None if *rows > 0 && *sent == 0 => (

@@ -25,7 +25,7 @@ use thiserror::Error;
 /// Why a log cannot be read, or not to its end. The text never contains log content.
 #[derive(Debug, Error)]
 pub enum LogError {
-    #[error("log ends early: {0}")]
+    #[error("cannot read the log to its end: {0}")]
     Cut(io::Error),
     #[error("not a supported CloudFront access log: {0}")]
     NotAccessLog(&'static str),
