@@ -59,7 +59,8 @@ impl Counts {
         self.rows == self.sent + self.static_assets + self.excluded + self.malformed + self.rejected
     }
 
-    /// Whether each of `rows` is counted exactly once.
+    /// Whether the conservation law holds and as many rows are counted as are in `rows`. These are
+    /// totals: a row counted twice makes up for a row that was not counted.
     pub fn accounts_for(&self, rows: &Range<u64>) -> bool {
         rows.end.checked_sub(rows.start) == Some(self.rows) && self.is_balanced()
     }

@@ -163,7 +163,7 @@ impl Bridge {
         }
     }
 
-    /// Returns the certificates that the client trusts.
+    /// Returns the verifier of server certificates.
     pub fn tls(&self) -> &Arc<ServerTrust> {
         self.tokens.tls()
     }
@@ -174,7 +174,10 @@ impl Bridge {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one client")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only function that builds clients"
+)]
 fn http_client(tls: &Arc<ServerTrust>, local: bool) -> Result<reqwest::Client, TlsError> {
     let tls = tls.client_config(&[b"h2", b"http/1.1"])?;
     let mut builder = reqwest::Client::builder()
@@ -530,7 +533,8 @@ fn is_hang_up(error: &reqwest::Error) -> bool {
     false
 }
 
-/// Holds back all requests of the process for as long as the bridge's `Retry-After` asks.
+/// Pauses all requests of the process after a 429 or 503 of the bridge, for its `Retry-After` or
+/// the backoff, whichever is longer.
 #[derive(Debug, Default)]
 struct Gate(Mutex<Option<Moment>>);
 

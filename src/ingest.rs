@@ -46,7 +46,7 @@ impl Outcome {
 pub enum StopReason {
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A failure at the bridge or the token endpoint that may pass.
+    /// A transient failure at the bridge or the token endpoint.
     #[error("{0}")]
     Later(String),
     /// A failure at the bridge or the token endpoint that lasts until an operator changes

@@ -66,8 +66,8 @@ impl ServerTrust {
         }))
     }
 
-    /// The host for which the operator's certificates are trusted, in lower case and without
-    /// brackets.
+    /// Returns the host for which the operator's certificates are trusted, in lower case and
+    /// without brackets.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
@@ -109,7 +109,8 @@ impl ServerTrust {
         let mut config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|_| TlsError::Tls)?
-            .dangerous() // rustls' term for any custom verifier; this one only adds a pin
+            // rustls' term for any custom verifier; this one only adds the operator's certificates.
+            .dangerous()
             .with_custom_certificate_verifier(self.clone())
             .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
