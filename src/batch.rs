@@ -54,14 +54,15 @@ pub struct Counts {
 
 impl Counts {
     /// Whether the conservation law holds. It cannot see a row that was not counted at all: compare
-    /// `rows` with the row range, as [`account_for`](Self::account_for) does.
-    pub fn balance(&self) -> bool {
+    /// `rows` with the row range, as [`accounts_for`](Self::accounts_for) does.
+    pub fn is_balanced(&self) -> bool {
         self.rows == self.sent + self.static_assets + self.excluded + self.malformed + self.rejected
     }
 
-    /// Whether each of `rows` is counted exactly once.
-    pub fn account_for(&self, rows: &Range<u64>) -> bool {
-        rows.end.checked_sub(rows.start) == Some(self.rows) && self.balance()
+    /// Whether the conservation law holds and as many rows are counted as are in `rows`. These are
+    /// totals: a row counted twice makes up for a row that was not counted.
+    pub fn accounts_for(&self, rows: &Range<u64>) -> bool {
+        rows.end.checked_sub(rows.start) == Some(self.rows) && self.is_balanced()
     }
 }
 
@@ -276,7 +277,7 @@ impl Builder {
     /// Closes the batch before `next_row`. Returns `None` if it would cover no rows.
     ///
     /// Each row of the batch must have been counted. Delivery checks it again, with
-    /// [`Counts::account_for`], and does not go past a batch for which it does not hold.
+    /// [`Counts::accounts_for`], and does not go past a batch for which it does not hold.
     pub(crate) fn finish(&mut self, next_row: u64) -> Option<Batch> {
         let rows = self.first_row..next_row;
         self.first_row = next_row;
@@ -284,7 +285,7 @@ impl Builder {
             return None;
         }
         debug_assert!(
-            self.counts.account_for(&rows),
+            self.counts.accounts_for(&rows),
             "rows {rows:?} are counted as {:?}",
             self.counts
         );

@@ -135,7 +135,7 @@ impl Bridge {
         } = endpoints;
         let tls = ServerTrust::new(edge.host_str().unwrap_or_default())?;
         if let Some(pem) = bridge_ca {
-            tls.set_own(&pem)?;
+            tls.set_operator_certificates(&pem)?;
         }
         let http = http_client(&tls, is_loopback(&edge))?;
         let token_http = if is_loopback(&edge) == is_loopback(&token) {
@@ -163,7 +163,7 @@ impl Bridge {
         }
     }
 
-    /// Returns the certificates that the client trusts.
+    /// Returns the verifier of server certificates.
     pub fn tls(&self) -> &Arc<ServerTrust> {
         self.tokens.tls()
     }
@@ -174,7 +174,10 @@ impl Bridge {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one client")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only function that builds clients"
+)]
 fn http_client(tls: &Arc<ServerTrust>, local: bool) -> Result<reqwest::Client, TlsError> {
     let tls = tls.client_config(&[b"h2", b"http/1.1"])?;
     let mut builder = reqwest::Client::builder()
@@ -312,7 +315,8 @@ impl Session<'_> {
         loop {
             if !bridge.gate.wait(patience).await {
                 return Meaning::MayPass {
-                    why: "the bridge's Retry-After is longer than this invocation waits".to_owned(),
+                    why: "requests to the bridge are paused for longer than this batch can wait"
+                        .to_owned(),
                     after: None,
                     holds_all: false,
                 };
@@ -529,7 +533,8 @@ fn is_hang_up(error: &reqwest::Error) -> bool {
     false
 }
 
-/// Holds back all requests of the process for as long as the bridge's `Retry-After` asks.
+/// Pauses all requests of the process after a 429 or 503 of the bridge, for its `Retry-After` or
+/// the backoff, whichever is longer.
 #[derive(Debug, Default)]
 struct Gate(Mutex<Option<Moment>>);
 

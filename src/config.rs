@@ -1,6 +1,6 @@
-//! *Config*: environment variables → what edgetap does. The only file that reads the environment.
+//! *Config*: environment variables → validated settings. The only file that reads the environment.
 //!
-//! All problems are found before anything starts, and no message contains a value.
+//! All problems are found before anything starts, and no message contains a secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -46,13 +46,13 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The settings that are given, and the problems with how they are given.
+/// The given settings, still as text, and the problems found while reading them.
 #[derive(Clone, Default)]
 pub struct Variables {
     /// By [`Setting::name`].
     values: BTreeMap<&'static str, String>,
     problems: Vec<Problem>,
-    /// Settings whose line in the `.env` file has a problem. They are not reported as missing, too.
+    /// Settings whose line in the `.env` file has a problem. They are not also reported as missing.
     unreadable: BTreeSet<&'static str>,
     /// Whether `.env` was looked for in the current directory, and does not exist.
     lacks_file: bool,
@@ -66,7 +66,7 @@ impl fmt::Debug for Variables {
 }
 
 impl Variables {
-    /// Reads the process's environment.
+    /// Returns the settings in the process's environment.
     #[expect(clippy::disallowed_methods, reason = "the only reader")]
     pub fn from_environment() -> Self {
         let pairs = std::env::vars_os().filter_map(|(name, value)| {
@@ -79,7 +79,8 @@ impl Variables {
         Self::from_pairs(pairs)
     }
 
-    /// Reads the process's environment, and `.env` in the current directory if it exists.
+    /// Returns the settings in the process's environment, and in `.env` in the current directory if
+    /// it exists.
     pub fn from_environment_and_default_file() -> Self {
         let file = Path::new(".env");
         if file.exists() {
@@ -91,7 +92,8 @@ impl Variables {
         }
     }
 
-    /// Reads the process's environment and a `.env` file. The environment takes precedence.
+    /// Returns the settings in the process's environment and a `.env` file. The environment takes
+    /// precedence.
     pub fn from_environment_and_file(file: &Path) -> Self {
         let mut variables = Self::from_file(file);
         let environment = Self::from_environment();
@@ -124,7 +126,7 @@ impl Variables {
         Self::from_dotenv(&text, &name)
     }
 
-    /// Takes settings from the text of a `.env` file. `name` is the name of the file, for messages.
+    /// Returns the settings in the text of a `.env` file. `name` is the file's name, for messages.
     pub fn from_dotenv(text: &str, name: &str) -> Self {
         let (pairs, errors) = dotenv::parse(text);
         let mut variables = Self::from_pairs(pairs);
@@ -138,7 +140,7 @@ impl Variables {
         variables
     }
 
-    /// Takes settings from names and values. Empty values and unrelated names are ignored.
+    /// Returns the settings among names and values. Empty values and unrelated names are ignored.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut found = BTreeMap::<_, (String, String)>::new();
         let mut problems = Vec::new();
@@ -212,7 +214,7 @@ pub struct BridgeConfig {
     pub concurrency: usize,
 }
 
-/// What edgetap does.
+/// The validated settings.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub rules: Rules,
@@ -223,7 +225,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads all settings.
+    /// Returns the validated settings.
     ///
     /// # Errors
     /// Every problem with them.
@@ -245,7 +247,7 @@ impl Config {
         }
     }
 
-    /// Reads the settings of a dry run: which requests are sent, and what of them; and `LOG_LEVEL`.
+    /// Returns the rules of a dry run, and checks `LOG_LEVEL`.
     ///
     /// # Errors
     /// Every problem with these settings, and every name or line that cannot be read.
@@ -349,7 +351,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns the key, if it is not in the secret.
+    /// Returns the key, or `None` if it is unset or invalid; it may be in the secret instead.
     fn redaction_key(&mut self) -> Option<Key> {
         let setting = &settings::REDACTION_KEY;
         let key = self.variables.get(setting);
@@ -423,7 +425,8 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        let message = match ServerTrust::new("").and_then(|tls| tls.set_own(&pem)) {
+        let message = match ServerTrust::new("").and_then(|tls| tls.set_operator_certificates(&pem))
+        {
             Ok(()) => return Some(pem),
             Err(TlsError::Empty) => &messages::FILE_EMPTY,
             Err(_) => &messages::FILE_INVALID,

@@ -1,14 +1,15 @@
 //! *Decode*: from a logged value to the bytes that were sent, or to a time, number or address.
 //!
 //! CloudFront percent-encodes every value once, including `%`, so decoding once restores the bytes
-//! that were sent. `+` is not an encoded space.
+//! that were sent. There are two exceptions: until January 2020 user agents were encoded twice, and
+//! in `x-forwarded-for` a space is logged as `\x20`. `+` is not an encoded space.
 
 use std::net::Ipv6Addr;
 
 use crate::log::Field;
 use crate::simd::{Positions, equal, every, hex, is_graphic};
 
-/// Decodes a logged value by the rules of its field. `scratch` is cleared first.
+/// Returns a logged value, decoded by the rules of its field. `scratch` is cleared first.
 pub fn as_sent<'a>(field: Field, logged: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     scratch.clear();
     decode(field, logged, scratch).of(scratch)
@@ -32,7 +33,7 @@ pub(crate) enum Span<'a> {
 }
 
 impl<'a> Span<'a> {
-    /// The bytes of the value. `scratch` must be the buffer that it was decoded into.
+    /// Returns the bytes of the value. `scratch` must be the buffer that it was decoded into.
     pub(crate) fn of(self, scratch: &'a [u8]) -> &'a [u8] {
         match self {
             Self::Logged(value) => value,
@@ -318,7 +319,7 @@ mod tests {
 
     // proves: I17
     #[test]
-    fn only_user_agents_before_2020_are_decoded_twice() {
+    fn user_agents_encoded_twice_are_decoded_twice() {
         for (logged, sent) in [
             (
                 "Mozilla/5.0%2520(Windows%2520NT)",

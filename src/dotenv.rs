@@ -23,7 +23,7 @@ pub struct DotenvError {
 }
 
 impl DotenvError {
-    /// The problem, in words. `file` is the name of the file.
+    /// Returns the problem, in words. `file` is the name of the file.
     pub(crate) fn problem(&self, file: &str) -> Problem {
         self.message.problem(&[
             ("line", &self.line.to_string()),

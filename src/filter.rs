@@ -38,8 +38,8 @@ const MOST_COMMON: [&[u8]; 8] = [
 /// Longest extension, in bytes: it must fit in the `u128` of [`Extension`].
 pub(crate) const MAX_EXTENSION: usize = 16;
 
-/// A lower-case extension, padded with spaces to 16 bytes and stored as one number, so that a
-/// comparison is one instruction. Numbers sort like the texts.
+/// A lower-case extension, padded with spaces to 16 bytes and stored as one number, so a comparison
+/// needs no loop. The numbers sort like the extensions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Extension(u128);
 
@@ -83,7 +83,9 @@ impl fmt::Display for Kept {
         f.write_str(match self {
             Self::Method => "the method is neither GET nor HEAD",
             Self::Extension => "the path does not end in a static-asset extension",
-            Self::EncodedDelimiter => "the last path segment contains an encoded delimiter",
+            Self::EncodedDelimiter => {
+                "the last path segment contains a backslash or an encoded delimiter"
+            }
             Self::ApiContentType => "the content type of the response is one that APIs use",
             Self::HtmlPage => "the response is an HTML page",
         })
@@ -109,7 +111,7 @@ impl Default for StaticAssets {
     }
 }
 
-/// Why a text is not a list of extensions. Positions count from 1.
+/// Why a string is not a list of extensions. Positions count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExtensionsError {
     /// It mixes extensions with edits of the built-in list.
@@ -165,12 +167,12 @@ impl StaticAssets {
         })
     }
 
-    /// The name of this list in the transactions that are sent.
+    /// Returns the name of this list in the transactions that are sent.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The extensions, sorted.
+    /// Returns the extensions, sorted.
     pub(crate) fn extensions(&self) -> impl Iterator<Item = String> {
         self.extensions.iter().map(Extension::to_string)
     }
@@ -206,9 +208,9 @@ impl StaticAssets {
         (is_html(content_type) && may_be_success).then_some(Kept::HtmlPage)
     }
 
-    /// Fast path, for a record that was not decoded. Returns `true` only if
-    /// [`keep_reason`](Self::keep_reason) would return `None`, and `false` if only decoding can
-    /// tell. A value without `%` and `\` is the same decoded, so this covers most static assets.
+    /// Whether [`keep_reason`](Self::keep_reason) would certainly return `None` for this record: a
+    /// fast path without decoding. If `false`, decode the record and ask it. A value without `%`
+    /// and `\` is the same decoded, so this covers most static assets.
     pub fn is_certainly_static(&self, record: Record<'_>) -> bool {
         let Some(stem) = record.get(Field::UriStem) else {
             return false;
@@ -256,7 +258,7 @@ impl PartialEq for ExcludedPaths {
 
 impl Eq for ExcludedPaths {}
 
-/// Why a text is not a list of globs. Positions count from 1.
+/// Why a string is not a list of globs. Positions count from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GlobsError {
     /// It does not begin with a slash.
@@ -303,7 +305,7 @@ impl ExcludedPaths {
         Ok(Self { globs, patterns })
     }
 
-    /// The globs, in the order in which they were given.
+    /// Returns the globs, in the order in which they were given.
     pub(crate) fn patterns(&self) -> impl Iterator<Item = &str> {
         self.patterns.iter().map(String::as_str)
     }
@@ -348,8 +350,8 @@ fn before(byte: u8, text: &[u8]) -> &[u8] {
     memchr::memchr(byte, text).map_or(text, |at| &text[..at])
 }
 
-/// Whether a segment contains a backslash, or an encoded character that ends or splits a path on
-/// some servers only.
+/// Whether a segment contains a backslash, or an encoded character that some servers treat as a
+/// delimiter or as the end of the path.
 fn has_hidden_delimiter(segment: &[u8]) -> bool {
     const ENCODED: [&[u8]; 8] = [
         b"%2f", b"%5c", b"%3b", b"%3f", b"%23", b"%00", b"%0a", b"%0d",

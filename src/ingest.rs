@@ -46,7 +46,7 @@ impl Outcome {
 pub enum StopReason {
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A failure at the bridge or the token endpoint that may pass.
+    /// A transient failure at the bridge or the token endpoint.
     #[error("{0}")]
     Later(String),
     /// A failure at the bridge or the token endpoint that lasts until an operator changes
@@ -128,7 +128,7 @@ pub async fn ingest_watched(
     let mut requests = stream::poll_fn(|context| receiver.poll_recv(context))
         .map(|batch| async {
             let batch = batch?;
-            let verdict = settle(&job.object, &batch, session, &isolated).await;
+            let verdict = deliver_batch(&job.object, &batch, session, &isolated).await;
             Ok::<_, LogError>((batch, verdict))
         })
         .buffered(concurrency.max(1));
@@ -143,7 +143,7 @@ pub async fn ingest_watched(
                 drop(requests);
                 // A panic also closes the channel and must not look like the end of the object.
                 break match reader.await {
-                    Ok(()) if !summary.counts.account_for(&(job.rows.start..from_row)) => {
+                    Ok(()) if !summary.counts.accounts_for(&(job.rows.start..from_row)) => {
                         from_row = job.rows.start; // the missing row may be any of them
                         StopReason::Unbalanced
                     }
@@ -164,7 +164,7 @@ pub async fn ingest_watched(
             Some(Ok((_, Verdict::Misconfigured(why)))) => break StopReason::Misconfigured(why),
         };
         // A row that no batch counts must not be passed: it would be lost without a trace.
-        if batch.rows.start != from_row || !batch.counts.account_for(&batch.rows) {
+        if batch.rows.start != from_row || !batch.counts.accounts_for(&batch.rows) {
             break StopReason::Unbalanced;
         }
         from_row = batch.rows.end;
@@ -180,7 +180,7 @@ pub async fn ingest_watched(
 }
 
 /// Delivers a batch. If all of its rows were dropped, it is settled without a request.
-async fn settle(
+async fn deliver_batch(
     object: &ObjectRef,
     batch: &Batch,
     session: &Session<'_>,

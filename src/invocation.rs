@@ -398,10 +398,10 @@ impl Function {
                 let (first, end) = open_end(job);
                 let last = end.map_or_else(
                     || "the end".to_owned(),
-                    |end| format!("row {}", end.saturating_sub(1)),
+                    |end| end.saturating_sub(1).to_string(),
                 );
                 report.undelivered = Some(format!(
-                    "data loss: {object} was deleted before row {first} to {last} were delivered"
+                    "data loss: {object} was deleted before its rows from {first} to {last} were delivered"
                 ));
                 Ok(None)
             }

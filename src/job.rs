@@ -1,8 +1,8 @@
 //! *Job*: an object and the rows of it still to deliver, parsed from a Lambda event.
 //!
 //! Parsing is tolerant, because AWS adds fields to events without notice: a [`Value`] is classified
-//! by its keys and then read with those types of `aws_lambda_events` whose fields are all optional.
-//! Test events, directory placeholders, empty objects and deletions are skipped and logged at debug
+//! by its keys and then deserialized with `aws_lambda_events`, which ignores unknown fields. Test
+//! events, directory placeholders, empty objects and deletions are skipped and logged at debug
 //! level. Anything unrecognized is an error and is never skipped.
 //!
 //! A [`Continuation`] carries the remaining rows of an object to a later invocation, or to the
@@ -190,7 +190,7 @@ pub struct SqsMessageMeta {
     pub queue: Option<String>,
     /// The receipt handle.
     pub handle: Option<String>,
-    /// How often the message was received, including this time.
+    /// How many times SQS delivered the message, including this time.
     pub receive_count: u32,
     pub sent: Option<Timestamp>,
 }
@@ -215,7 +215,8 @@ impl SqsMessageMeta {
     }
 }
 
-/// Why an event cannot be parsed. The text may contain keys of the event, never its values.
+/// Why an event cannot be parsed. The text may contain keys and version numbers of the event, but
+/// no other values.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum EventError {
     #[error("{0} is not valid JSON")]
@@ -231,7 +232,7 @@ pub enum EventError {
     Version(String),
     #[error("invalid S3 notification: the object key is not UTF-8 after URL decoding")]
     Key,
-    /// A message without an ID cannot be reported as failed, so that the whole event fails.
+    /// A message without an ID cannot be reported as failed, so the whole event fails.
     #[error("invalid SQS event: a record has no messageId or no body")]
     Sqs,
     #[error(
@@ -243,7 +244,9 @@ pub enum EventError {
         "unsupported continuation: version {0}, but this release reads up to {CONTINUATION_VERSION}; the message will be retried"
     )]
     ContinuationVersion(u32),
-    #[error("invalid continuation: a field is missing, or the row ranges are empty or reversed")]
+    #[error(
+        "invalid continuation: a field is missing or invalid, `rows` is empty, or a row range ends before it starts"
+    )]
     Continuation,
     #[error("the notification is nested in more than {MAX_ENVELOPES} envelopes")]
     TooDeep,

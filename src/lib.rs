@@ -1,5 +1,5 @@
-//! **edgetap** is a passive tap for Amazon CloudFront: it turns access logs in S3 into HTTP
-//! transactions at an API-protection bridge.
+//! **edgetap** is a passive tap for Amazon CloudFront: it converts CloudFront access logs in S3
+//! into HTTP transactions and posts them to the bridge of an API-protection platform.
 //!
 //! ```text
 //!                           ┌ pure and synchronous: no AWS, HTTP, clock, environment ┐
@@ -15,7 +15,8 @@
 //! The modules are listed in the order of that flow. No module imports one that is listed below it.
 //!
 //! **Invariants:** every row of every object is accounted for. Invalid input is a clear error and
-//! loses nothing. Secrets and log content never reach a log line or an error.
+//! loses nothing. Secrets and log content never reach a log line or an error, except the path of a
+//! dropped static asset, at DEBUG.
 
 pub mod job;
 

@@ -158,9 +158,9 @@ pub struct Rejection {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub counts: Counts,
-    /// Request bodies that were accepted.
+    /// Batches of which at least one transaction was accepted.
     pub batches: u64,
-    /// Bytes of these bodies.
+    /// Bytes of the bodies of these batches, including rejected transactions.
     pub bytes: u64,
     pub rejected: Vec<Rejection>,
     /// The distribution: from the log's own field, else from the object's name.
@@ -254,13 +254,13 @@ impl<R: Read> Batches<R> {
                 let absent = self.log.columns().into_iter().flat_map(Columns::absent);
                 self.builder.set_absent(absent);
             }
-            let covers_enough = self.builder.begin_row(row);
-            // Even if that closed a batch: this call puts the row into the next one.
+            let closed = self.builder.begin_row(row);
+            // If `begin_row` closed a batch, the row belongs to the next one.
             let full = self.take_row();
             // At most one: when `begin_row` closes a batch, the row is the first of an empty one
             // and fits.
-            debug_assert!(covers_enough.is_none() || full.is_none(), "two batches");
-            if let Some(batch) = covers_enough.or(full) {
+            debug_assert!(closed.is_none() || full.is_none(), "two batches");
+            if let Some(batch) = closed.or(full) {
                 return Some(batch);
             }
         }
@@ -343,6 +343,7 @@ impl<R: Read> Iterator for Batches<R> {
 }
 
 fn log_static(stem: &[u8]) {
+    // The wording is that of Cequence's own CloudFront integration, whose users search for it.
     tracing::debug!("skipping request with static extension for {}", shown(stem));
 }
 

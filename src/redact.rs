@@ -3,10 +3,10 @@
 //! Three words, each with one meaning. *Redact* is the whole feature. *Mask* replaces a credential
 //! in a URL by `REDACTED`. *Hash* replaces the value of a cookie by a keyed hash.
 //!
-//! Masked are the values of query and path parameters that hold credentials: those of
+//! The values of query and path parameters that hold credentials are masked: those of
 //! OpenTelemetry's semantic conventions (`url.full`, `url.query`), CloudFront's signed URLs, OAuth
-//! 2.0 and login forms. Also masked are the user information of a URL, and the signature of
-//! anything shaped like a JSON Web Token (RFC 7519), which leaves the token readable but unusable.
+//! 2.0 and login forms. So are the user information of a URL, and the signature of anything shaped
+//! like a JSON Web Token (RFC 7519), which leaves the token readable but unusable.
 
 use std::fmt;
 use std::ops::Range;
@@ -43,7 +43,7 @@ const CREDENTIALS: [&[u8]; 16] = [
     b"id_token",
 ];
 
-/// Upper bound of the length of a name in [`CREDENTIALS`].
+/// Upper bound on the length of a name in [`CREDENTIALS`].
 const MAX_NAME: usize = 24;
 /// Layers of percent-encoding that are decoded to find a URL inside a URL.
 const MAX_DEPTH: u8 = 4;
@@ -180,7 +180,7 @@ fn mask_target(
     Some(start..out.len())
 }
 
-/// The part of a URL in which a text begins. In a path, `/`, `?` and `;` end the value of a
+/// The part of a URL in which a string begins. In a path, `/`, `?` and `;` end the value of a
 /// parameter (`;name=value`). After the first `?` or `#`, only `&` and `#` do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -214,7 +214,7 @@ fn mask_url(text: &[u8], part: Part, out: &mut Vec<u8>) -> Option<Range<usize>> 
     Some(start..out.len())
 }
 
-/// Fast path: whether a text certainly has no credential. It has neither `%`, `@` nor `]`, does not
+/// Fast path: whether `text` certainly has no credential. It has neither `%`, `@` nor `]`, does not
 /// contain the start of a token, and no `=` follows the name of a credential. Most logged values
 /// are plain.
 fn is_plain(text: &[u8]) -> bool {
@@ -368,8 +368,8 @@ impl Character {
     }
 }
 
-/// The name of a parameter so far, in lower case. Only the length of a longer name than
-/// [`MAX_NAME`] is right.
+/// The part of a parameter's name that was read, in lower case. `len` counts all of its bytes; only
+/// the first [`MAX_NAME`] are stored.
 #[derive(Default)]
 struct Name {
     bytes: [u8; MAX_NAME],
@@ -517,7 +517,7 @@ mod tests {
     }
 
     proptest! {
-        /// The fast path never skips a text in which the slow one finds a credential.
+        /// The fast path never skips text in which the slow one finds a credential.
         #[test]
         fn plain_text_has_no_credential(
             words in prop::collection::vec(prop::sample::select(vec![

@@ -40,7 +40,8 @@ pub(crate) struct Report {
     pub(crate) messages_delayed: u64,
     /// Messages sent to the dead-letter queue.
     pub(crate) dead_letters: u64,
-    /// Whether the object was deleted before all of its rows were delivered.
+    /// Whether the object was deleted after its delivery had begun and before all of its rows were
+    /// delivered.
     pub(crate) lost: bool,
     /// Age of the job when its remaining rows were requeued, delayed or dead-lettered.
     pub(crate) retry_age: Option<Duration>,
@@ -151,7 +152,7 @@ impl Report {
             Some(why) => (
                 Level::ERROR,
                 format!(
-                    "sent {sent} transactions for distribution {distribution}, but not all: {why}"
+                    "sent {sent} transactions for distribution {distribution}, but not all rows were delivered: {why}"
                 ),
             ),
             None if *rows > 0 && *sent == 0 => (
@@ -167,6 +168,8 @@ impl Report {
                     "successfully sent {sent} transactions for distribution {distribution}, but {malformed} of {rows} rows are malformed"
                 ),
             ),
+            // The wording is that of Cequence's own CloudFront integration, whose users search for
+            // it.
             None => (
                 Level::INFO,
                 format!("successfully sent {sent} transactions for distribution {distribution}"),

@@ -36,7 +36,7 @@ impl Backoff {
             .build_with_max_retries(self.attempts.saturating_sub(1));
         let now = SystemTime::now();
         match policy.should_retry(now, failed.saturating_sub(1)) {
-            // Zero if the system clock was moved forward between the two readings.
+            // Zero if the system clock was set back between the two readings.
             RetryDecision::Retry { execute_after } => {
                 Some(execute_after.duration_since(now).unwrap_or(Duration::ZERO))
             }
@@ -45,7 +45,7 @@ impl Backoff {
     }
 }
 
-/// Upper bound of the wait that a `Retry-After` header can ask for.
+/// Upper bound on the wait that a `Retry-After` header can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(15);
 
 /// Reads a `Retry-After` header (RFC 9110, 10.2.3): seconds or an HTTP date, capped at 15 minutes.

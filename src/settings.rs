@@ -16,12 +16,12 @@ use crate::redact::Key;
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Setting {
     pub name: &'static str,
-    /// Its name in the reference integration.
+    /// Its name in Cequence's own CloudFront integration.
     pub vendor_name: Option<&'static str>,
     #[serde(flatten)]
     pub kind: Kind,
     pub default: Option<&'static str>,
-    /// Where the operator finds the value; `None` for an optional setting.
+    /// What to do if the setting is missing; `None` if it is optional.
     pub required: Option<&'static str>,
     #[serde(flatten)]
     pub place: Place,
@@ -226,7 +226,8 @@ settings! {
     }
 }
 
-/// An unknown name that begins so is a mistake; every other belongs to another program.
+/// The prefixes of edgetap's settings. An unknown name with one of them is a mistake; any other
+/// name belongs to another program.
 pub const PREFIXES: &[&str] = &[
     "BRIDGE_",
     "BATCH_MAX_",
@@ -236,7 +237,7 @@ pub const PREFIXES: &[&str] = &[
 ];
 
 impl Setting {
-    /// The setting with this name or vendor name, in any case.
+    /// Returns the setting with this name or vendor name, in any case.
     pub(crate) fn find(name: &str) -> Option<&'static Self> {
         let is = |known: &str| known.eq_ignore_ascii_case(name);
         SETTINGS
@@ -244,7 +245,8 @@ impl Setting {
             .find(|setting| is(setting.name) || setting.vendor_name.is_some_and(is))
     }
 
-    /// The problem with this setting. A template may name the setting and the bounds of its values.
+    /// Returns the problem with this setting. A template may name the setting and the bounds of its
+    /// values.
     pub fn problem(&self, message: &Message, values: &[(&str, &str)]) -> Problem {
         let bounds: Vec<(&str, String)> = match self.kind {
             Kind::Integer { from, to } => vec![("from", from.to_string()), ("to", to.to_string())],
@@ -271,7 +273,7 @@ impl Setting {
     }
 }
 
-/// The known name that differs least from an unknown one, if at most 3 letters differ.
+/// Returns the known name that differs least from an unknown one, if at most 3 letters differ.
 pub(crate) fn suggestion(unknown: &str) -> Option<&'static str> {
     let unknown = unknown.to_ascii_uppercase();
     SETTINGS
@@ -283,7 +285,7 @@ pub(crate) fn suggestion(unknown: &str) -> Option<&'static str> {
         .map(|(_, name)| name)
 }
 
-/// Seconds in their largest whole unit, such as `3d`.
+/// Returns seconds in their largest whole unit, such as `3d`.
 pub fn duration_text(seconds: u32) -> String {
     let (size, unit) = [(86_400, 'd'), (3600, 'h'), (60, 'm')]
         .into_iter()
@@ -292,7 +294,7 @@ pub fn duration_text(seconds: u32) -> String {
     format!("{}{unit}", seconds / size)
 }
 
-/// Values as words: `` `keep`, `drop` or `hash` ``.
+/// Returns the values as words: `` `keep`, `drop` or `hash` ``.
 pub fn alternatives(values: &[&str]) -> String {
     let quoted: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
     match quoted.split_last() {
@@ -301,10 +303,10 @@ pub fn alternatives(values: &[&str]) -> String {
     }
 }
 
-/// A defect of the configuration. Neither text contains a value.
+/// A defect of the configuration. Neither text contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// A whole sentence that names the setting, without a full stop.
+    /// A whole sentence that names the setting, without a period.
     pub message: String,
     /// One action.
     pub hint: Option<String>,

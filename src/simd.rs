@@ -5,13 +5,13 @@ use wide::i8x16;
 
 const LANES: usize = 16;
 
-/// Returns whether `is` holds for every byte of `bytes`.
+/// Returns whether `matches` holds for every byte of `bytes`.
 ///
-/// `is` receives 16 bytes as signed lanes and returns a mask: -1 for lanes that match, 0 for the
-/// others.
+/// `matches` receives 16 bytes as signed lanes and returns a mask: -1 for lanes that match, 0 for
+/// the others.
 #[inline]
-pub(crate) fn every(bytes: &[u8], is: impl Fn(i8x16) -> i8x16) -> bool {
-    let all = |lanes: &[u8; LANES]| is(i8x16::from_ne_bytes(*lanes)).all();
+pub(crate) fn every(bytes: &[u8], matches: impl Fn(i8x16) -> i8x16) -> bool {
+    let all = |lanes: &[u8; LANES]| matches(i8x16::from_ne_bytes(*lanes)).all();
     match bytes.last_chunk() {
         // The last step overlaps the one before it.
         Some(last) => bytes.as_chunks().0.iter().all(all) && all(last),
@@ -52,7 +52,7 @@ pub(crate) fn is_graphic(lanes: i8x16) -> i8x16 {
 /// Bytes in a [`Block`]: one per bit of a `u64`.
 const BLOCK: usize = u64::BITS as usize;
 
-/// Up to 64 bytes of a text, padded with zeros.
+/// Up to 64 bytes of text, padded with zeros.
 pub(crate) struct Block {
     bytes: [u8; BLOCK],
     len: usize,
@@ -73,19 +73,19 @@ impl Block {
         }
     }
 
-    /// The number of bytes without the padding.
+    /// Returns the number of bytes without the padding.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Returns a bit for each byte, set if `is` matches it (see [`every`]). The first byte has the
-    /// lowest bit; bits of the padding are 0.
+    /// Returns a bit for each byte, set if `matches` holds for it (see [`every`]). The first byte
+    /// has the lowest bit; bits of the padding are 0.
     #[inline]
-    pub(crate) fn mask(&self, is: impl Fn(i8x16) -> i8x16) -> u64 {
+    pub(crate) fn mask(&self, matches: impl Fn(i8x16) -> i8x16) -> u64 {
         let steps = self.bytes.as_chunks().0.iter().zip((0..).step_by(LANES));
         let mask = steps.fold(0, |mask, (lanes, at)| {
-            mask | u64::from(is(i8x16::from_ne_bytes(*lanes)).to_bitmask()) << at
+            mask | u64::from(matches(i8x16::from_ne_bytes(*lanes)).to_bitmask()) << at
         });
         if self.len < BLOCK {
             mask & ((1 << self.len) - 1)
@@ -95,10 +95,10 @@ impl Block {
     }
 }
 
-/// Iterates over the positions of the bytes of `text` that `is` matches (see [`every`]).
+/// Iterates over the positions of the bytes of `text` for which `matches` holds (see [`every`]).
 pub(crate) struct Positions<'a, F> {
     text: &'a [u8],
-    is: F,
+    matches: F,
     /// Start of the current block.
     block: usize,
     /// Matches in it that are still to be returned.
@@ -107,10 +107,10 @@ pub(crate) struct Positions<'a, F> {
 
 impl<'a, F: Fn(i8x16) -> i8x16> Positions<'a, F> {
     #[inline]
-    pub(crate) fn new(text: &'a [u8], is: F) -> Self {
+    pub(crate) fn new(text: &'a [u8], matches: F) -> Self {
         let mut positions = Self {
             text,
-            is,
+            matches,
             block: 0,
             mask: 0,
         };
@@ -130,10 +130,10 @@ impl<'a, F: Fn(i8x16) -> i8x16> Positions<'a, F> {
                     bytes: *last,
                     len: BLOCK,
                 }
-                .mask(&self.is)
+                .mask(&self.matches)
                     >> (BLOCK - rest.len())
             }
-            _ => Block::first_of(rest).mask(&self.is),
+            _ => Block::first_of(rest).mask(&self.matches),
         };
     }
 

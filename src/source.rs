@@ -23,10 +23,10 @@ use crate::retry::{Backoff, causes};
 /// being fetched.
 const RANGE: u64 = 4 << 20;
 
-/// The reason why an object cannot be opened or read. The text names the object, and what to do.
+/// Why an object cannot be opened or read. The text names the object.
 #[derive(Debug, Error)]
 pub enum SourceError {
-    /// The object does not exist, or it was deleted.
+    /// The object was deleted or never existed.
     #[error("{object} does not exist")]
     NotFound { object: ObjectRef },
     #[error(
@@ -88,7 +88,7 @@ impl Opened {
         }
     }
 
-    /// Standard input, named `-`.
+    /// Returns standard input, named `-`.
     pub fn stdin() -> Self {
         Self {
             object: ObjectRef::local("-"),

@@ -1,8 +1,8 @@
 //! Log lines: JSON in Lambda, plain text at a terminal.
 //!
-//! `LOG_LEVEL` applies to edgetap's own lines. Lines of libraries pass from WARN up, never below:
-//! at lower levels some libraries log requests and responses, and with them secrets. Lines written
-//! by [`metrics`] pass at every level.
+//! `LOG_LEVEL` applies to edgetap's own lines. Lines of libraries pass only if they are WARN or
+//! ERROR, and at `LOG_LEVEL=error` only if they are ERROR: at lower levels some libraries log
+//! requests and responses, and with them secrets. Lines written by [`metrics`] pass at every level.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -162,7 +162,7 @@ where
             .make_writer_for(metadata)
             .write_all(&line.into_line())
         {
-            // The log itself is broken, so that stderr is all that is left.
+            // The log itself is broken, so stderr is all that is left.
             eprintln!("failed to write a log line: {error}");
         }
     }

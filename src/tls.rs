@@ -32,7 +32,7 @@ pub enum TlsError {
 
 /// The operator's own certificates.
 #[derive(Debug)]
-struct Own {
+struct OperatorCertificates {
     certificates: Vec<CertificateDer<'static>>,
     verifier: Arc<WebPkiServerVerifier>,
 }
@@ -43,7 +43,7 @@ pub struct ServerTrust {
     host: String,
     provider: Arc<CryptoProvider>,
     public: Arc<WebPkiServerVerifier>,
-    own: RwLock<Option<Own>>,
+    own: RwLock<Option<OperatorCertificates>>,
 }
 
 impl ServerTrust {
@@ -66,8 +66,8 @@ impl ServerTrust {
         }))
     }
 
-    /// The host for which the operator's certificates are trusted, in lower case and without
-    /// brackets.
+    /// Returns the host for which the operator's certificates are trusted, in lower case and
+    /// without brackets.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
@@ -76,7 +76,7 @@ impl ServerTrust {
     ///
     /// # Errors
     /// [`TlsError::Empty`] or [`TlsError::NotCertificate`], depending on the text.
-    pub fn set_own(&self, pem: &str) -> Result<(), TlsError> {
+    pub fn set_operator_certificates(&self, pem: &str) -> Result<(), TlsError> {
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
             .collect::<Result<_, _>>()
             .map_err(|_| TlsError::NotCertificate)?;
@@ -89,7 +89,7 @@ impl ServerTrust {
                 .add(certificate.clone())
                 .map_err(|_| TlsError::NotCertificate)?;
         }
-        let own = Own {
+        let own = OperatorCertificates {
             verifier: verifier(&self.provider, roots)?,
             certificates,
         };
@@ -109,7 +109,8 @@ impl ServerTrust {
         let mut config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|_| TlsError::Tls)?
-            .dangerous() // rustls' term for any custom verifier; this one only adds a pin
+            // rustls' term for any custom verifier; this one only adds the operator's certificates.
+            .dangerous()
             .with_custom_certificate_verifier(self.clone())
             .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();

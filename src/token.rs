@@ -6,8 +6,9 @@
 //! well as by the monotonic clock, because Lambda freezes the process between invocations and the
 //! monotonic clock may stop while it is frozen.
 //!
-//! Errors and log lines never contain the client's ID, its secret, or any text of a response body:
-//! an identity provider may echo what it was sent, and the operator may have swapped ID and secret.
+//! Errors and log lines never contain the client's ID or its secret. Of a response body they
+//! contain only the error codes that RFC 6749 defines: an identity provider may echo what it was
+//! sent, and the operator may have swapped ID and secret.
 
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -35,7 +36,7 @@ use crate::tls::{ServerTrust, handshake_error, is_certificate_error};
 /// The lifetime of a token if the response has no `expires_in`, which RFC 6749, section 5.1 makes
 /// optional.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
-/// Upper bound of a token's lifetime, whatever `expires_in` says.
+/// Upper bound on a token's lifetime, whatever `expires_in` says.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
 /// Timeout of an early renewal. It is short because the current token is still valid.
 const EARLY_RENEWAL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -90,12 +91,12 @@ impl Token {
         }
     }
 
-    /// The time until it expires.
+    /// Returns the time until the token expires.
     pub fn time_left(&self) -> Duration {
         self.expiry.time_left()
     }
 
-    /// The value of the `Authorization` header. It must not be logged.
+    /// Returns the value of the `Authorization` header. It must not be logged.
     pub fn authorization(&self) -> String {
         format!("Bearer {}", self.bearer.expose_secret())
     }
@@ -109,7 +110,7 @@ fn renewal_margin(lifetime: Duration) -> Duration {
         .min(lifetime / 2)
 }
 
-/// The source of tokens. A process has one, so that it has one token.
+/// The source of tokens. All tasks of a process share one source, and so one token.
 #[derive(Debug)]
 pub struct TokenSource {
     http: reqwest::Client,
@@ -167,12 +168,12 @@ impl TokenSource {
         self.requests.swap(0, Ordering::Relaxed)
     }
 
-    /// The certificates that requests to the token endpoint and the bridge trust.
+    /// Returns the verifier of server certificates.
     pub fn tls(&self) -> &Arc<ServerTrust> {
         &self.tls
     }
 
-    /// `redaction_key` of the secret; `None` until the credentials were read.
+    /// Returns `redaction_key` of the secret, or `None` until the credentials were read.
     pub fn redaction_key(&self) -> Option<Key> {
         self.redaction_key
             .lock()
@@ -302,7 +303,7 @@ impl TokenSource {
             }
         })?;
         if let Some(pem) = &credentials.bridge_ca {
-            self.tls.set_own(pem).map_err(|error| {
+            self.tls.set_operator_certificates(pem).map_err(|error| {
                 TokenError::Misconfigured(format!("invalid bridge_ca in the secret: {error}"))
             })?;
         }

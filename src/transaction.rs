@@ -27,7 +27,8 @@ pub struct Transaction<'a> {
     pub started: i64,
     /// Milliseconds from receiving the request to queueing the last byte of the response.
     pub took: Option<i64>,
-    /// The peer's address as logged, or `None` if it is masked (`x.x.x.x`, `***`) or invalid.
+    /// The client's address as logged, or `None` if CloudFront anonymized it (`x.x.x.x`, `***`) or
+    /// it is invalid.
     pub client_ip: Option<&'a [u8]>,
     pub client_port: Option<u16>,
     /// `http`, `https`, `grpcs`, `ws`, `wss`.
@@ -70,17 +71,17 @@ pub struct Transaction<'a> {
 }
 
 impl<'a> Transaction<'a> {
-    /// When the last byte of the response was queued, in milliseconds since the Unix epoch.
+    /// Returns when the last byte of the response was queued, in milliseconds since the Unix epoch.
     pub fn ended(&self) -> i64 {
         self.started + self.took.unwrap_or(0)
     }
 
-    /// The path, without the query.
+    /// Returns the path, without the query.
     pub fn path(&self) -> &'a [u8] {
         &self.target[..self.path_len]
     }
 
-    /// The query, without `?`.
+    /// Returns the query, without `?`.
     pub fn query(&self) -> Option<&'a [u8]> {
         self.target.get(self.path_len + 1..)
     }

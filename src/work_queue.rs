@@ -40,7 +40,7 @@ pub struct Situation {
     pub progress: bool,
     /// How many invocations have requeued the job.
     pub requeue_count: u8,
-    /// How often SQS delivered the message.
+    /// How many times SQS delivered the message.
     pub receive_count: u32,
     pub age: SignedDuration,
     /// The age at which the job goes to the dead-letter queue.
@@ -90,7 +90,7 @@ pub(crate) fn retry_delay(receive_count: u32) -> Duration {
     Duration::from_mins(RETRY_DELAYS[index])
 }
 
-/// Returns when a job was first tried and how often it was requeued. A redriven job starts over:
+/// Returns the time of the job's first message and its requeue count. A redriven job starts over:
 /// its message was sent to the work queue after `retry_for` had passed.
 pub fn started(
     job: &Job,

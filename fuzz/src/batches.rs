@@ -299,7 +299,7 @@ impl Run {
                 batch.rows.end - batch.rows.start,
                 "each row is counted"
             );
-            assert!(batch.counts.balance(), "{:?}", batch.counts);
+            assert!(batch.counts.is_balanced(), "{:?}", batch.counts);
             assert_eq!(
                 (batch.counts.sent, batch.counts.rejected),
                 (batch.marks.len() as u64, 0)
@@ -394,7 +394,7 @@ impl Run {
             rejections += rejected.len() as u64;
             summary.settle(batch, rejected);
         }
-        assert!(summary.counts.balance(), "{:?}", summary.counts);
+        assert!(summary.counts.is_balanced(), "{:?}", summary.counts);
         assert_eq!(
             summary.counts.rows,
             self.batches.last().map_or(0, |batch| batch.rows.end)

@@ -77,7 +77,7 @@ async fn function(config: Result<Config, Problems>) -> Result<Function, String> 
         s3: S3::new(&sdk, backoff),
         rules: Arc::new(config.rules),
         bridge: Bridge::new(endpoints, credentials, backoff)
-            .map_err(|error| format!("invalid BRIDGE_CA_FILE: {error}"))?,
+            .map_err(|error| format!("cannot set up TLS: {error}"))?,
         concurrency,
         work_queue: WorkQueue::new(&sdk),
         retry_for: config.retry_for,

@@ -1,4 +1,4 @@
-//! *Encode*: from a transaction to bytes. Each encoding is one file with one function.
+//! *Encode*: from a transaction to bytes of a request body. Each encoding has a file of its own.
 
 mod ndjson;
 mod uap;
@@ -38,7 +38,7 @@ pub struct Origin<'a> {
 }
 
 impl Encoding {
-    /// The framing of a body.
+    /// Returns the framing of a body.
     pub fn framing(&self) -> Framing {
         match self {
             Self::Uap(_) => uap::FRAMING,

@@ -77,7 +77,7 @@ pub enum Reaction {
 }
 
 impl Reaction {
-    /// A response with this status, no headers and an empty body.
+    /// Returns a response with this status, no headers and an empty body.
     pub fn status(status: u16) -> Self {
         Self::Respond {
             status,
@@ -86,7 +86,7 @@ impl Reaction {
         }
     }
 
-    /// A response with this status, content type and body.
+    /// Returns a response with this status, content type and body.
     pub fn respond(status: u16, content_type: &str, body: impl Into<String>) -> Self {
         Self::Respond {
             status,
@@ -233,27 +233,27 @@ impl LocalBridge {
         })
     }
 
-    /// The address on which it listens.
+    /// Returns the address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The URL of its token endpoint.
+    /// Returns the URL of its token endpoint.
     pub fn token_url(&self) -> String {
         format!("{}://{}{TOKEN_PATH}", self.scheme, self.address)
     }
 
-    /// The URL of the endpoint that receives transactions.
+    /// Returns the URL of the endpoint that receives transactions.
     pub fn edge_url(&self) -> String {
         format!("{}://{}{EDGE_PATH}", self.scheme, self.address)
     }
 
-    /// The accepted batches, oldest first; empty if [`Options::watch`] receives them.
+    /// Returns the accepted batches, oldest first; empty if [`Options::watch`] receives them.
     pub fn received(&self) -> Vec<Received> {
         lock(&self.state.received).clone()
     }
 
-    /// The counts so far.
+    /// Returns the counts so far.
     pub fn tally(&self) -> Tally {
         *lock(&self.state.tally)
     }

@@ -16,12 +16,12 @@ macro_rules! fields {
             /// Every field. The 33 legacy fields come first, in the order of legacy logs.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// CloudFront's name for the field.
+            /// Returns CloudFront's name for the field.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// Finds a field by its name, ignoring case.
+            /// Returns the field with this name, ignoring case.
             pub fn from_name(name: &[u8]) -> Option<Self> {
                 Self::ALL.iter().copied().find(|field| field.name().as_bytes().eq_ignore_ascii_case(name))
             }
@@ -114,8 +114,8 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// The columns of a `#Fields` line, in its order. Case is ignored. If a field is named twice,
-    /// its first column is used.
+    /// Returns the columns of a `#Fields` line, in its order. Case is ignored. If a field is named
+    /// twice, its first column is used.
     pub fn from_names<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut columns = Self {
             indices: [ABSENT; Field::ALL.len()],
@@ -138,8 +138,8 @@ impl Columns {
         columns
     }
 
-    /// The columns of a legacy log without a header whose first row has `width` columns. Later rows
-    /// may have more: the fields that were appended since are known too.
+    /// Returns the columns of a legacy log without a header whose first row has `width` columns.
+    /// Later rows may have more: the fields that were appended since are known too.
     pub fn from_legacy_width(width: usize) -> Option<Self> {
         let [.., most] = LEGACY_WIDTHS;
         let names = Field::ALL[..most]
@@ -151,26 +151,26 @@ impl Columns {
         })
     }
 
-    /// The index of a field's column, or `None` if the log lacks it.
+    /// Returns the index of a field's column, or `None` if the log lacks it.
     #[inline]
     pub fn index(&self, field: Field) -> Option<usize> {
         let index = self.indices[field as usize];
         (index != ABSENT).then_some(index as usize)
     }
 
-    /// The number of columns.
+    /// Returns the number of columns.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Names that are not a [`Field`], with the index of their column.
+    /// Returns the names that are not a [`Field`], with the index of their column.
     pub fn others(&self) -> impl Iterator<Item = (&str, usize)> {
         self.others
             .iter()
             .map(|(name, index)| (name.as_str(), *index))
     }
 
-    /// Optional fields of a transaction that these columns lack.
+    /// Returns the optional fields of a transaction that these columns lack.
     pub fn absent(&self) -> impl Iterator<Item = &'static str> {
         OPTIONAL
             .into_iter()
@@ -178,8 +178,8 @@ impl Columns {
             .map(Field::name)
     }
 
-    /// Required fields of a transaction (method, path, client address, time) that these columns
-    /// lack.
+    /// Returns the required fields of a transaction (method, path, client address, time) that these
+    /// columns lack.
     pub fn missing(&self) -> Vec<&'static str> {
         let has = |field| self.index(field).is_some();
         let mut missing: Vec<_> = [Field::Method, Field::UriStem, Field::ClientIp]

@@ -1,4 +1,4 @@
-//! Splits a text into lines and tab-separated columns, both in one pass.
+//! Splits text into lines and tab-separated columns, both in one pass.
 //!
 //! The search takes a block of 64 bytes at a time and turns it into two masks, one bit per byte.
 //! Shown with the lowest bit on the left, `→` for a tab and `⏎` for a newline:
@@ -22,7 +22,7 @@ use crate::simd::{Block, equal};
 /// has no line of more than `MAX_LINE` + 1 bytes.
 const BUFFER: usize = 256 << 10;
 
-/// Reads a text line by line. Lines are slices of its buffer, not copies.
+/// Reads text line by line. Lines are slices of its buffer, not copies.
 pub(super) struct Lines<R> {
     text: R,
     buffer: Vec<u8>,
@@ -175,7 +175,7 @@ mod tests {
     use csv::{ByteRecord, ReaderBuilder, Terminator};
     use proptest::prelude::*;
 
-    /// The lines of a text, each as its columns.
+    /// Returns the lines, each as its columns.
     fn columns(mut lines: Lines<impl Read>) -> Vec<Vec<Vec<u8>>> {
         let mut found = Vec::new();
         while lines.advance().unwrap() {

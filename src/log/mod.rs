@@ -22,10 +22,10 @@ use layout::Layout;
 use lines::Lines;
 use thiserror::Error;
 
-/// Why a log cannot be read, or not to its end. The text never contains log content.
+/// Why a log cannot be read completely. The text never contains log content.
 #[derive(Debug, Error)]
 pub enum LogError {
-    #[error("log ends early: {0}")]
+    #[error("cannot read the log to its end: {0}")]
     Cut(io::Error),
     #[error("not a supported CloudFront access log: {0}")]
     NotAccessLog(&'static str),
@@ -130,12 +130,12 @@ impl<R: Read> LogReader<R> {
         more
     }
 
-    /// The number of the current record, from 0. Blank lines and headers are not counted.
+    /// Returns the number of the current record, from 0. Blank lines and headers are not counted.
     pub fn number(&self) -> u64 {
         self.next.saturating_sub(1)
     }
 
-    /// The current record and its number.
+    /// Returns the current record and its number.
     pub fn record(&self) -> (u64, Record<'_>) {
         let cells = match &self.rows {
             Rows::Tabs(lines) if self.defect.is_none() => lines.cells(),
@@ -151,17 +151,17 @@ impl<R: Read> LogReader<R> {
         )
     }
 
-    /// The number of the next record, which is the count of the records read so far.
+    /// Returns the number of the next record, which is the count of the records read so far.
     pub fn next_row(&self) -> u64 {
         self.next
     }
 
-    /// The line number of the current record, from 1. All lines are counted.
+    /// Returns the line number of the current record, from 1. All lines are counted.
     pub fn line(&self) -> u64 {
         self.rows.lines().map_or(0, Lines::number)
     }
 
-    /// The columns of the current record.
+    /// Returns the columns of the current record.
     pub fn columns(&self) -> Option<&Columns> {
         self.columns.as_ref()
     }
@@ -250,7 +250,7 @@ impl<R: Read> LogReader<R> {
             .filter(|name| !name.is_empty())
             .collect();
         let columns = Columns::from_names(names.iter().copied());
-        suffice(&columns, names.iter().copied())?;
+        require_fields(&columns, names.iter().copied())?;
         self.expects_tab = names.len() > 1;
         self.columns = Some(columns);
         Ok(())
@@ -312,7 +312,10 @@ fn has_row(head: &[u8]) -> bool {
 }
 
 /// Checks that transactions can be built from these columns.
-fn suffice<'a>(columns: &Columns, names: impl Iterator<Item = &'a [u8]>) -> Result<(), LogError> {
+fn require_fields<'a>(
+    columns: &Columns,
+    names: impl Iterator<Item = &'a [u8]>,
+) -> Result<(), LogError> {
     let missing = columns.missing();
     if missing.is_empty() {
         return Ok(());
@@ -363,7 +366,7 @@ fn read_members(
     if changed {
         let named = Columns::from_names(keys.iter());
         if columns.is_none() {
-            suffice(&named, keys.iter())?;
+            require_fields(&named, keys.iter())?;
         }
         *columns = Some(named);
     }
@@ -402,20 +405,20 @@ impl<'a> Cells<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Why the row has no values.
+    /// Returns why the row has no values.
     #[inline]
     pub fn defect(&self) -> Option<Defect> {
         self.defect
     }
 
-    /// The logged value, still percent-encoded. Returns `None` for an empty value, `-`
+    /// Returns the logged value, still percent-encoded, or `None` for an empty value, `-`
     /// (CloudFront's "not applicable") and a missing column.
     #[inline]
     pub fn get(&self, field: Field) -> Option<&'a [u8]> {
         self.cell(self.columns?.index(field)?)
     }
 
-    /// The values of the columns that are not a [`Field`], with their names.
+    /// Returns the values of the columns that are not a [`Field`], with their names.
     pub fn others(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         let record = *self;
         let others = self.columns.into_iter().flat_map(Columns::others);

@@ -61,7 +61,7 @@ function_takes() {
 }
 
 @test "verify.sh shows the function's error" {
-  function_takes ERROR 0 'sent 0 transactions for distribution EDGETAPVERIFY, but not all: the token endpoint says invalid_client' &
+  function_takes ERROR 0 'sent 0 transactions for distribution EDGETAPVERIFY, but not all rows were delivered: the token endpoint says invalid_client' &
   EDGETAP_VERIFY_INTERVAL=1 run scripts/verify.sh
   exits 1
   has 'error: the function did not deliver the log: sent 0 transactions'

@@ -337,7 +337,7 @@ async fn too_large_batch_is_split_down_to_one_rejected_row() {
         }]
     );
     assert_eq!((summary.counts.sent, summary.counts.rejected), (24, 1));
-    assert!(summary.counts.balance());
+    assert!(summary.counts.is_balanced());
     let expected: Vec<String> = (0..25)
         .filter(|row| *row != 13)
         .map(|row| format!("id-{row}"))

@@ -599,7 +599,7 @@ fn bridge_names_the_address_that_is_in_use() {
     assert!(text.contains("--listen"), "{text}");
 }
 
-/// They panic when the reader has closed the pipe and when the disk is full.
+/// `println!` panics when the reader has closed the pipe and when the disk is full.
 #[test]
 fn command_line_sources_use_no_println() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/edgetap");

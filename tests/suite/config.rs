@@ -246,7 +246,7 @@ fn unreadable_env_file_is_the_only_problem() {
 }
 
 #[test]
-fn values_are_accepted() {
+fn valid_values_are_accepted() {
     for (name, value) in [
         ("BRIDGE_AUTH_ENDPOINT", "http://127.0.0.1:8787"),
         ("BRIDGE_EDGE_ENDPOINT", "http://localhost:8787/other/path"),

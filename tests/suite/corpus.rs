@@ -74,7 +74,7 @@ fn every_file_is_read_or_rejected_without_panic() {
     let (mut logs, mut rows) = (0, 0);
     for path in &all {
         let (transactions, summary, _) = read(std::fs::read(path).unwrap());
-        assert!(summary.counts.balance());
+        assert!(summary.counts.is_balanced());
         logs += u32::from(!transactions.is_empty());
         rows += transactions.len();
     }

@@ -128,7 +128,7 @@ async fn next_range_is_prefetched() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    // The bridge accepts no batch, so that only the start of the first range is read.
+    // The bridge accepts no batch, so only the start of the first range is read.
     tokio::select! {
         done = handle(&world, s3_event(&["large"])) => panic!("{done:?}"),
         () = asked_twice => {}
@@ -258,7 +258,7 @@ async fn rows_before_a_cut_are_delivered() {
     let whole = gzip(&log(2000));
     world.s3.put("cut", whole[..whole.len() - 9].to_vec());
     let why = handle(&world, s3_event(&["cut"])).await.unwrap_err();
-    assert!(why.contains("log ends early"), "{why}");
+    assert!(why.contains("cannot read the log to its end"), "{why}");
     assert_eq!(
         sorted(world.ids()),
         ids(2000),

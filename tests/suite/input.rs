@@ -50,7 +50,7 @@ fn read(text: &str, rules: Rules) -> (Vec<u8>, Counts) {
         bodies.extend_from_slice(&batch.body);
         summary.settle(&batch, Vec::new());
     }
-    assert!(summary.counts.balance(), "{:?}", summary.counts);
+    assert!(summary.counts.is_balanced(), "{:?}", summary.counts);
     (bodies, summary.counts)
 }
 

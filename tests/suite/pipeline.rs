@@ -41,7 +41,7 @@ fn batches(job: &Job, bytes: Vec<u8>, rules: &Arc<Rules>) -> (Vec<Batch>, Option
     let mut next_row = job.rows.start;
     for Batch { rows, counts, .. } in &batches {
         assert_eq!(rows.start, next_row, "batches cover rows without gaps");
-        assert!(counts.account_for(rows), "{rows:?}: {counts:?}");
+        assert!(counts.accounts_for(rows), "{rows:?}: {counts:?}");
         next_row = rows.end;
     }
     (batches, end)
@@ -95,7 +95,7 @@ fn fixtures_yield_expected_transactions_and_counts() {
             distribution,
             ..
         } = summary(&batches);
-        assert!(counts.balance(), "{name}: {counts:?}");
+        assert!(counts.is_balanced(), "{name}: {counts:?}");
         assert_eq!(
             json!({"rows": counts.rows, "sent": counts.sent, "static": counts.static_assets, "excluded": counts.excluded, "malformed": counts.malformed, "rejected": 0}),
             expected["counts"],
@@ -522,10 +522,10 @@ fn skipped_or_repeated_row_breaks_the_accounts() {
         malformed: 1,
         ..Counts::default()
     };
-    assert!(counts.account_for(&(7..10)));
-    assert!(!counts.account_for(&(7..11)), "a row was skipped");
-    assert!(!counts.account_for(&(7..9)), "a row was counted twice");
-    assert!(!Counts { sent: 2, ..counts }.account_for(&(7..10)));
+    assert!(counts.accounts_for(&(7..10)));
+    assert!(!counts.accounts_for(&(7..11)), "a row was skipped");
+    assert!(!counts.accounts_for(&(7..9)), "a row was counted twice");
+    assert!(!Counts { sent: 2, ..counts }.accounts_for(&(7..10)));
 }
 
 #[test]
@@ -612,7 +612,7 @@ proptest! {
         let ids: Vec<String> = batches.iter().filter(|batch| !batch.body.is_empty())
             .flat_map(|batch| decode(&batch.body).unwrap()).map(|t| t.transaction_id).collect();
         prop_assert_eq!(ids, kept.iter().map(|row| format!("id-{row}")).collect::<Vec<_>>());
-        prop_assert!(total.account_for(&(from..next)));
+        prop_assert!(total.accounts_for(&(from..next)));
     }
 
     #[test]
@@ -621,6 +621,6 @@ proptest! {
         text.extend(bytes);
         let bytes = if zip { gzip(&String::from_utf8_lossy(&text)) } else { text };
         let (batches, _) = batches(&job("x"), bytes, &rules(Limits { transactions: 2, bytes: 1000 }));
-        prop_assert!(summary(&batches).counts.balance());
+        prop_assert!(summary(&batches).counts.is_balanced());
     }
 }

@@ -366,7 +366,7 @@ async fn delivers(options: &Options, bridge_ca: Option<String>) -> Result<(), St
 
 // proves: T9
 #[tokio::test]
-async fn private_and_self_signed_certificates_over_tls() {
+async fn tls_trusts_only_matching_operator_certificates() {
     let private = certificates(Kind::PrivateCa, &["127.0.0.1"]);
     let self_signed = certificates(Kind::SelfSigned, &["127.0.0.1"]);
     let other_name = certificates(Kind::SelfSigned, &["bridge.example.com"]);

@@ -343,7 +343,7 @@ async fn unreadable_object_is_dead_lettered_after_its_good_rows() {
     assert_eq!(arrivals(&world), once_each(0..1000));
     let dead_letters = dead_letters(&world);
     let expected = [
-        ("cut.gz", 1000, "log ends early"),
+        ("cut.gz", 1000, "cannot read the log to its end"),
         ("other", 0, "cs-method"),
         ("few-fields", 0, "c-ip"),
     ];
@@ -492,7 +492,7 @@ async fn missing_object_is_skipped_if_new_and_reported_if_started() {
     assert_eq!(lost["level"], "ERROR");
     let message = lost["message"].as_str().unwrap();
     assert!(
-        message.contains("before row 10 to the end were"),
+        message.contains("before its rows from 10 to the end were"),
         "{message}"
     );
 }
@@ -732,7 +732,7 @@ async fn known_continuations_are_read_and_newer_ones_kept() {
     );
 }
 
-/// Otherwise its message would be deleted with nothing delivered.
+/// If it succeeded, its message would be deleted with nothing delivered.
 #[tokio::test]
 async fn continuation_without_rows_fails() {
     let world = sequential(Options::default()).await;

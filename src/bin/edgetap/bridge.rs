@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Apply --status or --drop-responses only to every Nth request.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
-    /// Delay every response by this long, e.g. 200ms.
+    /// Delay each response to transactions by this long, e.g. 200ms.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     delay: Duration,
 }

@@ -24,8 +24,9 @@ use crate::output::{Hinted, LogWriter, StdoutError};
 const EXIT_STATUSES: &str = "\
 Exit status:
   0  success
-  1  some input was not read or delivered, or the output could not be written
-     (including a pipe whose reader has closed it, as in `edgetap replay LOG | head`)
+  1  the command failed: some input was not read or delivered, a check failed, an address
+     could not be used, or the output could not be written (including a pipe whose reader has
+     closed it, as in `edgetap replay LOG | head`)
   2  usage or configuration error";
 
 /// Sends Amazon CloudFront access logs as HTTP transactions to an API-security platform (the bridge).

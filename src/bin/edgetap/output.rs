@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 /// The progress bar, if one is shown. Whatever else goes to standard error is written above it.
 static PROGRESS: OnceLock<ProgressBar> = OnceLock::new();
 
-/// Standard output, for `writeln!(stdout(), …)?`.
+/// Returns standard output, for `writeln!(stdout(), …)?`.
 pub(crate) fn stdout() -> Stdout {
     Stdout(io::stdout())
 }
@@ -45,7 +45,8 @@ pub(crate) struct Hinted {
     pub(crate) hint: String,
 }
 
-/// Reports an error in words: without the number that the standard library adds to the system's.
+/// Reports an error, without the ` (os error N)` that the standard library appends to the system's
+/// text.
 pub(crate) fn error(message: impl Display) {
     diagnostic(
         "error",
@@ -54,7 +55,7 @@ pub(crate) fn error(message: impl Display) {
     );
 }
 
-/// Reports that a write failed, with the system's number.
+/// Reports a failed write, including the system's error number.
 pub(crate) fn write_error(error: &StdoutError) {
     diagnostic("error", AnsiColor::Red, error);
 }

@@ -347,8 +347,11 @@ async fn replay(
     }
 }
 
-/// Writes the bodies of batches to stdout, up to the first that cannot be read. The `io::Error` is
-/// one of stdout.
+/// Writes the bodies of batches to stdout, up to the first that cannot be read. Returns that error
+/// with the counts.
+///
+/// # Errors
+/// Stdout cannot be written.
 fn write(
     batches: Batches<impl io::Read>,
     one_per_line: bool,

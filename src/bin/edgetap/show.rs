@@ -8,10 +8,11 @@ use indicatif::HumanCount;
 const WIDTH: usize = 100;
 /// Width of a terminal that reports none, or one in which no table fits.
 const TERMINAL_WIDTH: u16 = 80;
-/// The least width of a terminal that is respected.
+/// The narrowest terminal whose width is used. Tables for a narrower one are as wide as for
+/// [`TERMINAL_WIDTH`].
 const MIN_TERMINAL_WIDTH: u16 = 40;
 
-/// A number with its noun: `1 batch`, `2,048 batches`.
+/// Returns a number with its noun: `1 batch`, `2,048 batches`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!(
         "{} {}",
@@ -20,7 +21,7 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     )
 }
 
-/// Text of a log without control characters, which could drive the terminal.
+/// Returns the text of a log without control characters, which could drive the terminal.
 pub(crate) fn printable(text: &str) -> String {
     let visible = |c: char| {
         if c.is_control() {
@@ -45,7 +46,7 @@ fn usable(reported: u16) -> u16 {
     }
 }
 
-/// A table without lines, as wide as the terminal at most.
+/// Returns a table without lines, as wide as the terminal at most.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     if let Some(width) = terminal_width() {
@@ -86,7 +87,7 @@ pub(crate) fn wrap_before(table: &mut Table, column: usize) {
     }
 }
 
-/// The width of lines.
+/// Returns the width of lines.
 pub(crate) fn width() -> usize {
     terminal_width().map_or(WIDTH, usize::from)
 }
@@ -196,7 +197,7 @@ fn split(json: &str, at: char) -> Vec<&str> {
     parts
 }
 
-/// Follows whether a character of JSON is part of a string.
+/// Tracks whether a character of JSON is part of a string.
 #[derive(Default)]
 struct InString {
     open: bool,
