@@ -276,8 +276,8 @@ def sizing_check():
     for memory, figures in part["limited"].items():
         share = min(int(memory) / VCPU_MB, 1)
         busy, bridge = whole["cpu"] / share, figures["delivered"] / BATCH / IN_FLIGHT * LATENCY
-        modelled = max(busy, bridge)
-        rows.append([f"{memory} MB", f"{share:.0%}", f"{busy:.1f} s", f"{bridge:.1f} s", f"{modelled:.1f} s", f"{figures['seconds']:.1f} s", f"{figures['seconds'] / modelled:.2f}", f"{figures['cpu']:.2f} s"])
+        modeled = max(busy, bridge)
+        rows.append([f"{memory} MB", f"{share:.0%}", f"{busy:.1f} s", f"{bridge:.1f} s", f"{modeled:.1f} s", f"{figures['seconds']:.1f} s", f"{figures['seconds'] / modeled:.2f}", f"{figures['cpu']:.2f} s"])
     told = results["logs"][part["size"]]
     text = prose(
         f"The model was checked with `edgetap replay --post` of a log of {told['log'] / 1e6:.0f} MB ({told['rows']:,} rows), on loopback and without TLS.",

@@ -25,7 +25,7 @@ pub struct Transaction<'a> {
     pub request_id: Option<&'a [u8]>,
     /// When the request started, in milliseconds since the Unix epoch.
     pub started: i64,
-    /// Milliseconds from receiving the request to queueing the last byte of the response.
+    /// Milliseconds from receiving the request to queuing the last byte of the response.
     pub took: Option<i64>,
     /// The client's address as logged, or `None` if CloudFront anonymized it (`x.x.x.x`, `***`) or
     /// it is invalid.
