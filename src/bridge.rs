@@ -15,21 +15,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::Url;
 
 use crate::batch::Batch;
 use crate::credentials::CredentialsSource;
-use crate::filter::is_html;
+use crate::http::{self, asked_wait, in_words, is_hang_up, is_html, is_loopback, read_at_most};
 use crate::job::ObjectRef;
 use crate::pipeline::{Rejection, Rules};
-use crate::retry::{Backoff, retry_after};
+use crate::retry::Backoff;
 use crate::time::{Deadline, Moment};
 use crate::tls::{ServerTrust, TlsError};
-use crate::token::{AuthMethod, TokenError, TokenSource, in_words};
+use crate::token::{AuthMethod, TokenError, TokenSource};
 
 /// Rejected transactions of one object that are isolated by bisecting. More of them indicate a
 /// misconfiguration.
@@ -39,11 +39,7 @@ pub(crate) const MAX_ISOLATED: usize = 10;
 /// paying for a waiting function.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Idle connections die while Lambda freezes the process. A short timeout leaves few of them to
-/// fail after the thaw.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Waits longer than this are logged as warnings.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of a response body that are read (and ignored) so that the connection can be reused.
@@ -137,11 +133,11 @@ impl Bridge {
         if let Some(pem) = bridge_ca {
             tls.set_operator_certificates(&pem)?;
         }
-        let http = http_client(&tls, is_loopback(&edge))?;
+        let http = http::client(&tls, is_loopback(&edge))?;
         let token_http = if is_loopback(&edge) == is_loopback(&token) {
             http.clone()
         } else {
-            http_client(&tls, is_loopback(&token))?
+            http::client(&tls, is_loopback(&token))?
         };
         let tokens = TokenSource::new(token_http, token, method, secret, tls, backoff);
         Ok(Self {
@@ -171,36 +167,6 @@ impl Bridge {
     /// Returns the token source of the process.
     pub fn tokens(&self) -> &TokenSource {
         &self.tokens
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the only function that builds clients"
-)]
-fn http_client(tls: &Arc<ServerTrust>, local: bool) -> Result<reqwest::Client, TlsError> {
-    let tls = tls.client_config(&[b"h2", b"http/1.1"])?;
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("edgetap/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        // A redirected POST would become a GET.
-        .redirect(reqwest::redirect::Policy::none())
-        .tls_backend_preconfigured(tls);
-    if local {
-        // Plain HTTP is allowed for loopback only, and a proxy would be another machine.
-        builder = builder.no_proxy();
-    }
-    builder.build().map_err(|_| TlsError::Tls)
-}
-
-/// Whether a URL's host is this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        None => false,
     }
 }
 
@@ -429,16 +395,9 @@ impl Session<'_> {
 
     async fn classify(&self, response: Response) -> Meaning {
         let (status, endpoint) = (response.status(), &self.bridge.endpoint);
-        let html = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|value| is_html(value.as_bytes()));
-        let after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(retry_after);
-        if let Err(error) = drain(response).await
+        let html = is_html(response.headers());
+        let after = asked_wait(response.headers());
+        if let Err(error) = read_at_most(response, MAX_RESPONSE).await
             && !status.is_success()
         {
             tracing::debug!(error = in_words(&error), "failed to read the response body");
@@ -461,18 +420,6 @@ impl Session<'_> {
             }
         }
     }
-}
-
-/// Reads and ignores a response body, so that the connection can be reused.
-async fn drain(mut response: Response) -> Result<(), reqwest::Error> {
-    let mut read = 0;
-    while let Some(chunk) = response.chunk().await? {
-        read += chunk.len();
-        if read > MAX_RESPONSE {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// Advice to the operator for a status.
@@ -504,33 +451,6 @@ fn idempotency_key(object: &ObjectRef, batch: &Batch) -> String {
         "{}\0{}\0{version}\0{first}\0{last}",
         object.bucket, object.key
     )))
-}
-
-/// Whether the connection was closed before the response.
-fn is_hang_up(error: &reqwest::Error) -> bool {
-    use std::error::Error as _;
-    if error.is_timeout() || error.is_connect() {
-        return false;
-    }
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.downcast_ref::<hyper::Error>().is_some_and(|error| {
-            error.is_incomplete_message() || error.is_closed() || error.is_canceled()
-        }) {
-            return true;
-        }
-        let kind = error
-            .downcast_ref::<std::io::Error>()
-            .map(std::io::Error::kind);
-        if matches!(
-            kind,
-            Some(std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
-        ) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// Pauses all requests of the process after a 429 or 503 of the bridge, for its `Retry-After` or

@@ -13,11 +13,12 @@ use tracing::Level;
 use url::Url;
 
 use crate::batch::Limits;
-use crate::bridge::{Endpoints, is_loopback};
+use crate::bridge::Endpoints;
 use crate::credentials::Credentials;
 use crate::dotenv;
 use crate::encode::{Encoding, Uap};
 use crate::filter::{ExcludedPaths, ExtensionsError, GlobsError, StaticAssets};
+use crate::http::is_loopback;
 use crate::pipeline::Rules;
 use crate::redact::{Cookies, Key, Redaction};
 use crate::settings::{self, Kind, Message, SETTINGS, Setting, messages};

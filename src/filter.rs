@@ -399,7 +399,7 @@ fn is_api(essence: &[u8]) -> bool {
 }
 
 /// Whether a content type is that of an HTML page.
-pub(crate) fn is_html(content_type: &[u8]) -> bool {
+fn is_html(content_type: &[u8]) -> bool {
     let essence = essence(content_type);
     essence.eq_ignore_ascii_case(b"text/html")
         || essence.eq_ignore_ascii_case(b"application/xhtml+xml")

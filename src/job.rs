@@ -37,15 +37,26 @@ pub struct ObjectRef {
     pub key: String,
     /// The `ETag` without quotes: first from the event, then from the GetObject response.
     pub etag: Option<String>,
+    /// The version ID, if the bucket is versioned and the event has it.
+    pub version: Option<String>,
+    /// The size in bytes, if the event has it.
+    pub size: Option<u64>,
 }
 
 impl ObjectRef {
     /// Returns the reference of a local file.
     pub fn local(path: impl Into<String>) -> Self {
+        Self::in_s3("", path)
+    }
+
+    /// Returns the reference of the current version of an S3 object.
+    pub fn in_s3(bucket: impl Into<String>, key: impl Into<String>) -> Self {
         Self {
-            bucket: String::new(),
-            key: path.into(),
+            bucket: bucket.into(),
+            key: key.into(),
             etag: None,
+            version: None,
+            size: None,
         }
     }
 
@@ -155,7 +166,10 @@ impl Continuation {
             return Err(EventError::Continuation); // its message would be deleted with nothing delivered
         }
         let ContinuedObject { bucket, key, etag } = self.object;
-        let object = ObjectRef { bucket, key, etag };
+        let object = ObjectRef {
+            etag,
+            ..ObjectRef::in_s3(bucket, key)
+        };
         let jobs = self.rows.into_iter().map(|(start, end)| Job {
             object: object.clone(),
             rows: start..end.unwrap_or(u64::MAX),
@@ -388,9 +402,8 @@ fn from_event_bridge(event: &Value) -> Result<Option<Job>, EventError> {
 
 fn creation(bucket: String, key: String, size: Option<i64>, etag: Option<String>) -> Option<Job> {
     let object = ObjectRef {
-        bucket,
-        key,
         etag: etag.filter(|etag| !etag.is_empty()),
+        ..ObjectRef::in_s3(bucket, key)
     };
     if object.key.ends_with('/') || size == Some(0) || object.key.ends_with(ACCESS_TEST_OBJECT) {
         tracing::debug!(%object, "skipping a directory placeholder, an empty object or an access test");

@@ -35,6 +35,7 @@ pub mod retry;
 pub mod aws;
 pub mod source;
 pub mod tls;
+pub(crate) mod http;
 pub mod credentials;
 pub mod token;
 pub mod bridge;

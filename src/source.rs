@@ -271,11 +271,7 @@ impl S3 {
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| SourceError::Unavailable {
-                object: ObjectRef {
-                    bucket: bucket.to_owned(),
-                    key: prefix.to_owned(),
-                    etag: None,
-                },
+                object: ObjectRef::in_s3(bucket, prefix),
                 reason: causes(&error),
             })?;
             for listed in page.contents() {
@@ -289,14 +285,7 @@ impl S3 {
                     continue;
                 };
                 if size > 0 && !key.ends_with('/') {
-                    found.push((
-                        ObjectRef {
-                            bucket: bucket.to_owned(),
-                            key: key.to_owned(),
-                            etag: None,
-                        },
-                        size,
-                    ));
+                    found.push((ObjectRef::in_s3(bucket, key), size));
                 }
             }
         }

@@ -20,18 +20,17 @@ use oauth2::{
     TokenResponse as _, TokenUrl, basic::BasicTokenType,
 };
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 use tokio::sync::Mutex;
 use url::Url;
 
 use crate::credentials::{Credentials, CredentialsError, CredentialsSource};
-use crate::filter::is_html;
+use crate::http::{asked_wait, in_words, is_html};
 use crate::redact::Key;
-use crate::retry::{Backoff, causes, retry_after};
+use crate::retry::Backoff;
 use crate::time::{Deadline, Moment};
-use crate::tls::{ServerTrust, handshake_error, is_certificate_error};
+use crate::tls::{ServerTrust, is_certificate_error};
 
 /// The lifetime of a token if the response has no `expires_in`, which RFC 6749, section 5.1 makes
 /// optional.
@@ -455,17 +454,10 @@ impl TokenSource {
             || status == StatusCode::TOO_MANY_REQUESTS
             || status.is_server_error()
         {
-            let after = response
-                .headers()
-                .get(RETRY_AFTER)
-                .and_then(|value| value.to_str().ok())
-                .and_then(retry_after);
+            let after = asked_wait(response.headers());
             return Err(later(format!("{} returned {status}", self.endpoint), after));
         }
-        let html = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|value| is_html(value.as_bytes()));
+        let html = is_html(response.headers());
         if status.is_redirection() || html {
             let what = if html {
                 "an HTML page"
@@ -511,36 +503,6 @@ fn credentials_hint(credentials: &Credentials) -> String {
         if id == 1 { "" } else { "s" },
         length(&credentials.client_secret)
     )
-}
-
-/// Describes a failed request, without its URL.
-pub(crate) fn in_words(error: &reqwest::Error) -> String {
-    use std::error::Error as _;
-
-    let cause = match error.source() {
-        _ if error.is_timeout() => "timed out".to_owned(),
-        Some(cause) => handshake_error(cause).unwrap_or_else(|| {
-            if error.is_connect() {
-                // The outer causes only name the layers of the HTTP client.
-                innermost(cause).to_string()
-            } else {
-                causes(cause)
-            }
-        }),
-        None => "unknown cause".to_owned(),
-    };
-    match () {
-        () if error.is_connect() => format!("cannot connect: {cause}"),
-        () if error.is_timeout() => "the request timed out".to_owned(),
-        () => format!("the request failed: {cause}"),
-    }
-}
-
-fn innermost<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {
-    while let Some(cause) = error.source() {
-        error = cause;
-    }
-    error
 }
 
 #[cfg(test)]

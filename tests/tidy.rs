@@ -96,7 +96,10 @@ fn effects_stay_where_they_belong() {
         names(&["invocation.rs", "job.rs"])
     );
     assert_eq!(users_of("use lambda_runtime"), names(&["bin/bootstrap.rs"]));
-    assert_eq!(users_of("reqwest"), names(&["bridge.rs", "token.rs"]));
+    assert_eq!(
+        users_of("reqwest"),
+        names(&["bridge.rs", "http.rs", "token.rs"])
+    );
     assert_eq!(users_of("std::env::"), names(&["config.rs"]));
 }
 

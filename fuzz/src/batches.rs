@@ -214,11 +214,7 @@ struct Run {
 
 impl Run {
     fn new(object: &[u8], rows: Range<u64>, step: usize, rules: &std::sync::Arc<Rules>) -> Self {
-        let object_ref = ObjectRef {
-            bucket: "fuzz".to_owned(),
-            key: "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz".to_owned(),
-            etag: None,
-        };
+        let object_ref = ObjectRef::in_s3("fuzz", "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz");
         let job = Job {
             rows,
             ..Job::all(object_ref)

@@ -23,11 +23,7 @@ pub fn fields(data: &[u8]) {
         return;
     }
 
-    let job = Job::all(ObjectRef {
-        bucket: "fuzz".to_owned(),
-        key: "log".to_owned(),
-        etag: None,
-    });
+    let job = Job::all(ObjectRef::in_s3("fuzz", "log"));
     let (static_assets, redaction) = (
         StaticAssets::parse("none").unwrap(),
         Redaction {

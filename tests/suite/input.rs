@@ -35,11 +35,7 @@ fn everything() -> Rules {
 }
 
 fn read(text: &str, rules: Rules) -> (Vec<u8>, Counts) {
-    let job = Job::all(ObjectRef {
-        bucket: "b".to_owned(),
-        key: "k".to_owned(),
-        etag: None,
-    });
+    let job = Job::all(ObjectRef::in_s3("b", "k"));
     let (mut bodies, mut summary) = (Vec::new(), Summary::default());
     for batch in Batches::new(
         &job,

@@ -20,11 +20,7 @@ use serde_json::{Value, json};
 use crate::support::{HEADER, fixtures, gzip, log, neutral, row, rules};
 
 fn job(key: &str) -> Job {
-    Job::all(ObjectRef {
-        bucket: "fixtures".to_owned(),
-        key: key.to_owned(),
-        etag: None,
-    })
+    Job::all(ObjectRef::in_s3("fixtures", key))
 }
 
 fn batches(job: &Job, bytes: Vec<u8>, rules: &Arc<Rules>) -> (Vec<Batch>, Option<LogError>) {

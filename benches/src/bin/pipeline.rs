@@ -20,11 +20,7 @@ fn main() -> anyhow::Result<()> {
         rules.encoding = Encoding::Ndjson;
         rules.redaction.urls = false;
     }
-    let object = ObjectRef {
-        bucket: "logs".to_owned(),
-        key: "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz".to_owned(),
-        etag: None,
-    };
+    let object = ObjectRef::in_s3("logs", "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz");
     let mut summary = Summary::default();
     let mut out = io::stdout().lock();
     for batch in Batches::new(

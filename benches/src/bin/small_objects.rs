@@ -202,9 +202,8 @@ async fn put_all(s3: &aws_sdk_s3::Client, objects: &mut [Object]) -> anyhow::Res
 
 fn job(object: &Object) -> Job {
     Job::all(ObjectRef {
-        bucket: BUCKET.to_owned(),
-        key: object.key.clone(),
         etag: Some(object.etag.trim_matches('"').to_owned()),
+        ..ObjectRef::in_s3(BUCKET, &object.key)
     })
 }
 
