@@ -1,7 +1,7 @@
-//! A fake SQS that can misbehave (AWS JSON 1.0): a work queue and its dead-letter queue in memory.
-//! Visibility follows a clock that the test advances. It does not check signatures.
+//! A fake SQS that can misbehave (AWS JSON 1.0): two work queues, each with its dead-letter queue, in
+//! memory. Visibility and delays follow a clock that the test advances. It does not check signatures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,21 +19,41 @@ use tokio::task::AbortHandle;
 
 pub(crate) const WORK: &str = "arn:aws:sqs:us-east-1:123456789012:edgetap-work";
 pub(crate) const DEAD_LETTERS: &str = "arn:aws:sqs:us-east-1:123456789012:edgetap-dead-letters";
+/// A second queue that feeds the same function.
+pub(crate) const OTHER_WORK: &str = "arn:aws:sqs:us-east-1:123456789012:other-work";
+pub(crate) const OTHER_DEAD_LETTERS: &str = "arn:aws:sqs:us-east-1:123456789012:other-dead-letters";
 
-/// A message in either queue.
+/// Each work queue and its dead-letter queue.
+const QUEUES: [(&str, &str); 2] = [(WORK, DEAD_LETTERS), (OTHER_WORK, OTHER_DEAD_LETTERS)];
+
+/// The largest message in bytes, as the AWS provider for Terraform sets it.
+pub(crate) const MAX_MESSAGE: usize = 262_144;
+
+/// The longest visibility timeout and the longest delay of a message, in seconds.
+const MAX_VISIBILITY: i64 = 43_200;
+const MAX_DELAY: i64 = 900;
+
+/// A message in any queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Queued {
     pub id: String,
+    /// The queue's ARN.
+    pub queue: &'static str,
     pub body: String,
     pub trace: Option<String>,
     pub sent: Timestamp,
     pub visible_from: Timestamp,
     pub receive_count: u32,
+    pub first_received: Option<Timestamp>,
 }
 
 /// Decides by action and number (counted from 1) whether a request fails: `None` if it succeeds,
-/// else whether it takes effect although it fails.
+/// else whether it takes effect although it fails. Each entry of a batch is asked about once more,
+/// as [`ENTRY`].
 pub(crate) type Fails = Arc<dyn Fn(&str, u64) -> Option<bool> + Send + Sync>;
+
+/// The action of one entry of a `ChangeMessageVisibilityBatch`.
+pub(crate) const ENTRY: &str = "ChangeMessageVisibilityBatch entry";
 
 struct State {
     now: Timestamp,
@@ -98,9 +118,14 @@ impl FakeSqs {
         self.lock().fails = Arc::new(fails);
     }
 
-    /// Puts a message into the work queue.
+    /// Puts a message into the first work queue.
     pub(crate) fn send(&self, body: String) {
-        self.lock().enqueue(body, None);
+        self.send_to(WORK, body);
+    }
+
+    /// Puts a message into a work queue.
+    pub(crate) fn send_to(&self, queue: &'static str, body: String) {
+        self.lock().enqueue(queue, body, None, SignedDuration::ZERO);
     }
 
     /// Receives the next visible message and hides it for `visibility`.
@@ -112,21 +137,35 @@ impl FakeSqs {
     pub(crate) fn receive_any(
         &self,
         visibility: Duration,
-        pick: impl FnOnce(usize) -> usize,
+        pick: impl FnMut(usize) -> usize,
     ) -> Option<Value> {
+        self.receive_batch(1, visibility, pick).pop()
+    }
+
+    /// Receives up to `most` visible messages of one queue, as one poll does. `pick` gets the number
+    /// of those left and returns an index; the first message decides the queue.
+    pub(crate) fn receive_batch(
+        &self,
+        most: usize,
+        visibility: Duration,
+        mut pick: impl FnMut(usize) -> usize,
+    ) -> Vec<Value> {
         let mut state = self.lock();
         let now = state.now;
         let mut visible: Vec<_> = state
             .messages
             .values()
             .filter(|message| message.visible_from <= now)
+            .map(|message| (message.visible_from, message.queue, message.id.clone()))
             .collect();
-        if visible.is_empty() {
-            return None;
+        visible.sort_by_key(|(visible_from, ..)| *visible_from);
+        let mut records = Vec::new();
+        while records.len() < most && !visible.is_empty() {
+            let (_, queue, id) = visible.remove(pick(visible.len()));
+            visible.retain(|(_, other, _)| *other == queue);
+            records.extend(state.receive(&id, visibility));
         }
-        visible.sort_by_key(|message| message.visible_from);
-        let id = visible[pick(visible.len())].id.clone();
-        state.receive(&id, visibility)
+        records
     }
 
     /// Receives a message although another receiver still hides it.
@@ -136,6 +175,11 @@ impl FakeSqs {
 
     pub(crate) fn delete(&self, id: &str) {
         self.lock().messages.remove(id);
+    }
+
+    /// Deletes a received message by its receipt handle, as the event source mapping does.
+    pub(crate) fn acknowledge(&self, record: &Value) {
+        _ = self.lock().delete(&record["receiptHandle"]);
     }
 
     /// Advances the clock until the next message is visible. Returns by how much, or `None` if the
@@ -152,10 +196,12 @@ impl FakeSqs {
         Some(wait)
     }
 
+    /// The messages in the work queues.
     pub(crate) fn messages(&self) -> Vec<Queued> {
         self.lock().messages.values().cloned().collect()
     }
 
+    /// The messages in the dead-letter queues, oldest first.
     pub(crate) fn dead_letters(&self) -> Vec<Queued> {
         self.lock().dead_letters.clone()
     }
@@ -173,11 +219,12 @@ impl FakeSqs {
             .unwrap_or_default()
     }
 
-    /// Moves all messages in the dead-letter queue back to the work queue.
+    /// Moves all dead letters back to their work queues, as new messages.
     pub(crate) fn redrive(&self) {
         let mut state = self.lock();
         for message in std::mem::take(&mut state.dead_letters) {
-            state.enqueue(message.body, None);
+            let queue = QUEUES.iter().find(|(_, dead)| *dead == message.queue);
+            state.enqueue(queue.unwrap().0, message.body, None, SignedDuration::ZERO);
         }
     }
 
@@ -193,78 +240,191 @@ impl Drop for FakeSqs {
 }
 
 impl State {
-    fn queued(&mut self, body: String, trace: Option<String>) -> Queued {
-        self.sent += 1;
-        Queued {
-            id: format!("message-{:06}", self.sent),
-            body,
-            trace,
-            sent: self.now,
-            visible_from: self.now,
-            receive_count: 0,
-        }
-    }
-
     fn receive(&mut self, id: &str, visibility: Duration) -> Option<Value> {
         let now = self.now;
         let message = self.messages.get_mut(id)?;
         message.receive_count += 1;
         message.visible_from = now + SignedDuration::try_from(visibility).unwrap();
+        let first_received = *message.first_received.get_or_insert(now);
+        let mut attributes = json!({
+            "ApproximateReceiveCount": message.receive_count.to_string(),
+            "ApproximateFirstReceiveTimestamp": first_received.as_millisecond().to_string(),
+            "SentTimestamp": message.sent.as_millisecond().to_string(),
+        });
+        if let Some(trace) = &message.trace {
+            attributes["AWSTraceHeader"] = json!(trace);
+        }
         Some(json!({
-            "messageId": message.id, "receiptHandle": message.id, "body": message.body, "eventSource": "aws:sqs", "eventSourceARN": WORK,
-            "attributes": {"ApproximateReceiveCount": message.receive_count.to_string(), "SentTimestamp": message.sent.as_millisecond().to_string()},
+            "messageId": message.id, "receiptHandle": message.handle(), "body": message.body, "eventSource": "aws:sqs",
+            "eventSourceARN": message.queue, "attributes": attributes,
         }))
     }
 
-    fn enqueue(&mut self, body: String, trace: Option<String>) {
-        let message = self.queued(body, trace);
-        self.messages.insert(message.id.clone(), message);
+    /// Adds a message to any queue and returns its ID.
+    fn enqueue(
+        &mut self,
+        queue: &'static str,
+        body: String,
+        trace: Option<String>,
+        delay: SignedDuration,
+    ) -> String {
+        self.sent += 1;
+        let id = format!("message-{:06}", self.sent);
+        let message = Queued {
+            id: id.clone(),
+            queue,
+            body,
+            trace,
+            sent: self.now,
+            visible_from: self.now + delay,
+            receive_count: 0,
+            first_received: None,
+        };
+        if QUEUES.iter().any(|(work, _)| *work == queue) {
+            self.messages.insert(id.clone(), message);
+        } else {
+            self.dead_letters.push(message);
+        }
+        id
     }
 
-    fn handle(&mut self, action: &str, request: &Value) -> Result<Value, &'static str> {
-        let queue = request["QueueUrl"].as_str().unwrap_or_default();
-        let is_work = queue.ends_with("/123456789012/edgetap-work");
-        if !is_work && !queue.ends_with("/123456789012/edgetap-dead-letters") {
-            return Err("QueueDoesNotExist");
-        }
+    fn handle(&mut self, action: &str, request: &Value) -> Result<Value, Refusal> {
+        let name = request["QueueUrl"].as_str().unwrap_or_default();
+        let name = name
+            .rsplit_once("/123456789012/")
+            .ok_or(Refusal("QueueDoesNotExist"))?
+            .1;
+        let (work, dead_letters) = *QUEUES
+            .iter()
+            .find(|(work, dead)| [work, dead].iter().any(|arn| is_named(arn, name)))
+            .ok_or(Refusal("QueueDoesNotExist"))?;
+        let queue = if is_named(work, name) {
+            work
+        } else {
+            dead_letters
+        };
         match action {
-            "SendMessage" => {
-                let body = request["MessageBody"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned();
-                let trace = request["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"]
-                    .as_str()
-                    .map(str::to_owned);
-                if is_work {
-                    self.enqueue(body, trace);
-                } else {
-                    let message = self.queued(body, trace);
-                    self.dead_letters.push(message);
-                }
-                Ok(json!({"MessageId": format!("message-{:06}", self.sent)}))
+            "SendMessage" => self.send(queue, request),
+            "DeleteMessage" => self.delete(&request["ReceiptHandle"]),
+            "ChangeMessageVisibility" => self.change_visibility(request),
+            "ChangeMessageVisibilityBatch" => self.change_visibilities(&request["Entries"]),
+            "GetQueueAttributes" if queue == work => {
+                let policy = json!({"deadLetterTargetArn": dead_letters, "maxReceiveCount": 400});
+                Ok(json!({"Attributes": {"RedrivePolicy": policy.to_string()}}))
             }
-            "ChangeMessageVisibility" => {
-                let seconds = request["VisibilityTimeout"]
-                    .as_i64()
-                    .filter(|seconds| (0..=43_200).contains(seconds))
-                    .ok_or("InvalidParameterValue")?;
-                let visible_from = self.now + SignedDuration::from_secs(seconds);
-                let message = self
-                    .messages
-                    .get_mut(request["ReceiptHandle"].as_str().unwrap_or_default())
-                    .ok_or("ReceiptHandleIsInvalid")?;
-                message.visible_from = visible_from;
-                Ok(json!({}))
-            }
-            "GetQueueAttributes" => {
-                let policy = json!({"deadLetterTargetArn": DEAD_LETTERS, "maxReceiveCount": 400})
-                    .to_string();
-                Ok(json!({"Attributes": {"RedrivePolicy": policy}}))
-            }
-            _ => Err("UnsupportedOperation"),
+            "GetQueueAttributes" => Ok(json!({})),
+            _ => Err(Refusal("UnsupportedOperation")),
         }
     }
+
+    fn send(&mut self, queue: &'static str, request: &Value) -> Result<Value, Refusal> {
+        let body = request["MessageBody"].as_str().unwrap_or_default();
+        if body.is_empty() {
+            return Err(Refusal("MissingParameter"));
+        }
+        let delay = request["DelaySeconds"].as_i64().unwrap_or_default();
+        if body.len() > MAX_MESSAGE || !(0..=MAX_DELAY).contains(&delay) {
+            return Err(Refusal("InvalidParameterValue"));
+        }
+        let trace = request["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"].as_str();
+        let id = self.enqueue(
+            queue,
+            body.to_owned(),
+            trace.map(str::to_owned),
+            SignedDuration::from_secs(delay),
+        );
+        Ok(json!({ "MessageId": id }))
+    }
+
+    /// Deletes a message that was received with this handle and not since.
+    fn delete(&mut self, handle: &Value) -> Result<Value, Refusal> {
+        let id = id_of(handle)?;
+        if (self.messages.get(id)).is_some_and(|message| message.handle() == *handle) {
+            self.messages.remove(id);
+        }
+        Ok(json!({}))
+    }
+
+    fn change_visibility(&mut self, request: &Value) -> Result<Value, Refusal> {
+        let seconds = request["VisibilityTimeout"]
+            .as_i64()
+            .filter(|seconds| (0..=MAX_VISIBILITY).contains(seconds))
+            .ok_or(Refusal("InvalidParameterValue"))?;
+        let (handle, now) = (&request["ReceiptHandle"], self.now);
+        // Deleted, received again, or visible already.
+        let message = self
+            .messages
+            .get_mut(id_of(handle)?)
+            .filter(|message| message.handle() == *handle && message.visible_from > now)
+            .ok_or(Refusal("InvalidParameterValue"))?;
+        message.visible_from = now + SignedDuration::from_secs(seconds);
+        Ok(json!({}))
+    }
+
+    fn change_visibilities(&mut self, entries: &Value) -> Result<Value, Refusal> {
+        let entries = entries.as_array().ok_or(Refusal("EmptyBatchRequest"))?;
+        let ids: BTreeSet<_> = entries
+            .iter()
+            .map(|entry| entry["Id"].to_string())
+            .collect();
+        match entries.len() {
+            0 => return Err(Refusal("EmptyBatchRequest")),
+            1..=10 if ids.len() == entries.len() => {}
+            1..=10 => return Err(Refusal("BatchEntryIdsNotDistinct")),
+            _ => return Err(Refusal("TooManyEntriesInBatchRequest")),
+        }
+        let (mut successful, mut failed) = (Vec::new(), Vec::new());
+        for entry in entries {
+            match self.carry_out(ENTRY, |state| state.change_visibility(entry)) {
+                Ok(_) => successful.push(json!({"Id": entry["Id"]})),
+                Err(Refusal(code)) => failed.push(
+                    json!({"Id": entry["Id"], "Code": code, "SenderFault": code != INTERNAL_ERROR}),
+                ),
+            }
+        }
+        Ok(json!({"Successful": successful, "Failed": failed}))
+    }
+
+    /// Counts a request and carries it out, unless it is to fail.
+    fn carry_out(
+        &mut self,
+        action: &str,
+        request: impl FnOnce(&mut Self) -> Result<Value, Refusal>,
+    ) -> Result<Value, Refusal> {
+        let count = self.requests.entry(action.to_owned()).or_default();
+        *count += 1;
+        let count = *count;
+        match (self.fails.clone())(action, count) {
+            None => request(self),
+            Some(takes_effect) => {
+                if takes_effect {
+                    _ = request(self);
+                }
+                Err(Refusal(INTERNAL_ERROR))
+            }
+        }
+    }
+}
+
+impl Queued {
+    /// The handle of the last receive. SQS issues a new one each time.
+    fn handle(&self) -> String {
+        format!("{}#{}", self.id, self.receive_count)
+    }
+}
+
+/// The code with which SQS refuses a request.
+struct Refusal(&'static str);
+
+const INTERNAL_ERROR: &str = "InternalError";
+
+fn id_of(handle: &Value) -> Result<&str, Refusal> {
+    let id = handle.as_str().and_then(|handle| handle.split_once('#'));
+    Ok(id.ok_or(Refusal("ReceiptHandleIsInvalid"))?.0)
+}
+
+fn is_named(arn: &str, name: &str) -> bool {
+    arn.rsplit(':').next() == Some(name)
 }
 
 async fn response(
@@ -285,22 +445,12 @@ async fn response(
         .to_bytes();
     let body: Value = serde_json::from_slice(&body)?;
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-    let count = state.requests.entry(action.clone()).or_default();
-    *count += 1;
-    let count = *count;
-    let handled = match (state.fails.clone())(&action, count) {
-        None => state.handle(&action, &body),
-        Some(done) => {
-            if done {
-                _ = state.handle(&action, &body);
-            }
-            Err("InternalError")
-        }
-    };
-    let (status, body) = match handled {
+    let (status, body) = match state.carry_out(&action, |state| state.handle(&action, &body)) {
         Ok(response) => (200, response),
-        Err("InternalError") => (500, json!({"__type": "com.amazonaws.sqs#InternalError"})),
-        Err(code) => (400, json!({"__type": format!("com.amazonaws.sqs#{code}")})),
+        Err(Refusal(code)) => (
+            if code == INTERNAL_ERROR { 500 } else { 400 },
+            json!({"__type": format!("com.amazonaws.sqs#{code}")}),
+        ),
     };
     let response = Response::builder()
         .status(status)

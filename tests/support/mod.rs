@@ -204,39 +204,60 @@ impl World {
     /// the message unless it failed. Returns `None` if no message is visible, else whether the
     /// message is done.
     pub(crate) async fn poll(&self, time_left: Duration) -> Option<bool> {
-        let record = self.sqs.receive(Duration::from_mins(30))?;
-        let id = record["messageId"].as_str().unwrap().to_owned();
+        self.poll_batch(1, time_left).await.first().copied()
+    }
+
+    /// Does what [`Self::poll`] does, with up to `most` messages in one event. Returns for each
+    /// whether it is done.
+    pub(crate) async fn poll_batch(&self, most: usize, time_left: Duration) -> Vec<bool> {
+        let records = self.sqs.receive_batch(most, Duration::from_mins(30), |_| 0);
+        if records.is_empty() {
+            return Vec::new();
+        }
         let context = Context {
             deadline: Deadline::after(time_left),
             trace: Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned()),
             function: "edgetap".to_owned(),
         };
-        let response = self
-            .function
-            .handle(json!({ "Records": [record] }), &context)
-            .await
-            .unwrap();
-        let done = response["batchItemFailures"].as_array().unwrap().is_empty();
-        if done {
-            self.sqs.delete(&id);
-        }
-        Some(done)
+        let event = json!({ "Records": records });
+        let response = self.function.handle(event, &context).await.unwrap();
+        let failures = response["batchItemFailures"].as_array().unwrap();
+        let acknowledge = |record: &Value| {
+            let done = failures
+                .iter()
+                .all(|failure| failure["itemIdentifier"] != record["messageId"]);
+            if done {
+                self.sqs.acknowledge(record);
+            }
+            done
+        };
+        records.iter().map(acknowledge).collect()
     }
 
-    /// Polls until the queue is empty, and advances the queue's clock whenever no message is
-    /// visible. Returns the number of invocations.
+    /// Polls until the queues are empty, and advances their clock whenever no message is visible.
+    /// Returns the number of invocations.
     ///
     /// # Panics
-    /// If the queue is not empty after `limit` invocations.
+    /// If the queues are not empty after `limit` invocations.
     pub(crate) async fn drain(&self, time_left: Duration, limit: usize) -> usize {
+        self.drain_batches(1, time_left, limit).await
+    }
+
+    /// Does what [`Self::drain`] does, with up to `most` messages in one event.
+    pub(crate) async fn drain_batches(
+        &self,
+        most: usize,
+        time_left: Duration,
+        limit: usize,
+    ) -> usize {
         for invocations in 0..=limit {
             if self.sqs.wait_for_next().is_none() {
                 return invocations;
             }
-            self.poll(time_left).await.unwrap();
+            self.poll_batch(most, time_left).await;
         }
         panic!(
-            "the queue is not empty after {limit} invocations: {:?}",
+            "the queues are not empty after {limit} invocations: {:?}",
             self.sqs.messages()
         );
     }
