@@ -4,11 +4,12 @@
 //! batch in which they occur. One row number therefore says how far an object was delivered.
 
 use std::fmt;
-use std::ops::{AddAssign, Range};
+use std::ops::{AddAssign, Range, Sub};
 
 use bytes::Bytes;
 
 use crate::encode::Framing;
+use crate::rows::Rows;
 use crate::transaction::Transaction;
 
 /// Most rows of a batch, dropped ones included. It bounds what is read again after a failure when
@@ -78,12 +79,38 @@ impl AddAssign for Counts {
     }
 }
 
+impl Sub for Counts {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            rows: self.rows - other.rows,
+            sent: self.sent - other.sent,
+            static_assets: self.static_assets - other.static_assets,
+            excluded: self.excluded - other.excluded,
+            malformed: self.malformed - other.malformed,
+            rejected: self.rejected - other.rejected,
+            unreadable: self.unreadable - other.unreadable,
+        }
+    }
+}
+
+/// A transaction that the bridge rejected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    pub row: u64,
+    /// The HTTP status of the response, if there was one.
+    pub status: Option<u16>,
+}
+
 /// Position of a transaction in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     pub row: u64,
     /// Offset of the byte after its last one.
     pub end: usize,
+    /// Counts of the batch's rows before this one.
+    pub before: Counts,
 }
 
 /// One request body and the rows it covers.
@@ -117,22 +144,37 @@ impl fmt::Debug for Batch {
 }
 
 impl Batch {
-    /// Splits the batch into two with half of the transactions each, or returns `None` for fewer
-    /// than two transactions. Halves cover all rows of the batch but count only those to send.
-    pub fn halves(&self) -> Option<[Self; 2]> {
-        let middle = self.marks.len() / 2;
-        let first_of_second = self.marks.get(middle).filter(|_| middle > 0)?.row;
-        Some([
-            self.part(0..middle, self.rows.start..first_of_second),
-            self.part(middle..self.marks.len(), first_of_second..self.rows.end),
-        ])
+    /// Returns the rows of its transactions, without the dropped ones between them.
+    pub fn sent_rows(&self) -> Rows {
+        self.marks
+            .iter()
+            .map(|mark| mark.row..mark.row + 1)
+            .collect()
     }
 
-    fn part(&self, marks: Range<usize>, rows: Range<u64>) -> Self {
-        let start = match marks.start.checked_sub(1) {
-            Some(before) => self.marks[before].end + self.framing.separator.len(),
-            None => self.framing.open.len(),
+    /// Splits the batch into two with half of the transactions each, or returns `None` for fewer
+    /// than two transactions. Together they cover and count its rows, dropped ones included.
+    pub fn halves(&self) -> Option<[Self; 2]> {
+        let middle = self.marks.len() / 2;
+        (middle > 0).then(|| [self.part(0..middle), self.part(middle..self.marks.len())])
+    }
+
+    fn part(&self, marks: Range<usize>) -> Self {
+        let (before, start) = match marks.start.checked_sub(1) {
+            Some(last) => (
+                self.marks[marks.start].before,
+                self.marks[last].end + self.framing.separator.len(),
+            ),
+            None => (Counts::default(), self.framing.open.len()),
         };
+        let absent = match marks.start {
+            0 => self.absent.clone(),
+            _ => Vec::new(),
+        };
+        let after = self
+            .marks
+            .get(marks.end)
+            .map_or(self.counts, |mark| mark.before);
         let marks = &self.marks[marks];
         let end = marks.last().map_or(start, |mark| mark.end);
         let body = [
@@ -142,22 +184,18 @@ impl Batch {
         ]
         .concat();
         let shift = start - self.framing.open.len();
+        let marks = marks.iter().map(|mark| Mark {
+            row: mark.row,
+            end: mark.end - shift,
+            before: mark.before - before,
+        });
         Self {
-            rows,
-            counts: Counts {
-                sent: marks.len() as u64,
-                ..Counts::default()
-            },
+            rows: self.rows.start + before.rows..self.rows.start + after.rows,
+            counts: after - before,
             body: body.into(),
-            marks: marks
-                .iter()
-                .map(|mark| Mark {
-                    row: mark.row,
-                    end: mark.end - shift,
-                })
-                .collect(),
+            marks: marks.collect(),
             distribution: self.distribution.clone(),
-            absent: Vec::new(),
+            absent,
             oldest_end: self.oldest_end,
             framing: self.framing,
         }
@@ -191,6 +229,11 @@ impl Builder {
             absent: Vec::new(),
             oldest_end: None,
         }
+    }
+
+    /// Starts a batch at `row`, once the batch before it is finished.
+    pub(crate) fn restart(&mut self, row: u64) {
+        self.first_row = row;
     }
 
     /// Sets the fields that the log lacks.
@@ -263,6 +306,7 @@ impl Builder {
         self.marks.push(Mark {
             row,
             end: self.body.len(),
+            before: self.counts,
         });
         self.counts.rows += 1;
         self.counts.sent += 1;

@@ -1,23 +1,17 @@
-//! *Bridge*: a batch → accepted, or the reason why not.
+//! *Bridge*: a batch → accepted, rejected, or left to a later attempt and why.
 //!
-//! | response | action |
-//! |---|---|
-//! | 2xx, not HTML | the batch is accepted |
-//! | 401 | one retry with a new token; then misconfiguration |
-//! | 413 | the batch is halved, down to one transaction, which is then rejected |
-//! | 400, 422 | bisected if the bridge has accepted a batch in this invocation (at most `MAX_ISOLATED` rejected transactions per object); else misconfiguration |
-//! | 408, 429, 500, 502, 503, 504, no response | retried with exponential backoff, full jitter and `Retry-After`; 429 and 503 hold back all requests of the process |
-//! | 2xx with HTML, 3xx, any other status | misconfiguration, not retried |
+//! [`crate::response`] decides what follows a response. Here is what it takes to carry that out.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Response, StatusCode};
 use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use url::Url;
 
@@ -25,25 +19,30 @@ use crate::batch::Batch;
 use crate::credentials::CredentialsSource;
 use crate::http::{self, asked_wait, in_words, is_hang_up, is_html, is_loopback, read_at_most};
 use crate::job::ObjectRef;
-use crate::pipeline::{Rejection, Rules};
+use crate::response::{
+    Answer, MAX_PROBES, Part, Refusal, Scope, Step, Terms, Tries, advice, part, step,
+};
 use crate::retry::Backoff;
 use crate::time::{Deadline, Moment};
 use crate::tls::{ServerTrust, TlsError};
-use crate::token::{AuthMethod, TokenError, TokenSource};
+use crate::token::{AuthMethod, Token, TokenError, TokenSource};
 
-/// Rejected transactions of one object that are isolated by bisecting. More of them indicate a
-/// misconfiguration.
-pub(crate) const MAX_ISOLATED: usize = 10;
-
-/// How long one invocation keeps retrying a batch. After that, delaying the message is cheaper than
+/// How long one attempt keeps retrying a body. After that, delaying the message is cheaper than
 /// paying for a waiting function.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Age at which an accepted request is no witness anymore.
+const WITNESS_LIFETIME: Duration = Duration::from_mins(1);
+
+/// How long a request that is in flight at the deadline may still take.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Waits longer than this are logged as warnings.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of a response body that are read (and ignored) so that the connection can be reused.
 const MAX_RESPONSE: usize = 64 << 10;
+/// How long a response body is read, beside everything else. The headers were the verdict.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The bridge's endpoints and the client's authentication.
 #[derive(Clone, Debug)]
@@ -56,19 +55,42 @@ pub struct Endpoints {
     pub bridge_ca: Option<String>,
 }
 
-/// The result of delivering a batch.
+/// One attempt at the rows of a job.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// No request is begun after it.
+    pub deadline: Deadline,
+    /// Its number, from 1. From the third on, batches that the bridge fails on are halved.
+    pub number: u32,
+}
+
+impl Attempt {
+    /// The attempt of the command line, which has no later one.
+    pub const ONLY: Self = Self {
+        deadline: Deadline::NEVER,
+        number: u32::MAX,
+    };
+}
+
+/// Why rows were not accepted, and what that says of other rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub struct Trouble {
+    pub scope: Scope,
+    /// Names the endpoint, the status and what to check.
+    pub why: String,
+    /// The wait that the bridge or the token endpoint asked for.
+    pub after: Option<Duration>,
+}
+
+/// What became of a batch or a part of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
     Accepted,
-    /// The bridge accepted the batch except for these transactions.
-    Rejected(Vec<Rejection>),
-    Later {
-        why: String,
-        /// The bridge's `Retry-After`.
-        after: Option<Duration>,
-    },
-    /// A retry cannot help before an operator changes something.
-    Misconfigured(String),
+    /// The bridge refused its transactions, and accepted others since. The status is `None` if it
+    /// closed the connection or did not respond.
+    Rejected(Option<u16>),
+    /// `None`: no time was left to send it.
+    Behind(Option<Trouble>),
 }
 
 /// The client of a bridge, one per process.
@@ -79,14 +101,29 @@ pub struct Bridge {
     tokens: TokenSource,
     backoff: Backoff,
     gate: Gate,
+    permits: Semaphore,
+    concurrency: usize,
+    /// The accepted request that was sent last.
+    witness: Mutex<Option<Witness>>,
 }
 
-/// The deliveries of one invocation.
+/// An accepted request.
+#[derive(Clone, Copy, Debug)]
+struct Witness {
+    sent: Instant,
+    expiry: Moment,
+}
+
+/// The delivery of an object's batches in one attempt.
 #[derive(Debug)]
-pub struct Session<'a> {
+pub(crate) struct Delivery<'a> {
     bridge: &'a Bridge,
-    deadline: Deadline,
-    accepted: AtomicBool,
+    object: &'a ObjectRef,
+    /// Identifies what makes the bytes of a body out of rows: the rules and the encoding.
+    making: String,
+    attempt: Attempt,
+    /// Transactions that were isolated.
+    isolated: AtomicUsize,
     meter: Mutex<Meter>,
 }
 
@@ -99,22 +136,22 @@ pub(crate) struct Meter {
     pub(crate) latencies: Vec<u64>,
 }
 
-/// The meaning of one response.
-enum Meaning {
+/// How the requests for one body ended.
+enum Ended {
     Accepted,
-    Unauthorized,
-    TooLarge,
-    Unprocessable(StatusCode),
-    MayPass {
-        why: String,
-        after: Option<Duration>,
-        holds_all: bool,
-    },
-    Misconfigured(String),
+    /// The bridge refuses this body. The status is `None` without a response.
+    Refused(Option<u16>, Trouble),
+    Left(Option<Trouble>),
+}
+
+/// A part of a batch that is still to be sent.
+struct Pending {
+    batch: Batch,
+    was_put_off: bool,
 }
 
 impl Bridge {
-    /// Creates a client, without any network access.
+    /// Creates a client, without any network access. At most `concurrency` requests are in flight.
     ///
     /// # Errors
     /// [`TlsError`] if the operator's certificates are invalid.
@@ -122,6 +159,7 @@ impl Bridge {
         endpoints: Endpoints,
         secret: CredentialsSource,
         backoff: Backoff,
+        concurrency: usize,
     ) -> Result<Self, TlsError> {
         let Endpoints {
             edge,
@@ -140,23 +178,17 @@ impl Bridge {
             http::client(&tls, is_loopback(&token))?
         };
         let tokens = TokenSource::new(token_http, token, method, secret, tls, backoff);
+        let concurrency = concurrency.max(1);
         Ok(Self {
             http,
             endpoint: edge,
             tokens,
             backoff,
             gate: Gate::default(),
+            permits: Semaphore::new(concurrency),
+            concurrency,
+            witness: Mutex::default(),
         })
-    }
-
-    /// Starts the deliveries of an invocation.
-    pub fn session(&self, deadline: Deadline) -> Session<'_> {
-        Session {
-            bridge: self,
-            deadline,
-            accepted: AtomicBool::new(false),
-            meter: Mutex::default(),
-        }
     }
 
     /// Returns the verifier of server certificates.
@@ -168,287 +200,328 @@ impl Bridge {
     pub fn tokens(&self) -> &TokenSource {
         &self.tokens
     }
-}
 
-impl Session<'_> {
-    /// Returns the deadline of the invocation.
-    pub fn deadline(&self) -> Deadline {
-        self.deadline
+    /// Returns the most requests that may be in flight.
+    pub fn concurrency(&self) -> usize {
+        self.concurrency
     }
 
-    /// Returns the measurements since the last call.
-    pub(crate) fn take_meter(&self) -> Meter {
-        std::mem::take(&mut *self.meter())
+    /// Waits for the permission to have one more request in flight. `None` would mean that the
+    /// semaphore is closed, which it never is.
+    pub(crate) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        self.permits.acquire().await.ok()
+    }
+
+    /// Gets the token ahead of the first request.
+    ///
+    /// # Errors
+    /// [`Trouble`] of the whole bridge.
+    pub async fn warm_up(&self, deadline: Deadline) -> Result<(), Trouble> {
+        let token = self.tokens.token(deadline.within(PATIENCE)).await;
+        token.map(|_| ()).map_err(no_token)
+    }
+
+    /// Starts the delivery of an object. `making` identifies what makes bodies out of its rows.
+    pub(crate) fn delivery<'a>(
+        &'a self,
+        object: &'a ObjectRef,
+        making: String,
+        attempt: Attempt,
+    ) -> Delivery<'a> {
+        Delivery {
+            bridge: self,
+            object,
+            making,
+            attempt,
+            isolated: AtomicUsize::new(0),
+            meter: Mutex::default(),
+        }
+    }
+
+    fn note_accepted(&self, sent: Instant) {
+        let mut last = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.sent < sent) {
+            *last = Some(Witness {
+                sent,
+                expiry: Moment::after(WITNESS_LIFETIME.saturating_sub(sent.elapsed())),
+            });
+        }
+    }
+
+    /// Whether the bridge accepted a request that was sent after `refusal`, at most a minute ago.
+    fn has_witness(&self, refusal: Instant) -> bool {
+        let last = *self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.sent > refusal && !last.expiry.has_come())
+    }
+}
+
+fn no_token(error: TokenError) -> Trouble {
+    let after = match &error {
+        TokenError::Later { after, .. } => *after,
+        TokenError::Misconfigured(_) => None,
+    };
+    Trouble {
+        scope: Scope::Bridge,
+        why: error.to_string(),
+        after,
+    }
+}
+
+impl Delivery<'_> {
+    /// Returns the measurements.
+    pub(crate) fn into_meter(self) -> Meter {
+        self.meter
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn meter(&self) -> MutexGuard<'_, Meter> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the rules, with the secret's redaction key if they need it. Call
-    /// [`warm_up`](Self::warm_up) first: it reads the secret.
-    ///
-    /// # Errors
-    /// A message for the operator if the secret has no key.
-    pub fn keyed(&self, rules: &Arc<Rules>) -> Result<Arc<Rules>, String> {
-        const MISSING: &str = "the secret has no redaction_key, which REDACT_COOKIES=hash requires. scripts/setup-tfvars.sh generates one";
-        rules
-            .keyed(self.bridge.tokens.redaction_key())
-            .ok_or_else(|| MISSING.to_owned())
-    }
-
-    /// Gets the token ahead of the first request.
-    ///
-    /// # Errors
-    /// As [`TokenSource::token`].
-    pub async fn warm_up(&self) -> Result<(), TokenError> {
-        self.bridge
-            .tokens
-            .token(self.deadline.within(PATIENCE))
-            .await
-            .map(|_| ())
-    }
-
-    /// Delivers a batch of an object, split if needed. `isolated` counts the rejected transactions
-    /// of the object.
-    pub(crate) async fn deliver(
-        &self,
-        object: &ObjectRef,
-        batch: &Batch,
-        isolated: &AtomicUsize,
-    ) -> Verdict {
-        let mut rejected = Vec::new();
-        let mut parts = VecDeque::from([batch.clone()]);
-        while let Some(part) = parts.pop_front() {
-            let status = match self.post_until_settled(object, &part).await {
-                Meaning::Accepted => continue,
-                Meaning::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-                Meaning::Unprocessable(status) if self.accepted.load(Ordering::Relaxed) => status,
-                Meaning::Unprocessable(status) => {
-                    return self.misconfigured(
-                        status,
-                        "it rejected a batch and has accepted none in this invocation",
-                    );
-                }
-                Meaning::Unauthorized => {
-                    return self
-                        .misconfigured(StatusCode::UNAUTHORIZED, "it rejects a fresh token");
-                }
-                Meaning::MayPass { why, after, .. } => return Verdict::Later { why, after },
-                Meaning::Misconfigured(why) => return Verdict::Misconfigured(why),
-            };
-            if let Some([first, second]) = part.halves() {
-                parts.push_front(second);
-                parts.push_front(first);
-                continue;
-            }
-            // A bridge that has accepted a batch may have a size limit that any number of
-            // transactions exceed.
-            let bounded =
-                status != StatusCode::PAYLOAD_TOO_LARGE || !self.accepted.load(Ordering::Relaxed);
-            if bounded && isolated.fetch_add(1, Ordering::Relaxed) >= MAX_ISOLATED {
-                return self.misconfigured(
-                    status,
-                    &format!("it rejected more than {MAX_ISOLATED} transactions of one object"),
-                );
-            }
-            rejected.extend(part.marks.iter().map(|mark| Rejection {
-                row: mark.row,
-                status: status.as_u16(),
-            }));
-        }
-        if rejected.is_empty() {
-            Verdict::Accepted
-        } else {
-            Verdict::Rejected(rejected)
-        }
-    }
-
-    fn misconfigured(&self, status: StatusCode, why: &str) -> Verdict {
-        Verdict::Misconfigured(format!(
-            "{} returned {status}: {why}. {}",
-            self.bridge.endpoint,
-            advice(status)
-        ))
-    }
-
-    /// Sends a batch and retries until the outcome is final, or no attempt or no time is left.
-    async fn post_until_settled(&self, object: &ObjectRef, batch: &Batch) -> Meaning {
-        let bridge = self.bridge;
-        let key = idempotency_key(object, batch);
-        let patience = self.deadline.within(PATIENCE);
-        let (mut failed, mut renewed, mut reconnected) = (0, false, false);
-        loop {
-            if !bridge.gate.wait(patience).await {
-                return Meaning::MayPass {
-                    why: "requests to the bridge are paused for longer than this batch can wait"
-                        .to_owned(),
-                    after: None,
-                    holds_all: false,
-                };
-            }
-            let token = match bridge.tokens.token(patience).await {
-                Ok(token) => token,
-                Err(TokenError::Later { reason, after }) => {
-                    return Meaning::MayPass {
-                        why: reason,
-                        after,
-                        holds_all: false,
-                    };
-                }
-                Err(error @ TokenError::Misconfigured(_)) => {
-                    return Meaning::Misconfigured(error.to_string());
-                }
-            };
-            let started = Instant::now();
-            let sent = self
-                .post(&token.authorization(), &key, batch.body.clone())
-                .await;
-            if sent.is_ok() {
-                self.meter()
-                    .latencies
-                    .push(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
-            }
-            let meaning = match sent {
-                Ok(response) => self.classify(response).await,
-                // A pooled connection may have died while the process was frozen. The first such
-                // failure does not count as an attempt.
-                Err(error) if !reconnected && is_hang_up(&error) => {
-                    reconnected = true;
-                    self.meter().retries += 1;
+    /// Delivers a batch, in parts if need be. Calls `settle` with each part as soon as its fate is
+    /// known; together they are the batch.
+    pub(crate) async fn deliver(&self, batch: Batch, settle: &impl Fn(&Batch, Fate)) {
+        let mut parts = VecDeque::from([Pending {
+            batch,
+            was_put_off: false,
+        }]);
+        let (mut first_refusal, mut probes) = (None, 0);
+        while let Some(Pending { batch, was_put_off }) = parts.pop_front() {
+            let (status, trouble) = match self.post_until_settled(&batch).await {
+                Ended::Accepted => {
+                    settle(&batch, Fate::Accepted);
                     continue;
                 }
-                Err(error) => Meaning::MayPass {
-                    why: format!("{}: {}", bridge.endpoint, in_words(&error)),
-                    after: None,
-                    holds_all: false,
-                },
-            };
-            match meaning {
-                Meaning::Accepted => self.accepted.store(true, Ordering::Relaxed),
-                Meaning::Unauthorized if !renewed => {
-                    renewed = true;
-                    bridge.tokens.discard(&token).await;
-                    continue;
-                }
-                Meaning::MayPass {
-                    ref why,
-                    after,
-                    holds_all,
-                } => {
-                    failed += 1;
-                    let wait = bridge
-                        .backoff
-                        .wait(failed)
-                        .map(|wait| wait.max(after.unwrap_or_default()));
-                    if holds_all {
-                        bridge.gate.hold(wait.or(after).unwrap_or_default());
+                Ended::Left(trouble) => {
+                    let is_batch = |trouble: &Trouble| trouble.scope == Scope::Batch;
+                    if !trouble.as_ref().is_some_and(is_batch) {
+                        parts.push_front(Pending { batch, was_put_off });
+                        leave(parts, trouble.as_ref(), settle);
+                        return;
                     }
-                    let Some(wait) = wait else { return meaning };
-                    if wait > LONG_WAIT && wait < patience.time_left() {
+                    settle(&batch, Fate::Behind(trouble));
+                    continue;
+                }
+                Ended::Refused(status, trouble) => (status, trouble),
+            };
+            let refused = *first_refusal.get_or_insert_with(Instant::now);
+            let has_witness = self.bridge.has_witness(refused);
+            probes += 1;
+            let fate = part(Refusal {
+                transactions: batch.marks.len(),
+                has_witness,
+                was_put_off,
+                isolated: self.isolated.load(Ordering::Relaxed),
+                probes,
+            });
+            match (fate, batch.halves()) {
+                (Part::Halve, Some(halves)) => parts.extend(halves.map(|batch| Pending {
+                    batch,
+                    was_put_off: false,
+                })),
+                (Part::PutOff, _) => parts.push_back(Pending {
+                    batch,
+                    was_put_off: true,
+                }),
+                (Part::Reject, _) => {
+                    self.isolated.fetch_add(1, Ordering::Relaxed);
+                    settle(&batch, Fate::Rejected(status));
+                }
+                (Part::Keep | Part::Halve, _) => {
+                    settle(&batch, Fate::Behind(Some(trouble.clone())));
+                    if !has_witness && probes >= MAX_PROBES {
+                        leave(parts, Some(&trouble), settle);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a body until the bridge has it or refuses it, or no try or no time is left.
+    async fn post_until_settled(&self, batch: &Batch) -> Ended {
+        let Self {
+            bridge, attempt, ..
+        } = self;
+        let key = idempotency_key(self.object, batch, &self.making);
+        let patience = attempt.deadline.within(PATIENCE);
+        let terms = Terms {
+            bytes: batch.body.len(),
+            attempt: attempt.number,
+            tries: bridge.backoff.attempts,
+        };
+        let mut tries = Tries::default();
+        loop {
+            let posted = self.post(&key, batch.body.clone(), patience).await;
+            let answer = &posted.answer;
+            let after = answer.after().unwrap_or_default();
+            let mut next = step(answer, tries, terms);
+            let mut wait = Duration::ZERO;
+            if let Step::Retry { hold } = next {
+                tries.failed += 1;
+                wait = after.max(bridge.backoff.wait(tries.failed).unwrap_or_default());
+                if wait >= patience.time_left() {
+                    tries.failed = terms.tries;
+                    next = step(answer, tries, terms);
+                }
+                if hold {
+                    bridge.gate.hold(wait);
+                }
+            }
+            match next {
+                Step::Accept => {
+                    bridge.note_accepted(posted.sent);
+                    return Ended::Accepted;
+                }
+                Step::Halve => {
+                    return Ended::Refused(answer.status(), posted.trouble(Scope::Batch));
+                }
+                Step::Leave(scope) => {
+                    if matches!(answer.status(), Some(429 | 503)) {
+                        bridge.gate.hold(after);
+                    }
+                    return Ended::Left((!posted.why.is_empty()).then(|| posted.trouble(scope)));
+                }
+                Step::Reconnect => tries.hung_up = true,
+                Step::Renew => {
+                    tries.renewed = true;
+                    if let Some(token) = &posted.token {
+                        bridge.tokens.discard(token).await;
+                    }
+                }
+                Step::Retry { hold } => {
+                    if wait > LONG_WAIT {
                         tracing::warn!(
                             seconds = wait.as_secs(),
-                            reason = why,
-                            "waiting before the next attempt"
+                            reason = posted.why,
+                            "waiting before the next request"
                         );
                     }
-                    tracing::debug!(
-                        failed,
-                        wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-                        reason = why,
-                        "retrying the request"
-                    );
-                    self.meter().retries += 1;
-                    if !holds_all && !patience.sleep(wait).await {
-                        return meaning;
+                    // A gate that is held makes the next request wait.
+                    if !hold {
+                        tokio::time::sleep(wait).await;
                     }
-                    continue;
                 }
-                _ => {}
             }
-            return meaning;
+            self.meter().retries += 1;
         }
     }
 
-    async fn post(
-        &self,
-        authorization: &str,
-        key: &str,
-        body: Bytes,
-    ) -> Result<Response, reqwest::Error> {
-        let mut request = self
-            .bridge
+    /// Sends a body once, unless it may not be sent before `patience` ends.
+    async fn post(&self, key: &str, body: Bytes, patience: Deadline) -> Posted {
+        let (bridge, endpoint) = (self.bridge, &self.bridge.endpoint);
+        let mut posted = Posted {
+            answer: Answer::NotSent { after: None },
+            why: String::new(),
+            sent: Instant::now(),
+            token: None,
+        };
+        if !bridge.gate.wait(patience).await {
+            let wait = bridge.gate.time_left();
+            if !wait.is_zero() {
+                posted.answer = Answer::NotSent { after: Some(wait) };
+                posted.why = format!("{endpoint} asked for a pause");
+            }
+            return posted;
+        }
+        let token = match bridge.tokens.token(patience).await {
+            Ok(token) => posted.token.insert(token),
+            Err(error) => {
+                let Trouble { why, after, .. } = no_token(error);
+                posted.answer = Answer::NotSent { after };
+                posted.why = why;
+                return posted;
+            }
+        };
+        let time_left = self.attempt.deadline.extended(GRACE).time_left();
+        let mut request = bridge
             .http
-            .post(self.bridge.endpoint.clone())
-            .timeout(REQUEST_TIMEOUT.min(self.deadline.time_left()))
+            .post(endpoint.clone())
+            .timeout(REQUEST_TIMEOUT.min(time_left))
             .header(CONTENT_TYPE, "application/json")
             .header("Idempotency-Key", key)
             .body(body);
         // If the token is not a valid header value, send the request without it: the bridge then
         // returns 401, and the token never appears in an error.
-        if let Ok(mut value) = HeaderValue::from_str(authorization) {
+        if let Ok(mut value) = HeaderValue::from_str(&token.authorization()) {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
-        request.send().await
-    }
-
-    async fn classify(&self, response: Response) -> Meaning {
-        let (status, endpoint) = (response.status(), &self.bridge.endpoint);
-        let html = is_html(response.headers());
-        let after = asked_wait(response.headers());
-        if let Err(error) = read_at_most(response, MAX_RESPONSE).await
-            && !status.is_success()
-        {
-            tracing::debug!(error = in_words(&error), "failed to read the response body");
-        }
-        match status.as_u16() {
-            200..=299 if html => Meaning::Misconfigured(format!(
-                "{endpoint} returned {status} with an HTML page: this is probably a login page or a proxy, not the bridge. Check BRIDGE_EDGE_ENDPOINT"
-            )),
-            200..=299 => Meaning::Accepted,
-            401 => Meaning::Unauthorized,
-            413 => Meaning::TooLarge,
-            400 | 422 => Meaning::Unprocessable(status),
-            408 | 429 | 500 | 502 | 503 | 504 => Meaning::MayPass {
-                why: format!("{endpoint} returned {status}"),
-                after,
-                holds_all: matches!(status.as_u16(), 429 | 503),
-            },
-            _ => {
-                Meaning::Misconfigured(format!("{endpoint} returned {status}. {}", advice(status)))
+        posted.sent = Instant::now();
+        match request.send().await {
+            Ok(response) => {
+                let milliseconds = posted.sent.elapsed().as_millis();
+                self.meter()
+                    .latencies
+                    .push(u64::try_from(milliseconds).unwrap_or(u64::MAX));
+                let (status, headers) = (response.status(), response.headers());
+                let is_html = is_html(headers);
+                posted.answer = Answer::Status {
+                    status: status.as_u16(),
+                    is_html,
+                    after: asked_wait(headers),
+                };
+                posted.why = describe(endpoint, status, is_html);
+                let drained = read_at_most(response, MAX_RESPONSE);
+                tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, drained));
+            }
+            Err(error) => {
+                posted.answer = match () {
+                    () if error.is_connect() => Answer::Unreachable,
+                    () if is_hang_up(&error) => Answer::HungUp,
+                    () => Answer::NoResponse,
+                };
+                posted.why = format!("{endpoint}: {}", in_words(&error));
             }
         }
+        posted
     }
 }
 
-/// Advice to the operator for a status.
-fn advice(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        300..=399 => {
-            "Redirects are not followed. Set BRIDGE_EDGE_ENDPOINT to the redirect's target"
+/// One request, and what came of it.
+struct Posted {
+    answer: Answer,
+    /// The answer in words: the endpoint, the status and what to check. Empty if no time was left.
+    why: String,
+    sent: Instant,
+    token: Option<Arc<Token>>,
+}
+
+impl Posted {
+    fn trouble(&self, scope: Scope) -> Trouble {
+        Trouble {
+            scope,
+            why: self.why.clone(),
+            after: self.answer.after(),
         }
-        400 | 422 => {
-            "Check that BRIDGE_EDGE_ENDPOINT accepts API transactions, and check the bridge's log"
-        }
-        401 => "Check that BRIDGE_AUTH_ENDPOINT and BRIDGE_EDGE_ENDPOINT belong to the same tenant",
-        403 => "Check the permissions of the OAuth client, and any firewall in front of the bridge",
-        404 | 405 => "Check the path of BRIDGE_EDGE_ENDPOINT",
-        _ => "Check BRIDGE_EDGE_ENDPOINT and the bridge's log",
     }
 }
 
-/// Returns the idempotency key of a batch. It depends only on the object's version and the rows, so
-/// that every retry has the same key. Local logs have no `ETag`: a hash of the batch body takes its
-/// place.
-fn idempotency_key(object: &ObjectRef, batch: &Batch) -> String {
+/// Leaves the parts of a batch that were not sent yet.
+fn leave(parts: VecDeque<Pending>, trouble: Option<&Trouble>, settle: &impl Fn(&Batch, Fate)) {
+    for Pending { batch, .. } in parts {
+        settle(&batch, Fate::Behind(trouble.cloned()));
+    }
+}
+
+fn describe(endpoint: &Url, status: StatusCode, is_html: bool) -> String {
+    let what = if is_html { " with an HTML page" } else { "" };
+    let advice = advice(status.as_u16(), is_html);
+    format!("{endpoint} returned {status}{what}. {advice}")
+}
+
+/// Returns the idempotency key of a batch. It depends on the object's version, the rows, and what
+/// makes a body out of them: every retry has the same key, and another body has another one. Local
+/// logs have no `ETag`: a hash of the body takes its place.
+fn idempotency_key(object: &ObjectRef, batch: &Batch, making: &str) -> String {
     let version = object
         .etag
         .clone()
         .unwrap_or_else(|| hex::encode(Sha256::digest(&batch.body)));
     let (first, last) = (batch.rows.start, batch.rows.end.saturating_sub(1));
     hex::encode(Sha256::digest(format!(
-        "{}\0{}\0{version}\0{first}\0{last}",
+        "{}\0{}\0{version}\0{first}\0{last}\0{making}",
         object.bucket, object.key
     )))
 }
@@ -468,11 +541,15 @@ impl Gate {
         );
     }
 
+    fn time_left(&self) -> Duration {
+        let held = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.map_or(Duration::ZERO, |until| until.time_left())
+    }
+
     /// Waits until the gate is open. Returns `false` if the deadline comes first.
     async fn wait(&self, deadline: Deadline) -> bool {
         loop {
-            let held = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let time = held.map_or(Duration::ZERO, |until| until.time_left());
+            let time = self.time_left();
             if time.is_zero() {
                 return !deadline.has_passed();
             }

@@ -48,7 +48,9 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 
 /// Whether a response is an HTML page: a login page or a proxy's, not an API's.
 pub(crate) fn is_html(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).map(aws_lambda_events::http::HeaderValue::as_bytes);
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .map(aws_lambda_events::http::HeaderValue::as_bytes);
     let essence = content_type.and_then(|value| value.split(|byte| *byte == b';').next());
     essence.map(<[u8]>::trim_ascii).is_some_and(|essence| {
         essence.eq_ignore_ascii_case(b"text/html")

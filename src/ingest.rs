@@ -1,58 +1,67 @@
-//! *Ingest*: one object, from its bytes to the bridge. One thread reads, and up to N requests are
-//! in flight. The first row that was not accepted is known at any moment: a later invocation
-//! continues there.
+//! *Ingest*: one attempt at the rows of a job: an object's bytes → the bridge. One thread reads,
+//! and batches are in flight side by side. The result says which rows are settled and which are
+//! left, and why.
 
 use std::error::Error;
-use std::io::Read;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use crate::batch::Batch;
-use crate::bridge::{Session, Verdict};
-use crate::job::{Job, ObjectRef};
+use crate::bridge::{Attempt, Bridge, Fate, GRACE, Meter, Trouble};
+use crate::job::Job;
 use crate::log::LogError;
 use crate::pipeline::{Batches, Rules, Summary};
+use crate::response::Scope;
+use crate::rows::Rows;
 use crate::source::SourceError;
 
-/// The result of ingesting an object. The summary counts settled batches only.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Every row is settled: sent, dropped, malformed or rejected.
-    Complete(Summary),
-    /// The rows from `from_row` on are not settled.
-    Partial {
-        /// The first row of the first batch that was not accepted.
-        from_row: u64,
-        why: StopReason,
-        summary: Summary,
-    },
+/// Batches that stay behind one after the other, with none accepted between them, before no other
+/// one is begun: then the bridge probably fails on everything.
+const MAX_BEHIND: u32 = 10;
+
+/// The result of one attempt at a job.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Counts of the settled rows: sent, dropped, malformed or rejected.
+    pub summary: Summary,
+    /// Rows that a later attempt can deliver.
+    pub left: Rows,
+    /// Why rows are left, each reason once.
+    pub reasons: Vec<StopReason>,
+    /// Rows that no attempt can deliver, because the object itself is at fault.
+    pub unreadable: Option<(Rows, LogError)>,
+    pub(crate) meter: Meter,
 }
 
 impl Outcome {
-    /// Returns the counts of the settled rows.
-    pub fn summary(&self) -> &Summary {
-        match self {
-            Self::Complete(summary) | Self::Partial { summary, .. } => summary,
-        }
+    /// Whether every row is settled.
+    pub fn is_complete(&self) -> bool {
+        self.left.is_empty() && self.unreadable.is_none()
+    }
+
+    /// Returns why rows are left or unreadable, as text.
+    pub fn why(&self) -> Option<String> {
+        let reasons = self.reasons.iter().map(ToString::to_string);
+        let defect = self.unreadable.as_ref().map(|(_, error)| error.to_string());
+        reasons
+            .chain(defect)
+            .reduce(|all, why| format!("{all}; {why}"))
     }
 }
 
-/// Why ingestion stopped before the end of an object.
+/// Why rows are left.
 #[derive(Debug, thiserror::Error)]
 pub enum StopReason {
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// A transient failure at the bridge or the token endpoint.
+    /// The bridge or the token endpoint.
+    #[error("{}", .0.why)]
+    Bridge(Trouble),
+    /// The object could not be opened or read to its end, and may be later.
     #[error("{0}")]
-    Later(String),
-    /// A failure at the bridge or the token endpoint that lasts until an operator changes
-    /// something.
-    #[error("{0}")]
-    Misconfigured(String),
+    Source(String),
     #[error("the invocation ran out of time")]
     Deadline,
     #[error("the thread that reads the log panicked (a bug in edgetap)")]
@@ -61,140 +70,252 @@ pub enum StopReason {
     Unbalanced,
 }
 
-impl StopReason {
-    /// Whether the object itself is at fault, so that a retry cannot help.
-    pub(crate) fn is_final(&self) -> bool {
-        match self {
-            Self::Log(error) => !is_broken_read(error),
-            Self::Later(_)
-            | Self::Misconfigured(_)
-            | Self::Deadline
-            | Self::Reader
-            | Self::Unbalanced => false,
-        }
-    }
-}
-
 /// Whether reading from S3 failed, as opposed to the bytes being invalid.
 fn is_broken_read(error: &LogError) -> bool {
     matches!(error, LogError::Cut(error) if error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<SourceError>))
 }
 
-/// Delivers the rows of `job` from the object's `bytes`, with at most `concurrency` requests in
-/// flight.
+/// Delivers the rows of `job` from the object's `bytes`.
 pub async fn ingest(
     job: &Job,
     bytes: impl Read + Send + 'static,
     rules: &Arc<Rules>,
-    session: &Session<'_>,
-    concurrency: usize,
+    bridge: &Bridge,
+    attempt: Attempt,
 ) -> Outcome {
-    ingest_watched(job, bytes, rules, session, concurrency, |_, _| ()).await
+    ingest_watched(job, bytes, rules, bridge, attempt, |_, _| ()).await
 }
 
-/// Does what [`ingest`] does, and calls `watch` after each settled batch.
+/// Does what [`ingest`] does, and calls `watch` after each accepted batch or part of one.
 pub async fn ingest_watched(
     job: &Job,
     bytes: impl Read + Send + 'static,
     rules: &Arc<Rules>,
-    session: &Session<'_>,
-    concurrency: usize,
-    mut watch: impl FnMut(&Summary, &Batch),
+    bridge: &Bridge,
+    attempt: Attempt,
+    watch: impl FnMut(&Summary, &Batch),
 ) -> Outcome {
-    let mut summary = Summary::default();
-    let mut batches = Batches::new(job, bytes, rules.clone());
-    let (sender, mut receiver) = mpsc::channel(1);
+    let delivery = bridge.delivery(&job.object, rules.making(), attempt);
+    let ledger = Mutex::new(Ledger {
+        watch,
+        settled: Rows::default(),
+        outcome: Outcome::default(),
+        behind: 0,
+        is_stopped: false,
+        is_read: false,
+    });
+    let locked = || ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    let settle = |part: &Batch, fate: Fate| locked().settle(part, fate);
+    let (deliver, settle) = (&delivery, &settle);
+
+    let (ask, batches, thread) = read_on_thread(job, bytes, rules.clone());
+    let feed = stream::unfold((ask, batches), async |(ask, mut batches)| {
+        let next = async {
+            let permit = bridge.permit().await?;
+            ask.send(()).await.ok()?;
+            let batch = batches.recv().await;
+            locked().is_read = batch.is_none();
+            Some((batch?, permit))
+        };
+        let next = attempt.deadline.bound(next).await??;
+        (!locked().is_stopped).then_some((next, (ask, batches)))
+    });
+    let deliveries = feed
+        .map(|(batch, permit)| async move {
+            if batch.marks.is_empty() {
+                settle(&batch, Fate::Accepted); // every row was dropped: there is nothing to send
+            } else {
+                deliver.deliver(batch, settle).await;
+            }
+            drop(permit);
+        })
+        .buffer_unordered(bridge.concurrency())
+        .collect::<()>();
+    let is_cut = attempt
+        .deadline
+        .extended(GRACE)
+        .bound(deliveries)
+        .await
+        .is_none();
+
+    let Ledger {
+        settled,
+        mut outcome,
+        is_stopped,
+        is_read,
+        ..
+    } = ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcome.meter = delivery.into_meter();
+    if outcome.summary.distribution.is_none() {
+        outcome.summary.distribution = job.object.distribution().map(str::to_owned);
+    }
+    outcome.left = job.rows.without(&settled);
+    if is_read {
+        outcome.conclude(thread.await);
+    } else if is_cut || !is_stopped {
+        outcome.because(StopReason::Deadline); // the thread ends at its next read
+    }
+    outcome
+}
+
+impl Outcome {
+    /// Completes the outcome of a log that was read to its end, or to where it cannot be read.
+    fn conclude(&mut self, ended: Result<Ended, JoinError>) {
+        match ended {
+            Err(_) => self.because(StopReason::Reader),
+            Ok(Ended { rows, error: None }) => self.left = self.left.below(rows),
+            Ok(Ended {
+                rows,
+                error: Some(error),
+            }) => {
+                if is_broken_read(&error) {
+                    self.because(StopReason::Source(error.to_string()));
+                    return;
+                }
+                let unreadable = self.left.without(&Rows::from(0..rows));
+                self.left = self.left.below(rows);
+                self.unreadable = Some((unreadable, error));
+            }
+        }
+        if self.left.is_empty() {
+            self.reasons.clear();
+        } else if self.reasons.is_empty() {
+            self.because(StopReason::Unbalanced); // a row that is in no batch
+        }
+    }
+
+    /// Notes a reason once. Of two that differ in the wait only, the longer wait stays.
+    fn because(&mut self, reason: StopReason) {
+        let text = reason.to_string();
+        let known = self
+            .reasons
+            .iter_mut()
+            .find(|known| known.to_string() == text);
+        match (known, reason) {
+            (Some(StopReason::Bridge(known)), StopReason::Bridge(reason)) => {
+                known.after = known.after.max(reason.after);
+            }
+            (Some(_), _) => {}
+            (None, reason) => self.reasons.push(reason),
+        }
+    }
+}
+
+/// What is known of an object's rows during an attempt.
+struct Ledger<W> {
+    watch: W,
+    settled: Rows,
+    /// Its `left` and `unreadable` are known at the end only.
+    outcome: Outcome,
+    /// Batches that stayed behind since the last accepted one.
+    behind: u32,
+    /// Whether no other batch is begun.
+    is_stopped: bool,
+    /// Whether the log was read to its end, or to where it cannot be read.
+    is_read: bool,
+}
+
+impl<W: FnMut(&Summary, &Batch)> Ledger<W> {
+    fn settle(&mut self, part: &Batch, fate: Fate) {
+        if let Fate::Behind(trouble) = fate {
+            self.behind += 1;
+            let is_whole = trouble
+                .as_ref()
+                .is_none_or(|trouble| trouble.scope == Scope::Bridge);
+            self.is_stopped |= is_whole || self.behind >= MAX_BEHIND;
+            let reason = trouble.map_or(StopReason::Deadline, StopReason::Bridge);
+            self.outcome.because(reason);
+            return;
+        }
+        // A row that is counted twice or not at all must not pass for settled.
+        let rows = Rows::from(part.rows.clone());
+        if !self.settled.is_disjoint(&rows) || !part.counts.accounts_for(&part.rows) {
+            self.outcome.because(StopReason::Unbalanced);
+            return;
+        }
+        self.settled.extend(&rows);
+        let summary = &mut self.outcome.summary;
+        if let Fate::Rejected(status) = fate {
+            summary.reject(part, status);
+        } else {
+            self.behind = 0;
+            summary.accept(part);
+            (self.watch)(summary, part);
+        }
+    }
+}
+
+/// How the reading of a log ended.
+struct Ended {
+    /// Rows that the log has, or has before the error.
+    rows: u64,
+    error: Option<LogError>,
+}
+
+/// Starts the thread that reads. It makes one batch each time it is asked for one. It ends when
+/// nobody receives the batches anymore, even in the middle of one.
+fn read_on_thread(
+    job: &Job,
+    bytes: impl Read + Send + 'static,
+    rules: Arc<Rules>,
+) -> (mpsc::Sender<()>, mpsc::Receiver<Batch>, JoinHandle<Ended>) {
+    let (ask, mut asked) = mpsc::channel(1);
+    let (sender, receiver) = mpsc::channel(1);
+    let bytes = Stoppable {
+        bytes,
+        batches: sender.clone(),
+    };
+    let mut batches = Batches::new(job, bytes, rules);
+    let read = move || {
+        let mut error = None;
+        while asked.blocking_recv().is_some() {
+            match next_whole(&mut batches) {
+                Some(Ok(batch)) => {
+                    if sender.blocking_send(batch).is_err() {
+                        break;
+                    }
+                }
+                Some(Err(reason)) => {
+                    error = Some(reason);
+                    break;
+                }
+                None => break,
+            }
+        }
+        Ended {
+            rows: batches.rows_read(),
+            error,
+        }
+    };
     let (subscriber, span) = (
         tracing::dispatcher::get_default(Clone::clone),
         tracing::Span::current(),
     );
-    let read = move || {
-        while let Some(batch) = batches.next() {
-            if batches.pending_error().is_some_and(is_broken_read) {
-                // Rows before a broken read are not a batch: after a retry, batches would start at
-                // other rows and have other idempotency keys.
-                continue;
-            }
-            if sender.blocking_send(batch).is_err() {
-                return; // ingestion has stopped
-            }
-        }
-    };
-    let reader = spawn_blocking(move || {
-        tracing::dispatcher::with_default(&subscriber, || span.in_scope(read));
+    let thread = spawn_blocking(move || {
+        tracing::dispatcher::with_default(&subscriber, || span.in_scope(read))
     });
+    (ask, receiver, thread)
+}
 
-    let isolated = AtomicUsize::new(0);
-    let mut requests = stream::poll_fn(|context| receiver.poll_recv(context))
-        .map(|batch| async {
-            let batch = batch?;
-            let verdict = deliver_batch(&job.object, &batch, session, &isolated).await;
-            Ok::<_, LogError>((batch, verdict))
-        })
-        .buffered(concurrency.max(1));
+/// Returns the next batch. Rows before a broken read are not one: after a retry, batches would start
+/// at other rows and have other idempotency keys.
+fn next_whole<R: Read>(batches: &mut Batches<R>) -> Option<Result<Batch, LogError>> {
+    let next = batches.next();
+    let is_broken = batches.pending_error().is_some_and(is_broken_read);
+    if is_broken { batches.next() } else { next }
+}
 
-    let mut from_row = job.rows.start;
-    let why = loop {
-        let Some(next) = session.deadline().bound(requests.next()).await else {
-            break StopReason::Deadline;
-        };
-        let (batch, rejected) = match next {
-            None => {
-                drop(requests);
-                // A panic also closes the channel and must not look like the end of the object.
-                break match reader.await {
-                    Ok(()) if !summary.counts.accounts_for(&(job.rows.start..from_row)) => {
-                        from_row = job.rows.start; // the missing row may be any of them
-                        StopReason::Unbalanced
-                    }
-                    Ok(()) => {
-                        name_distribution(job, &mut summary);
-                        return Outcome::Complete(summary);
-                    }
-                    Err(_) => StopReason::Reader,
-                };
-            }
-            Some(Err(error)) => break StopReason::Log(error),
-            Some(Ok((batch, Verdict::Accepted))) => (batch, Vec::new()),
-            Some(Ok((batch, Verdict::Rejected(rejected)))) => (batch, rejected),
-            Some(Ok((_, Verdict::Later { .. }))) if session.deadline().has_passed() => {
-                break StopReason::Deadline;
-            }
-            Some(Ok((_, Verdict::Later { why, .. }))) => break StopReason::Later(why),
-            Some(Ok((_, Verdict::Misconfigured(why)))) => break StopReason::Misconfigured(why),
-        };
-        // A row that no batch counts must not be passed: it would be lost without a trace.
-        if batch.rows.start != from_row || !batch.counts.accounts_for(&batch.rows) {
-            break StopReason::Unbalanced;
+/// Bytes that can be read as long as somebody receives the batches made of them.
+struct Stoppable<R> {
+    bytes: R,
+    batches: mpsc::Sender<Batch>,
+}
+
+impl<R: Read> Read for Stoppable<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.batches.is_closed() {
+            return Err(io::Error::other("nobody receives the batches"));
         }
-        from_row = batch.rows.end;
-        summary.settle(&batch, rejected);
-        watch(&summary, &batch);
-    };
-    name_distribution(job, &mut summary);
-    Outcome::Partial {
-        from_row,
-        why,
-        summary,
-    }
-}
-
-/// Delivers a batch. If all of its rows were dropped, it is settled without a request.
-async fn deliver_batch(
-    object: &ObjectRef,
-    batch: &Batch,
-    session: &Session<'_>,
-    isolated: &AtomicUsize,
-) -> Verdict {
-    if batch.marks.is_empty() {
-        Verdict::Accepted
-    } else {
-        session.deliver(object, batch, isolated).await
-    }
-}
-
-fn name_distribution(job: &Job, summary: &mut Summary) {
-    if summary.distribution.is_none() {
-        summary.distribution = job.object.distribution().map(str::to_owned);
+        self.bytes.read(buf)
     }
 }

@@ -1,36 +1,56 @@
 //! *Invocation*: one Lambda event in, one response out.
 //!
-//! Each SQS message succeeds or fails on its own (partial batch responses). The remaining rows of
-//! an object are requeued, delayed for retry, or sent to the dead-letter queue (see
-//! [`crate::work_queue`]). Any other event succeeds or fails as a whole. Success never hides a
-//! loss.
+//! The messages of an SQS event are delivered side by side, and each succeeds or fails on its own
+//! (partial batch responses): an attempt at each of its jobs, then the [`Plan`] that follows from
+//! them, then what carries it out. Any other event succeeds or fails as a whole. Success never hides
+//! a loss.
 
 use std::io::{self, Read};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
+use futures_util::stream::{self, StreamExt as _};
+use futures_util::{FutureExt as _, future};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use thiserror::Error;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::batch::Batch;
-use crate::bridge::{Bridge, Session};
-use crate::ingest::{Outcome, StopReason, ingest_watched};
-use crate::job::{
-    ALL_ROWS, CONTINUATION_VERSION, Continuation, ContinuedObject, Event, EventError, Job,
-    RowRanges, SqsMessageMeta, SqsRecord,
-};
-use crate::pipeline::{Rejection, Rules, Summary};
+use crate::bridge::{Attempt, Bridge, Trouble};
+use crate::continuation::{CONTINUATION_VERSION, Continuation, History};
+use crate::event::{Event, EventError, Receipt, SqsRecord, Work};
+use crate::ingest::{StopReason, ingest_watched};
+use crate::job::Job;
+use crate::pipeline::{Rules, Summary};
+use crate::plan::{Facts, Message, Plan, Situation, Target, decide, retry_delay};
 use crate::report::Report;
+use crate::response::Scope;
+use crate::rows::{OPEN, Rows};
 use crate::source::{Opened, S3, SourceError};
-use crate::telemetry::json_text;
+use crate::telemetry;
 use crate::time::{Clock, Deadline};
-use crate::work_queue::{Next, Situation, WorkQueue, retry_delay, started};
+use crate::work_queue::{QueueError, WorkQueue};
 
-/// The part of an invocation's time that is kept back to respond.
+/// The part of an invocation's time that is kept back to finish what is in flight and to respond.
 pub const RESERVE: Duration = Duration::from_secs(10);
+
+/// The part of [`RESERVE`] in which nothing is sent to SQS anymore.
+const LAST_SECOND: Duration = Duration::from_secs(1);
+
+/// If Lambda kills the function, its messages are visible again this long after its timeout.
+const VISIBILITY_RESERVE: Duration = Duration::from_mins(1);
+
+/// KiB for the objects that are read side by side. One takes its size, at most [`MOST_OF_OBJECT`]:
+/// a large object is read in two ranges of 4 MiB.
+const MEMORY: u32 = 32 << 10;
+const MOST_OF_OBJECT: u32 = 8 << 10;
+
+/// Ranges of rows that an error names.
+const SHOWN_RANGES: usize = 100;
 
 /// The parts that every invocation uses, made once per process.
 #[derive(Debug)]
@@ -38,11 +58,11 @@ pub struct Function {
     pub s3: S3,
     pub rules: Arc<Rules>,
     pub bridge: Bridge,
-    pub concurrency: usize,
     pub work_queue: WorkQueue,
     /// The age at which a job goes to the dead-letter queue.
     pub retry_for: SignedDuration,
     pub clock: Clock,
+    memory: Semaphore,
 }
 
 /// Why an invocation failed as a whole. AWS stores the text: it names objects and reasons, never
@@ -79,210 +99,278 @@ pub fn deadline(lambda_deadline_ms: u64) -> Deadline {
     )
 }
 
-/// Rows of a job that were not delivered.
-struct Remainder {
-    job: Job,
-    rows: RowRanges,
-    why: String,
-    /// Whether rows were settled in this invocation.
-    progress: bool,
-    /// Whether a retry cannot help.
-    is_final: bool,
+/// What Lambda is to do with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settlement {
+    /// Delete it: its rows are delivered, or in messages of their own.
+    Acknowledge,
+    /// Leave it in the queue, which delivers it again.
+    Redeliver,
 }
 
 impl Function {
+    /// Puts the parts together.
+    pub fn new(
+        s3: S3,
+        rules: Arc<Rules>,
+        bridge: Bridge,
+        work_queue: WorkQueue,
+        retry_for: SignedDuration,
+    ) -> Self {
+        Self {
+            s3,
+            rules,
+            bridge,
+            work_queue,
+            retry_for,
+            clock: Clock::default(),
+            memory: Semaphore::new(MEMORY as usize),
+        }
+    }
+
     /// Handles one event.
     ///
     /// # Errors
     /// [`InvocationError`]: the event cannot be parsed, or a direct event was not delivered
     /// completely.
     pub async fn handle(&self, event: Value, context: &Context) -> Result<Value, InvocationError> {
-        let session = self.bridge.session(context.deadline);
         if context.deadline.has_passed() {
             tracing::error!(
                 reserve_seconds = RESERVE.as_secs(),
                 "no time is left to deliver: set the function's timeout well above the reserve (recommended: 300 s)"
             );
         }
-        match Event::parse(event)
-            .inspect_err(|error| tracing::error!(%error, "failed to parse the event"))?
-        {
-            Event::Sqs(records) => {
-                let mut failed = Vec::new();
-                for SqsRecord {
+        let event = Event::parse(event)
+            .inspect_err(|error| tracing::error!(%error, "failed to parse the event"))?;
+        match event {
+            Event::Sqs(records) => Ok(sqs_response(self.deliver_messages(records, context).await)),
+            Event::Direct(jobs) => self.deliver_directly(&jobs, context).await,
+        }
+    }
+
+    /// Delivers the messages of an event side by side. Returns the IDs of those that SQS is to
+    /// deliver again.
+    ///
+    /// A message that may have killed the function before runs after the others and alone, so that
+    /// it cannot take them along again.
+    async fn deliver_messages(&self, records: Vec<SqsRecord>, context: &Context) -> Vec<String> {
+        let had_time = !context.deadline.has_passed();
+        let hold = context.deadline.time_left() + RESERVE + VISIBILITY_RESERVE;
+        let receipts = records.iter().map(|record| &record.receipt);
+        if let Err(error) = self.work_queue.hold(receipts, hold).await {
+            tracing::warn!(%error, "failed to extend the visibility timeouts; messages may be redelivered early");
+        }
+        let unfinished = AtomicUsize::new(records.len());
+        let deliver = |record: SqsRecord| {
+            let unfinished = &unfinished;
+            async move {
+                let SqsRecord {
                     message_id,
-                    meta,
-                    jobs,
-                } in records
-                {
-                    let done = match jobs {
-                        Ok(jobs) => self.deliver_message(jobs, &meta, &session, context).await,
-                        Err(error) => {
-                            tracing::error!(message_id, %error, "failed to parse the message");
-                            self.delay(&meta).await;
-                            false
-                        }
-                    };
-                    if !done {
-                        failed.push(message_id);
+                    receipt,
+                    work,
+                } = record;
+                let delivery = self.deliver_message(&message_id, work, &receipt, had_time, context);
+                // A panic fails its own message only.
+                let settlement = AssertUnwindSafe(Box::pin(delivery)).catch_unwind().await;
+                let settlement = match settlement {
+                    Ok(settlement) => settlement,
+                    Err(_) => {
+                        tracing::error!(
+                            message_id,
+                            "delivery panicked (a bug in edgetap); the message will be retried"
+                        );
+                        self.delay(&receipt, retry_delay(receipt.receive_count))
+                            .await;
+                        Settlement::Redeliver
+                    }
+                };
+                let others = unfinished.fetch_sub(1, Ordering::Relaxed) - 1;
+                if settlement == Settlement::Acknowledge && others > 0 {
+                    // Now, and not with the response: if the function is killed before that, this
+                    // message is not delivered again.
+                    if let Err(error) = self.work_queue.delete(&receipt).await {
+                        tracing::warn!(%error, "failed to delete a finished message; it is deleted when the invocation ends");
                     }
                 }
-                Ok(sqs_response(failed))
+                (settlement == Settlement::Redeliver).then_some(message_id)
             }
-            Event::Direct(jobs) => {
-                let mut undelivered = Vec::new();
-                for job in &jobs {
-                    let (report, remainders) = self.deliver_object(job, &session).await;
-                    report.print(&context.function);
-                    undelivered.extend(
-                        remainders
-                            .into_iter()
-                            .map(|remainder| format!("{}: {}", job.object, remainder.why)),
-                    );
-                }
-                if undelivered.is_empty() {
-                    Ok(json!({ "objects": jobs.len() }))
-                } else {
-                    Err(InvocationError::Undelivered(undelivered.join("; ")))
-                }
-            }
-        }
+        };
+        let (suspects, others): (Vec<_>, Vec<_>) = records
+            .into_iter()
+            .partition(|record| self.situation(record).may_have_been_killed());
+        let side_by_side = others.len().max(1);
+        let failed = stream::iter(others)
+            .map(deliver)
+            .buffered(side_by_side)
+            .chain(stream::iter(suspects).then(deliver));
+        failed.filter_map(future::ready).collect().await
     }
 
-    /// Delivers the jobs of a message. Returns `true` if the message can be deleted: every row was
-    /// delivered, or the remaining rows are in messages of their own.
+    /// Delivers a message.
     async fn deliver_message(
         &self,
-        jobs: Vec<Job>,
-        meta: &SqsMessageMeta,
-        session: &Session<'_>,
+        message_id: &str,
+        work: Result<Work, EventError>,
+        receipt: &Receipt,
+        had_time: bool,
         context: &Context,
-    ) -> bool {
-        if jobs.is_empty() {
-            return true;
-        }
-        if let Err(error) = self
-            .work_queue
-            .hold(meta, context.deadline.time_left().saturating_add(RESERVE))
-            .await
-        {
-            tracing::warn!(%error, "failed to extend the visibility timeout; the message may be redelivered early");
-        }
-        let (mut progress, mut delivered) = (false, Vec::with_capacity(jobs.len()));
-        for mut job in jobs {
-            let (since, requeue_count) = started(&job, meta, self.clock.now(), self.retry_for);
-            (job.since, job.requeue_count) = (Some(since), requeue_count);
-            let situation = self.situation(&job, meta, false);
-            if situation.was_killed() {
-                tracing::error!(object = %job.object, receive_count = meta.receive_count, "message was redelivered before its retry delay ended; the function was probably killed (out of memory or timeout)");
+    ) -> Settlement {
+        let work = match work {
+            Ok(work) => work,
+            Err(error) => {
+                tracing::error!(message_id, %error, "failed to parse the message");
+                self.delay(receipt, retry_delay(receipt.receive_count))
+                    .await;
+                return Settlement::Redeliver;
             }
-            // Every message is tried at least once, however old it is.
-            let (report, remainders) = if situation.age >= self.retry_for && meta.receive_count > 1
-            {
-                let why = "retried for longer than RETRY_FOR".to_owned();
-                let mut report = Report::begin(job.object.clone());
-                report.undelivered = Some(why.clone());
-                (
-                    report,
-                    vec![Remainder {
-                        rows: vec![open_end(&job)],
-                        why,
-                        progress: false,
-                        is_final: false,
-                        job,
-                    }],
-                )
-            } else {
-                self.deliver_object(&job, session).await
-            };
-            progress |= report.summary.counts.rows > 0;
-            delivered.push((report, remainders));
+        };
+        if work.jobs.is_empty() {
+            return Settlement::Acknowledge;
         }
-        // Decide only after all objects in the message were tried. Progress on one lets us requeue
-        // the others; otherwise the whole message, finished objects included, would be redelivered.
-        let mut done = true;
-        for (mut report, remainders) in delivered {
-            for mut remainder in remainders {
-                remainder.progress |= progress;
-                // Once one remainder stays with the original message, the later ones stay too
-                // (`&&` must short-circuit).
-                done = done && self.settle(remainder, meta, context, &mut report).await;
+        if had_time && context.deadline.has_passed() {
+            // Not begun: another invocation can begin at once.
+            self.delay(receipt, Duration::ZERO).await;
+            return Settlement::Redeliver;
+        }
+        let situation = self.situation_of(&work.history, receipt);
+        if situation.was_killed() {
+            tracing::error!(
+                message_id,
+                receive_count = receipt.receive_count,
+                "message was redelivered before its retry delay ended; the function was probably killed (out of memory or timeout)"
+            );
+        }
+        let attempt = Attempt {
+            deadline: context.deadline,
+            number: situation.attempt(),
+        };
+        let mut attempts = Vec::with_capacity(work.jobs.len());
+        for job in work.jobs {
+            attempts.push(self.attempt(job, attempt).await);
+        }
+        // After the attempts: they may have taken minutes.
+        let situation = self.situation_of(&work.history, receipt);
+        let (facts, mut rest): (Vec<_>, Vec<_>) = attempts
+            .into_iter()
+            .map(|(facts, job, report)| (facts, (job, report)))
+            .unzip();
+        let plan = decide(&facts, situation);
+        for (facts, (_, report)) in facts.iter().zip(&mut rest) {
+            if facts.undelivered().is_some() {
+                report.retry_age = situation.age.try_into().ok();
             }
+        }
+        let settlement = self
+            .carry_out(plan, &situation, receipt, &mut rest, context)
+            .await;
+        for (_, report) in rest {
             report.print(&context.function);
         }
-        done
+        settlement
     }
 
-    /// Requeues, delays or dead-letters a remainder. Returns `true` if it now has a message of its
-    /// own.
-    async fn settle(
+    /// Carries out a plan. If SQS does not take one of its messages, the original message is
+    /// redelivered, so that no row is lost.
+    async fn carry_out(
         &self,
-        remainder: Remainder,
-        meta: &SqsMessageMeta,
+        plan: Plan,
+        situation: &Situation,
+        receipt: &Receipt,
+        attempts: &mut [(Job, Report)],
         context: &Context,
-        report: &mut Report,
-    ) -> bool {
-        let situation = self.situation(&remainder.job, meta, remainder.progress);
-        let next = if remainder.is_final {
-            Next::DeadLetter
-        } else {
-            situation.next()
-        };
-        report.retry_age = situation.age.try_into().ok();
-        let sent = match next {
-            Next::Requeue => {
-                let requeue =
-                    self.continuation(&remainder, remainder.job.requeue_count.saturating_add(1));
-                self.work_queue
-                    .requeue(meta, &requeue, context.trace.as_deref())
-                    .await
-            }
-            Next::DeadLetter => {
-                self.work_queue
-                    .dead_letter(
-                        meta,
-                        &self.continuation(&remainder, remainder.job.requeue_count),
-                    )
-                    .await
-            }
-            Next::Delay(_) => {
-                report.messages_delayed += 1;
-                self.delay(meta).await;
-                return false;
+    ) -> Settlement {
+        let messages = match plan {
+            Plan::Finish(messages) => messages,
+            Plan::Redeliver(delay) => {
+                self.put_off(receipt, delay, attempts).await;
+                return Settlement::Redeliver;
             }
         };
-        let Remainder {
-            job: Job { object, .. },
-            rows,
-            why,
-            ..
-        } = &remainder;
-        let row_ranges = json_text(rows);
-        match (sent, next) {
-            (Ok(()), Next::DeadLetter) => {
-                report.dead_letters += 1;
-                tracing::error!(%object, row_ranges, reason = why, "sent undelivered rows to the dead-letter queue");
-            }
-            (Ok(()), _) => {
-                report.requeues += 1;
-                tracing::info!(%object, row_ranges, reason = why, "requeued the remaining rows");
-            }
-            (Err(error), _) => {
-                tracing::error!(%object, row_ranges, %error, "failed to send undelivered rows to SQS; the original message will be retried");
-                report.messages_delayed += 1;
-                self.delay(meta).await;
-                return false;
+        let end = context.deadline.extended(RESERVE - LAST_SECOND);
+        for message in messages {
+            let Some((job, report)) = attempts.get_mut(message.job) else {
+                return Settlement::Redeliver; // a plan names no other jobs
+            };
+            let sending = self.send(&message, job, report, situation, receipt, context);
+            let sent = end
+                .bound(sending)
+                .await
+                .unwrap_or_else(|| Err(SendError::Late));
+            let (object, ranges) = (&job.object, message.rows.ranges().len());
+            let first_range = shown(&message.rows, 1);
+            match sent {
+                Ok(()) if message.target == Target::DeadLetters => {
+                    tracing::error!(%object, ranges, first_range, reason = message.why, "sent undelivered rows to the dead-letter queue");
+                }
+                Ok(()) => {
+                    tracing::info!(%object, ranges, first_range, reason = message.why, "requeued the remaining rows");
+                }
+                Err(error) => {
+                    tracing::error!(%object, ranges, first_range, %error, "failed to send undelivered rows to SQS; the original message will be retried");
+                    let delay = retry_delay(situation.attempt());
+                    self.put_off(receipt, delay, attempts).await;
+                    return Settlement::Redeliver;
+                }
             }
         }
-        true
+        Settlement::Acknowledge
     }
 
-    async fn delay(&self, meta: &SqsMessageMeta) {
-        let delay = retry_delay(meta.receive_count);
-        match self.work_queue.delay(meta, delay).await {
+    /// Sends a message of a plan, in parts if it has many ranges.
+    async fn send(
+        &self,
+        message: &Message,
+        job: &Job,
+        report: &mut Report,
+        situation: &Situation,
+        receipt: &Receipt,
+        context: &Context,
+    ) -> Result<(), SendError> {
+        let history = match message.target {
+            Target::DeadLetters => situation.history,
+            Target::Work { history, .. } => history,
+        };
+        let now = self.clock.now();
+        let continuation = Continuation {
+            edgetap: CONTINUATION_VERSION,
+            object: job.object.clone(),
+            rows: message.rows.clone(),
+            since: now.checked_sub(situation.age).unwrap_or(now),
+            requeue_count: history.requeue_count,
+            attempts: history.attempts,
+            reason: message.why.clone(),
+            rules: self.rules.digest(),
+            dead_letter: message.target == Target::DeadLetters,
+        };
+        for body in continuation.messages()? {
+            match message.target {
+                Target::DeadLetters => {
+                    self.work_queue.dead_letter(receipt, body).await?;
+                    report.dead_letters += 1;
+                }
+                Target::Work { after, .. } => {
+                    let trace = context.trace.as_deref();
+                    self.work_queue.requeue(receipt, body, after, trace).await?;
+                    report.requeues += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Delays a message of which reports are made.
+    async fn put_off(&self, receipt: &Receipt, delay: Duration, attempts: &mut [(Job, Report)]) {
+        if let Some((_, report)) = attempts.first_mut() {
+            report.messages_delayed += 1;
+        }
+        self.delay(receipt, delay).await;
+    }
+
+    async fn delay(&self, receipt: &Receipt, delay: Duration) {
+        match self.work_queue.delay(receipt, delay).await {
             Ok(()) => tracing::info!(
-                delay_minutes = delay.as_secs() / 60,
-                receive_count = meta.receive_count,
+                delay_seconds = delay.as_secs(),
+                receive_count = receipt.receive_count,
                 "delayed the message for retry"
             ),
             Err(error) => tracing::warn!(
@@ -292,65 +380,92 @@ impl Function {
         }
     }
 
-    fn situation(&self, job: &Job, meta: &SqsMessageMeta, progress: bool) -> Situation {
+    fn situation(&self, record: &SqsRecord) -> Situation {
+        let history = record.work.as_ref().map(|work| work.history);
+        self.situation_of(&history.unwrap_or_default(), &record.receipt)
+    }
+
+    fn situation_of(&self, history: &History, receipt: &Receipt) -> Situation {
         let now = self.clock.now();
-        let age = now.duration_since(job.since.unwrap_or(now));
+        let first_received = receipt.first_received.unwrap_or(now);
+        let since = history.since.unwrap_or(first_received);
         Situation {
-            progress,
-            requeue_count: job.requeue_count,
-            receive_count: meta.receive_count,
-            age,
+            history: *history,
+            receive_count: receipt.receive_count,
+            message_age: now.duration_since(first_received),
+            age: now.duration_since(since),
             retry_for: self.retry_for,
+            jitter: rand::random_range(0.8..=1.0),
         }
     }
 
-    fn continuation(&self, remainder: &Remainder, requeue_count: u8) -> Continuation {
-        let Job { object, since, .. } = &remainder.job;
-        Continuation {
-            edgetap: CONTINUATION_VERSION,
-            object: ContinuedObject {
-                bucket: object.bucket.clone(),
-                key: object.key.clone(),
-                etag: object.etag.clone(),
-            },
-            rows: remainder.rows.clone(),
-            since: since.unwrap_or_else(|| self.clock.now()),
-            requeue_count,
-            reason: remainder.why.clone(),
-            rules: self.rules.digest(),
+    async fn deliver_directly(
+        &self,
+        jobs: &[Job],
+        context: &Context,
+    ) -> Result<Value, InvocationError> {
+        let attempt = Attempt {
+            deadline: context.deadline,
+            number: 1,
+        };
+        let mut undelivered = Vec::new();
+        for job in jobs {
+            let (facts, job, report) = self.attempt(job.clone(), attempt).await;
+            report.print(&context.function);
+            let left = Some((facts.left, facts.why)).filter(|(rows, _)| !rows.is_empty());
+            let parts = [facts.rejected, facts.unreadable, left];
+            for (rows, why) in parts.into_iter().flatten() {
+                let rows = shown(&rows, SHOWN_RANGES);
+                undelivered.push(format!("{}, rows {rows}: {why}", job.object));
+            }
+            if report.lost {
+                undelivered.extend(report.undelivered);
+            }
+        }
+        if undelivered.is_empty() {
+            Ok(json!({ "objects": jobs.len() }))
+        } else {
+            Err(InvocationError::Undelivered(undelivered.join("; ")))
         }
     }
 
-    /// Delivers an object. Returns its report and the undelivered rows: those from the first row
-    /// that was not accepted, and those that the bridge rejected.
-    async fn deliver_object(&self, job: &Job, session: &Session<'_>) -> (Report, Vec<Remainder>) {
+    /// Makes one attempt at a job. Returns its facts, the job with the version that was read, and
+    /// the report.
+    async fn attempt(&self, mut job: Job, attempt: Attempt) -> (Facts, Job, Report) {
         let mut report = Report::begin(job.object.clone());
-        let (opened, rules) = match self.open(job, session, &mut report).await {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return (report, Vec::new()),
-            Err(why) => {
-                report.undelivered = Some(why.clone());
-                report.token_requests = self.bridge.tokens().take_requests();
-                return (
-                    report,
-                    vec![Remainder {
-                        job: job.clone(),
-                        rows: vec![open_end(job)],
-                        why,
-                        progress: false,
-                        is_final: false,
-                    }],
-                );
+        let opened = attempt.deadline.bound(self.open(&job, attempt)).await;
+        let opened = opened.unwrap_or(Err(OpenError::Stop(StopReason::Deadline)));
+        report.token_requests = self.bridge.tokens().take_requests();
+        let (opened, rules, _memory) = match opened {
+            Ok(opened) => opened,
+            Err(OpenError::Deleted) => {
+                let facts = Facts {
+                    has_progress: true, // there is nothing left to do
+                    ..Facts::default()
+                };
+                if job.has_started() {
+                    report.lost = true;
+                    report.undelivered = Some(format!(
+                        "data loss: {} was deleted before its rows {} were delivered",
+                        job.object,
+                        shown(&job.rows, SHOWN_RANGES)
+                    ));
+                } else {
+                    tracing::warn!(object = %job.object, "object was deleted before it was read; keep logs for longer (log_expiration_days)");
+                }
+                return (facts, job, report);
+            }
+            Err(OpenError::Stop(reason)) => {
+                let facts = Facts::nothing(&job.rows, &reason);
+                report.undelivered = facts.undelivered();
+                return (facts, job, report);
             }
         };
-        let mut job = Job {
-            object: opened.object,
-            ..job.clone()
-        };
-        if job.rows != ALL_ROWS && opened.replaced {
-            tracing::warn!(object = %job.object, "object was replaced after part of it was delivered; starting over");
-            job.rows = ALL_ROWS;
+        if !job.rows.is_all() && opened.replaced {
+            tracing::warn!(object = %opened.object, "object was replaced after part of it was delivered; starting over");
+            job.rows = Rows::all();
         }
+        job.object = opened.object;
         let (bytes, read) = counted(opened.bytes);
         let note_lag = |_: &Summary, batch: &Batch| {
             let lag = batch
@@ -360,135 +475,109 @@ impl Function {
                 .delivery_lags
                 .extend(lag.and_then(|lag| u64::try_from(lag).ok()));
         };
-        let outcome =
-            ingest_watched(&job, bytes, &rules, session, self.concurrency, note_lag).await;
+        let outcome = ingest_watched(&job, bytes, &rules, &self.bridge, attempt, note_lag).await;
         report.bytes_in = read.load(Ordering::Relaxed);
-        report.meter = session.take_meter();
-        report.token_requests = self.bridge.tokens().take_requests();
-        report.summary = outcome.summary().clone();
-        let remainders = remainders(job, outcome);
-        report.undelivered = remainders
-            .iter()
-            .map(|remainder| remainder.why.clone())
-            .reduce(|all, why| format!("{all}; {why}"));
-        (report, remainders)
+        report.meter = outcome.meter.clone();
+        report.token_requests += self.bridge.tokens().take_requests();
+        report.summary = outcome.summary.clone();
+        let facts = Facts::of(outcome);
+        report.undelivered = facts.undelivered();
+        (facts, job, report)
     }
 
-    /// Opens the object and gets the token at the same time. Returns `None` if the object was
-    /// deleted.
+    /// Waits for memory, opens the object, and gets the token meanwhile.
     async fn open(
         &self,
         job: &Job,
-        session: &Session<'_>,
-        report: &mut Report,
-    ) -> Result<Option<(Opened, Arc<Rules>)>, String> {
+        attempt: Attempt,
+    ) -> Result<(Opened, Arc<Rules>, Option<SemaphorePermit<'_>>), OpenError> {
+        let size = job.object.size.map_or(MOST_OF_OBJECT, |bytes| {
+            u32::try_from(bytes.div_ceil(1024)).unwrap_or(MOST_OF_OBJECT)
+        });
+        // An error would mean that the semaphore is closed, which it never is.
+        let memory = self
+            .memory
+            .acquire_many(size.min(MOST_OF_OBJECT))
+            .await
+            .ok();
         // The SDK's future is large; on the heap it does not enlarge those around it.
-        let both =
-            futures_util::future::join(Box::pin(self.s3.open(&job.object)), session.warm_up());
-        let Some((opened, token)) = session.deadline().bound(both).await else {
-            return Err(StopReason::Deadline.to_string());
-        };
-        match opened {
-            Ok(opened) => {
-                token.map_err(|error| error.to_string())?;
-                Ok(Some((opened, session.keyed(&self.rules)?)))
-            }
-            Err(SourceError::NotFound { object }) if job.has_started() => {
-                report.lost = true;
-                let (first, end) = open_end(job);
-                let last = end.map_or_else(
-                    || "the end".to_owned(),
-                    |end| end.saturating_sub(1).to_string(),
-                );
-                report.undelivered = Some(format!(
-                    "data loss: {object} was deleted before its rows from {first} to {last} were delivered"
-                ));
-                Ok(None)
-            }
-            Err(SourceError::NotFound { object }) => {
-                tracing::warn!(%object, "object was deleted before it was read; keep logs for longer (log_expiration_days)");
-                Ok(None)
-            }
-            Err(error) => Err(error.to_string()),
-        }
+        let opening = Box::pin(self.s3.open(&job.object));
+        let (opened, token) = future::join(opening, self.bridge.warm_up(attempt.deadline)).await;
+        let opened = opened.map_err(|error| match error {
+            SourceError::NotFound { .. } => OpenError::Deleted,
+            error => OpenError::Stop(StopReason::Source(error.to_string())),
+        })?;
+        token.map_err(|trouble| OpenError::Stop(StopReason::Bridge(trouble)))?;
+        let key = self.bridge.tokens().redaction_key();
+        let rules = self.rules.keyed(key).map_err(|error| {
+            OpenError::Stop(StopReason::Bridge(Trouble {
+                scope: Scope::Bridge,
+                why: error.to_string(),
+                after: None,
+            }))
+        })?;
+        Ok((opened, rules, memory))
     }
 }
 
-fn open_end(job: &Job) -> (u64, Option<u64>) {
-    (
-        job.rows.start,
-        Some(job.rows.end).filter(|end| *end != u64::MAX),
-    )
+/// Why the attempt at a job ends before its object is read.
+enum OpenError {
+    Deleted,
+    Stop(StopReason),
 }
 
-/// Returns the undelivered rows of an ingested object.
-fn remainders(job: Job, outcome: Outcome) -> Vec<Remainder> {
-    let rejected = rejections(&outcome.summary().rejected);
-    let progress = match &outcome {
-        Outcome::Complete(_) => true,
-        Outcome::Partial { from_row, .. } => *from_row > job.rows.start,
-    };
-    let mut remainders = Vec::new();
-    if let Some((rows, why)) = rejected {
-        remainders.push(Remainder {
-            job: job.clone(),
-            rows,
-            why,
-            progress,
-            is_final: true,
-        });
-    }
-    if let Outcome::Partial { from_row, why, .. } = outcome {
-        let job = Job {
-            rows: from_row..job.rows.end,
-            ..job
-        };
-        remainders.push(Remainder {
-            rows: vec![open_end(&job)],
-            is_final: why.is_final(),
-            why: why.to_string(),
-            progress,
-            job,
-        });
-    }
-    remainders
+/// Why a message of a plan was not sent.
+#[derive(Debug, Error)]
+enum SendError {
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error("cannot write the message as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("no time is left to send it")]
+    Late,
 }
 
-/// Returns the rejected rows as ranges, and the reason as text.
-fn rejections(rejected: &[Rejection]) -> Option<(RowRanges, String)> {
-    let first = rejected.first()?;
-    let mut rows = RowRanges::new();
-    for Rejection { row, .. } in rejected {
-        match rows.last_mut() {
-            Some((_, end)) if *end == Some(*row) => *end = Some(row + 1),
-            _ => rows.push((*row, Some(row + 1))),
-        }
-    }
-    let same = rejected
+/// Returns row ranges as text, at most `most` of them: `[13,15) [20,end)`.
+fn shown(rows: &Rows, most: usize) -> String {
+    let ranges = rows.ranges();
+    let mut text: Vec<_> = ranges
         .iter()
-        .all(|rejection| rejection.status == first.status);
-    let status = if same {
-        first.status.to_string()
-    } else {
-        "different statuses".to_owned()
-    };
-    let transactions = match rejected.len() {
-        1 => "1 transaction".to_owned(),
-        count => format!("{count} transactions"),
-    };
-    Some((
-        rows,
-        format!("the bridge rejected {transactions} ({status})"),
-    ))
+        .take(most)
+        .map(|range| match range.end {
+            OPEN => format!("[{},end)", range.start),
+            end => format!("[{},{end})", range.start),
+        })
+        .collect();
+    if ranges.len() > most && most > 1 {
+        text.push(format!("and {} more ranges", ranges.len() - most));
+    }
+    text.join(" ")
 }
 
-/// Fails every message of an SQS event, so that SQS redelivers it. For an invocation without a
-/// [`Function`].
+/// Fails every message of an SQS event, so that SQS redelivers it, and counts them in a metric. For
+/// an invocation without a [`Function`].
 ///
 /// # Errors
 /// [`InvocationError`] for any other event.
-pub fn fail_all(event: Value, why: &str) -> Result<Value, InvocationError> {
-    match Event::parse(event)? {
+pub fn fail_all(event: Value, why: &str, function: &str) -> Result<Value, InvocationError> {
+    let event = Event::parse(event)?;
+    let messages = match &event {
+        Event::Sqs(records) => records.len(),
+        Event::Direct(_) => 1,
+    };
+    telemetry::metrics(
+        tracing::Level::ERROR,
+        "invalid configuration; nothing will be delivered",
+        &[
+            ("function", telemetry::MetricValue::Text(function)),
+            (
+                "unconfigured",
+                telemetry::MetricValue::Number(messages as u64),
+            ),
+            ("problems", telemetry::MetricValue::Text(why)),
+        ],
+    );
+    match event {
         Event::Sqs(records) => Ok(sqs_response(
             records
                 .into_iter()

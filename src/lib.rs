@@ -18,7 +18,10 @@
 //! loses nothing. Secrets and log content never reach a log line or an error, except the path of a
 //! dropped static asset, at DEBUG.
 
+pub mod rows;
 pub mod job;
+pub mod continuation;
+pub mod event;
 
 pub(crate) mod simd;
 pub mod log;
@@ -38,8 +41,10 @@ pub mod tls;
 pub(crate) mod http;
 pub mod credentials;
 pub mod token;
+pub mod response;
 pub mod bridge;
 pub mod ingest;
+pub mod plan;
 pub mod work_queue;
 
 pub mod settings;

@@ -8,8 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
-use crate::batch::{Batch, Builder, Counts, Limits};
+use crate::batch::{Batch, Builder, Counts, Limits, Rejection};
 use crate::encode::{Encoding, Origin, Uap};
 use crate::filter::{ExcludedPaths, StaticAssets};
 use crate::job::{Job, ObjectRef};
@@ -49,20 +50,35 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// Returns these rules with `key`, if they hash cookies and have no key yet. Returns `None` if
-    /// they need a key and `key` is `None`.
-    pub(crate) fn keyed(self: &Arc<Self>, key: Option<Key>) -> Option<Arc<Self>> {
+    /// Returns these rules with `key`, if they hash cookies and have no key yet.
+    ///
+    /// # Errors
+    /// [`MissingKey`] if they need a key and `key` is `None`.
+    pub fn keyed(self: &Arc<Self>, key: Option<Key>) -> Result<Arc<Self>, MissingKey> {
         if self.redaction.cookies != Cookies::Hash(None) {
-            return Some(self.clone());
+            return Ok(self.clone());
         }
         let redaction = Redaction {
-            cookies: Cookies::Hash(Some(key?)),
+            cookies: Cookies::Hash(Some(key.ok_or(MissingKey)?)),
             ..self.redaction
         };
-        Some(Arc::new(Self {
+        Ok(Arc::new(Self {
             redaction,
             ..(**self).clone()
         }))
+    }
+
+    /// Returns hexadecimal digits that identify what makes bodies out of rows: these rules with
+    /// their key, and this release's encoding. Where they are equal, the same rows make the same
+    /// body.
+    pub fn making(&self) -> String {
+        let key = match &self.redaction.cookies {
+            Cookies::Hash(Some(key)) => key.fingerprint(),
+            Cookies::Hash(None) | Cookies::Keep | Cookies::Drop => String::new(),
+        };
+        let revision = self.encoding.revision();
+        let text = self.canonical_text();
+        hex::encode(Sha256::digest(format!("{text}{revision}\0{key}")))
     }
 
     /// Returns 16 hexadecimal digits that identify these rules in a queued message: the beginning
@@ -146,21 +162,20 @@ impl Rules {
     }
 }
 
-/// A transaction that the bridge rejected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    pub row: u64,
-    /// The HTTP status of the response.
-    pub status: u16,
-}
+/// The rules hash cookies, and there is no key to do it with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "the secret has no redaction_key, which REDACT_COOKIES=hash requires. scripts/setup-tfvars.sh generates one"
+)]
+pub struct MissingKey;
 
-/// Totals of an object, up to the last settled batch.
+/// Totals of an object's settled rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub counts: Counts,
-    /// Batches of which at least one transaction was accepted.
+    /// Bodies that were accepted: batches, or parts of them.
     pub batches: u64,
-    /// Bytes of the bodies of these batches, including rejected transactions.
+    /// Bytes of these bodies.
     pub bytes: u64,
     pub rejected: Vec<Rejection>,
     /// The distribution: from the log's own field, else from the object's name.
@@ -170,17 +185,30 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts a settled batch: all its transactions were accepted, except `rejected`.
-    pub fn settle(&mut self, batch: &Batch, rejected: Vec<Rejection>) {
-        let mut counts = batch.counts;
-        counts.rejected = rejected.len() as u64;
-        counts.sent -= counts.rejected.min(counts.sent);
-        self.counts += counts;
-        if counts.sent > 0 {
+    /// Counts a batch, or a part of one, that was accepted.
+    pub fn accept(&mut self, batch: &Batch) {
+        self.count(batch, batch.counts);
+        if batch.counts.sent > 0 {
             self.batches += 1;
             self.bytes += batch.body.len() as u64;
         }
-        self.rejected.extend(rejected);
+    }
+
+    /// Counts a batch, or a part of one, whose transactions were all rejected with `status`.
+    pub fn reject(&mut self, batch: &Batch, status: Option<u16>) {
+        let counts = Counts {
+            sent: 0,
+            rejected: batch.counts.sent,
+            ..batch.counts
+        };
+        self.count(batch, counts);
+        let rows = batch.marks.iter().map(|mark| mark.row);
+        self.rejected
+            .extend(rows.map(|row| Rejection { row, status }));
+    }
+
+    fn count(&mut self, batch: &Batch, counts: Counts) {
+        self.counts += counts;
         self.absent.extend(&batch.absent);
         if self.distribution.is_none() {
             self.distribution.clone_from(&batch.distribution);
@@ -195,7 +223,10 @@ pub struct Batches<R: Read> {
     rules: Arc<Rules>,
     object: ObjectRef,
     distribution: Option<String>,
+    /// The range being read.
     rows: Range<u64>,
+    /// The ranges after it.
+    ranges: std::vec::IntoIter<Range<u64>>,
     builder: Builder,
     scratch: Vec<u8>,
     redacted: Vec<u8>,
@@ -211,13 +242,16 @@ impl<R: Read> Batches<R> {
     /// Prepares to read the rows of `job` from `source`, the bytes of its object. Reads nothing
     /// yet.
     pub fn new(job: &Job, source: R, rules: Arc<Rules>) -> Self {
+        let mut ranges = job.rows.ranges().to_vec().into_iter();
+        let rows = ranges.next().unwrap_or(0..0);
         Self {
             log: LogReader::new(source),
-            builder: Builder::new(rules.limits, rules.encoding.framing(), job.rows.start),
+            builder: Builder::new(rules.limits, rules.encoding.framing(), rows.start),
             rules,
             distribution: job.object.distribution().map(str::to_owned),
             object: job.object.clone(),
-            rows: job.rows.clone(),
+            rows,
+            ranges,
             scratch: Vec::new(),
             redacted: Vec::new(),
             absent_set: false,
@@ -229,6 +263,12 @@ impl<R: Read> Batches<R> {
     /// Returns the error that `next` will return after the batch it has just returned.
     pub(crate) fn pending_error(&self) -> Option<&LogError> {
         self.end.as_ref()?.as_ref().err()
+    }
+
+    /// Returns how many rows of the log were read, skipped ones included. At the end of the log it
+    /// is their number; after an error it is the number of the row that could not be read.
+    pub(crate) fn rows_read(&self) -> u64 {
+        self.log.next_row()
     }
 
     /// Reads rows until a batch is complete. At the end of the log, sets `end` and returns the last
@@ -243,11 +283,20 @@ impl<R: Read> Batches<R> {
             }
             let row = self.log.number();
             if row >= self.rows.end {
-                self.end = Some(Ok(()));
-                return self.builder.finish(row);
+                let last = self.builder.finish(row);
+                match self.ranges.next() {
+                    Some(rows) => {
+                        self.builder.restart(rows.start);
+                        self.rows = rows;
+                    }
+                    None => self.end = Some(Ok(())),
+                }
+                if last.is_some() || self.end.is_some() {
+                    return last;
+                }
             }
             if row < self.rows.start {
-                continue; // accepted by an earlier invocation
+                continue; // not asked for: an earlier attempt settled it
             }
             if !self.absent_set {
                 self.absent_set = true;

@@ -14,7 +14,7 @@ use std::ops::Range;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 use crate::simd::{Positions, equal, hex};
 use crate::transaction::Transaction;
@@ -62,6 +62,11 @@ impl Key {
         Some(key.into())
             .filter(|key| key.len() >= Self::MIN_BYTES)
             .map(Self)
+    }
+
+    /// Returns hexadecimal digits that differ for other keys and do not reveal this one.
+    pub(crate) fn fingerprint(&self) -> String {
+        ::hex::encode(Sha256::digest([&b"redaction key\0"[..], &self.0].concat()))
     }
 }
 

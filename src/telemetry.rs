@@ -23,8 +23,6 @@ use tracing_subscriber::registry::{LookupSpan, Scope};
 const METRICS: &str = "edgetap::metrics";
 /// The field of those lines that holds their members, as JSON text.
 const MEMBERS: &str = "members";
-/// The field for row ranges. Its text is JSON (see [`json_text`]) and is not quoted again.
-const ROW_RANGES: &str = "row_ranges";
 
 /// Capacity for one line in bytes: enough for a line with every metric.
 const LINE: usize = 2 << 10;
@@ -114,11 +112,6 @@ pub fn metrics(level: Level, message: &str, values: &[(&'static str, MetricValue
         Level::WARN => tracing::warn!(target: METRICS, members, "{message}"),
         _ => tracing::info!(target: METRICS, members, "{message}"),
     }
-}
-
-/// Returns `value` as JSON text, for the field `row_ranges`.
-pub(crate) fn json_text(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 
 struct JsonLines<W> {
@@ -213,10 +206,6 @@ impl Visit for Members {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             MEMBERS => self.json.extend_from_slice(value.as_bytes()),
-            ROW_RANGES => {
-                self.json
-                    .extend_from_slice(format!("\"{ROW_RANGES}\":{value},").as_bytes());
-            }
             name => self.push(name, value),
         }
     }

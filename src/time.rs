@@ -87,6 +87,12 @@ impl Deadline {
         }))
     }
 
+    /// Returns the deadline `time` later. [`Deadline::NEVER`] stays as it is.
+    #[must_use]
+    pub fn extended(&self, time: Duration) -> Self {
+        Self(self.0.and_then(|at| at.checked_add(time)))
+    }
+
     /// Returns the time left: zero once the deadline has passed, `Duration::MAX` for
     /// [`Deadline::NEVER`].
     pub fn time_left(&self) -> Duration {

@@ -6,10 +6,11 @@ use std::ops::Range;
 use edgetap::batch::{Batch, Limits, MAX_ROWS};
 use edgetap::encode::{Encoding, Framing, Uap};
 use edgetap::filter::StaticAssets;
-use edgetap::job::{ALL_ROWS, Job, ObjectRef};
+use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::decode;
 use edgetap::log::{LogError, LogReader};
-use edgetap::pipeline::{Batches, Rejection, Rules, Summary};
+use edgetap::pipeline::{Batches, Rules, Summary};
+use edgetap::rows::{OPEN, Rows};
 use flate2::bufread::MultiGzDecoder;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
@@ -59,9 +60,9 @@ pub fn batches(data: &[u8]) {
         Encoding::Uap(Uap::new(static_assets.name()))
     };
     let rules = super::rules(encoding, static_assets, limits);
-    let run = |rows, step| Run::new(&object, rows, step, &rules);
+    let run = |rows: Range<u64>, step| Run::new(&object, rows.into(), step, &rules);
 
-    let all = run(ALL_ROWS, usize::MAX);
+    let all = run(0..OPEN, usize::MAX);
     // Another service's log is skipped.
     if !matches!(
         LogReader::new(&object[..]).advance(),
@@ -69,13 +70,13 @@ pub fn batches(data: &[u8]) {
     ) {
         all.check_against(&Text::of(&object));
     }
-    all.check_rows(&ALL_ROWS);
+    all.check_rows(&(0..OPEN));
     all.check_sizes(limits);
     all.check_bodies(&rules.encoding);
     all.check_conservation();
 
     let some = u64::from(start)..if rows == 0 {
-        u64::MAX
+        OPEN
     } else {
         u64::from(start) + u64::from(rows)
     };
@@ -93,8 +94,23 @@ pub fn batches(data: &[u8]) {
         "some rows are those of the whole"
     );
 
+    // Ranges around a gap are read in one go, and each begins a batch.
+    if let (Some(first), Some(second)) = (
+        some.start.checked_sub(2),
+        some.end.checked_add(2).filter(|_| some.end != OPEN),
+    ) {
+        let rows: Rows = [0..first, some.clone(), second..OPEN].into_iter().collect();
+        let parts = rows
+            .ranges()
+            .iter()
+            .map(|rows| run(rows.clone(), usize::MAX));
+        let parts: Vec<_> = parts.flat_map(|part| part.batches).collect();
+        let at_once = Run::new(&object, rows, usize::MAX, &rules);
+        assert_same(&at_once.batches, &parts, "one read of several ranges");
+    }
+
     if let Some(first) = usize::from(place).checked_rem(all.batches.len()) {
-        let rest = run(all.batches[first].rows.start..u64::MAX, usize::MAX);
+        let rest = run(all.batches[first].rows.start..OPEN, usize::MAX);
         assert_same(
             &rest.batches,
             &all.batches[first..],
@@ -103,7 +119,7 @@ pub fn batches(data: &[u8]) {
     }
     if !all.is_corrupt() {
         assert_same(
-            &run(ALL_ROWS, usize::from(step) + 1).batches,
+            &run(0..OPEN, usize::from(step) + 1).batches,
             &all.batches,
             "however the bytes come",
         );
@@ -213,7 +229,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(object: &[u8], rows: Range<u64>, step: usize, rules: &std::sync::Arc<Rules>) -> Self {
+    fn new(object: &[u8], rows: Rows, step: usize, rules: &std::sync::Arc<Rules>) -> Self {
         let object_ref = ObjectRef::in_s3("fuzz", "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz");
         let job = Job {
             rows,
@@ -376,28 +392,22 @@ impl Run {
     /// Every row is accounted for if the bridge rejects some of them.
     fn check_conservation(&self) {
         let mut summary = Summary::default();
-        let mut rejections = 0;
-        for batch in &self.batches {
-            let rejected: Vec<_> = batch
-                .marks
-                .iter()
-                .step_by(3)
-                .map(|mark| Rejection {
-                    row: mark.row,
-                    status: 422,
-                })
-                .collect();
-            rejections += rejected.len() as u64;
-            summary.settle(batch, rejected);
+        for (index, batch) in self.batches.iter().enumerate() {
+            match batch.halves() {
+                Some([first, second]) => {
+                    summary.accept(&first);
+                    summary.reject(&second, Some(422));
+                }
+                None if index % 2 == 0 => summary.accept(batch),
+                None => summary.reject(batch, None),
+            }
         }
-        assert!(summary.counts.is_balanced(), "{:?}", summary.counts);
+        let counts = summary.counts;
+        let rows = self.batches.last().map_or(0, |batch| batch.rows.end);
+        assert!(counts.accounts_for(&(0..rows)), "{counts:?}");
+        assert_eq!(counts.rejected, summary.rejected.len() as u64);
         assert_eq!(
-            summary.counts.rows,
-            self.batches.last().map_or(0, |batch| batch.rows.end)
-        );
-        assert_eq!(summary.counts.rejected, rejections);
-        assert_eq!(
-            summary.counts.sent + rejections,
+            counts.sent + counts.rejected,
             self.transactions().len() as u64
         );
     }

@@ -1,9 +1,10 @@
 //! Continuation messages, which one invocation writes and a later one reads.
 
-use edgetap::job::{CONTINUATION_VERSION, Continuation, Event, EventError, Job, SqsMessageMeta};
-use edgetap::work_queue::{MAX_REQUEUES, Next, Situation, started};
-use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize as _;
+use edgetap::continuation::{CONTINUATION_VERSION, Continuation, ContinuationError, History};
+use edgetap::event::{Event, EventError, Work};
+use edgetap::job::Job;
+use edgetap::plan::{Facts, MAX_REQUEUES, Plan, Situation, Target, decide};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 const RETRY_FOR: SignedDuration = SignedDuration::from_hours(72);
@@ -18,10 +19,18 @@ pub fn continuations(data: &[u8]) {
         return;
     }
     let jobs = read(message.clone());
-    let Ok(continuation) = Continuation::deserialize(&message) else {
-        assert_eq!(jobs, Err(EventError::Continuation));
-        return;
+    let continuation = match Continuation::read(&message) {
+        Ok(continuation) => continuation,
+        Err(error) => {
+            if let ContinuationError::Version(version) = error {
+                assert!(version == 0 || version > CONTINUATION_VERSION.into());
+            }
+            assert_eq!(jobs, Err(error.into()));
+            return;
+        }
     };
+    assert!((1..=CONTINUATION_VERSION).contains(&continuation.edgetap));
+    assert!(!continuation.rows.is_empty(), "it has at least one row");
 
     let text = serde_json::to_string(&continuation).unwrap();
     assert_eq!(
@@ -30,76 +39,58 @@ pub fn continuations(data: &[u8]) {
         "a written continuation is read back"
     );
     let again: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(read(again), jobs, "and gives the same jobs");
-    assert_eq!(from_queue(&text), jobs, "and the same jobs from SQS");
-
-    match jobs {
-        Ok(jobs) => {
-            assert!((1..=CONTINUATION_VERSION).contains(&continuation.edgetap));
-            assert!(!jobs.is_empty(), "a continuation has at least one job");
-            assert_eq!(jobs.len(), continuation.rows.len());
-            for (job, rows) in jobs.iter().zip(&continuation.rows) {
-                check(job, *rows, &continuation);
-            }
-        }
-        Err(EventError::ContinuationVersion(version)) => {
-            assert!(version == 0 || version > CONTINUATION_VERSION);
-        }
-        Err(error) => assert_eq!(error, EventError::Continuation),
+    assert_eq!(read(again), jobs, "and gives the same job");
+    let Work {
+        jobs: queued,
+        history,
+    } = from_queue(&text).unwrap();
+    assert_eq!(Ok(&queued), jobs.as_ref(), "and the same job from SQS");
+    let [job] = &queued[..] else { panic!() };
+    assert_eq!(
+        (&job.object, &job.rows),
+        (&continuation.object, &continuation.rows)
+    );
+    if continuation.dead_letter || continuation.edgetap == 1 {
+        assert_eq!(history, History::default(), "it starts anew");
+    } else {
+        let History {
+            since,
+            requeue_count,
+            attempts,
+        } = history;
+        assert_eq!(since, Some(continuation.since));
+        assert_eq!(requeue_count, continuation.requeue_count);
+        assert_eq!(attempts, continuation.attempts);
     }
+    ends(job, history);
 }
 
-fn check(job: &Job, (start, end): (u64, Option<u64>), continuation: &Continuation) {
-    let object = &continuation.object;
-    assert_eq!(
-        (&job.object.bucket, &job.object.key, &job.object.etag),
-        (&object.bucket, &object.key, &object.etag)
-    );
-    assert_eq!(
-        (job.rows.start, job.rows.end),
-        (start, end.unwrap_or(u64::MAX))
-    );
-    assert!(job.rows.start <= job.rows.end, "rows end before they start");
-    assert_eq!(
-        (job.since, job.requeue_count),
-        (Some(continuation.since), continuation.requeue_count)
-    );
-
-    // The number of requeues is bounded whatever the message contains.
-    let mut requeue_count = job.requeue_count;
-    let fresh = Situation {
-        progress: true,
-        requeue_count,
+/// The number of requeues is bounded whatever the message contains.
+fn ends(job: &Job, history: History) {
+    let facts = Facts {
+        has_progress: true,
+        left: job.rows.clone(),
+        ..Facts::default()
+    };
+    let situation = Situation {
+        history,
         receive_count: 1,
+        message_age: SignedDuration::ZERO,
         age: SignedDuration::ZERO,
         retry_for: RETRY_FOR,
+        jitter: 1.0,
     };
-    while (Situation {
-        requeue_count,
-        ..fresh
-    })
-    .next()
-        == Next::Requeue
-    {
-        requeue_count += 1;
-        assert!(requeue_count <= MAX_REQUEUES);
+    let Plan::Finish(messages) = decide(&[facts], situation) else {
+        panic!("progress is redelivered")
+    };
+    let [message] = &messages[..] else { panic!() };
+    match message.target {
+        Target::Work { history: next, .. } => {
+            assert_eq!(next.requeue_count, history.requeue_count + 1);
+            assert!(next.requeue_count <= MAX_REQUEUES);
+        }
+        Target::DeadLetters => assert!(history.requeue_count >= MAX_REQUEUES),
     }
-
-    let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
-    let (since, requeue_count) = started(
-        job,
-        &SqsMessageMeta {
-            sent: Some(now),
-            ..SqsMessageMeta::default()
-        },
-        now,
-        RETRY_FOR,
-    );
-    assert!(
-        now.duration_since(since) <= RETRY_FOR,
-        "the age of a redriven message starts over"
-    );
-    assert!(requeue_count == job.requeue_count || requeue_count == 0);
 }
 
 fn read(message: Value) -> Result<Vec<Job>, EventError> {
@@ -110,10 +101,10 @@ fn read(message: Value) -> Result<Vec<Job>, EventError> {
 }
 
 /// Reads the continuation as SQS delivers it to Lambda.
-fn from_queue(body: &str) -> Result<Vec<Job>, EventError> {
-    let record = json!({"messageId": "m", "eventSource": "aws:sqs", "body": body, "attributes": {"SentTimestamp": "1763726400000"}});
+fn from_queue(body: &str) -> Result<Work, EventError> {
+    let record = json!({"messageId": "m", "eventSource": "aws:sqs", "body": body});
     match Event::parse(json!({"Records": [record]}))? {
-        Event::Sqs(mut records) => records.remove(0).jobs,
+        Event::Sqs(mut records) => records.remove(0).work,
         Event::Direct(_) => panic!("not read as a message of a queue"),
     }
 }

@@ -1,6 +1,7 @@
 //! Keys of S3 events, which are form-encoded.
 
-use edgetap::job::{Event, EventError, ObjectRef, decode_form_key};
+use edgetap::event::{Event, EventError, decode_form_key};
+use edgetap::job::ObjectRef;
 use serde_json::json;
 
 /// The input is the key as an event contains it.

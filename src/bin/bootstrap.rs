@@ -17,7 +17,6 @@ use edgetap::invocation::{Context, Function, deadline, fail_all};
 use edgetap::retry::Backoff;
 use edgetap::source::S3;
 use edgetap::telemetry;
-use edgetap::time::Clock;
 use edgetap::work_queue::WorkQueue;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
@@ -47,8 +46,8 @@ async fn main() -> Result<(), Error> {
                     .await
             }
             Err(problems) => {
-                tracing::error!(%problems, "invalid configuration; nothing will be delivered");
-                fail_all(event.payload, problems)
+                let function = &event.context.env_config.function_name;
+                fail_all(event.payload, problems, function)
             }
         };
         response.map_err(|error| Diagnostic {
@@ -73,14 +72,13 @@ async fn function(config: Result<Config, Problems>) -> Result<Function, String> 
         CredentialsConfig::Arn(arn) => CredentialsSource::secrets_manager(&sdk, arn),
     };
     let backoff = Backoff::default();
-    Ok(Function {
-        s3: S3::new(&sdk, backoff),
-        rules: Arc::new(config.rules),
-        bridge: Bridge::new(endpoints, credentials, backoff)
-            .map_err(|error| format!("cannot set up TLS: {error}"))?,
-        concurrency,
-        work_queue: WorkQueue::new(&sdk),
-        retry_for: config.retry_for,
-        clock: Clock::default(),
-    })
+    let bridge = Bridge::new(endpoints, credentials, backoff, concurrency)
+        .map_err(|error| format!("cannot set up TLS: {error}"))?;
+    Ok(Function::new(
+        S3::new(&sdk, backoff),
+        Arc::new(config.rules),
+        bridge,
+        WorkQueue::new(&sdk),
+        config.retry_for,
+    ))
 }

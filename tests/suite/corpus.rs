@@ -36,7 +36,7 @@ fn read(bytes: Vec<u8>) -> (Vec<Transaction>, Summary, Option<LogError>) {
                 if !batch.body.is_empty() {
                     transactions.extend(decode(&batch.body).unwrap());
                 }
-                summary.settle(&batch, Vec::new());
+                summary.accept(&batch);
             }
             Err(error) => end = Some(error),
         }

@@ -1,6 +1,7 @@
 //! Lambda events in every shape, from `tests/fixtures/events`.
 
-use edgetap::job::{Event, Job, decode_form_key};
+use edgetap::event::{Event, decode_form_key};
+use edgetap::job::Job;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -37,13 +38,13 @@ fn every_event_shape_yields_its_jobs() {
             Ok(Event::Sqs(records)) => {
                 let failed: Vec<_> = records
                     .iter()
-                    .filter(|record| record.jobs.is_err())
+                    .filter(|record| record.work.is_err())
                     .map(|record| record.message_id.clone())
                     .collect();
                 let jobs: Vec<_> = records
                     .into_iter()
-                    .filter_map(|record| record.jobs.ok())
-                    .flatten()
+                    .filter_map(|record| record.work.ok())
+                    .flat_map(|work| work.jobs)
                     .collect();
                 json!({"kind": "sqs", "jobs": as_json(&jobs), "failed": failed})
             }

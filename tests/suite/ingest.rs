@@ -358,13 +358,13 @@ async fn retry_repeats_batches_with_the_same_keys() {
 // proves: D5
 #[test]
 fn invalid_configuration_fails_every_message() {
-    let response = fail_all(sqs_event(&["a", "b"]), "why").unwrap();
+    let response = fail_all(sqs_event(&["a", "b"]), "why", "edgetap").unwrap();
     assert_eq!(
         response,
         json!({"batchItemFailures": [{"itemIdentifier": "message-a"}, {"itemIdentifier": "message-b"}]})
     );
     assert!(
-        fail_all(s3_event(&["a"]), "the reason")
+        fail_all(s3_event(&["a"]), "the reason", "edgetap")
             .unwrap_err()
             .to_string()
             .contains("the reason")

@@ -44,7 +44,7 @@ fn read(text: &str, rules: Rules) -> (Vec<u8>, Counts) {
     ) {
         let batch = batch.unwrap_or_else(|error| panic!("{error}\n{text}"));
         bodies.extend_from_slice(&batch.body);
-        summary.settle(&batch, Vec::new());
+        summary.accept(&batch);
     }
     assert!(summary.counts.is_balanced(), "{:?}", summary.counts);
     (bodies, summary.counts)

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgetap::batch::Limits;
-use edgetap::bridge::{Bridge, Endpoints};
+use edgetap::bridge::{Attempt, Bridge, Endpoints};
 use edgetap::credentials::{Credentials, CredentialsSource};
-use edgetap::ingest::{Outcome, StopReason, ingest};
+use edgetap::ingest::ingest;
 use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{LocalBridge, Options, Reaction};
 use edgetap::time::Deadline;
@@ -337,7 +337,7 @@ fn client_with_token_url(
         bridge_ca,
     };
     let credentials = CredentialsSource::Variables(credentials(options));
-    Bridge::new(endpoints, credentials, BACKOFF).unwrap()
+    Bridge::new(endpoints, credentials, BACKOFF, 1).unwrap()
 }
 
 /// Delivers a small log; returns the reason if the bridge could not be reached.
@@ -345,23 +345,13 @@ async fn delivers(options: &Options, bridge_ca: Option<String>) -> Result<(), St
     let bridge = start(options).await;
     let client = client(&bridge, options, AuthMethod::Post, bridge_ca);
     let job = Job::all(ObjectRef::local("log"));
-    let session = client.session(Deadline::after(SOON));
-    match ingest(
-        &job,
-        std::io::Cursor::new(log(3)),
-        &rules(Limits::default()),
-        &session,
-        1,
-    )
-    .await
-    {
-        Outcome::Complete(_) => Ok(()),
-        Outcome::Partial {
-            why: StopReason::Later(why),
-            ..
-        } => Err(why),
-        other @ Outcome::Partial { .. } => panic!("{other:?}"),
-    }
+    let attempt = Attempt {
+        deadline: Deadline::after(SOON),
+        number: 1,
+    };
+    let bytes = std::io::Cursor::new(log(3));
+    let outcome = ingest(&job, bytes, &rules(Limits::default()), &client, attempt).await;
+    outcome.why().map_or(Ok(()), Err)
 }
 
 // proves: T9

@@ -107,26 +107,33 @@ pub(crate) fn credentials(options: &Options) -> Credentials {
     Credentials::new(options.client_id.clone(), options.client_secret.clone())
 }
 
-/// A client of `bridge` with the credentials of `options`.
+/// A client of `bridge` with the credentials of `options`, which sends one request at a time.
 pub(crate) fn client(
     bridge: &LocalBridge,
     options: &Options,
     method: AuthMethod,
     bridge_ca: Option<String>,
 ) -> Bridge {
-    client_with(
-        bridge,
-        CredentialsSource::Variables(credentials(options)),
-        method,
-        bridge_ca,
-    )
+    let credentials = CredentialsSource::Variables(credentials(options));
+    client_of(bridge, credentials, method, bridge_ca, 1)
 }
 
+/// A client of `bridge`, which sends up to four requests at a time.
 pub(crate) fn client_with(
     bridge: &LocalBridge,
     credentials: CredentialsSource,
     method: AuthMethod,
     bridge_ca: Option<String>,
+) -> Bridge {
+    client_of(bridge, credentials, method, bridge_ca, 4)
+}
+
+fn client_of(
+    bridge: &LocalBridge,
+    credentials: CredentialsSource,
+    method: AuthMethod,
+    bridge_ca: Option<String>,
+    concurrency: usize,
 ) -> Bridge {
     let endpoints = Endpoints {
         edge: bridge.edge_url().parse().unwrap(),
@@ -134,7 +141,7 @@ pub(crate) fn client_with(
         method,
         bridge_ca,
     };
-    Bridge::new(endpoints, credentials, BACKOFF).unwrap()
+    Bridge::new(endpoints, credentials, BACKOFF, concurrency).unwrap()
 }
 
 pub(crate) async fn start(options: &Options) -> LocalBridge {
@@ -172,20 +179,25 @@ pub(crate) struct World {
 }
 
 pub(crate) async fn world(options: Options, limits: Limits) -> World {
+    world_with(options, limits, 4).await
+}
+
+/// A function with at most `concurrency` requests in flight, and its world.
+pub(crate) async fn world_with(options: Options, limits: Limits, concurrency: usize) -> World {
     let (s3, sqs, bridge) = (
         fake_s3::FakeS3::start().await,
         fake_sqs::FakeSqs::start().await,
         start(&options).await,
     );
-    let function = Function {
-        work_queue: WorkQueue::new(&sdk_config(&sqs.endpoint())),
-        retry_for: SignedDuration::from_hours(72),
-        clock: sqs.clock(),
-        s3: S3::new(&sdk_config(&s3.endpoint()), BACKOFF),
-        rules: rules(limits),
-        bridge: client(&bridge, &options, AuthMethod::Post, None),
-        concurrency: 4,
-    };
+    let credentials = CredentialsSource::Variables(credentials(&options));
+    let mut function = Function::new(
+        S3::new(&sdk_config(&s3.endpoint()), BACKOFF),
+        rules(limits),
+        client_of(&bridge, credentials, AuthMethod::Post, None, concurrency),
+        WorkQueue::new(&sdk_config(&sqs.endpoint())),
+        SignedDuration::from_hours(72),
+    );
+    function.clock = sqs.clock();
     World {
         s3,
         sqs,

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
+use edgetap::bridge::Attempt;
 use edgetap::bridge::Endpoints;
 use edgetap::config::{Config, Variables};
-use edgetap::ingest::{Outcome, ingest};
+use edgetap::ingest::ingest;
 use edgetap::job::{Job, ObjectRef};
 use edgetap::time::Deadline;
 use edgetap::tls::{ServerTrust, handshake_error};
@@ -107,19 +108,27 @@ async fn send(
          {now}\t192.0.2.1\tGET\t/edgetap-check\tsent-by=edgetap-check\t200\tedgetap.invalid\thttps\t{agent}\tedgetap-check-{now}\n"
     );
     let job = Job::all(ObjectRef::local("edgetap-check"));
-    let session = bridge.session(Deadline::after(PATIENCE));
-    match ingest(&job, io::Cursor::new(log), &rules, &session, 1).await {
-        Outcome::Complete(summary) if summary.counts.sent == 1 => Ok(()),
-        Outcome::Complete(summary) if summary.counts.excluded == 1 => Err(Hinted {
+    let attempt = Attempt {
+        deadline: Deadline::after(PATIENCE),
+        number: 1,
+    };
+    let outcome = ingest(&job, io::Cursor::new(log), &rules, bridge, attempt).await;
+    if let Some(why) = outcome.why() {
+        return Err(anyhow!("the test transaction was not delivered: {why}").into());
+    }
+    let counts = outcome.summary.counts;
+    if counts.excluded == 1 {
+        return Err(Hinted {
             message: "the test transaction was not sent: EXCLUDE_PATHS excludes /edgetap-check"
                 .to_owned(),
             hint: "remove the glob that matches it; it probably matches every path".to_owned(),
         }
-        .into()),
-        Outcome::Complete(_) => Err(anyhow!("the bridge rejected the test transaction").into()),
-        Outcome::Partial { why, .. } => {
-            Err(anyhow!("the test transaction was not delivered: {why}").into())
-        }
+        .into());
+    }
+    if counts.sent == 1 {
+        Ok(())
+    } else {
+        Err(anyhow!("the bridge rejected the test transaction").into())
     }
 }
 

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use comfy_table::CellAlignment;
 use edgetap::batch::Counts;
-use edgetap::bridge::{Bridge, Endpoints};
+use edgetap::bridge::{Attempt, Bridge, Endpoints};
 use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::encode::Encoding;
-use edgetap::ingest::{Outcome, ingest};
+use edgetap::ingest::ingest;
 use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{LocalBridge, Options};
 use edgetap::pipeline::{Batches, Rules};
 use edgetap::retry::Backoff;
-use edgetap::time::Deadline;
 use edgetap::token::AuthMethod;
 
 use crate::output::stdout;
@@ -64,6 +63,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
         endpoints,
         CredentialsSource::Variables(credentials),
         Backoff::default(),
+        4,
     )?;
     let mut stdout = stdout();
     writeln!(
@@ -73,16 +73,14 @@ pub(crate) async fn run() -> Result<(), Failure> {
     )?;
 
     let rules = Arc::new(Rules::default());
-    let session = bridge.session(Deadline::NEVER);
     let mut counts = Vec::new();
     for Sample { about, name, bytes } in SAMPLES {
         let job = Job::all(ObjectRef::local(name));
-        match ingest(&job, bytes, &rules, &session, 4).await {
-            Outcome::Complete(summary) => counts.push((about, summary.counts)),
-            Outcome::Partial { from_row, why, .. } => {
-                return Err(anyhow::anyhow!("{name}: stopped at row {from_row}: {why}").into());
-            }
+        let outcome = ingest(&job, bytes, &rules, &bridge, Attempt::ONLY).await;
+        if let Some(why) = outcome.why() {
+            return Err(anyhow::anyhow!("{name}: not all rows were delivered: {why}").into());
         }
+        counts.push((about, outcome.summary.counts));
     }
     writeln!(stdout, "{}\n", table(&counts).trim_fmt())?;
     writeln!(

@@ -164,5 +164,6 @@ async fn connect(config: BridgeConfig) -> Result<edgetap::bridge::Bridge, Failur
         config.endpoints,
         credentials,
         Backoff::default(),
+        config.concurrency,
     )?)
 }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use edgetap::aws;
 use edgetap::batch::Counts;
-use edgetap::bridge::Bridge;
+use edgetap::bridge::{Attempt, Bridge};
 use edgetap::config::{Config, Variables};
 use edgetap::encode::Encoding;
-use edgetap::ingest::{Outcome, ingest_watched};
+use edgetap::ingest::ingest_watched;
 use edgetap::job::{Job, ObjectRef};
 use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::retry::Backoff;
@@ -51,7 +51,6 @@ enum Sink {
     Bridge {
         rules: Arc<Rules>,
         bridge: Box<Bridge>,
-        concurrency: usize,
     },
 }
 
@@ -65,11 +64,9 @@ enum Input {
 pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
     let sink = if args.post {
         let Config { rules, bridge, .. } = Config::read(variables)?;
-        let concurrency = bridge.concurrency;
         Sink::Bridge {
             rules: Arc::new(rules),
             bridge: Box::new(connect(bridge).await?),
-            concurrency,
         }
     } else {
         let rules = Config::read_rules(variables)?;
@@ -297,52 +294,34 @@ async fn replay(
                 error.map(|error| format!("{}: {error}", job.object)),
             ))
         }
-        Sink::Bridge {
-            rules,
-            bridge,
-            concurrency,
-        } => {
-            let session = bridge.session(Deadline::NEVER);
-            let keyed = match session.warm_up().await {
-                Ok(()) => session.keyed(rules),
-                Err(error) => Err(error.to_string()),
+        Sink::Bridge { rules, bridge } => {
+            let keyed = match bridge.warm_up(Deadline::NEVER).await {
+                Ok(()) => {
+                    let key = bridge.tokens().redaction_key();
+                    rules.keyed(key).map_err(|error| error.to_string())
+                }
+                Err(trouble) => Err(trouble.why),
             };
             let rules = match keyed {
                 Ok(rules) => rules,
                 Err(why) => {
-                    return Ok((
-                        Summary::default(),
-                        Some(format!("cannot deliver {}: {why}", job.object)),
-                    ));
+                    let problem = format!("cannot deliver {}: {why}", job.object);
+                    return Ok((Summary::default(), Some(problem)));
                 }
             };
-            Ok(
-                match ingest_watched(&job, bytes, &rules, &session, *concurrency, |summary, _| {
-                    watch(summary);
-                })
-                .await
-                {
-                    Outcome::Complete(summary) => {
-                        let problem = (!summary.rejected.is_empty()).then(|| {
-                            let rejected = summary.rejected.len() as u64;
-                            format!(
-                                "{}: the bridge rejected {}",
-                                job.object,
-                                count(rejected, "row", "rows")
-                            )
-                        });
-                        (summary, problem)
-                    }
-                    Outcome::Partial {
-                        from_row,
-                        why,
-                        summary,
-                    } => (
-                        summary,
-                        Some(format!("{}: stopped at row {from_row}: {why}", job.object)),
-                    ),
-                },
-            )
+            let watch = |summary: &Summary, _: &_| watch(summary);
+            let outcome = ingest_watched(&job, bytes, &rules, bridge, Attempt::ONLY, watch).await;
+            let rejected = outcome.summary.counts.rejected;
+            let rejected = (rejected > 0)
+                .then(|| format!("the bridge rejected {}", count(rejected, "row", "rows")));
+            let undelivered = outcome.why().map(|why| match outcome.left.first() {
+                Some(row) => format!("not all rows were delivered, the first is row {row}: {why}"),
+                None => why,
+            });
+            let problems: Vec<_> = [rejected, undelivered].into_iter().flatten().collect();
+            let problem =
+                (!problems.is_empty()).then(|| format!("{}: {}", job.object, problems.join("; ")));
+            Ok((outcome.summary, problem))
         }
     }
 }
@@ -371,7 +350,7 @@ fn write(
         if one_per_line && !batch.body.is_empty() {
             stdout.write_all(b"\n")?;
         }
-        summary.settle(&batch, Vec::new());
+        summary.accept(&batch);
         watch(&summary);
     }
     stdout.flush()?;

@@ -1,0 +1,585 @@
+//! *Plan*: what follows from the attempts at a message's jobs. Pure: [`decide`] is the whole rule.
+//!
+//! 1. Rows that no attempt can deliver go to the dead-letter queue.
+//! 2. Of a message of which something was settled, the rows left are requeued: at once if the
+//!    deadline was the reason, else after the retry delay or the wait that was asked for.
+//! 3. A message of which nothing was settled is redelivered after that time.
+//! 4. When `RETRY_FOR` is over, rows left without progress go to the dead-letter queue. With
+//!    progress they are requeued until twice that time is over.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use crate::continuation::History;
+use crate::ingest::{Outcome, StopReason};
+use crate::rows::Rows;
+
+/// A requeued message carries fewer rows than the one before, so no count is needed to end it. This
+/// one ends what a defect would make endless.
+pub const MAX_REQUEUES: u32 = 1_000;
+
+/// Retry delays in minutes, by attempt. The last one repeats.
+const RETRY_DELAYS: [u64; 5] = [1, 2, 4, 8, 15];
+
+/// The longest delay, which is also the longest `DelaySeconds` of SQS.
+pub const MAX_DELAY: Duration = Duration::from_mins(15);
+
+/// How long an attempt that fails may take before its message is delayed: the patience of a batch,
+/// and what stands around it.
+const LONGEST_FAILURE: Duration = Duration::from_secs(90);
+
+/// What one attempt at a job came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Whether anything of the job is settled now that was not before.
+    pub has_progress: bool,
+    /// Rows that the bridge rejected, and the reason.
+    pub rejected: Option<(Rows, String)>,
+    /// Rows that cannot be read, and the reason.
+    pub unreadable: Option<(Rows, String)>,
+    pub left: Rows,
+    /// Why rows are left.
+    pub why: String,
+    /// The wait that the bridge or the token endpoint asked for.
+    pub after: Option<Duration>,
+    /// Whether rows are left because the time was over.
+    pub is_late: bool,
+}
+
+impl Facts {
+    /// The facts of a job that was not begun, or of which nothing could be read.
+    pub(crate) fn nothing(rows: &Rows, reason: &StopReason) -> Self {
+        let after = match reason {
+            StopReason::Bridge(trouble) => trouble.after,
+            _ => None,
+        };
+        Self {
+            left: rows.clone(),
+            why: reason.to_string(),
+            after,
+            is_late: matches!(reason, StopReason::Deadline),
+            ..Self::default()
+        }
+    }
+
+    /// The facts of an object that was read.
+    pub(crate) fn of(outcome: Outcome) -> Self {
+        let reasons = &outcome.reasons;
+        let asked = reasons.iter().filter_map(|reason| match reason {
+            StopReason::Bridge(trouble) => trouble.after,
+            _ => None,
+        });
+        Self {
+            has_progress: outcome.summary.counts.rows > 0 || outcome.unreadable.is_some(),
+            rejected: rejected(&outcome),
+            after: asked.max(),
+            is_late: reasons
+                .iter()
+                .any(|reason| matches!(reason, StopReason::Deadline)),
+            why: join(reasons.iter().map(ToString::to_string)),
+            left: outcome.left,
+            unreadable: outcome
+                .unreadable
+                .map(|(rows, error)| (rows, error.to_string())),
+        }
+    }
+
+    /// Returns why rows were not delivered, or `None` if all were.
+    pub(crate) fn undelivered(&self) -> Option<String> {
+        let finals = [&self.rejected, &self.unreadable].into_iter().flatten();
+        let left = (!self.left.is_empty()).then_some(&self.why);
+        let text = join(finals.map(|(_, why)| why).chain(left).cloned());
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+fn join(reasons: impl Iterator<Item = String>) -> String {
+    reasons
+        .reduce(|all, reason| format!("{all}; {reason}"))
+        .unwrap_or_default()
+}
+
+/// Returns the rejected rows and the reason as text.
+fn rejected(outcome: &Outcome) -> Option<(Rows, String)> {
+    let rejected = &outcome.summary.rejected;
+    let first = rejected.first()?;
+    let status =
+        |status: Option<u16>| status.map_or("no response".to_owned(), |code| code.to_string());
+    let is_same = rejected.iter().all(|other| other.status == first.status);
+    let why = format!(
+        "the bridge rejected {} ({})",
+        match rejected.len() {
+            1 => "1 transaction".to_owned(),
+            count => format!("{count} transactions"),
+        },
+        if is_same {
+            status(first.status)
+        } else {
+            "different statuses".to_owned()
+        },
+    );
+    let mut rows: Vec<_> = rejected.iter().map(|rejection| rejection.row).collect();
+    rows.sort_unstable();
+    Some((rows.into_iter().map(|row| row..row + 1).collect(), why))
+}
+
+/// What is known of a message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Situation {
+    pub history: History,
+    /// How many times SQS delivered the message, including this time.
+    pub receive_count: u32,
+    /// Time since SQS first delivered this message.
+    pub message_age: SignedDuration,
+    /// Time since SQS first delivered the first message for its rows.
+    pub age: SignedDuration,
+    /// The age at which rows that make no progress go to the dead-letter queue.
+    pub retry_for: SignedDuration,
+    /// A retry delay is multiplied by it: 0.8 to 1.0, so that retries spread out.
+    pub jitter: f64,
+}
+
+/// What is to be done with a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// It is done once SQS has these messages.
+    Finish(Vec<Message>),
+    /// SQS delivers it again after this time.
+    Redeliver(Duration),
+}
+
+/// Rows that get a message of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Index of the job.
+    pub job: usize,
+    pub rows: Rows,
+    pub why: String,
+    pub target: Target,
+}
+
+/// Where a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The dead-letter queue.
+    DeadLetters,
+    /// The work queue, after this time.
+    Work { after: Duration, history: History },
+}
+
+impl Situation {
+    /// Returns the number of this attempt, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.history
+            .attempts
+            .saturating_add(self.receive_count.max(1))
+    }
+
+    /// Whether the message was redelivered sooner or later than its retry delays explain. Something
+    /// may then have killed the function before it could delay the message.
+    pub fn may_have_been_killed(&self) -> bool {
+        let delays = (1..self.receive_count).map(|count| {
+            let delay = retry_delay(self.history.attempts.saturating_add(count));
+            (delay.mul_f64(0.8), delay + LONGEST_FAILURE)
+        });
+        let (least, most) = delays.fold((Duration::ZERO, Duration::ZERO), |sum, next| {
+            (sum.0.saturating_add(next.0), sum.1.saturating_add(next.1))
+        });
+        let age = self.message_age.unsigned_abs();
+        self.receive_count > 1 && !(least..=most).contains(&age)
+    }
+
+    /// Whether the message was redelivered so often that only kills explain it.
+    pub fn was_killed(&self) -> bool {
+        let least: Duration = (1..self.receive_count)
+            .map(|count| retry_delay(self.history.attempts.saturating_add(count)).mul_f64(0.8))
+            .sum();
+        self.receive_count > 3 && self.message_age.unsigned_abs() < least
+    }
+}
+
+/// Returns the delay after an attempt, by its number from 1.
+pub(crate) fn retry_delay(attempt: u32) -> Duration {
+    let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+    Duration::from_mins(RETRY_DELAYS[index.min(RETRY_DELAYS.len() - 1)])
+}
+
+/// Decides what is to be done with a message after the attempts at its jobs.
+pub fn decide(jobs: &[Facts], situation: Situation) -> Plan {
+    let Situation {
+        history,
+        age,
+        retry_for,
+        jitter,
+        ..
+    } = situation;
+    let has_progress = jobs.iter().any(|job| job.has_progress);
+    let delay = |job: &Facts| {
+        let delay = retry_delay(situation.attempt()).mul_f64(jitter);
+        delay.max(job.after.unwrap_or_default()).min(MAX_DELAY)
+    };
+    let is_over = if has_progress {
+        age >= retry_for + retry_for || history.requeue_count >= MAX_REQUEUES
+    } else {
+        age >= retry_for
+    };
+    let left = jobs.iter().filter(|job| !job.left.is_empty());
+    if let Some(delay) = left.map(delay).max()
+        && !has_progress
+        && !is_over
+    {
+        return Plan::Redeliver(delay);
+    }
+    let mut messages = Vec::new();
+    for (index, job) in jobs.iter().enumerate() {
+        let message = |rows: &Rows, why: String, target| Message {
+            job: index,
+            rows: rows.clone(),
+            why,
+            target,
+        };
+        for (rows, why) in [&job.rejected, &job.unreadable].into_iter().flatten() {
+            messages.push(message(rows, why.clone(), Target::DeadLetters));
+        }
+        if job.left.is_empty() {
+            continue;
+        }
+        if is_over {
+            let why = format!("{} (RETRY_FOR is over)", job.why);
+            messages.push(message(&job.left, why, Target::DeadLetters));
+            continue;
+        }
+        // The deadline says nothing against the rows: their next attempt is no retry.
+        let (after, attempts) = if job.is_late {
+            (Duration::ZERO, situation.attempt() - 1)
+        } else {
+            (delay(job), situation.attempt())
+        };
+        let history = History {
+            requeue_count: history.requeue_count.saturating_add(1),
+            attempts,
+            ..history
+        };
+        messages.push(message(
+            &job.left,
+            job.why.clone(),
+            Target::Work { after, history },
+        ));
+    }
+    Plan::Finish(messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRY_FOR: SignedDuration = SignedDuration::from_hours(72);
+
+    const FRESH: Situation = Situation {
+        history: History {
+            since: None,
+            requeue_count: 0,
+            attempts: 0,
+        },
+        receive_count: 1,
+        message_age: SignedDuration::ZERO,
+        age: SignedDuration::ZERO,
+        retry_for: RETRY_FOR,
+        jitter: 1.0,
+    };
+
+    fn minutes(minutes: u64) -> Duration {
+        Duration::from_mins(minutes)
+    }
+
+    fn left(rows: Rows) -> Facts {
+        Facts {
+            left: rows,
+            why: "down".to_owned(),
+            ..Facts::default()
+        }
+    }
+
+    fn progress(left: Facts) -> Facts {
+        Facts {
+            has_progress: true,
+            ..left
+        }
+    }
+
+    fn tail() -> Facts {
+        left(Rows::from(20..crate::rows::OPEN))
+    }
+
+    fn requeued(plan: Plan) -> (Duration, u32, u32) {
+        match plan {
+            Plan::Finish(messages) => match &messages[..] {
+                [
+                    Message {
+                        target: Target::Work { after, history },
+                        rows,
+                        why,
+                        ..
+                    },
+                ] => {
+                    assert_eq!((rows, why.as_str()), (&tail().left, "down"));
+                    (*after, history.requeue_count, history.attempts)
+                }
+                other => panic!("{other:?}"),
+            },
+            Plan::Redeliver(_) => panic!("{plan:?}"),
+        }
+    }
+
+    fn dead(plan: Plan) -> Vec<(Rows, String)> {
+        let Plan::Finish(messages) = plan else {
+            panic!("{plan:?}")
+        };
+        assert!(
+            messages
+                .iter()
+                .all(|message| message.target == Target::DeadLetters)
+        );
+        messages
+            .into_iter()
+            .map(|message| (message.rows, message.why))
+            .collect()
+    }
+
+    // proves: D9
+    #[test]
+    fn message_without_progress_is_redelivered_later() {
+        for (receive_count, attempts, delay) in [
+            (1, 0, 1),
+            (2, 0, 2),
+            (3, 0, 4),
+            (4, 0, 8),
+            (5, 0, 15),
+            (300, 0, 15),
+            (0, 0, 1),
+            (1, 2, 4),
+            (2, 9, 15),
+        ] {
+            let situation = Situation {
+                receive_count,
+                history: History {
+                    attempts,
+                    ..FRESH.history
+                },
+                ..FRESH
+            };
+            assert_eq!(
+                decide(&[tail()], situation),
+                Plan::Redeliver(minutes(delay)),
+                "{situation:?}"
+            );
+        }
+        let spread = Situation {
+            jitter: 0.8,
+            ..FRESH
+        };
+        assert_eq!(
+            decide(&[tail()], spread),
+            Plan::Redeliver(Duration::from_secs(48))
+        );
+    }
+
+    // proves: D9, B7
+    #[test]
+    fn wait_that_was_asked_for_is_kept() {
+        for (after, delay) in [
+            (0, 60),
+            (59, 60),
+            (61, 61),
+            (120, 120),
+            (900, 900),
+            (3600, 900),
+        ] {
+            let asked = Facts {
+                after: Some(Duration::from_secs(after)),
+                ..tail()
+            };
+            let delay = Duration::from_secs(delay);
+            assert_eq!(decide(&[asked.clone()], FRESH), Plan::Redeliver(delay));
+            assert_eq!(requeued(decide(&[progress(asked.clone())], FRESH)).0, delay);
+            // The jitter shortens the retry delay, not the wait.
+            let spread = Situation {
+                jitter: 0.8,
+                ..FRESH
+            };
+            let at_least = Duration::from_secs(after.clamp(48, 900));
+            assert_eq!(decide(&[asked], spread), Plan::Redeliver(at_least));
+        }
+    }
+
+    // proves: D7, D8
+    #[test]
+    fn rows_left_after_progress_are_requeued() {
+        let tried = Situation {
+            receive_count: 2,
+            history: History {
+                attempts: 3,
+                requeue_count: 5,
+                since: None,
+            },
+            ..FRESH
+        };
+        assert_eq!(
+            requeued(decide(&[progress(tail())], FRESH)),
+            (minutes(1), 1, 1)
+        );
+        assert_eq!(
+            requeued(decide(&[progress(tail())], tried)),
+            (minutes(15), 6, 5)
+        );
+        let late = Facts {
+            is_late: true,
+            after: Some(minutes(3)),
+            ..progress(tail())
+        };
+        assert_eq!(
+            requeued(decide(&[late.clone()], FRESH)),
+            (Duration::ZERO, 1, 0)
+        );
+        assert_eq!(requeued(decide(&[late], tried)), (Duration::ZERO, 6, 4));
+        let too_slow = Facts {
+            is_late: true,
+            ..tail()
+        };
+        assert_eq!(decide(&[too_slow], FRESH), Plan::Redeliver(minutes(1)));
+    }
+
+    // proves: D10
+    #[test]
+    fn retries_end_with_the_last_reason() {
+        let aged = |age: SignedDuration| Situation { age, ..FRESH };
+        let hour = SignedDuration::from_hours(1);
+        let expected = [(tail().left, "down (RETRY_FOR is over)".to_owned())];
+        assert_eq!(
+            decide(&[tail()], aged(RETRY_FOR - hour)),
+            Plan::Redeliver(minutes(1))
+        );
+        assert_eq!(dead(decide(&[tail()], aged(RETRY_FOR))), expected);
+        assert_eq!(requeued(decide(&[progress(tail())], aged(RETRY_FOR))).1, 1);
+        assert_eq!(
+            requeued(decide(&[progress(tail())], aged(RETRY_FOR * 2 - hour))).1,
+            1
+        );
+        assert_eq!(
+            dead(decide(&[progress(tail())], aged(RETRY_FOR * 2))),
+            expected
+        );
+        let requeues = |requeue_count| Situation {
+            history: History {
+                requeue_count,
+                ..FRESH.history
+            },
+            ..FRESH
+        };
+        assert_eq!(
+            requeued(decide(&[progress(tail())], requeues(999))).1,
+            1_000
+        );
+        assert_eq!(dead(decide(&[progress(tail())], requeues(1_000))), expected);
+        assert_eq!(
+            decide(&[tail()], requeues(1_000)),
+            Plan::Redeliver(minutes(1))
+        );
+        // Old work that is delivered is not dead.
+        assert_eq!(
+            decide(&[progress(Facts::default())], aged(RETRY_FOR * 3)),
+            Plan::Finish(Vec::new())
+        );
+    }
+
+    // proves: D11, D19
+    #[test]
+    fn settled_jobs_of_a_message_are_not_repeated() {
+        let rows = |start: u64| Rows::from(start..start + 1);
+        let bad = Facts {
+            rejected: Some((rows(3), "rejected".to_owned())),
+            unreadable: Some((rows(9), "cut".to_owned())),
+            ..progress(Facts::default())
+        };
+        assert_eq!(
+            dead(decide(&[bad.clone()], FRESH)),
+            [
+                (rows(3), "rejected".to_owned()),
+                (rows(9), "cut".to_owned())
+            ]
+        );
+        // One that is down beside it gets a message of its own.
+        let Plan::Finish(messages) = decide(&[tail(), bad, progress(Facts::default())], FRESH)
+        else {
+            panic!()
+        };
+        let jobs: Vec<_> = messages
+            .iter()
+            .map(|message| (message.job, message.target == Target::DeadLetters))
+            .collect();
+        assert_eq!(jobs, [(0, false), (1, true), (1, true)]);
+        // Of two without progress, the longer wait counts for both.
+        let asked = Facts {
+            after: Some(minutes(5)),
+            ..tail()
+        };
+        assert_eq!(decide(&[tail(), asked], FRESH), Plan::Redeliver(minutes(5)));
+        assert_eq!(decide(&[Facts::default()], FRESH), Plan::Finish(Vec::new()));
+        assert_eq!(decide(&[], FRESH), Plan::Finish(Vec::new()));
+    }
+
+    // proves: D10
+    #[test]
+    fn retries_end_before_max_receive_count() {
+        // RETRY_FOR / (0.8 × 15 min) < maxReceiveCount = 400. Otherwise SQS moves the message to
+        // the dead-letter queue first, without a reason.
+        let (mut age, mut receive_count) = (SignedDuration::ZERO, 1);
+        while age < RETRY_FOR {
+            let situation = Situation {
+                receive_count,
+                age,
+                jitter: 0.8,
+                ..FRESH
+            };
+            let Plan::Redeliver(delay) = decide(&[tail()], situation) else {
+                panic!()
+            };
+            age += SignedDuration::try_from(delay).unwrap();
+            receive_count += 1;
+        }
+        assert!((300..400).contains(&receive_count), "{receive_count}");
+    }
+
+    // proves: D18
+    #[test]
+    fn redelivery_at_other_times_means_a_kill() {
+        for (receive_count, seconds, suspected, certain) in [
+            (1, 0, false, false),
+            (1, 100_000, false, false),
+            (2, 47, true, false),
+            (2, 48, false, false),
+            (2, 150, false, false),
+            (2, 151, true, false),
+            (3, 144, false, false),
+            (3, 360, false, false),
+            (3, 361, true, false),
+            (4, 335, true, true),
+            (4, 336, false, false),
+            (10, 40 * 60, true, true),
+            (10, 120 * 60, true, false),
+        ] {
+            let situation = Situation {
+                receive_count,
+                message_age: SignedDuration::from_secs(seconds),
+                ..FRESH
+            };
+            assert_eq!(
+                situation.may_have_been_killed(),
+                suspected,
+                "{receive_count} {seconds}"
+            );
+            assert_eq!(situation.was_killed(), certain, "{receive_count} {seconds}");
+        }
+    }
+}

@@ -1,0 +1,523 @@
+//! *Response*: what came of one request to the bridge, and the next step. Pure: the whole retry
+//! policy is [`step`].
+//!
+//! | came of it | step |
+//! |---|---|
+//! | 2xx, neither HTML nor 207 | the bridge has the batch |
+//! | 400, 413, 422 | it refuses this body: halves |
+//! | 401 | one retry with a new token; then trouble of the whole bridge |
+//! | 429, 503 | retries that hold back every request; then trouble of the whole bridge |
+//! | 408, 500, 502, 504 | retries; then the batch stays behind; from the third attempt on: halves |
+//! | any other status, HTML, 207 | the batch stays behind; from the third attempt on: halves |
+//! | closed connection | one free retry; a large body, closed again: halves; else retries, then trouble of the whole bridge; from the third attempt on: halves |
+//! | no response in time | retries; then trouble of the whole bridge; from the third attempt on: halves |
+//! | no connection, no token, a pause | retries; then trouble of the whole bridge |
+
+use std::time::Duration;
+
+/// From this attempt at its rows on, a body that the bridge fails on is halved: by then it is more
+/// likely that one transaction is the cause than that the bridge fails for a moment.
+pub(crate) const HALVING_ATTEMPT: u32 = 3;
+
+/// Tries of one body from [`HALVING_ATTEMPT`] on, where several bodies take the place of one.
+const HALVING_TRIES: u32 = 2;
+
+/// Bytes of a body from which on a closed connection may mean that it is too large. The smallest
+/// limit that is in wide use is AWS WAF's, 8 KB.
+const LARGE: usize = 8 << 10;
+
+/// What came of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A response. `after` is the wait that it asks for.
+    Status {
+        status: u16,
+        is_html: bool,
+        after: Option<Duration>,
+    },
+    /// The connection was closed before the response.
+    HungUp,
+    /// No response in time, or none that can be read.
+    NoResponse,
+    /// No connection, or none that TLS accepts.
+    Unreachable,
+    /// No token, or no permission to send yet.
+    NotSent { after: Option<Duration> },
+}
+
+impl Answer {
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Returns the wait that was asked for.
+    pub(crate) fn after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { after, .. } | Self::NotSent { after } => *after,
+            _ => None,
+        }
+    }
+}
+
+/// What was tried with one body so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tries {
+    /// Requests that failed, this one not included.
+    pub(crate) failed: u32,
+    /// Whether a connection was closed on it before.
+    pub(crate) hung_up: bool,
+    /// Whether it was sent with a new token.
+    pub(crate) renewed: bool,
+}
+
+/// What the policy needs to know of a body and its attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// Bytes of the body.
+    pub(crate) bytes: usize,
+    /// The attempt at its rows, from 1.
+    pub(crate) attempt: u32,
+    /// Requests for one body, the first included.
+    pub(crate) tries: u32,
+}
+
+/// What a failure is a trouble of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Perhaps of this batch only: other batches are sent.
+    Batch,
+    /// Of the whole bridge: no other batch is begun.
+    Bridge,
+}
+
+/// The next step with a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The bridge has it.
+    Accept,
+    /// Send it again at once.
+    Reconnect,
+    /// Send it again with a new token.
+    Renew,
+    /// Send it again after the backoff or the wait that was asked for. `hold` holds back every
+    /// request of the process for that time.
+    Retry { hold: bool },
+    /// Send its halves; a single transaction is refused.
+    Halve,
+    /// Leave it to a later attempt.
+    Leave(Scope),
+}
+
+/// Returns the next step.
+pub(crate) fn step(answer: &Answer, tries: Tries, terms: Terms) -> Step {
+    let halves_failing = terms.attempt >= HALVING_ATTEMPT;
+    let left = if halves_failing {
+        terms.tries.min(HALVING_TRIES)
+    } else {
+        terms.tries
+    };
+    let retry_or = |last: Step| {
+        if tries.failed + 1 < left {
+            Step::Retry { hold: false }
+        } else {
+            last
+        }
+    };
+    let halve_or = |last: Step| if halves_failing { Step::Halve } else { last };
+    match *answer {
+        Answer::HungUp if !tries.hung_up => Step::Reconnect,
+        Answer::HungUp if terms.bytes > LARGE => Step::Halve,
+        Answer::HungUp | Answer::NoResponse => retry_or(halve_or(Step::Leave(Scope::Bridge))),
+        Answer::Unreachable => retry_or(Step::Leave(Scope::Bridge)),
+        Answer::NotSent { .. } => Step::Leave(Scope::Bridge),
+        Answer::Status {
+            status, is_html, ..
+        } => match status {
+            200..=299 if status != 207 && !is_html => Step::Accept,
+            400 | 413 | 422 => Step::Halve,
+            401 if !tries.renewed => Step::Renew,
+            401 => Step::Leave(Scope::Bridge),
+            429 | 503 if tries.failed + 1 < terms.tries => Step::Retry { hold: true },
+            429 | 503 => Step::Leave(Scope::Bridge),
+            408 | 500 | 502 | 504 => retry_or(halve_or(Step::Leave(Scope::Batch))),
+            _ => halve_or(Step::Leave(Scope::Batch)),
+        },
+    }
+}
+
+/// Advice to the operator for a status.
+pub(crate) fn advice(status: u16, is_html: bool) -> &'static str {
+    match status {
+        _ if is_html && (200..=299).contains(&status) => {
+            "This is probably a login page or a proxy, not the bridge. Check BRIDGE_EDGE_ENDPOINT"
+        }
+        207 => {
+            "The response does not say for all transactions that they were accepted. Check that \
+             BRIDGE_EDGE_ENDPOINT is the bridge"
+        }
+        300..=399 => {
+            "Redirects are not followed. Set BRIDGE_EDGE_ENDPOINT to the redirect's target"
+        }
+        400 | 422 => {
+            "Check that BRIDGE_EDGE_ENDPOINT accepts API transactions, and check the bridge's log"
+        }
+        401 => {
+            "It rejects a fresh token. Check that BRIDGE_AUTH_ENDPOINT and BRIDGE_EDGE_ENDPOINT \
+             belong to the same tenant"
+        }
+        403 => {
+            "Check the permissions of the OAuth client, and any firewall in front of the bridge: \
+             it may refuse the size of a request, or text in it"
+        }
+        404 | 405 => "Check the path of BRIDGE_EDGE_ENDPOINT",
+        413 => "Set BATCH_MAX_BYTES below the limit of the bridge or of a proxy in front of it",
+        408 | 429 | 500 | 502 | 503 | 504 => "Check the bridge",
+        _ => "Check BRIDGE_EDGE_ENDPOINT and the bridge's log",
+    }
+}
+
+/// Rejected transactions of one object that are isolated one by one.
+pub(crate) const MAX_ISOLATED: usize = 10;
+
+/// Refused requests of one batch while the process has no witness. A batch of 250 with one bad
+/// transaction has one after three.
+pub(crate) const MAX_PROBES: u32 = 16;
+
+/// What is known when a part of a batch was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Transactions of the part.
+    pub(crate) transactions: usize,
+    /// Whether the bridge accepted a request that was sent after the batch's first refusal, at most
+    /// a minute ago.
+    pub(crate) has_witness: bool,
+    /// Whether it was put off before, to wait for a witness.
+    pub(crate) was_put_off: bool,
+    /// Transactions of the object that were isolated before.
+    pub(crate) isolated: usize,
+    /// Refused requests of the batch, this one included.
+    pub(crate) probes: u32,
+}
+
+/// What becomes of a refused part of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Halve,
+    /// Its transactions are rejected for good.
+    Reject,
+    /// Send it again after the other parts of the batch: one of them may be a witness.
+    PutOff,
+    /// It stays behind. The bridge may refuse everything.
+    Keep,
+}
+
+/// Decides about a refused part of a batch.
+pub(crate) fn part(refusal: Refusal) -> Part {
+    let Refusal {
+        transactions,
+        has_witness,
+        was_put_off,
+        isolated,
+        probes,
+    } = refusal;
+    if has_witness {
+        let is_last = transactions < 2 || isolated >= MAX_ISOLATED;
+        return if is_last { Part::Reject } else { Part::Halve };
+    }
+    if probes >= MAX_PROBES || (transactions < 2 && was_put_off) {
+        Part::Keep
+    } else if transactions < 2 {
+        Part::PutOff
+    } else {
+        Part::Halve
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Terms = Terms {
+        bytes: 1_000,
+        attempt: 1,
+        tries: 5,
+    };
+    const SECOND: Terms = Terms {
+        attempt: 2,
+        ..FIRST
+    };
+    const THIRD: Terms = Terms {
+        attempt: 3,
+        ..FIRST
+    };
+    const LARGE_BODY: Terms = Terms {
+        bytes: LARGE + 1,
+        ..FIRST
+    };
+    const NO_TRIES: Tries = Tries {
+        failed: 0,
+        hung_up: false,
+        renewed: false,
+    };
+    const RETRY: Step = Step::Retry { hold: false };
+    const HOLD: Step = Step::Retry { hold: true };
+    const BEHIND: Step = Step::Leave(Scope::Batch);
+    const STOP: Step = Step::Leave(Scope::Bridge);
+
+    fn status(status: u16) -> Answer {
+        Answer::Status {
+            status,
+            is_html: false,
+            after: None,
+        }
+    }
+
+    fn failed(failed: u32) -> Tries {
+        Tries { failed, ..NO_TRIES }
+    }
+
+    // proves: B1, B2, B3, B4, B6, B8, B9
+    #[test]
+    fn status_decides_the_next_step() {
+        // First try and last try of the first attempt, of the second, and of the third.
+        for (statuses, first, last, second, third_first, third) in [
+            (
+                &[200, 201, 202, 204, 299][..],
+                Step::Accept,
+                Step::Accept,
+                Step::Accept,
+                Step::Accept,
+                Step::Accept,
+            ),
+            (
+                &[400, 413, 422],
+                Step::Halve,
+                Step::Halve,
+                Step::Halve,
+                Step::Halve,
+                Step::Halve,
+            ),
+            (&[429, 503], HOLD, STOP, STOP, HOLD, STOP),
+            (
+                &[408, 500, 502, 504],
+                RETRY,
+                BEHIND,
+                BEHIND,
+                RETRY,
+                Step::Halve,
+            ),
+            (
+                &[
+                    207, 301, 302, 308, 402, 403, 404, 405, 406, 409, 415, 418, 431, 451, 501, 505,
+                    599, 999,
+                ],
+                BEHIND,
+                BEHIND,
+                BEHIND,
+                Step::Halve,
+                Step::Halve,
+            ),
+        ] {
+            for &code in statuses {
+                let answer = status(code);
+                assert_eq!(step(&answer, NO_TRIES, FIRST), first, "{code}");
+                assert_eq!(step(&answer, failed(4), FIRST), last, "{code}");
+                assert_eq!(step(&answer, failed(4), SECOND), second, "{code}");
+                assert_eq!(step(&answer, NO_TRIES, THIRD), third_first, "{code}");
+                assert_eq!(step(&answer, failed(4), THIRD), third, "{code}");
+            }
+        }
+        for (tries, retried) in [(failed(3), true), (failed(4), false)] {
+            for code in [500, 503] {
+                let is_retry = matches!(step(&status(code), tries, FIRST), Step::Retry { .. });
+                assert_eq!(is_retry, retried, "{code} {tries:?}");
+            }
+        }
+        assert_eq!(step(&status(500), failed(0), THIRD), RETRY);
+        assert_eq!(step(&status(500), failed(1), THIRD), Step::Halve);
+        assert_eq!(step(&status(503), failed(3), THIRD), HOLD);
+    }
+
+    // proves: B1
+    #[test]
+    fn html_is_no_success() {
+        for (code, first, third) in [
+            (200, BEHIND, Step::Halve),
+            (204, BEHIND, Step::Halve),
+            (403, BEHIND, Step::Halve),
+        ] {
+            let answer = Answer::Status {
+                status: code,
+                is_html: true,
+                after: None,
+            };
+            assert_eq!(step(&answer, NO_TRIES, FIRST), first, "{code}");
+            assert_eq!(step(&answer, NO_TRIES, THIRD), third, "{code}");
+        }
+    }
+
+    // proves: B2
+    #[test]
+    fn rejected_token_is_renewed_once() {
+        assert_eq!(step(&status(401), NO_TRIES, FIRST), Step::Renew);
+        let renewed = Tries {
+            renewed: true,
+            ..NO_TRIES
+        };
+        for terms in [FIRST, THIRD] {
+            assert_eq!(step(&status(401), renewed, terms), STOP, "{terms:?}");
+        }
+    }
+
+    // proves: B6, B10, B12
+    #[test]
+    fn missing_response_decides_the_next_step() {
+        let not_sent = Answer::NotSent { after: None };
+        let hung_up = |failed| Tries {
+            failed,
+            hung_up: true,
+            renewed: false,
+        };
+        for (answer, tries, terms, next) in [
+            (Answer::HungUp, NO_TRIES, FIRST, Step::Reconnect),
+            (Answer::HungUp, failed(3), LARGE_BODY, Step::Reconnect),
+            (Answer::HungUp, hung_up(0), LARGE_BODY, Step::Halve),
+            (
+                Answer::HungUp,
+                hung_up(0),
+                Terms {
+                    bytes: LARGE,
+                    ..FIRST
+                },
+                RETRY,
+            ),
+            (Answer::HungUp, hung_up(3), FIRST, RETRY),
+            (Answer::HungUp, hung_up(4), FIRST, STOP),
+            (Answer::HungUp, hung_up(0), THIRD, RETRY),
+            (Answer::HungUp, hung_up(1), THIRD, Step::Halve),
+            (Answer::NoResponse, NO_TRIES, FIRST, RETRY),
+            (Answer::NoResponse, failed(4), SECOND, STOP),
+            (Answer::NoResponse, failed(1), THIRD, Step::Halve),
+            (Answer::NoResponse, NO_TRIES, LARGE_BODY, RETRY),
+            (Answer::Unreachable, NO_TRIES, FIRST, RETRY),
+            (Answer::Unreachable, failed(4), FIRST, STOP),
+            (Answer::Unreachable, failed(4), THIRD, STOP),
+            (not_sent.clone(), NO_TRIES, FIRST, STOP),
+            (not_sent, NO_TRIES, THIRD, STOP),
+        ] {
+            assert_eq!(
+                step(&answer, tries, terms),
+                next,
+                "{answer:?} {tries:?} {terms:?}"
+            );
+        }
+    }
+
+    // proves: B4, B5
+    #[test]
+    fn refused_part_is_rejected_beside_a_witness_only() {
+        const WHOLE: Refusal = Refusal {
+            transactions: 250,
+            has_witness: false,
+            was_put_off: false,
+            isolated: 0,
+            probes: 1,
+        };
+        const SINGLE: Refusal = Refusal {
+            transactions: 1,
+            ..WHOLE
+        };
+        let witnessed = |refusal| Refusal {
+            has_witness: true,
+            ..refusal
+        };
+        for (refusal, fate) in [
+            (WHOLE, Part::Halve),
+            (
+                Refusal {
+                    transactions: 2,
+                    ..WHOLE
+                },
+                Part::Halve,
+            ),
+            (
+                Refusal {
+                    probes: 15,
+                    ..WHOLE
+                },
+                Part::Halve,
+            ),
+            (
+                Refusal {
+                    probes: 16,
+                    ..WHOLE
+                },
+                Part::Keep,
+            ),
+            (
+                Refusal {
+                    isolated: 10,
+                    ..WHOLE
+                },
+                Part::Halve,
+            ),
+            (SINGLE, Part::PutOff),
+            (
+                Refusal {
+                    was_put_off: true,
+                    ..SINGLE
+                },
+                Part::Keep,
+            ),
+            (
+                Refusal {
+                    probes: 16,
+                    ..SINGLE
+                },
+                Part::Keep,
+            ),
+            (witnessed(WHOLE), Part::Halve),
+            (
+                witnessed(Refusal {
+                    probes: 400,
+                    ..WHOLE
+                }),
+                Part::Halve,
+            ),
+            (
+                witnessed(Refusal {
+                    isolated: 9,
+                    ..WHOLE
+                }),
+                Part::Halve,
+            ),
+            (
+                witnessed(Refusal {
+                    isolated: 10,
+                    ..WHOLE
+                }),
+                Part::Reject,
+            ),
+            (witnessed(SINGLE), Part::Reject),
+            (
+                witnessed(Refusal {
+                    isolated: 500,
+                    ..SINGLE
+                }),
+                Part::Reject,
+            ),
+            (
+                witnessed(Refusal {
+                    was_put_off: true,
+                    ..SINGLE
+                }),
+                Part::Reject,
+            ),
+        ] {
+            assert_eq!(part(refusal), fate, "{refusal:?}");
+        }
+    }
+}
