@@ -54,7 +54,7 @@ pub struct Receipt {
     pub handle: Option<String>,
     /// How many times SQS delivered the message, including this time.
     pub receive_count: u32,
-    /// When SQS first delivered it.
+    /// When SQS first delivered it. If the event does not say so, when it was sent.
     pub first_received: Option<Timestamp>,
 }
 
@@ -73,6 +73,7 @@ impl Receipt {
                 .and_then(|count| u32::try_from(count).ok())
                 .unwrap_or(1),
             first_received: number("ApproximateFirstReceiveTimestamp")
+                .or(number("SentTimestamp"))
                 .and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok()),
         }
     }

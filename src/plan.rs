@@ -2,8 +2,9 @@
 //!
 //! 1. Rows that no attempt can deliver go to the dead-letter queue.
 //! 2. Of a message of which something was settled, the rows left are requeued: at once if the
-//!    deadline was the reason, else after the retry delay or the wait that was asked for.
-//! 3. A message of which nothing was settled is redelivered after that time.
+//!    deadline was the reason, else after the wait that was asked for, or the retry delay.
+//! 3. A message of which nothing was settled is redelivered after the longer of these two. A short
+//!    wait would use up the deliveries that SQS makes of it.
 //! 4. When `RETRY_FOR` is over, rows left without progress go to the dead-letter queue. With
 //!    progress they are requeued until twice that time is over.
 
@@ -215,21 +216,19 @@ pub fn decide(jobs: &[Facts], situation: Situation) -> Plan {
         ..
     } = situation;
     let has_progress = jobs.iter().any(|job| job.has_progress);
-    let delay = |job: &Facts| {
-        let delay = retry_delay(situation.attempt()).mul_f64(jitter);
-        delay.max(job.after.unwrap_or_default()).min(MAX_DELAY)
-    };
+    let retry_delay = retry_delay(situation.attempt()).mul_f64(jitter);
     let is_over = if has_progress {
         age >= retry_for + retry_for || history.requeue_count >= MAX_REQUEUES
     } else {
         age >= retry_for
     };
     let left = jobs.iter().filter(|job| !job.left.is_empty());
-    if let Some(delay) = left.map(delay).max()
+    let asked = left.map(|job| job.after.unwrap_or_default()).max();
+    if let Some(asked) = asked
         && !has_progress
         && !is_over
     {
-        return Plan::Redeliver(delay);
+        return Plan::Redeliver(retry_delay.max(asked).min(MAX_DELAY));
     }
     let mut messages = Vec::new();
     for (index, job) in jobs.iter().enumerate() {
@@ -254,7 +253,8 @@ pub fn decide(jobs: &[Facts], situation: Situation) -> Plan {
         let (after, attempts) = if job.is_late {
             (Duration::ZERO, situation.attempt() - 1)
         } else {
-            (delay(job), situation.attempt())
+            let after = job.after.unwrap_or(retry_delay).min(MAX_DELAY);
+            (after, situation.attempt())
         };
         let history = History {
             requeue_count: history.requeue_count.saturating_add(1),
@@ -402,7 +402,9 @@ mod tests {
             };
             let delay = Duration::from_secs(delay);
             assert_eq!(decide(&[asked.clone()], FRESH), Plan::Redeliver(delay));
-            assert_eq!(requeued(decide(&[progress(asked.clone())], FRESH)).0, delay);
+            // Progress cannot be repeated without end: there the wait alone counts.
+            let alone = Duration::from_secs(after.min(900));
+            assert_eq!(requeued(decide(&[progress(asked.clone())], FRESH)).0, alone);
             // The jitter shortens the retry delay, not the wait.
             let spread = Situation {
                 jitter: 0.8,
