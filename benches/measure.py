@@ -27,8 +27,13 @@ BATCH, LATENCY = 250, 0.1
 IN_FLIGHT, SIZED_IN_FLIGHT = 8, 4  # requests in flight: to the slow bridge, for the sizing
 SIZES, VCPU_MB = (128, 256, 512, 1024, 1769), 1769  # of the function's memory, in MB; the size that buys one vCPU
 QUOTA_PERIOD = 20_000  # microseconds
+# Latencies in AWS. The objects are waited for most of the time, so one round is enough.
+IN_AWS, BY_THE_HANDLER = ["--s3-delay", "30", "--delay", "100"], ["--sqs", "--only", "handler", "--rounds", "1"]
 # Name, arguments of `small_objects`, arguments of the server.
-SMALL_OBJECTS = [("moto", ["--put"], []), ("at once", [], []), ("SQS", ["--sqs"], []), ("10 ms", ["--rounds", "1"], ["--delay", "10"])]
+SMALL_OBJECTS = [
+    ("moto", ["--put"], []), ("at once", [], []), ("SQS", ["--sqs"], []), ("10 ms", ["--rounds", "1"], ["--delay", "10"]),
+    ("one message", BY_THE_HANDLER, IN_AWS), ("ten messages", [*BY_THE_HANDLER, "--messages", "10"], IN_AWS),
+]
 # Name, log, repetitions of the log.
 MEMORY = [("1 MB", "1", 1), ("10 MB", "1", 10)] if QUICK else [
     ("1 MB", "1", 1), ("100 MB", "100", 1), ("350 MB", "350", 1), ("1 GB", "100", 10), ("4 GB", "100", 40)

@@ -1,7 +1,8 @@
 //! *Source*: the bytes of an S3 object or a local file, as `impl Read`.
 //!
 //! S3 objects are fetched by ranged GETs, so that a slow bridge never holds a connection to S3
-//! open. Each GET carries `If-Match`, so that all ranges are of one version of the object.
+//! open. Each GET carries `If-Match`, so that all ranges are of one version of the object, and the
+//! version ID if the notification has one.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,20 +27,29 @@ const RANGE: u64 = 4 << 20;
 /// Why an object cannot be opened or read. The text names the object.
 #[derive(Debug, Error)]
 pub enum SourceError {
-    /// The object was deleted or never existed.
+    /// The object was deleted or never existed: S3's code `NoSuchKey`, and no other.
     #[error("{object} does not exist")]
-    NotFound { object: ObjectRef },
+    NotFound { object: String },
     #[error(
-        "access denied for {object} ({reason}): the role needs s3:GetObject, and \
-         kms:Decrypt if the bucket uses a KMS key"
+        "access denied for {object} ({reason}): the role needs s3:GetObject, s3:GetObjectVersion \
+         if the bucket is versioned, and kms:Decrypt if it uses a KMS key"
     )]
     AccessDenied {
-        object: ObjectRef,
+        object: String,
         /// S3's error code.
         reason: String,
     },
     #[error("cannot read {object}: {reason}")]
-    Unavailable { object: ObjectRef, reason: String },
+    Unavailable { object: String, reason: String },
+}
+
+impl SourceError {
+    fn unavailable(object: &ObjectRef, reason: impl Into<String>) -> Self {
+        Self::Unavailable {
+            object: object.to_string(),
+            reason: reason.into(),
+        }
+    }
 }
 
 /// A client for S3 that retries broken reads.
@@ -51,7 +61,7 @@ pub struct S3 {
 
 /// An open object.
 pub struct Opened {
-    /// The object, with the ETag of the version being read.
+    /// The object, with the ETag and the size of the version being read.
     pub object: ObjectRef,
     /// Whether that version differs from the requested one.
     pub replaced: bool,
@@ -81,10 +91,7 @@ impl Opened {
                 size,
                 bytes: Box::new(file),
             }),
-            Err(error) => Err(SourceError::Unavailable {
-                object,
-                reason: error.to_string(),
-            }),
+            Err(error) => Err(SourceError::unavailable(&object, error.to_string())),
         }
     }
 
@@ -117,19 +124,17 @@ impl S3 {
     pub async fn open(&self, object: &ObjectRef) -> Result<Opened, SourceError> {
         let first = self.first_range(object).await?;
         if first.etag.is_none() && (first.bytes.len() as u64) < first.size {
-            let reason =
-                "S3 returned no ETag, so ranged reads cannot be tied to one object version"
-                    .to_owned();
-            return Err(SourceError::Unavailable {
-                object: object.clone(),
-                reason,
-            });
+            return Err(SourceError::unavailable(
+                object,
+                "S3 returned no ETag, so ranged reads cannot be tied to one object version",
+            ));
         }
         let replaced = object.etag.is_some() && object.etag != first.etag;
         let (size, object) = (
             first.size,
             ObjectRef {
                 etag: first.etag.clone(),
+                size: Some(first.size),
                 ..object.clone()
             },
         );
@@ -162,9 +167,16 @@ impl S3 {
                         %object,
                         "object changed since the notification; reading the current version"
                     );
-                    object.etag = None;
+                    (object.etag, object.size) = (None, None);
                 }
                 Err(GetError::Changed) => return Err(changed(&object)),
+                Err(GetError::Empty) if object.size.is_some_and(|size| size > 0) => {
+                    return Err(SourceError::unavailable(
+                        &object,
+                        "S3 returned 416 as if it were empty, but it had content when it was \
+                         created. Check the S3 endpoint",
+                    ));
+                }
                 Err(GetError::Empty) => {
                     return Ok(Range {
                         bytes: Vec::new(),
@@ -176,7 +188,7 @@ impl S3 {
                 Err(GetError::Broken(reason)) => {
                     failed += 1;
                     let Some(wait) = self.backoff.wait(failed) else {
-                        return Err(SourceError::Unavailable { object, reason });
+                        return Err(SourceError::unavailable(&object, reason));
                     };
                     tokio::time::sleep(wait).await;
                 }
@@ -196,6 +208,7 @@ impl S3 {
             .get_object()
             .bucket(&object.bucket)
             .key(&object.key)
+            .set_version_id(object.version.clone())
             .range(format!("bytes={offset}-{}", offset + RANGE - 1))
             .set_if_match(object.etag.as_ref().map(|etag| format!("\"{etag}\"")))
             .send()
@@ -206,11 +219,10 @@ impl S3 {
             .and_then(|range| range.rsplit_once('/'))
             .and_then(|(_, size)| size.parse().ok());
         let Some(size) = size else {
-            let reason = "S3 returned no Content-Range for a ranged GET".to_owned();
-            return Err(GetError::Final(SourceError::Unavailable {
-                object: object.clone(),
-                reason,
-            }));
+            return Err(GetError::Final(SourceError::unavailable(
+                object,
+                "S3 returned no Content-Range for a ranged GET",
+            )));
         };
         let starts_at = response.content_range().and_then(|range| {
             range
@@ -234,6 +246,11 @@ impl S3 {
         bytes.reserve_exact(expected);
         loop {
             match response.body.try_next().await {
+                Ok(Some(chunk)) if chunk.len() > expected - bytes.len() => {
+                    return Err(GetError::Broken(format!(
+                        "S3 returned more than the {expected} bytes of a range"
+                    )));
+                }
                 Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
                 Ok(None) => break,
                 // Keep the bytes received before the connection broke; the next GET resumes after
@@ -242,10 +259,9 @@ impl S3 {
                 Err(error) => return Err(GetError::Broken(causes(&error))),
             }
         }
-        if bytes.is_empty() || bytes.len() > expected {
+        if bytes.is_empty() {
             return Err(GetError::Broken(format!(
-                "S3 returned {} bytes of a range of {expected}",
-                bytes.len()
+                "S3 returned none of the {expected} bytes of a range"
             )));
         }
         Ok(Range { bytes, size, etag })
@@ -270,9 +286,8 @@ impl S3 {
             .send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| SourceError::Unavailable {
-                object: ObjectRef::in_s3(bucket, prefix),
-                reason: causes(&error),
+            let page = page.map_err(|error| {
+                SourceError::unavailable(&ObjectRef::in_s3(bucket, prefix), causes(&error))
             })?;
             for listed in page.contents() {
                 let (Some(key), size) = (
@@ -317,35 +332,47 @@ fn get_error(object: &ObjectRef, error: &SdkError<GetObjectError>) -> GetError {
         .raw_response()
         .map_or(0, |response| response.status().as_u16());
     let code = error.code().unwrap_or("no code");
-    let object = object.clone();
+    let denied = || SourceError::AccessDenied {
+        object: object.to_string(),
+        reason: code.to_owned(),
+    };
     match status {
         416 => GetError::Empty,
         412 => GetError::Changed,
-        404 => GetError::Final(SourceError::NotFound { object }),
-        403 => GetError::Final(SourceError::AccessDenied {
-            object,
-            reason: code.to_owned(),
+        404 if code == "NoSuchKey" => GetError::Final(SourceError::NotFound {
+            object: object.to_string(),
         }),
+        404 => GetError::Final(SourceError::unavailable(
+            object,
+            format!("S3 returned 404 ({code}). {}", advice(code)),
+        )),
+        403 => GetError::Final(denied()),
         // S3 reports problems with the KMS key as 400.
-        400 if code.starts_with("KMS.") => GetError::Final(SourceError::AccessDenied {
-            object,
-            reason: code.to_owned(),
-        }),
+        400 if code.starts_with("KMS.") => GetError::Final(denied()),
         // The SDK has already retried a few times; an overloaded S3 may need longer.
         429 | 500.. => GetError::Broken(format!("S3 returned {status} ({code})")),
-        400.. => GetError::Final(SourceError::Unavailable {
+        400.. => GetError::Final(SourceError::unavailable(
             object,
-            reason: format!("S3 returned {status} ({code})"),
-        }),
+            format!("S3 returned {status} ({code})"),
+        )),
         _ => GetError::Broken(causes(error)),
     }
 }
 
-fn changed(object: &ObjectRef) -> SourceError {
-    SourceError::Unavailable {
-        object: object.clone(),
-        reason: "it was replaced by another version while it was read".to_owned(),
+/// What to do about a 404 whose code is not `NoSuchKey`.
+fn advice(code: &str) -> &'static str {
+    match code {
+        "NoSuchBucket" => "Check the bucket, the region and the S3 endpoint",
+        "NoSuchVersion" => "Check what deletes noncurrent versions in the bucket",
+        _ => "Check the S3 endpoint and any proxy in front of it",
     }
+}
+
+fn changed(object: &ObjectRef) -> SourceError {
+    SourceError::unavailable(
+        object,
+        "it was replaced by another version while it was read",
+    )
 }
 
 /// Reads an object range by range and fetches the next range in the meantime.
@@ -400,10 +427,7 @@ impl RangeReader {
     }
 
     fn broken(&self, reason: &str) -> io::Error {
-        io::Error::other(SourceError::Unavailable {
-            object: self.object.clone(),
-            reason: reason.to_owned(),
-        })
+        io::Error::other(SourceError::unavailable(&self.object, reason))
     }
 }
 

@@ -5,7 +5,7 @@
 //! | started | `timestamp(ms)`, else `date` and `time`, else `timestamp`; minus `time-taken` |
 //! | method, target | `cs-method`; `cs-uri-stem`, and `?` with `cs-uri-query` |
 //! | host | `x-host-header`, else `cs(Host)` (the distribution's own domain) |
-//! | request headers | `cs(Referer)`, `cs(User-Agent)`, `cs(Cookie)`, `x-forwarded-for` |
+//! | request headers | `cs(Referer)`, `cs(User-Agent)`, `cs(Cookie)`, `x-forwarded-for` and `c-ip` |
 //! | peer | `c-ip`, `c-port` |
 //! | status, response headers | `sc-status`, `sc-content-type`, `sc-content-len`, `sc-range-start`, `sc-range-end` |
 
@@ -52,7 +52,8 @@ pub struct Transaction<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// The `Cookie` header, if the distribution logs cookies.
     pub cookie: Option<&'a [u8]>,
-    /// The `X-Forwarded-For` header. Viewers can forge it.
+    /// The `X-Forwarded-For` header as CloudFront sends it to an origin: the viewer's value, which
+    /// can be forged, then the client's address.
     pub x_forwarded_for: Option<&'a [u8]>,
     /// Three digits, or `0` if the viewer closed the connection before a response.
     pub status: Option<&'a [u8]>,
@@ -131,14 +132,14 @@ pub fn stitch<'a>(
     let mut decode = |field| record.get(field).map(|value| decode(field, value, scratch));
     let host_header = decode(Field::HostHeader);
     let host = host_header.or_else(|| decode(Field::DistributionDomain));
-    let [referer, cookie, content_type, user_agent, x_forwarded_for] = [
+    let [referer, cookie, content_type, user_agent] = [
         Field::Referer,
         Field::Cookie,
         Field::ContentType,
         Field::UserAgent,
-        Field::XForwardedFor,
     ]
     .map(decode);
+    let x_forwarded_for = forwarded_for(record.get(Field::XForwardedFor), client_ip, scratch);
 
     let scratch: &'a [u8] = scratch;
     let text = |span: Span<'a>| span.of(scratch);
@@ -180,6 +181,29 @@ pub fn stitch<'a>(
         unreadable: unreadable.0,
         record,
     })
+}
+
+/// Appends the client's address to the viewer's `X-Forwarded-For`, as CloudFront does for an origin
+/// ("Request and response behavior for custom origins: Client IP addresses" in its Developer Guide).
+fn forwarded_for<'a>(
+    logged: Option<&'a [u8]>,
+    client_ip: Option<&'a [u8]>,
+    scratch: &mut Vec<u8>,
+) -> Option<Span<'a>> {
+    let Some(logged) = logged else {
+        return client_ip.map(Span::Logged);
+    };
+    let start = scratch.len();
+    let viewers = decode(Field::XForwardedFor, logged, scratch);
+    let Some(client_ip) = client_ip else {
+        return Some(viewers);
+    };
+    if let Span::Logged(viewers) = viewers {
+        scratch.extend_from_slice(viewers);
+    }
+    scratch.extend_from_slice(b", ");
+    scratch.extend_from_slice(client_ip);
+    Some(Span::Decoded(start, scratch.len()))
 }
 
 /// Checks that a record has the required fields of a transaction.

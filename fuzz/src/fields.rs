@@ -217,9 +217,13 @@ impl Expected<'_, '_> {
             found.request_header("User-Agent"),
             row.get(Field::UserAgent).map(user_agent)
         );
+        let chain = row.get(Field::XForwardedFor).map(forwarded_for);
+        let peer = row.text(Field::ClientIp);
+        let peer = peer.filter(|address| address.parse::<IpAddr>().is_ok());
+        let chain: Vec<_> = chain.into_iter().chain(peer.map(Into::into)).collect();
         assert_eq!(
             found.request_header("X-Forwarded-For"),
-            row.get(Field::XForwardedFor).map(forwarded_for)
+            (!chain.is_empty()).then(|| chain.join(&b", "[..]))
         );
 
         assert_eq!(

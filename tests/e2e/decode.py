@@ -39,6 +39,9 @@ def neutral(transaction):
     told_twice = int(response_headers.get("Content-Length", length))
     if told_twice != length:
         raise ValueError(f"the response's length is {length} and {told_twice}")
+    request_headers, client = headers(request["headers"]), connection["connection-ip"]
+    if client != "0.0.0.0" and request_headers.get("X-Forwarded-For", "").split(", ")[-1] != client:
+        raise ValueError(f"X-Forwarded-For does not end with {client}")
     decoded = {
         "id": transaction["transaction-id"],
         "timestamp": transaction["timestamp"],
@@ -47,9 +50,9 @@ def neutral(transaction):
         "scheme": request.get("http-scheme"),
         "http_version": request.get("http-version"),
         "host": request.get("host"),
-        "client_ip": connection["connection-ip"],
+        "client_ip": client,
         "client_port": connection.get("connection-port"),
-        "request_headers": headers(request["headers"]),
+        "request_headers": request_headers,
         "status": response.get("status-code"),
         "response_headers": response_headers,
         "response_length": length if told else None,

@@ -570,7 +570,7 @@ fn decoder_rejects_invalid_wire_format() {
             "http-method": "GET",
             "uri-query-fragment": "/v1/orders?page=2",
             "connection": { "connection-ip": "2001:db8::7334", "connection-port": 41234, "server-ip": "0.0.0.0", "server-port": 443 },
-            "headers": ["Host:YXBpLmV4YW1wbGUuY29t"],
+            "headers": ["Host:YXBpLmV4YW1wbGUuY29t", "X-Forwarded-For:MTkyLjAuMi43LCAyMDAxOmRiODo6NzMzNA=="],
             "body": { "length": 0, "data": "" }
         },
         "response": { "status-code": "200", "headers": ["Content-Length:Nw=="], "body": { "length": 7, "data": "" } },
@@ -601,6 +601,10 @@ fn decoder_rejects_invalid_wire_format() {
         ("/data/0/request/uri-query-fragment", json!("/caf\u{e9}")),
         ("/data/0/request/headers/0", json!("Host:api.example.com")),
         ("/data/0/request/headers/0", json!("Server:YXBp")),
+        (
+            "/data/0/request/headers/1",
+            json!("X-Forwarded-For:MTkyLjAuMi43"),
+        ),
         (
             "/data/0/request/body",
             json!({ "length": 0, "data": "", "more": 1 }),

@@ -141,15 +141,15 @@ async fn next_range_is_prefetched() {
 // proves: D4, D24
 #[tokio::test]
 async fn failed_range_ends_delivery_after_earlier_rows() {
-    for (status, reason) in [
-        (412, "replaced by another version"),
-        (404, "does not exist"),
-        (403, "s3:GetObject"),
+    for (status, code, reason) in [
+        (412, "PreconditionFailed", "replaced by another version"),
+        (404, "NoSuchKey", "does not exist"),
+        (403, "AccessDenied", "s3:GetObject"),
     ] {
         let world = world(Options::default(), Limits::default()).await;
         let (bytes, rows) = large_log();
         world.s3.put("large", bytes);
-        world.s3.fail(1, Fault::Status(status));
+        world.s3.fail(1, Fault::Rejection(status, code));
         let rejected = handle(&world, s3_event(&["large"])).await.unwrap_err();
         assert!(rejected.contains("s3://logs/large"), "{rejected}");
         assert!(rejected.contains(reason), "{rejected}");
@@ -216,17 +216,6 @@ async fn unopenable_object_is_named_in_the_error() {
     assert!(no_key.contains("KMS.DisabledException"), "{no_key}");
     assert!(no_key.contains("kms:Decrypt"), "{no_key}");
     assert_eq!(world.bridge.tally().requests, 0);
-}
-
-// proves: I11
-#[tokio::test]
-async fn empty_object_succeeds() {
-    let world = world(Options::default(), LIMITS).await;
-    world.s3.put("empty", "");
-    assert_eq!(
-        handle(&world, s3_event(&["empty"])).await,
-        Ok(json!({"objects": 1}))
-    );
 }
 
 // proves: D4

@@ -174,7 +174,7 @@ fn each_field_is_decoded_by_its_own_rules() {
             "x-forwarded-for",
             r"10.0.0.1,\x20unknown",
             "/request/headers/x-forwarded-for",
-            json!("10.0.0.1, unknown"),
+            json!("10.0.0.1, unknown, 192.0.2.7"),
         ),
         (
             "cs(Cookie)",
@@ -283,6 +283,34 @@ fn row_of_100_kb_is_sent_whole() {
             .len(),
         60_000
     );
+}
+
+/// What was logged as `x-forwarded-for` and `c-ip`, and the header that leaves in both encodings.
+// proves: I39
+#[test]
+fn forwarded_for_ends_with_the_client_address() {
+    for (logged, client_ip, expected) in [
+        ("-", "192.0.2.7", Some("192.0.2.7")),
+        ("-", "2001:db8::7", Some("2001:db8::7")),
+        ("198.51.100.1", "192.0.2.7", Some("198.51.100.1, 192.0.2.7")),
+        (
+            r"198.51.100.1,\x2010.0.0.1",
+            "192.0.2.7",
+            Some("198.51.100.1, 10.0.0.1, 192.0.2.7"),
+        ),
+        ("192.0.2.7", "192.0.2.7", Some("192.0.2.7, 192.0.2.7")),
+        ("%22x%22", "192.0.2.7", Some("\"x\", 192.0.2.7")),
+        ("198.51.100.1", "x.x.x.x", Some("198.51.100.1")),
+        ("-", "***", None),
+    ] {
+        let values = [("x-forwarded-for", logged), ("c-ip", client_ip)];
+        let case = format!("{logged} {client_ip}");
+        let header = &line(&values)["request"]["headers"]["x-forwarded-for"];
+        assert_eq!(header.as_str(), expected, "{case}");
+        let body = read(&row(&values), Rules::default()).0;
+        let header = decode(&body).unwrap()[0].request_header("X-Forwarded-For");
+        assert_eq!(header.as_deref(), expected.map(str::as_bytes), "{case}");
+    }
 }
 
 /// A viewer cannot forge a row, a column or a transaction in any format.

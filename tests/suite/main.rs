@@ -20,5 +20,6 @@ mod pipeline;
 mod process;
 mod secrecy;
 mod settings;
+mod source;
 mod token;
 mod work_queue;

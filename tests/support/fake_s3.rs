@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     Status(u16),
     /// A response with this status and an XML body with this error code.
     Rejection(u16, &'static str),
+    /// A response with this status and an HTML page, as a proxy sends it.
+    Page(u16),
     /// The connection is closed without a response.
     HangUp,
     /// The connection breaks after this many bytes of the body.
@@ -36,11 +38,14 @@ pub(crate) enum Fault {
     Stall(usize, Duration),
     /// The body arrives in pieces of this many bytes, one per millisecond.
     Drip(usize),
+    /// The body goes on for 64 MB after its last byte.
+    Overrun,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Get {
     pub key: String,
+    pub version: Option<String>,
     pub range: String,
     pub if_match: Option<String>,
 }
@@ -49,6 +54,8 @@ pub(crate) struct Get {
 struct State {
     /// Content and ETag by key. An empty ETag is not sent.
     objects: Mutex<BTreeMap<String, (Bytes, String)>>,
+    /// Earlier versions by key and version ID.
+    versions: Mutex<BTreeMap<(String, String), (Bytes, String)>>,
     /// By the number of the GET, counted from 0.
     faults: Mutex<BTreeMap<usize, Fault>>,
     gets: Mutex<Vec<Get>>,
@@ -83,13 +90,20 @@ impl FakeS3 {
 
     /// Stores an object. There is only one bucket.
     pub(crate) fn put(&self, key: &str, bytes: impl Into<Bytes>) {
-        let bytes = bytes.into();
-        let etag = format!("\"{}\"", hex::encode(Sha256::digest(&bytes)));
         self.state
             .objects
             .lock()
             .unwrap()
-            .insert(key.to_owned(), (bytes, etag));
+            .insert(key.to_owned(), tagged(bytes.into()));
+    }
+
+    /// Stores a version of an object, which only GETs with its ID return.
+    pub(crate) fn put_version(&self, key: &str, version: &str, bytes: impl Into<Bytes>) {
+        self.state
+            .versions
+            .lock()
+            .unwrap()
+            .insert((key.to_owned(), version.to_owned()), tagged(bytes.into()));
     }
 
     /// Stores an object that is served without an ETag.
@@ -133,6 +147,12 @@ impl Drop for FakeS3 {
     }
 }
 
+/// An object with its quoted ETag.
+fn tagged(bytes: Bytes) -> (Bytes, String) {
+    let etag = format!("\"{}\"", hex::encode(Sha256::digest(&bytes)));
+    (bytes, etag)
+}
+
 fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<AnyBody>> {
     let header = |name| {
         request
@@ -150,11 +170,21 @@ fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<A
     let key = percent_encoding::percent_decode_str(key)
         .decode_utf8_lossy()
         .into_owned();
+    let version = request
+        .uri()
+        .query()
+        .and_then(|query| {
+            query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix("versionId="))
+        })
+        .map(str::to_owned);
     let (range, if_match) = (header("range").unwrap_or_default(), header("if-match"));
     let number = {
         let mut gets = state.gets.lock().unwrap();
         gets.push(Get {
             key: key.clone(),
+            version: version.clone(),
             range: range.clone(),
             if_match: if_match.clone(),
         });
@@ -171,22 +201,21 @@ fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<A
     });
     match fault {
         Some(Fault::Status(status)) => return status_only(status),
-        Some(Fault::Rejection(status, code)) => {
-            let body = http_body_util::Full::from(format!(
-                "<Error><Code>{code}</Code><Message>rejected by the test</Message></Error>"
-            ));
-            return Response::builder()
-                .status(status)
-                .body(body.map_err(|never| match never {}).boxed_unsync())
-                .map_err(io::Error::other);
+        Some(Fault::Rejection(status, code)) => return rejection(status, code),
+        Some(Fault::Page(status)) => {
+            return with_body(
+                status,
+                "<html><body><h1>Not Found</h1></body></html>".to_owned(),
+            );
         }
         Some(Fault::HangUp) => {
             return Err(io::Error::other("closed the connection as the test asked"));
         }
         _ => {}
     }
-    let Some((object, etag)) = state.objects.lock().unwrap().get(&key).cloned() else {
-        return status_only(404);
+    let (object, etag) = match found(state, key, version) {
+        Ok(found) => found,
+        Err(code) => return rejection(404, code),
     };
     if if_match.is_some_and(|wanted| wanted != etag) {
         return status_only(412);
@@ -198,9 +227,10 @@ fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<A
     }
     let last = last.parse::<usize>().unwrap().min(object.len() - 1);
     let bytes = object.slice(first..=last);
-    let mut response = Response::builder()
-        .status(StatusCode::PARTIAL_CONTENT)
-        .header("content-length", bytes.len());
+    let mut response = Response::builder().status(StatusCode::PARTIAL_CONTENT);
+    if fault != Some(Fault::Overrun) {
+        response = response.header("content-length", bytes.len());
+    }
     if !etag.is_empty() {
         response = response.header("etag", etag);
     }
@@ -227,6 +257,30 @@ fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<A
         .map_err(io::Error::other)
 }
 
+/// Returns an object with its ETag, or else S3's error code.
+fn found(
+    state: &State,
+    key: String,
+    version: Option<String>,
+) -> Result<(Bytes, String), &'static str> {
+    match version {
+        None => state
+            .objects
+            .lock()
+            .unwrap()
+            .get(&key)
+            .cloned()
+            .ok_or("NoSuchKey"),
+        Some(version) => state
+            .versions
+            .lock()
+            .unwrap()
+            .get(&(key, version))
+            .cloned()
+            .ok_or("NoSuchVersion"),
+    }
+}
+
 /// Splits a body into frames as the fault requires.
 fn frames(bytes: Bytes, fault: Option<&Fault>) -> Vec<io::Result<Frame<Bytes>>> {
     match fault {
@@ -245,8 +299,33 @@ fn frames(bytes: Bytes, fault: Option<&Fault>) -> Vec<io::Result<Frame<Bytes>>> 
             .chunks(*step)
             .map(|drop| Ok(Frame::data(bytes.slice_ref(drop))))
             .collect(),
+        Some(Fault::Overrun) => {
+            let more = Bytes::from(vec![b'x'; 1 << 20]);
+            let more = (0..64).map(|_| Ok(Frame::data(more.clone())));
+            std::iter::once(Ok(Frame::data(bytes)))
+                .chain(more)
+                .collect()
+        }
         _ => vec![Ok(Frame::data(bytes))],
     }
+}
+
+fn rejection(status: u16, code: &str) -> io::Result<Response<AnyBody>> {
+    with_body(
+        status,
+        format!("<Error><Code>{code}</Code><Message>rejected by the test</Message></Error>"),
+    )
+}
+
+fn with_body(status: u16, body: String) -> io::Result<Response<AnyBody>> {
+    Response::builder()
+        .status(status)
+        .body(
+            http_body_util::Full::from(body)
+                .map_err(|never| match never {})
+                .boxed_unsync(),
+        )
+        .map_err(io::Error::other)
 }
 
 fn status_only(status: u16) -> io::Result<Response<AnyBody>> {

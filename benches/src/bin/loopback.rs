@@ -1,7 +1,7 @@
 //! The servers that the benchmarks talk to, on one loopback port: S3 with small objects or a log,
 //! SQS, a token endpoint and a bridge. They run in a process of their own, so that their CPU time
-//! is not counted. They respond at once, except that the bridge waits for `--delay` and the log is
-//! as slow as in S3. They check nothing.
+//! is not counted. They respond at once, except that the bridge waits for `--delay`, S3 waits for
+//! `--s3-delay`, and the log is as slow as in S3. They check nothing.
 //!
 //! The first line of output is the port. `GET /posts` returns the requests since the last call: the
 //! times of arrival and response in seconds, and the bytes of the body.
@@ -27,6 +27,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -45,17 +46,23 @@ struct Args {
     /// Latency of the bridge in milliseconds, from the last byte of a request.
     #[arg(long, default_value_t = 0)]
     delay: u64,
+    /// Latency of S3 in milliseconds, for the objects of the bucket.
+    #[arg(long, default_value_t = 0)]
+    s3_delay: u64,
 }
 
 /// Time to the first byte of the log, and its rate after that.
 const FIRST_BYTE: Duration = Duration::from_millis(30);
 const BYTES_PER_SECOND: u32 = 625_000_000 / 8;
+/// The target of the SQS call that holds the messages of an event.
+const HOLD_BATCH: &str = "AmazonSQS.ChangeMessageVisibilityBatch";
 const LOG_KEY: &str = "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz";
 
 struct State {
     objects: BTreeMap<String, Bytes>,
     log: Option<Bytes>,
     delay: Duration,
+    s3_delay: Duration,
     started: Instant,
     posts: Mutex<Vec<Post>>,
 }
@@ -75,6 +82,7 @@ async fn main() -> anyhow::Result<()> {
         rows,
         log,
         delay,
+        s3_delay,
     } = Args::parse();
     let log = log.map(std::fs::read).transpose()?.map(Bytes::from);
     let objects = objects::make(objects, rows)?
@@ -85,6 +93,7 @@ async fn main() -> anyhow::Result<()> {
         objects,
         log,
         delay: Duration::from_millis(delay),
+        s3_delay: Duration::from_millis(s3_delay),
         started: Instant::now(),
         posts: Mutex::default(),
     });
@@ -112,9 +121,15 @@ async fn response(
     request: Request<Incoming>,
 ) -> anyhow::Result<Response<Full<Bytes>>> {
     let (head, mut body) = request.into_parts();
-    let mut bytes = 0;
+    let action = head.headers.get("x-amz-target").cloned();
+    let (mut bytes, mut sqs_call) = (0, Vec::new());
     while let Some(frame) = body.frame().await {
-        bytes += frame?.data_ref().map_or(0, Bytes::len);
+        let frame = frame?;
+        let part = frame.data_ref().map_or(&b""[..], |part| part);
+        bytes += part.len();
+        if action.is_some() {
+            sqs_call.extend_from_slice(part);
+        }
     }
     let json = |text: String| {
         Response::builder()
@@ -124,9 +139,7 @@ async fn response(
     Ok(match (&head.method, head.uri.path()) {
         (&Method::POST, EDGE_PATH) => {
             let arrived = Instant::now();
-            if !state.delay.is_zero() {
-                sleep_until(arrived + state.delay).await;
-            }
+            wait_until(arrived + state.delay).await;
             let since_start = |at: Instant| (at - state.started).as_secs_f64();
             let post = Post {
                 arrived: since_start(arrived),
@@ -170,10 +183,15 @@ async fn response(
         (&Method::POST, TOKEN_PATH) => {
             json(r#"{"access_token":"bench","token_type":"Bearer","expires_in":1800}"#.to_owned())
         }
-        (&Method::POST, _) => json("{}".to_owned()), // SQS: ChangeMessageVisibility
+        (&Method::POST, _) if action.is_some_and(|action| action == HOLD_BATCH) => {
+            json(all_successful(&sqs_call)?)
+        }
+        // SQS: ChangeMessageVisibility, DeleteMessage, GetQueueAttributes.
+        (&Method::POST, _) => json("{}".to_owned()),
         (_, path) => match state.objects.get(path) {
             // The objects are smaller than a range.
             Some(object) if head.headers.contains_key(RANGE) => {
+                wait_until(Instant::now() + state.s3_delay).await;
                 part_of(object.len(), 0, object.clone())
             }
             _ => Response::builder()
@@ -181,6 +199,24 @@ async fn response(
                 .body(Full::default()),
         },
     }?)
+}
+
+/// Waits, but not for a time that has passed: the timer may be a millisecond late.
+async fn wait_until(time: Instant) {
+    if time > Instant::now() {
+        sleep_until(time).await;
+    }
+}
+
+/// The response to a batch call of SQS with the entries of `call`.
+fn all_successful(call: &[u8]) -> anyhow::Result<String> {
+    let call: Value = serde_json::from_slice(call)?;
+    let entries = call["Entries"].as_array().context("no entries")?;
+    let ids: Vec<_> = entries
+        .iter()
+        .map(|entry| json!({ "Id": entry["Id"] }))
+        .collect();
+    Ok(json!({ "Successful": ids, "Failed": [] }).to_string())
 }
 
 /// The range that a request asks for.

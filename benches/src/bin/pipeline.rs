@@ -11,7 +11,7 @@ use std::sync::Arc;
 use edgetap::encode::Encoding;
 use edgetap::job::{Job, ObjectRef};
 use edgetap::pipeline::{Batches, Rules, Summary};
-use edgetap_benches::repeat;
+use edgetap_benches::{peak_kib, repeat};
 
 fn main() -> anyhow::Result<()> {
     let has = |flag: &str| std::env::args().any(|argument| argument == flag);
@@ -48,13 +48,4 @@ fn main() -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// Peak resident memory in KiB, on systems with `/proc`.
-fn peak_kib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }

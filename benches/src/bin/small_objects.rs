@@ -10,11 +10,12 @@
 //!
 //! `small_objects --server http://127.0.0.1:PORT`, with the settings of the function and the SDK in
 //! the environment. The server (`loopback`) is the bridge, and S3 too unless `--put` is given.
-//! Prints the seconds of wall time and of CPU time (of all threads of this process) of each round.
+//! Prints the seconds of wall time and of CPU time (of all threads of this process) of each round,
+//! and the peak resident memory, objects and prepared bodies included.
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
@@ -34,6 +35,7 @@ use edgetap::telemetry;
 use edgetap::time::{Clock, Deadline};
 use edgetap::work_queue::WorkQueue;
 use edgetap_benches::objects::{self, BUCKET, Object};
+use edgetap_benches::peak_kib;
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH, RANGE};
@@ -57,6 +59,9 @@ struct Args {
     /// Wrap each event in an SQS message. Every client then also sets its visibility timeout.
     #[arg(long)]
     sqs: bool,
+    /// Messages of one event, for the handler. The other clients take one after the other.
+    #[arg(long, default_value_t = 1, value_parser = 1..=10_000, requires = "sqs")]
+    messages: i64,
     /// Use the S3 of the SDK's settings: upload the objects first, and leave out the unsigned
     /// client.
     #[arg(long)]
@@ -67,6 +72,8 @@ struct Args {
 }
 
 const CLIENTS: [&str; 4] = ["requests", "minimal", "reading", "handler"];
+/// The clients that send bodies which were made in advance.
+const PREPARED: [&str; 2] = ["requests", "minimal"];
 /// The range of the function's first GET.
 const FIRST_RANGE: &str = "bytes=0-4194303";
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:work";
@@ -80,9 +87,12 @@ struct Bench {
     queue: aws_sdk_sqs::Client,
     http: Client<HttpConnector, Full<Bytes>>,
     sqs: bool,
+    messages: usize,
     objects: Vec<Object>,
-    /// The request body of each object.
+    /// The request body of each object, if a client needs it.
     bodies: Vec<Bytes>,
+    /// The size of each body in bytes.
+    sizes: Vec<usize>,
     rules: Arc<Rules>,
     function: Function,
 }
@@ -96,6 +106,7 @@ async fn main() -> anyhow::Result<()> {
         rows,
         rounds,
         sqs,
+        messages,
         put,
         only,
     } = Args::parse();
@@ -109,10 +120,13 @@ async fn main() -> anyhow::Result<()> {
     if put {
         put_all(&s3, &mut objects).await?;
     }
-    let bodies = objects
-        .iter()
-        .map(|object| body(object, &rules))
-        .collect::<Result<_, _>>()?;
+    let is_prepared = only.as_deref().is_none_or(|only| PREPARED.contains(&only));
+    let (mut bodies, mut sizes) = (Vec::new(), Vec::new());
+    for object in &objects {
+        let body = body(object, &rules)?;
+        sizes.push(body.len());
+        bodies.extend(is_prepared.then_some(body));
+    }
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let http = Client::builder(TokioExecutor::new()).build(connector);
@@ -122,8 +136,10 @@ async fn main() -> anyhow::Result<()> {
         queue,
         http,
         sqs,
+        messages: usize::try_from(messages)?,
         objects,
         bodies,
+        sizes,
         rules,
         function,
     };
@@ -152,7 +168,7 @@ async fn main() -> anyhow::Result<()> {
     }
     println!(
         "{}",
-        json!({ "objects": bench.objects.len(), "rows": rows, "wall": wall, "cpu": cpu })
+        json!({ "objects": bench.objects.len(), "rows": rows, "wall": wall, "cpu": cpu, "peak_kib": peak_kib() })
     );
     Ok(())
 }
@@ -227,8 +243,8 @@ impl Bench {
     /// server received.
     async fn run(&self, client: &str, objects: usize) -> anyhow::Result<(Duration, Duration)> {
         let events: Vec<_> = self.objects[..objects]
-            .iter()
-            .map(|object| self.event(object))
+            .chunks(self.messages)
+            .map(|objects| self.event(objects))
             .collect();
         let (wall, cpu) = (Instant::now(), ProcessTime::now());
         match client {
@@ -241,7 +257,7 @@ impl Bench {
             .await?;
         let posts: Vec<(f64, f64, usize)> = serde_json::from_slice(&told)?;
         let posted = posts.iter().map(|(_, _, bytes)| bytes).sum::<usize>();
-        let due = self.bodies[..objects].iter().map(Bytes::len).sum::<usize>();
+        let due = self.sizes[..objects].iter().sum::<usize>();
         ensure!(
             posts.len() == objects && posted == due,
             "{client}: {} requests with {posted} bytes, expected {objects} with {due}",
@@ -250,15 +266,23 @@ impl Bench {
         Ok(took)
     }
 
-    fn event(&self, object: &Object) -> Value {
-        let entity = json!({ "bucket": { "name": BUCKET }, "object": { "key": object.key, "size": object.gzip.len(), "eTag": object.etag.trim_matches('"') } });
-        let event = json!({ "Records": [{ "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entity }] });
+    /// An S3 event, or an event with an SQS message per object.
+    fn event(&self, objects: &[Object]) -> Value {
+        let notification = |object: &Object| {
+            let entity = json!({ "bucket": { "name": BUCKET }, "object": { "key": object.key, "size": object.gzip.len(), "eTag": object.etag.trim_matches('"') } });
+            json!({ "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entity })
+        };
         if !self.sqs {
-            return event;
+            return json!({ "Records": objects.iter().map(notification).collect::<Vec<_>>() });
         }
-        let attributes =
-            json!({ "ApproximateReceiveCount": "1", "SentTimestamp": "1763150400000" });
-        json!({ "Records": [{ "eventSource": "aws:sqs", "eventSourceARN": QUEUE, "messageId": "1", "receiptHandle": "bench", "attributes": attributes, "body": event.to_string() }] })
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_millis().to_string();
+        let attributes = json!({ "ApproximateReceiveCount": "1", "SentTimestamp": now, "ApproximateFirstReceiveTimestamp": now });
+        let messages = objects.iter().enumerate().map(|(number, object)| {
+            let body = json!({ "Records": [notification(object)] }).to_string();
+            json!({ "eventSource": "aws:sqs", "eventSourceARN": QUEUE, "messageId": number.to_string(), "receiptHandle": format!("bench-{number}"), "attributes": attributes, "body": body })
+        });
+        json!({ "Records": messages.collect::<Vec<_>>() })
     }
 
     async fn handle(&self, events: Vec<Value>) -> anyhow::Result<()> {

@@ -262,7 +262,7 @@ fn place(field: Field) -> &'static str {
         }
         Field::EdgeLocation => "txn-meta-data.source_info.instance_id",
         Field::DistributionId => "txn-meta-data.source_info.pool_id",
-        Field::ClientIp => "request.connection.connection-ip",
+        Field::ClientIp => "request.connection.connection-ip, header X-Forwarded-For",
         Field::ClientPort => "request.connection.connection-port",
         Field::Method => "request.http-method",
         Field::Protocol => "request.http-scheme",
