@@ -79,6 +79,11 @@ variable "bridge_auth_endpoint" {
     condition     = !can(regex("^([^/?#]*://)?[^/?#]*@", var.bridge_auth_endpoint))
     error_message = "`bridge_auth_endpoint` must not contain a user name or password."
   }
+
+  validation {
+    condition     = !can(regex("#", var.bridge_auth_endpoint))
+    error_message = "`bridge_auth_endpoint` must not contain a fragment."
+  }
 }
 
 variable "bridge_edge_endpoint" {
@@ -99,6 +104,11 @@ variable "bridge_edge_endpoint" {
   validation {
     condition     = !can(regex("^([^/?#]*://)?[^/?#]*@", var.bridge_edge_endpoint))
     error_message = "`bridge_edge_endpoint` must not contain a user name or password."
+  }
+
+  validation {
+    condition     = !can(regex("#", var.bridge_edge_endpoint))
+    error_message = "`bridge_edge_endpoint` must not contain a fragment."
   }
 }
 

@@ -17,7 +17,7 @@ run "unusual_forms_are_accepted" {
 
   variables {
     bridge_auth_endpoint = " auth.example:8443/token "
-    bridge_edge_endpoint = "HTTP://[::1]:8080/x"
+    bridge_edge_endpoint = "HTTP://[::1]:8080/x?y=z@"
     bridge_credentials   = { client_id = "id", client_secret = "secret", redaction_key = "0123456789abcdef" }
     redact_cookies       = "hash"
     static_extensions    = " +pdf , -.svg,"
@@ -74,7 +74,7 @@ run "third_kind_of_mistakes_is_rejected" {
   command = plan
 
   variables {
-    bridge_auth_endpoint = "http://localhost.example"
+    bridge_auth_endpoint = "auth.example/#x"
     bridge_edge_endpoint = "https://a b.example"
     bridge_credentials   = { client_id = "id", client_secret = "secret", redaction_key = "0123456789abcde" }
     static_extensions    = "abcdefghijklmnopq"
