@@ -27,7 +27,8 @@ ask_to_destroy() {
 
 queue_depth() {
   if look "$aws_region" sqs get-queue-attributes --queue-url "$1" --attribute-names All >"$scratch/response"; then
-    jq -r '.Attributes | "\(.ApproximateNumberOfMessages) waiting, \(.ApproximateNumberOfMessagesNotVisible) in flight"' "$scratch/response"
+    jq -r '.Attributes | "\(.ApproximateNumberOfMessages) waiting, \(.ApproximateNumberOfMessagesNotVisible) in flight, \(.ApproximateNumberOfMessagesDelayed) delayed"' \
+      "$scratch/response"
   else
     why
   fi

@@ -157,17 +157,20 @@ read_messages() {
     def plain_key: gsub("\\+"; " ") | gsub("%(?<high>[2-7])(?<low>[0-9A-Fa-f])"; [(.high | digit) * 16 + (.low | digit)] | implode);
     def unwrapped: if .Type == "Notification" and (.Message | type) == "string" then .Message | fromjson | unwrapped else . end;
     def s3_object: "s3://\(.s3.bucket.name)/\(.s3.object.key | plain_key)";
+    # Rows of a continuation, of which a dead letter can have thousands of ranges.
+    def range: "\(.[0])-\(.[1] // "end")";
+    def ranges: if length == 1 then .[0] | range else "\(length) ranges, first \(.[0] | range)" end;
     def summary:
       (.Body | fromjson? // null) as $body
       | (if $body == null then {object: "not JSON"} else $body | unwrapped
          | if .edgetap then { object: "s3://\(.object.bucket)/\(.object.key)", since, reason,
-                              rows: ([.rows[] | "\(.[0])-\(.[1] // "end")"] | join(",")) }
+                              rows: (.rows | ranges), first: .rows[0][0] }
            elif .Records then {object: ([.Records[] | s3_object] | join(" "))}
            elif .detail then {object: "s3://\(.detail.bucket.name)/\(.detail.object.key)"}
            else {object: "unrecognized event with keys \(keys | join(", "))"} end end)
       + {received: .Attributes.ApproximateReceiveCount, sent: .Attributes.SentTimestamp};
-    [.[:$shown][] | summary | {object, rows: (.rows // "all"), received, reason,
-      since: (.since // (.sent | tonumber / 1000 | floor | todate))}] | sort_by(.since)' "$scratch/messages" >"$scratch/dead_letters"
+    [.[:$shown][] | summary | {object, rows: (.rows // "all"), first, received, reason,
+      since: (.since // (.sent | tonumber / 1000 | floor | todate))}] | sort_by(.since, .object, .first)' "$scratch/messages" >"$scratch/dead_letters"
 }
 
 # A message that SQS moved to the dead-letter queue contains no reason; the function's last log line

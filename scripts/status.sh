@@ -151,8 +151,8 @@ show_status() {
     | "\n\(.id) delivers its logs to \(.elsewhere).\n  hint: scripts/enable.sh --distribution \(.id) --dry-run shows what to do"' "$scratch/status"
   say
   {
-    printf 'queue\twaiting\tin flight\n'
-    jq -r '.queues | {work, "dead-letter": .dead_letters} | to_entries[] | [.key, .value.waiting, .value.in_flight] | @tsv' "$scratch/status"
+    printf 'queue\twaiting\tin flight\tdelayed\n'
+    jq -r '.queues | {work, "dead-letter": .dead_letters} | to_entries[] | [.key, .value.waiting, .value.in_flight, .value.delayed] | @tsv' "$scratch/status"
   } | table
   if jq '.queues.dead_letters.waiting > 0' "$scratch/status" | is_true; then
     printf '\nThe dead-letter queue has messages.\n'

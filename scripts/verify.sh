@@ -105,12 +105,13 @@ watch_queue() {
   depth=$(depth "$work_queue_url")
   [[ $depth != '0 0' ]] || return 0
   seen=1
-  step queue "${depth% *} waiting, ${depth#* } in flight (messages of all logs)"
+  step queue "${depth% *} waiting, ${depth#* } in flight or delayed (messages of all logs)"
 }
 
 depth() {
   look "$aws_region" sqs get-queue-attributes --queue-url "$1" --attribute-names All >"$scratch/queue" || die "cannot read the queue ${1##*/}: $(why)"
-  jq -r '.Attributes | "\(.ApproximateNumberOfMessages) \(.ApproximateNumberOfMessagesNotVisible)"' "$scratch/queue"
+  jq -r '.Attributes
+    | "\(.ApproximateNumberOfMessages) \([.ApproximateNumberOfMessagesNotVisible, .ApproximateNumberOfMessagesDelayed | tonumber] | add)"' "$scratch/queue"
 }
 
 look_for_line() {

@@ -22,9 +22,25 @@ locals {
     dimensions = { (local.metrics.dimension) = aws_lambda_function.bootstrap.function_name }
   }
 
-  # An alarm starts when the statistic was above the threshold in this many consecutive periods of
-  # five minutes.
+  # An alarm starts when the statistic was above the threshold in this many consecutive periods, or
+  # in `breaching` of them. A period has five minutes, or `seconds`.
   alarms = {
+    unconfigured = {
+      description = join(" ", [
+        "The function refuses its configuration and fails every message: nothing is delivered.",
+        "The field problems of its ERROR line names the settings and what to change.",
+        "Correct .env, run scripts/setup-tfvars.sh, then terraform apply.",
+      ])
+      source    = local.edgetap
+      metric    = "unconfigured"
+      statistic = "Sum"
+      threshold = 0
+      # A failed message returns after the visibility timeout at the latest. The alarm starts within
+      # minutes of the first failure, and stays on until then.
+      seconds   = 60
+      breaching = 1
+      periods   = ceil(local.visibility / 60) + 5
+    }
     dead-letters = {
       description = join(" ", [
         "The dead-letter queue has messages: logs, or rows of them, were not delivered.",
@@ -49,7 +65,22 @@ locals {
       threshold = 0
       periods   = 1
     }
-    # SQS's own age of the oldest message ignores messages that are received repeatedly.
+    # The metric leaves out messages that were received three times. A message that only waits for the
+    # bridge is received that often within three delays of 15 minutes (one as a requeued message, two
+    # for retry) and two invocations.
+    queue-age = {
+      description = join(" ", [
+        "A message has waited in the work queue for about an hour, and was received twice at most.",
+        "The event source mapping is disabled, Lambda cannot use the queue's KMS key, or the concurrency is used up.",
+        "Run the command for alarm queue-age in docs/operations.md, which shows the mapping's state.",
+      ])
+      source    = local.work_queue
+      metric    = "ApproximateAgeOfOldestMessage"
+      statistic = "Maximum"
+      threshold = 3 * (900 + var.timeout + var.batching_window)
+      periods   = 1
+    }
+    # For the messages that queue-age leaves out.
     retry-age = {
       description = join(" ", [
         "A log has not been delivered for more than an hour.",
@@ -86,18 +117,6 @@ locals {
       threshold = 0
       periods   = 3
     }
-    recursion = {
-      description = join(" ", [
-        "Lambda mistook requeued messages for an infinite loop, stopped them and sent them to the dead-letter queue.",
-        "Run scripts/redrive.sh.",
-        "If this happens again, ask AWS Support to allow the loop.",
-      ])
-      source    = local.lambda
-      metric    = "RecursiveInvocationsDropped"
-      statistic = "Sum"
-      threshold = 0
-      periods   = 1
-    }
     in-flight = {
       description = join(" ", [
         "The work queue has more than 100,000 messages in flight, delayed ones included; SQS's limit is 120,000.",
@@ -124,8 +143,9 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
   statistic           = each.value.statistic
   comparison_operator = "GreaterThanThreshold"
   threshold           = each.value.threshold
-  period              = 300
+  period              = try(each.value.seconds, 300)
   evaluation_periods  = each.value.periods
+  datapoints_to_alarm = try(each.value.breaching, each.value.periods)
   treat_missing_data  = "notBreaching"
   alarm_actions       = var.alarm_topic_arn[*]
   ok_actions          = var.alarm_topic_arn[*]

@@ -6,7 +6,7 @@ locals {
     [for graph in [
       { title = "Rows by result", metrics = ["rows", "sent", "static", "excluded"], statistics = ["Sum"] },
       { title = "Malformed and rejected rows, lost objects, unreadable values", metrics = ["malformed", "rejected", "lost", "unreadable"], statistics = ["Sum"] },
-      { title = "Retries, requeues and delays", metrics = ["retries", "requeues", "messages_delayed", "dead_letters"], statistics = ["Sum"] },
+      { title = "Retries, requeues, delays and failures", metrics = ["retries", "requeues", "messages_delayed", "dead_letters", "unconfigured"], statistics = ["Sum"] },
       { title = "Delivery lag: CloudFront to bridge", metrics = ["delivery_lag"], statistics = ["p50", "p95", "Maximum"] },
       { title = "Bridge latency", metrics = ["bridge_latency"], statistics = ["p50", "p95", "p99"] },
       { title = "Age of retried jobs", metrics = ["retry_age"], statistics = ["Maximum"] },
@@ -17,6 +17,7 @@ locals {
     [
       { title = "Messages in the work and dead-letter queues", of = [local.work_queue, local.dead_letters], metrics = ["ApproximateNumberOfMessagesVisible"], statistics = ["Maximum"] },
       { title = "Messages in flight or delayed", of = [local.work_queue], metrics = ["ApproximateNumberOfMessagesNotVisible"], statistics = ["Maximum"] },
+      { title = "Age of the oldest message that was received less than three times", of = [local.work_queue], metrics = ["ApproximateAgeOfOldestMessage"], statistics = ["Maximum"] },
       { title = "Function", of = [local.lambda], metrics = ["Invocations", "Errors", "Throttles"], statistics = ["Sum"] },
     ],
   )

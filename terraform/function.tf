@@ -1,4 +1,5 @@
-# The function, its log group, and the event source mapping from the work queue.
+# The function, its log group, its recursive-loop setting, and the event source mapping from the
+# work queue.
 
 locals {
   # Environment variables of the function. src/config.rs reads them.
@@ -91,11 +92,21 @@ resource "aws_lambda_function" "bootstrap" {
   }
 }
 
+# The function requeues remaining rows to the queue that invokes it. Lambda's loop detection would
+# stop that after about 16 passes. Each requeued message has fewer rows than the one before it, so the
+# loop ends by itself.
+resource "aws_lambda_function_recursion_config" "bootstrap" {
+  function_name  = aws_lambda_function.bootstrap.function_name
+  recursive_loop = "Allow"
+}
+
 resource "aws_lambda_event_source_mapping" "work" {
   event_source_arn        = aws_sqs_queue.work.arn
   function_name           = aws_lambda_function.bootstrap.arn
-  batch_size              = 1
   function_response_types = ["ReportBatchItemFailures"]
+
+  batch_size                         = var.batch_size
+  maximum_batching_window_in_seconds = var.batching_window
 
   scaling_config {
     maximum_concurrency = var.maximum_concurrency

@@ -40,6 +40,11 @@ output "function_arn" {
   value       = aws_lambda_function.bootstrap.arn
 }
 
+output "event_source_mapping_uuid" {
+  description = "ID of the event source mapping from the work queue to the function"
+  value       = aws_lambda_event_source_mapping.work.uuid
+}
+
 output "log_group_name" {
   description = "Name of the function's log group"
   value       = aws_cloudwatch_log_group.function.name

@@ -14,8 +14,9 @@ locals {
 
   function_permissions = [
     {
+      # A notification of a bucket with versioning names the version to read.
       Sid      = "ReadLogs"
-      Action   = ["s3:GetObject"]
+      Action   = ["s3:GetObject", "s3:GetObjectVersion"]
       Resource = [for location in local.log_locations : "${location.bucket_arn}/${location.prefix}*"]
     },
     {
@@ -31,8 +32,8 @@ locals {
       Resource = [aws_secretsmanager_secret.bridge.arn]
     },
     {
-      # The event source mapping polls with the first three. The function reads the redrive policy,
-      # delays messages and requeues rows with the last three.
+      # The event source mapping polls with the first three. The function itself deletes each message
+      # that is finished, reads the redrive policy, delays messages and requeues rows.
       Sid      = "Work"
       Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage"]
       Resource = [aws_sqs_queue.work.arn]

@@ -10,8 +10,9 @@ locals {
   retry_for      = 3 * 24 * 60 * 60
   retry_interval = 12 * 60
 
-  # Seconds. AWS recommends a visibility timeout of six times the function's timeout.
-  visibility        = 6 * var.timeout
+  # Seconds. AWS recommends a visibility timeout of six times the function's timeout plus the
+  # batching window.
+  visibility        = 6 * var.timeout + var.batching_window
   retention         = 14 * 24 * 60 * 60
   max_receive_count = 400
 }
@@ -38,10 +39,10 @@ resource "aws_sqs_queue" "work" {
         local.max_receive_count < local.retention / local.visibility
       )
       error_message = join(" ", [
-        "timeout is too long: choose a timeout below ${floor(local.retention / local.max_receive_count / 6)} s, or logs could be lost silently.",
+        "timeout is too long: choose a timeout below ${ceil((local.retention / local.max_receive_count - var.batching_window) / 6)} s, or logs could be lost silently.",
         "The queue requires RETRY_FOR / 12 min < maxReceiveCount < retention / visibility timeout, which is now",
         "${floor(local.retry_for / local.retry_interval)} < ${local.max_receive_count} < ${floor(local.retention / local.visibility)}.",
-        "The visibility timeout is 6 x timeout. With a smaller maxReceiveCount, SQS would move messages that only wait for the bridge",
+        "The visibility timeout is 6 x timeout + batching_window. With a smaller maxReceiveCount, SQS would move messages that only wait for the bridge",
         "to the dead-letter queue. With a longer visibility timeout, a message would expire before it reaches maxReceiveCount.",
       ])
     }

@@ -64,12 +64,52 @@ variable "bridge_auth_endpoint" {
   description = "BRIDGE_AUTH_ENDPOINT: URL of the token endpoint. Required."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.bridge_auth_endpoint == null || can(regex("^\\s*[^/?#\\s\"<>\\\\^`{|}]+([/?#].*)?$", replace(var.bridge_auth_endpoint, "/^\\s*[A-Za-z][A-Za-z0-9+.-]*:[/][/]/", "")))
+    error_message = "`bridge_auth_endpoint` must be a URL or a host name."
+  }
+
+  validation {
+    condition     = !can(regex("://", var.bridge_auth_endpoint)) || can(regex("(?i)^\\s*(https://|http://(localhost|127([.][0-9]+){3}|\\[::1\\])(:[0-9]*)?([/?#]|\\s*$))", var.bridge_auth_endpoint))
+    error_message = "`bridge_auth_endpoint` must use https."
+  }
+
+  validation {
+    condition     = !can(regex("^([^/?#]*://)?[^/?#]*@", var.bridge_auth_endpoint))
+    error_message = "`bridge_auth_endpoint` must not contain a user name or password."
+  }
+
+  validation {
+    condition     = !can(regex("#", var.bridge_auth_endpoint))
+    error_message = "`bridge_auth_endpoint` must not contain a fragment."
+  }
 }
 
 variable "bridge_edge_endpoint" {
   description = "BRIDGE_EDGE_ENDPOINT: URL of the bridge. Required."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.bridge_edge_endpoint == null || can(regex("^\\s*[^/?#\\s\"<>\\\\^`{|}]+([/?#].*)?$", replace(var.bridge_edge_endpoint, "/^\\s*[A-Za-z][A-Za-z0-9+.-]*:[/][/]/", "")))
+    error_message = "`bridge_edge_endpoint` must be a URL or a host name."
+  }
+
+  validation {
+    condition     = !can(regex("://", var.bridge_edge_endpoint)) || can(regex("(?i)^\\s*(https://|http://(localhost|127([.][0-9]+){3}|\\[::1\\])(:[0-9]*)?([/?#]|\\s*$))", var.bridge_edge_endpoint))
+    error_message = "`bridge_edge_endpoint` must use https."
+  }
+
+  validation {
+    condition     = !can(regex("^([^/?#]*://)?[^/?#]*@", var.bridge_edge_endpoint))
+    error_message = "`bridge_edge_endpoint` must not contain a user name or password."
+  }
+
+  validation {
+    condition     = !can(regex("#", var.bridge_edge_endpoint))
+    error_message = "`bridge_edge_endpoint` must not contain a fragment."
+  }
 }
 
 variable "bridge_credentials" {
@@ -87,6 +127,11 @@ variable "bridge_credentials" {
   default   = null
   ephemeral = true
   sensitive = true
+
+  validation {
+    condition     = try(length(base64encode(var.bridge_credentials.redaction_key)), 24) >= 24 # characters of 16 bytes
+    error_message = "`bridge_credentials.redaction_key` must have at least 16 bytes."
+  }
 }
 
 variable "secret_version" {
@@ -111,12 +156,12 @@ variable "bridge_auth_method" {
 }
 
 variable "bridge_concurrency" {
-  description = "BRIDGE_CONCURRENCY: requests in flight per function instance, 1 to 64. Up to maximum_concurrency instances run at once."
+  description = "BRIDGE_CONCURRENCY: requests in flight per function instance, 1 to 64; 10 if null. Up to maximum_concurrency instances run at once."
   type        = number
   default     = null
 
   validation {
-    condition     = coalesce(var.bridge_concurrency, 1) >= 1 && coalesce(var.bridge_concurrency, 1) <= 64
+    condition     = try(var.bridge_concurrency >= 1 && var.bridge_concurrency <= 64 && floor(var.bridge_concurrency) == var.bridge_concurrency, var.bridge_concurrency == null)
     error_message = "`bridge_concurrency` must be a whole number from 1 to 64."
   }
 }
@@ -127,7 +172,7 @@ variable "batch_max_transactions" {
   default     = null
 
   validation {
-    condition     = coalesce(var.batch_max_transactions, 1) >= 1 && coalesce(var.batch_max_transactions, 1) <= 250
+    condition     = try(var.batch_max_transactions >= 1 && var.batch_max_transactions <= 250 && floor(var.batch_max_transactions) == var.batch_max_transactions, var.batch_max_transactions == null)
     error_message = "`batch_max_transactions` must be a whole number from 1 to 250."
   }
 }
@@ -138,7 +183,7 @@ variable "batch_max_bytes" {
   default     = null
 
   validation {
-    condition     = coalesce(var.batch_max_bytes, 1000) >= 1000 && coalesce(var.batch_max_bytes, 1000) <= 10000000
+    condition     = try(var.batch_max_bytes >= 1000 && var.batch_max_bytes <= 10000000 && floor(var.batch_max_bytes) == var.batch_max_bytes, var.batch_max_bytes == null)
     error_message = "`batch_max_bytes` must be a whole number from 1000 to 10000000."
   }
 }
@@ -147,12 +192,28 @@ variable "static_extensions" {
   description = "STATIC_EXTENSIONS: file extensions of static assets, whose requests are dropped."
   type        = string
   default     = null
+
+  validation {
+    condition     = length(distinct([for word in regexall("[^,\\s][^,]*", coalesce(var.static_extensions, ",")) : can(regex("^[+-]", word))])) < 2
+    error_message = "`static_extensions` mixes a list (`css,js`) with edits of the built-in list (`+pdf,-svg`)."
+  }
+
+  validation {
+    condition     = alltrue([for word in regexall("[^,\\s][^,]*", coalesce(var.static_extensions, ",")) : can(regex("^[+-]*[.]*[A-Za-z0-9]{1,16}\\s*$", word))])
+    error_message = "extension ${try(index([for word in regexall("[^,\\s][^,]*", var.static_extensions) : can(regex("^[+-]*[.]*[A-Za-z0-9]{1,16}\\s*$", word))], false), 0) + 1} of `static_extensions` is invalid."
+  }
 }
 
 variable "exclude_paths" {
   description = "EXCLUDE_PATHS: globs of paths whose requests are dropped."
   type        = string
   default     = null
+
+  # The function checks the syntax of each glob.
+  validation {
+    condition     = alltrue([for glob in regexall("[^,\\s][^,]*", coalesce(var.exclude_paths, ",")) : startswith(glob, "/")])
+    error_message = "glob ${try(index([for glob in regexall("[^,\\s][^,]*", var.exclude_paths) : startswith(glob, "/")], false), 0) + 1} of `exclude_paths` must start with `/`."
+  }
 }
 
 variable "redact" {
@@ -175,12 +236,26 @@ variable "redact_cookies" {
     condition     = var.redact_cookies == null || contains(["keep", "drop", "hash"], coalesce(var.redact_cookies, "-"))
     error_message = "`redact_cookies` must be `keep`, `drop` or `hash`."
   }
+
+  validation {
+    condition     = var.redact_cookies != "hash" || var.bridge_credentials == null || try(var.bridge_credentials.redaction_key, null) != null
+    error_message = "`redact_cookies` = `hash` needs `bridge_credentials.redaction_key`."
+  }
 }
 
 variable "retry_for" {
   description = "RETRY_FOR: how long a log is retried before it goes to the dead-letter queue, 1m to 3d."
   type        = string
   default     = null
+
+  # Only a number with one of these units is compared; the function reads other spellings too.
+  validation {
+    condition = alltrue([
+      for time in regexall("^\\s*([0-9]{1,9})\\s*([smhd])\\s*$", coalesce(var.retry_for, "3d")) :
+      tonumber(time[0]) >= { s = 60, m = 1, h = 1, d = 1 }[time[1]] && tonumber(time[0]) <= { s = 259200, m = 4320, h = 72, d = 3 }[time[1]]
+    ]) && can(regex("[0-9]", coalesce(var.retry_for, "3d")))
+    error_message = "`retry_for` must be a duration from `1m` to `3d`."
+  }
 }
 
 variable "log_level" {
@@ -216,17 +291,31 @@ variable "architecture" {
 }
 
 variable "memory_size" {
-  description = "Memory of the function in MB. Lambda allocates CPU in proportion."
+  description = <<-EOT
+    Memory of the function in MB.
+    Lambda allocates CPU in proportion.
+    Requests in flight may take half of what is left beyond 128 MB.
+  EOT
   type        = number
   default     = 512
   nullable    = false
+
+  # The defaults are those of BRIDGE_CONCURRENCY and BATCH_MAX_BYTES.
+  validation {
+    condition = coalesce(var.bridge_concurrency, 10) * coalesce(var.batch_max_bytes, 1000000) <= (var.memory_size - 128) / 2 * 1000000
+    error_message = join(" ", [
+      "memory_size must be at least ${ceil(128 + 2 * coalesce(var.bridge_concurrency, 10) * coalesce(var.batch_max_bytes, 1000000) / 1000000)} MB",
+      "for bridge_concurrency (${coalesce(var.bridge_concurrency, 10)}) requests of batch_max_bytes (${coalesce(var.batch_max_bytes, 1000000)} bytes).",
+      "Raise memory_size, or lower one of the two settings.",
+    ])
+  }
 }
 
 variable "timeout" {
   description = <<-EOT
     Timeout of an invocation in seconds.
     The function requeues the rows that remain.
-    The work queue's visibility timeout is six times this.
+    The work queue's visibility timeout is six times this, plus batching_window.
   EOT
   type        = number
   default     = 300
@@ -235,6 +324,33 @@ variable "timeout" {
   validation {
     condition     = var.timeout >= 30
     error_message = "timeout must be at least 30 s. The function keeps 10 s in reserve to respond."
+  }
+}
+
+variable "batch_size" {
+  description = <<-EOT
+    Messages that one invocation receives at most, 1 to 10, or to 10000 with a batching_window.
+    The function processes them side by side.
+  EOT
+  type        = number
+  default     = 10
+  nullable    = false
+
+  validation {
+    condition     = var.batch_size >= 1 && var.batch_size <= (var.batching_window < 1 ? 10 : 10000) && floor(var.batch_size) == var.batch_size
+    error_message = "batch_size must be a whole number from 1 to 10, or to 10000 if batching_window is at least 1 (Lambda's limits)."
+  }
+}
+
+variable "batching_window" {
+  description = "Seconds for which Lambda waits until an invocation has batch_size messages, 0 to 300."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.batching_window >= 0 && var.batching_window <= 300 && floor(var.batching_window) == var.batching_window
+    error_message = "batching_window must be a whole number from 0 to 300 (Lambda's limits)."
   }
 }
 
@@ -294,16 +410,17 @@ variable "secret_recovery_window_days" {
 # --- Logs ---
 
 variable "log_expiration_days" {
-  description = "Days until an access log in the bucket expires, at least 17."
+  description = "Days until an access log in the bucket expires, at least 21."
   type        = number
   default     = 30
   nullable    = false
 
   validation {
-    condition = var.log_expiration_days >= 17
+    condition = var.log_expiration_days >= 21
     error_message = join(" ", [
-      "log_expiration_days must be at least 17.",
-      "A message is retried for up to 3 days and then kept in the dead-letter queue for 14 days.",
+      "log_expiration_days must be at least 21: 1 + 3 + 3 + 14.",
+      "A log may wait for a day before its first attempt. It is retried for up to 3 days (RETRY_FOR),",
+      "for another 3 days while rows of it are still accepted, and its dead letter is kept for 14 days.",
       "Its log must exist until then, or it can no longer be redelivered.",
     ])
   }

@@ -17,15 +17,31 @@ run "alarms_watch_these_metrics" {
 
   assert {
     condition = { for alarm in aws_cloudwatch_metric_alarm.alarm : alarm.alarm_name => "${alarm.namespace} ${alarm.metric_name}" } == {
+      edgetap-unconfigured = "edgetap unconfigured"
       edgetap-dead-letters = "AWS/SQS ApproximateNumberOfMessagesVisible"
       edgetap-lost         = "edgetap lost"
+      edgetap-queue-age    = "AWS/SQS ApproximateAgeOfOldestMessage"
       edgetap-retry-age    = "edgetap retry_age"
       edgetap-errors       = "AWS/Lambda Errors"
       edgetap-throttles    = "AWS/Lambda Throttles"
-      edgetap-recursion    = "AWS/Lambda RecursiveInvocationsDropped"
       edgetap-in-flight    = "AWS/SQS ApproximateNumberOfMessagesNotVisible"
     }
     error_message = "the alarms differ from those that docs/operations.md describes"
+  }
+
+  assert {
+    condition     = [for name in ["period", "datapoints_to_alarm", "evaluation_periods"] : aws_cloudwatch_metric_alarm.alarm["unconfigured"][name]] == [60, 1, 35]
+    error_message = "unconfigured must start within minutes and stay on for the visibility timeout of 30 minutes"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.alarm["queue-age"].threshold == 3600
+    error_message = "docs/operations.md says: queue-age starts after an hour"
+  }
+
+  assert {
+    condition     = alltrue([for name, alarm in aws_cloudwatch_metric_alarm.alarm : alarm.period == 300 && alarm.datapoints_to_alarm == alarm.evaluation_periods if name != "unconfigured"])
+    error_message = "the other alarms must evaluate consecutive periods of five minutes"
   }
 
   assert {

@@ -37,7 +37,7 @@ run "every_setting_reaches_the_function" {
     exclude_paths          = "/health"
     redact                 = "off"
     redact_cookies         = "drop"
-    retry_for              = "12h"
+    retry_for              = "3d"
     log_level              = "debug"
   }
 
@@ -54,7 +54,7 @@ run "every_setting_reaches_the_function" {
       EXCLUDE_PATHS          = "/health"
       REDACT                 = "off"
       REDACT_COOKIES         = "drop"
-      RETRY_FOR              = "12h"
+      RETRY_FOR              = "3d"
       LOG_LEVEL              = "debug"
     })
     error_message = "a setting is missing in the environment or has another name"

@@ -61,14 +61,17 @@ run "names_match_the_scripts" {
   }
 }
 
-run "name_with_a_dot_is_rejected" {
+run "name_with_a_dot_and_foreign_resources_are_rejected" {
   command = plan
 
   variables {
-    name = "edge.tap"
+    name                 = "edge.tap"
+    existing_log_sources = [{ bucket = "theirs", region = "eu-central-1" }]
+    existing_sns_topics  = ["arn:aws:sns:eu-central-1:111122223333:logs"]
+    kms_key_arn          = "arn:aws:kms:us-east-1:111122223333:alias/aws/s3"
   }
 
-  expect_failures = [var.name]
+  expect_failures = [var.name, var.existing_log_sources, var.existing_sns_topics, var.kms_key_arn]
 }
 
 run "name_of_25_characters_is_rejected" {
@@ -79,34 +82,4 @@ run "name_of_25_characters_is_rejected" {
   }
 
   expect_failures = [var.name]
-}
-
-run "bucket_in_another_region_is_rejected" {
-  command = plan
-
-  variables {
-    existing_log_sources = [{ bucket = "theirs", region = "eu-central-1" }]
-  }
-
-  expect_failures = [var.existing_log_sources]
-}
-
-run "topic_in_another_region_is_rejected" {
-  command = plan
-
-  variables {
-    existing_sns_topics = ["arn:aws:sns:eu-central-1:111122223333:logs"]
-  }
-
-  expect_failures = [var.existing_sns_topics]
-}
-
-run "key_alias_is_rejected" {
-  command = plan
-
-  variables {
-    kms_key_arn = "arn:aws:kms:us-east-1:111122223333:alias/aws/s3"
-  }
-
-  expect_failures = [var.kms_key_arn]
 }

@@ -17,7 +17,7 @@ run "function_has_exactly_these_permissions" {
 
   assert {
     condition = { for statement in jsondecode(aws_iam_role_policy.function.policy).Statement : statement.Sid => [statement.Effect, statement.Action, statement.Resource] } == {
-      ReadLogs          = ["Allow", ["s3:GetObject"], ["arn:aws:s3:::LOG-BUCKET/AWSLogs/111122223333/CloudFront/*"]]
+      ReadLogs          = ["Allow", ["s3:GetObject", "s3:GetObjectVersion"], ["arn:aws:s3:::LOG-BUCKET/AWSLogs/111122223333/CloudFront/*"]]
       ReportMissingLogs = ["Allow", ["s3:ListBucket"], ["arn:aws:s3:::LOG-BUCKET"]]
       ReadCredentials   = ["Allow", ["secretsmanager:GetSecretValue"], ["arn:aws:secretsmanager:us-east-1:111122223333:secret:SECRET"]]
       Work              = ["Allow", ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage"], ["arn:aws:sqs:us-east-1:111122223333:WORK"]]

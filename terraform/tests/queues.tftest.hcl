@@ -49,8 +49,13 @@ run "defaults_match_the_architecture" {
   }
 
   assert {
-    condition     = aws_lambda_event_source_mapping.work.batch_size == 1
-    error_message = "an invocation must receive one message"
+    condition     = [aws_lambda_event_source_mapping.work.batch_size, aws_lambda_event_source_mapping.work.maximum_batching_window_in_seconds] == [10, 0]
+    error_message = "an invocation must receive up to ten messages, without waiting for them"
+  }
+
+  assert {
+    condition     = aws_lambda_function_recursion_config.bootstrap.recursive_loop == "Allow"
+    error_message = "Lambda must not stop requeued messages as a loop"
   }
 
   assert {
@@ -74,16 +79,23 @@ run "defaults_match_the_architecture" {
   }
 }
 
-run "longest_timeout_is_accepted" {
+run "limits_are_inclusive" {
   command = plan
 
   variables {
-    timeout = 503
+    timeout         = 503
+    batching_window = 5
+    batch_size      = 10000
+
+    log_expiration_days  = 21
+    reserved_concurrency = 10
+    bridge_concurrency   = 64
+    batch_max_bytes      = 3000000
   }
 
   assert {
-    condition     = aws_sqs_queue.work.visibility_timeout_seconds >= 6 * aws_lambda_function.bootstrap.timeout
-    error_message = "the visibility timeout must be six times the function's timeout"
+    condition     = aws_sqs_queue.work.visibility_timeout_seconds == 6 * 503 + 5
+    error_message = "the visibility timeout must be six times the function's timeout plus the batching window"
   }
 }
 
@@ -91,28 +103,23 @@ run "timeout_that_could_lose_logs_is_rejected" {
   command = plan
 
   variables {
-    timeout = 504
+    timeout         = 503
+    batching_window = 6
   }
 
   expect_failures = [aws_sqs_queue.work]
 }
 
-run "log_expiration_of_16_days_is_rejected" {
+run "values_beyond_the_limits_are_rejected" {
   command = plan
 
   variables {
-    log_expiration_days = 16
-  }
-
-  expect_failures = [var.log_expiration_days]
-}
-
-run "too_small_reserved_concurrency_is_rejected" {
-  command = plan
-
-  variables {
+    log_expiration_days  = 20
     reserved_concurrency = 9
+    batch_size           = 11 # without a window
+    bridge_concurrency   = 64
+    batch_max_bytes      = 3000001
   }
 
-  expect_failures = [var.reserved_concurrency]
+  expect_failures = [var.log_expiration_days, var.reserved_concurrency, var.batch_size, var.memory_size]
 }

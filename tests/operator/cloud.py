@@ -1,6 +1,7 @@
 """moto plays the AWS account. Every call is recorded with its caller."""
 
 import io
+import json
 import logging
 import threading
 from urllib.parse import urlsplit
@@ -47,7 +48,7 @@ class Cloud:
         # edgetap recognizes the ID of a distribution in a key by its first letter, which on AWS is
         # E.
         cloudfront.random_id = lambda uppercase=True, draw=cloudfront.random_id: ("E" if uppercase else "") + draw(uppercase)
-        self.calls = []
+        self.calls, self.loops = [], {}
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.server = make_server("127.0.0.1", 0, self.record, threaded=True)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -57,17 +58,28 @@ class Cloud:
         headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
         headers["content-type"] = environ.get("CONTENT_TYPE", "")
         body = b""
-        if headers["content-type"].startswith(("application/x-amz-json", "application/x-www-form-urlencoded")):
+        if headers["content-type"].startswith(("application/json", "application/x-amz-json", "application/x-www-form-urlencoded")):
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             environ["wsgi.input"] = io.BytesIO(body)
         uri = urlsplit(environ["REQUEST_URI"])
         if call := calls.read(environ["REQUEST_METHOD"], f"{uri.path}?{uri.query}", headers, body):
             self.calls.append(call)
+            if call.operation in ("GetFunctionRecursionConfig", "PutFunctionRecursionConfig"):
+                return self.recursion_config(call, body, start_response)
         try:
             return self.moto(environ, start_response)
         except NotImplementedError:  # moto lacks the operation
             start_response("501 Not Implemented", [("Content-Length", "0")])
             return []
+
+    def recursion_config(self, call, body, start_response):
+        """Plays the recursive-loop setting of functions, which moto lacks. Terminate is Lambda's default."""
+        function = call.parameters["FunctionName"]
+        if call.operation == "PutFunctionRecursionConfig":
+            self.loops[function] = json.loads(body)["RecursiveLoop"]
+        response = json.dumps({"RecursiveLoop": self.loops.get(function, "Terminate")}).encode()
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(response)))])
+        return [response]
 
     def environment(self, key):
         """Returns the environment variables that make an AWS client call moto with that access key."""

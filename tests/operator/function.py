@@ -26,7 +26,8 @@ class Function:
         (self.mapping,) = cloud.client("lambda").list_event_source_mappings()["EventSourceMappings"]
         assert self.mapping["FunctionArn"] == self.configuration["FunctionArn"], self.mapping
         assert self.mapping["State"] == "Enabled", self.mapping
-        assert self.mapping["BatchSize"] == 1, self.mapping
+        assert (self.mapping["BatchSize"], self.mapping.get("MaximumBatchingWindowInSeconds", 0)) == (10, 0), self.mapping
+        assert cloud.loops == {name: "Allow"}, cloud.loops
         assert self.mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"], self.mapping
         self.time_left = self.configuration["Timeout"]
         self.sqs, self.logs = cloud.client("sqs", FUNCTION), cloud.client("logs", FUNCTION)
@@ -128,11 +129,15 @@ class Function:
 
     def poll(self):
         while not self.stopping:
-            options = {"QueueUrl": self.queue, "MaxNumberOfMessages": 1, "WaitTimeSeconds": 1, "MessageSystemAttributeNames": ["All"]}
-            for message in self.sqs.receive_message(**options).get("Messages", []):
-                response = self.invoke({"Records": [self.record(message)]})
-                assert list(response) == ["batchItemFailures"], response
-                if message["MessageId"] not in [failure["itemIdentifier"] for failure in response["batchItemFailures"]]:
+            options = {"MaxNumberOfMessages": self.mapping["BatchSize"], "WaitTimeSeconds": 1, "MessageSystemAttributeNames": ["All"]}
+            messages = self.sqs.receive_message(QueueUrl=self.queue, **options).get("Messages", [])
+            if not messages:
+                continue
+            response = self.invoke({"Records": [self.record(message) for message in messages]})
+            assert list(response) == ["batchItemFailures"], response
+            failed = {failure["itemIdentifier"] for failure in response["batchItemFailures"]}
+            for message in messages:
+                if message["MessageId"] not in failed:
                     self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
 
     def record(self, message):

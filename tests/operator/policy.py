@@ -33,6 +33,9 @@ OTHER_NAME = {
     "s3:PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
     "s3:PutBucketNotificationConfiguration": "s3:PutBucketNotification",
     "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:SendMessageBatch": "sqs:SendMessage",
 }
 
 # Needs no permission: according to the IAM User Guide, even a Deny does not block it.
@@ -46,6 +49,8 @@ def action(call):
     """Returns the action of a call, such as s3:ListBucket for HeadBucket of S3, or None if it needs no permission."""
     name = f"{PREFIX.get(call.service, call.service)}:{call.operation}"
     name = OTHER_NAME.get(name, name)
+    if name == "s3:GetObject" and "versionId" in call.parameters:
+        name = "s3:GetObjectVersion"
     return None if name in FREE else name
 
 

@@ -179,6 +179,7 @@ def whole_path(cloud, bridge, directory, environment, zip_file):
     output = second.script("disable", "--destroy", "--yes")
     assert re.search("edgetap-work +1 waiting", output), output
     assert "Nothing tagged or named edgetap is left" in output, output
+    assert cloud.loops == {"edgetap": "Terminate"}, cloud.loops
     others.delete()
     left = cloud.everything()
     assert left == before, left
@@ -371,6 +372,8 @@ class Others:
             "log_retention_days": 7,
             "log_expiration_days": 60,
             "memory_size": 256,
+            "batch_size": 5,
+            "batching_window": 5,
         }
 
     def delete(self):
@@ -399,7 +402,7 @@ def put(cloud, key, content):
 
 
 def waiting(cloud, queue):
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
     attributes = cloud.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
     return str(sum(int(attributes[name]) for name in names))
 

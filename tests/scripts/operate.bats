@@ -75,6 +75,9 @@ function_takes() {
   exits 1
   has 'logged nothing about the uploaded log within 2 s'
   has 'The work queue is empty'
+  moto sqs send-message --queue-url "$work" --message-body x --delay-seconds 900 >/dev/null
+  EDGETAP_VERIFY_INTERVAL=1 run scripts/verify.sh --timeout 1
+  has 'The message is in flight'
   moto sqs send-message --queue-url "$work" --message-body x >/dev/null
   moto logs put-log-events --log-group-name "$log_group" --log-stream-name stream \
     --log-events "[{\"timestamp\":$(date +%s)000,\"message\":\"{\\\"level\\\":\\\"ERROR\\\",\\\"message\\\":\\\"invalid configuration\\\",\\\"problems\\\":\\\"missing setting\\\"}\"}]" >/dev/null
@@ -114,7 +117,7 @@ function_takes() {
   [[ $output =~ $enabled\ +enabled.example.com\ +yes\ +[0-9]+\ of\ [0-9]+\ +on,\ by\ edgetap\ +[0-9]+\ s\ ago\ +[0-9]+\ s\ ago,\ 7\ sent ]] || fail_with 'the enabled one'
   [[ $output =~ $not\ +not.example.com\ +no\  ]] || fail_with 'the other one'
   [[ $output =~ $theirs\ +theirs.example.com\ +elsewhere\  ]] || fail_with 'the one elsewhere'
-  [[ $output =~ dead-letter\ +1 ]] || fail_with 'the message in the dead-letter queue'
+  [[ $output =~ dead-letter\ +1\ +0\ +0 ]] || fail_with 'the message in the dead-letter queue'
   has scripts/redrive.sh
 
   scripts/status.sh --json >status.json

@@ -245,11 +245,14 @@ updating='Requested resource is currently being updated. Please try again later.
 }
 
 @test "redrive.sh --dry-run lists messages with their reasons" {
-  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"2"}}'
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"4"}}'
   respond sqs.receive-message "$(jq -n '
     {object: {bucket: "b", key: "k1.gz"}, rows: [[902, null]], since: "2026-11-14T20:00:00Z", reason: "rejected by the bridge", edgetap: 1} as $requeued
+    | {edgetap: 2, object: {bucket: "b", key: "k3.gz", etag: "e", version: "v", size: 9}, since: "2026-11-15T20:00:00Z", hops: 7, attempts: 2,
+       reason: "returned 403", rules: "r", dead_letter: true} as $letter
     | {Records: [{s3: {bucket: {name: "b"}, object: {key: "k2.gz"}}}]} as $notification
-    | {Messages: ([$requeued, $notification] | to_entries | map({MessageId: "\(.key)", Body: (.value | tojson),
+    | {Messages: ([$requeued, $notification, $letter + {rows: [range(2000) | [8000 + . * 2, 8001 + . * 2]]}, $letter + {rows: [[0, 5], [9, null]]}]
+        | to_entries | map({MessageId: "\(.key)", Body: (.value | tojson),
         Attributes: {ApproximateReceiveCount: "3", SentTimestamp: "1763150400000"}}))}')"
   respond logs.filter-log-events "$(jq -n '
     {object: "s3://b/k2.gz", level: "ERROR", message: "cannot read the object", error: "AccessDenied"} | {events: [{message: tojson}]}')"
@@ -257,6 +260,8 @@ updating='Requested resource is currently being updated. Please try again later.
   exits 0
   [[ $output =~ s3://b/k1.gz\ +902-end\ +3\ +2026-11-14T20:00:00Z\ +rejected\ by\ the\ bridge ]] || fail_with 'the requeued rows'
   [[ $output =~ s3://b/k2.gz\ +all\ +3\ +2025-11-14T20:00:00Z\ +cannot\ read\ the\ object:\ AccessDenied ]] || fail_with 'the notification'
+  [[ $output =~ s3://b/k3.gz\ +2\ ranges,\ first\ 0-5\ +3\ +2026-11-15T20:00:00Z\ +returned\ 403.*s3://b/k3.gz\ +2000\ ranges,\ first\ 8000-8001\  ]] \
+    || fail_with 'the two dead letters of one object, in the order of their rows'
   has 'This was a dry run: nothing was moved'
 }
 

@@ -253,28 +253,74 @@ fn variable(name: &str) -> String {
     block.split_once("\n}\n").unwrap().0.to_owned()
 }
 
-/// The validation that Terraform needs, as in the file.
-fn validation(setting: &Setting, name: &str) -> Option<(String, Problem)> {
+/// What the validations of a variable say, and the parts of their conditions that depend on the
+/// table. `terraform/tests` shows which values they refuse.
+fn validations(setting: &Setting, name: &str) -> (Vec<Problem>, Vec<String>) {
+    let position = [("position", "…")];
+    let problems = |templates: &[&Message]| {
+        templates
+            .iter()
+            .map(|template| setting.problem(template, &position))
+            .collect()
+    };
     match setting.kind {
-        Kind::Integer { from, to } => Some((
-            format!(
-                "coalesce(var.{name}, {from}) >= {from} && coalesce(var.{name}, {from}) <= {to}"
-            ),
-            setting.problem(&messages::INTEGER, &[]),
-        )),
+        Kind::Url { .. } => (
+            problems(&[&messages::URL, &messages::URL_SCHEME, &messages::URL_USER]),
+            Vec::new(),
+        ),
+        Kind::Integer { from, to } => (
+            problems(&[&messages::INTEGER]),
+            vec![format!(
+                "try(var.{name} >= {from} && var.{name} <= {to} && floor(var.{name}) == var.{name}, var.{name} == null)"
+            )],
+        ),
+        Kind::Duration { from, to } => (
+            problems(&[&messages::DURATION]),
+            vec![
+                format!("{{ s = {from}, m = {}, h = 1, d = 1 }}", from / 60),
+                format!(
+                    "{{ s = {to}, m = {}, h = {}, d = {} }}",
+                    to / 60,
+                    to / 3600,
+                    to / 86_400
+                ),
+            ],
+        ),
         Kind::Choice { values, .. } => {
             let list = serde_json::to_string(values).unwrap().replace(',', ", ");
-            Some((
-                format!("var.{name} == null || contains({list}, coalesce(var.{name}, \"-\"))"),
-                setting.problem(&messages::CHOICE, &[]),
-            ))
+            (
+                problems(&[&messages::CHOICE]),
+                vec![format!(
+                    "var.{name} == null || contains({list}, coalesce(var.{name}, \"-\"))"
+                )],
+            )
         }
-        _ => None,
+        Kind::Extensions { max_length } => (
+            problems(&[&messages::EXTENSIONS_MIXED, &messages::EXTENSIONS_INVALID]),
+            vec![format!("[A-Za-z0-9]{{1,{max_length}}}")],
+        ),
+        Kind::Globs => (problems(&[&messages::GLOB_RELATIVE]), Vec::new()),
+        Kind::Text | Kind::Secret { .. } | Kind::Arn | Kind::File => (Vec::new(), Vec::new()),
     }
 }
 
+/// The error messages in the block of a variable, with `…` for each interpolation.
+fn refusals(block: &str) -> BTreeSet<String> {
+    block
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("error_message = \""))
+        .map(|text| match text.split_once("${") {
+            Some((before, after)) => {
+                format!("{before}…{}", after.rsplit_once('}').unwrap().1)
+            }
+            None => text.to_owned(),
+        })
+        .map(|text| text.trim_end_matches("\"").trim_end_matches('.').to_owned())
+        .collect()
+}
+
 #[test]
-fn terraform_variables_have_the_same_names_kinds_and_ranges() {
+fn terraform_variables_refuse_what_config_refuses() {
     for setting in SETTINGS {
         if setting.place != Place::Environment {
             continue;
@@ -289,15 +335,17 @@ fn terraform_variables_have_the_same_names_kinds_and_ranges() {
         for part in [described.as_str(), &format!("  type        = {kind}\n")] {
             assert!(block.contains(part), "{name} lacks {part}:\n{block}");
         }
-        match validation(setting, &name) {
-            Some((condition, problem)) => {
-                let wanted = format!(
-                    "    condition     = {condition}\n    error_message = \"{}.\"\n",
-                    problem.message.replace(setting.name, &name)
-                );
-                assert!(block.contains(&wanted), "{name} lacks:\n{wanted}");
-            }
-            None => assert!(!block.contains("validation {"), "{name}"),
+        let (problems, conditions) = validations(setting, &name);
+        let refusals = refusals(&block);
+        for problem in problems {
+            let wanted = problem.message.replace(setting.name, &name);
+            assert!(
+                refusals.contains(&wanted),
+                "{name} lacks: {wanted}\n{block}"
+            );
+        }
+        for wanted in conditions {
+            assert!(block.contains(&wanted), "{name} lacks: {wanted}\n{block}");
         }
     }
 }
