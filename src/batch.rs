@@ -159,6 +159,14 @@ impl Batch {
         (middle > 0).then(|| [self.part(0..middle), self.part(middle..self.marks.len())])
     }
 
+    /// Splits the batch into the transactions before the one at `index`, that one, and those after
+    /// it; `None` stands for no transactions. Together they cover and count its rows.
+    pub fn around(&self, index: usize) -> [Option<Self>; 3] {
+        let end = self.marks.len();
+        let [from, to] = [index, index + 1].map(|at| at.min(end));
+        [0..from, from..to, to..end].map(|marks| (!marks.is_empty()).then(|| self.part(marks)))
+    }
+
     fn part(&self, marks: Range<usize>) -> Self {
         let (before, start) = match marks.start.checked_sub(1) {
             Some(last) => (

@@ -19,9 +19,7 @@ use crate::batch::Batch;
 use crate::credentials::CredentialsSource;
 use crate::http::{self, asked_wait, in_words, is_hang_up, is_html, is_loopback, read_at_most};
 use crate::job::ObjectRef;
-use crate::response::{
-    Answer, MAX_PROBES, Part, Refusal, Scope, Step, Terms, Tries, advice, part, step,
-};
+use crate::response::{Answer, MAX_PROBES, Part, Scope, Step, Terms, Tries, advice, part, step};
 use crate::retry::Backoff;
 use crate::time::{Deadline, Moment};
 use crate::tls::{ServerTrust, TlsError};
@@ -122,7 +120,7 @@ pub(crate) struct Delivery<'a> {
     /// Identifies what makes the bytes of a body out of rows: the rules and the encoding.
     making: String,
     attempt: Attempt,
-    /// Transactions that were isolated.
+    /// Parts of batches that were rejected.
     isolated: AtomicUsize,
     meter: Mutex<Meter>,
 }
@@ -142,12 +140,6 @@ enum Ended {
     /// The bridge refuses this body. The status is `None` without a response.
     Refused(Option<u16>, Trouble),
     Left(Option<Trouble>),
-}
-
-/// A part of a batch that is still to be sent.
-struct Pending {
-    batch: Batch,
-    was_put_off: bool,
 }
 
 impl Bridge {
@@ -282,58 +274,47 @@ impl Delivery<'_> {
     /// Delivers a batch, in parts if need be. Calls `settle` with each part as soon as its fate is
     /// known; together they are the batch.
     pub(crate) async fn deliver(&self, batch: Batch, settle: &impl Fn(&Batch, Fate)) {
-        let mut parts = VecDeque::from([Pending {
-            batch,
-            was_put_off: false,
-        }]);
-        let (mut first_refusal, mut probes) = (None, 0);
-        while let Some(Pending { batch, was_put_off }) = parts.pop_front() {
-            let (status, trouble) = match self.post_until_settled(&batch).await {
-                Ended::Accepted => {
-                    settle(&batch, Fate::Accepted);
-                    continue;
-                }
+        // The larger parts first: what is rejected in one piece at the end is small.
+        let mut parts = VecDeque::from([batch]);
+        let mut kept = Kept::default();
+        while let Some(batch) = parts.pop_front() {
+            match self.post_until_settled(&batch).await {
+                Ended::Accepted => settle(&batch, Fate::Accepted),
                 Ended::Left(trouble) => {
                     let is_batch = |trouble: &Trouble| trouble.scope == Scope::Batch;
                     if !trouble.as_ref().is_some_and(is_batch) {
-                        parts.push_front(Pending { batch, was_put_off });
-                        leave(parts, trouble.as_ref(), settle);
+                        parts.push_back(batch);
+                        leave(parts.iter().chain(kept.parts()), trouble, settle);
                         return;
                     }
                     settle(&batch, Fate::Behind(trouble));
-                    continue;
                 }
-                Ended::Refused(status, trouble) => (status, trouble),
-            };
-            let refused = *first_refusal.get_or_insert_with(Instant::now);
-            let has_witness = self.bridge.has_witness(refused);
-            probes += 1;
-            let fate = part(Refusal {
-                transactions: batch.marks.len(),
-                has_witness,
-                was_put_off,
-                isolated: self.isolated.load(Ordering::Relaxed),
-                probes,
-            });
-            match (fate, batch.halves()) {
-                (Part::Halve, Some(halves)) => parts.extend(halves.map(|batch| Pending {
-                    batch,
-                    was_put_off: false,
-                })),
-                (Part::PutOff, _) => parts.push_back(Pending {
-                    batch,
-                    was_put_off: true,
-                }),
-                (Part::Reject, _) => {
-                    self.isolated.fetch_add(1, Ordering::Relaxed);
-                    settle(&batch, Fate::Rejected(status));
-                }
-                (Part::Keep | Part::Halve, _) => {
-                    settle(&batch, Fate::Behind(Some(trouble.clone())));
-                    if !has_witness && probes >= MAX_PROBES {
-                        leave(parts, Some(&trouble), settle);
-                        return;
+                Ended::Refused(status, trouble) => {
+                    let has_witness = self.bridge.has_witness(kept.refused(trouble));
+                    let isolated = self.isolated.load(Ordering::Relaxed);
+                    match (
+                        part(batch.marks.len(), has_witness, isolated),
+                        batch.halves(),
+                    ) {
+                        (Part::Halve, Some(halves)) => parts.extend(halves),
+                        (Part::Reject, _) => {
+                            self.isolated.fetch_add(1, Ordering::Relaxed);
+                            settle(&batch, Fate::Rejected(status));
+                        }
+                        (Part::Keep | Part::Halve, _) => kept.push(batch),
                     }
+                }
+            }
+            if parts.is_empty()
+                && let Some((refused, trouble)) = kept.refusal.clone()
+            {
+                if self.bridge.has_witness(refused) {
+                    parts.extend(kept.take()); // and refused once more, before they are rejected
+                } else if let Some(probe) = kept.probe() {
+                    parts.push_back(probe);
+                } else {
+                    leave(kept.parts(), Some(trouble), settle);
+                    return;
                 }
             }
         }
@@ -498,10 +479,74 @@ impl Posted {
     }
 }
 
-/// Leaves the parts of a batch that were not sent yet.
-fn leave(parts: VecDeque<Pending>, trouble: Option<&Trouble>, settle: &impl Fn(&Batch, Fate)) {
-    for Pending { batch, .. } in parts {
-        settle(&batch, Fate::Behind(trouble.cloned()));
+/// The parts of a refused batch that wait for a witness.
+#[derive(Default)]
+struct Kept {
+    /// When the batch was first refused, and why a part was last.
+    refusal: Option<(Instant, Trouble)>,
+    /// Not refused as they are, but as a part of what was refused.
+    untried: Vec<Batch>,
+    /// Refused on their own.
+    singles: Vec<Batch>,
+    probes: u32,
+}
+
+impl Kept {
+    /// Notes a refusal. Returns the time of the first one.
+    fn refused(&mut self, trouble: Trouble) -> Instant {
+        let first = self
+            .refusal
+            .take()
+            .map_or_else(Instant::now, |(first, _)| first);
+        self.refusal = Some((first, trouble));
+        first
+    }
+
+    fn push(&mut self, batch: Batch) {
+        if batch.marks.len() < 2 {
+            self.singles.push(batch);
+        } else {
+            self.untried.push(batch);
+        }
+    }
+
+    /// Takes one transaction out of the largest part, at random. Returns `None` if all were taken,
+    /// or enough.
+    fn probe(&mut self) -> Option<Batch> {
+        let is_over = self
+            .refusal
+            .as_ref()
+            .is_some_and(|(first, _)| first.elapsed() > PATIENCE);
+        if is_over || self.probes >= MAX_PROBES {
+            return None;
+        }
+        self.probes += 1;
+        self.untried.sort_by_key(|batch| batch.marks.len());
+        let largest = self.untried.pop()?;
+        let [before, probe, after] = largest.around(rand::random_range(0..largest.marks.len()));
+        self.untried.extend([before, after].into_iter().flatten());
+        probe
+    }
+
+    fn take(&mut self) -> Vec<Batch> {
+        let mut parts = std::mem::take(&mut self.untried);
+        parts.append(&mut self.singles);
+        parts
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Batch> {
+        self.untried.iter().chain(&self.singles)
+    }
+}
+
+/// Leaves the parts of a batch to a later attempt.
+fn leave<'a>(
+    parts: impl Iterator<Item = &'a Batch>,
+    trouble: Option<Trouble>,
+    settle: &impl Fn(&Batch, Fate),
+) {
+    for batch in parts {
+        settle(batch, Fate::Behind(trouble.clone()));
     }
 }
 

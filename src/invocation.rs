@@ -227,7 +227,8 @@ impl Function {
         if work.jobs.is_empty() {
             return Settlement::Acknowledge;
         }
-        if had_time && context.deadline.has_passed() {
+        let memory = context.deadline.bound(self.memory_for(&work.jobs)).await;
+        if memory.is_none() && had_time {
             // Not begun: another invocation can begin at once.
             self.delay(receipt, Duration::ZERO).await;
             return Settlement::Redeliver;
@@ -436,7 +437,7 @@ impl Function {
         let opened = attempt.deadline.bound(self.open(&job, attempt)).await;
         let opened = opened.unwrap_or(Err(OpenError::Stop(StopReason::Deadline)));
         report.token_requests = self.bridge.tokens().take_requests();
-        let (opened, rules, _memory) = match opened {
+        let (opened, rules) = match opened {
             Ok(opened) => opened,
             Err(OpenError::Deleted) => {
                 let facts = Facts {
@@ -485,21 +486,24 @@ impl Function {
         (facts, job, report)
     }
 
-    /// Waits for memory, opens the object, and gets the token meanwhile.
-    async fn open(
-        &self,
-        job: &Job,
-        attempt: Attempt,
-    ) -> Result<(Opened, Arc<Rules>, Option<SemaphorePermit<'_>>), OpenError> {
-        let size = job.object.size.map_or(MOST_OF_OBJECT, |bytes| {
-            u32::try_from(bytes.div_ceil(1024)).unwrap_or(MOST_OF_OBJECT)
-        });
+    /// Waits for the memory that the largest of these objects takes. They are read one after the
+    /// other.
+    async fn memory_for(&self, jobs: &[Job]) -> Option<SemaphorePermit<'_>> {
+        let kibibytes = |job: &Job| {
+            let size = job
+                .object
+                .size
+                .map(|bytes| u32::try_from(bytes.div_ceil(1024)));
+            let size = size.and_then(Result::ok).unwrap_or(MOST_OF_OBJECT);
+            size.min(MOST_OF_OBJECT)
+        };
+        let most = jobs.iter().map(kibibytes).max().unwrap_or_default();
         // An error would mean that the semaphore is closed, which it never is.
-        let memory = self
-            .memory
-            .acquire_many(size.min(MOST_OF_OBJECT))
-            .await
-            .ok();
+        self.memory.acquire_many(most).await.ok()
+    }
+
+    /// Opens the object, and gets the token meanwhile.
+    async fn open(&self, job: &Job, attempt: Attempt) -> Result<(Opened, Arc<Rules>), OpenError> {
         // The SDK's future is large; on the heap it does not enlarge those around it.
         let opening = Box::pin(self.s3.open(&job.object));
         let (opened, token) = future::join(opening, self.bridge.warm_up(attempt.deadline)).await;
@@ -516,7 +520,7 @@ impl Function {
                 after: None,
             }))
         })?;
-        Ok((opened, rules, memory))
+        Ok((opened, rules))
     }
 }
 

@@ -179,58 +179,36 @@ pub(crate) fn advice(status: u16, is_html: bool) -> &'static str {
     }
 }
 
-/// Rejected transactions of one object that are isolated one by one.
+/// Parts of one object that are rejected only when they are single transactions. After them, halving
+/// ends earlier: it costs two requests for each bad transaction and level.
 pub(crate) const MAX_ISOLATED: usize = 10;
 
-/// Refused requests of one batch while the process has no witness. A batch of 250 with one bad
-/// transaction has one after three.
-pub(crate) const MAX_PROBES: u32 = 16;
+/// Transactions of a part that is rejected in one piece from then on.
+pub(crate) const SMALL_PART: usize = 16;
 
-/// What is known when a part of a batch was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// Transactions of the part.
-    pub(crate) transactions: usize,
-    /// Whether the bridge accepted a request that was sent after the batch's first refusal, at most
-    /// a minute ago.
-    pub(crate) has_witness: bool,
-    /// Whether it was put off before, to wait for a witness.
-    pub(crate) was_put_off: bool,
-    /// Transactions of the object that were isolated before.
-    pub(crate) isolated: usize,
-    /// Refused requests of the batch, this one included.
-    pub(crate) probes: u32,
-}
+/// Single transactions of a refused batch that are sent in search of a witness, in one attempt. They
+/// are chosen at random, so that nobody can place what hides the others from them.
+pub(crate) const MAX_PROBES: u32 = 8;
 
 /// What becomes of a refused part of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
+    /// Its halves are sent.
     Halve,
     /// Its transactions are rejected for good.
     Reject,
-    /// Send it again after the other parts of the batch: one of them may be a witness.
-    PutOff,
-    /// It stays behind. The bridge may refuse everything.
+    /// It is kept until there is a witness: the bridge may refuse everything.
     Keep,
 }
 
-/// Decides about a refused part of a batch.
-pub(crate) fn part(refusal: Refusal) -> Part {
-    let Refusal {
-        transactions,
-        has_witness,
-        was_put_off,
-        isolated,
-        probes,
-    } = refusal;
-    if has_witness {
-        let is_last = transactions < 2 || isolated >= MAX_ISOLATED;
-        return if is_last { Part::Reject } else { Part::Halve };
-    }
-    if probes >= MAX_PROBES || (transactions < 2 && was_put_off) {
+/// Decides about a refused part with so many transactions. A witness is a request that was sent
+/// after the batch's first refusal, at most a minute ago, and accepted. `isolated` counts the parts
+/// of the object that were rejected before.
+pub(crate) fn part(transactions: usize, has_witness: bool, isolated: usize) -> Part {
+    if !has_witness {
         Part::Keep
-    } else if transactions < 2 {
-        Part::PutOff
+    } else if transactions < 2 || (transactions <= SMALL_PART && isolated >= MAX_ISOLATED) {
+        Part::Reject
     } else {
         Part::Halve
     }
@@ -419,105 +397,24 @@ mod tests {
     // proves: B4, B5
     #[test]
     fn refused_part_is_rejected_beside_a_witness_only() {
-        const WHOLE: Refusal = Refusal {
-            transactions: 250,
-            has_witness: false,
-            was_put_off: false,
-            isolated: 0,
-            probes: 1,
-        };
-        const SINGLE: Refusal = Refusal {
-            transactions: 1,
-            ..WHOLE
-        };
-        let witnessed = |refusal| Refusal {
-            has_witness: true,
-            ..refusal
-        };
-        for (refusal, fate) in [
-            (WHOLE, Part::Halve),
-            (
-                Refusal {
-                    transactions: 2,
-                    ..WHOLE
-                },
-                Part::Halve,
-            ),
-            (
-                Refusal {
-                    probes: 15,
-                    ..WHOLE
-                },
-                Part::Halve,
-            ),
-            (
-                Refusal {
-                    probes: 16,
-                    ..WHOLE
-                },
-                Part::Keep,
-            ),
-            (
-                Refusal {
-                    isolated: 10,
-                    ..WHOLE
-                },
-                Part::Halve,
-            ),
-            (SINGLE, Part::PutOff),
-            (
-                Refusal {
-                    was_put_off: true,
-                    ..SINGLE
-                },
-                Part::Keep,
-            ),
-            (
-                Refusal {
-                    probes: 16,
-                    ..SINGLE
-                },
-                Part::Keep,
-            ),
-            (witnessed(WHOLE), Part::Halve),
-            (
-                witnessed(Refusal {
-                    probes: 400,
-                    ..WHOLE
-                }),
-                Part::Halve,
-            ),
-            (
-                witnessed(Refusal {
-                    isolated: 9,
-                    ..WHOLE
-                }),
-                Part::Halve,
-            ),
-            (
-                witnessed(Refusal {
-                    isolated: 10,
-                    ..WHOLE
-                }),
-                Part::Reject,
-            ),
-            (witnessed(SINGLE), Part::Reject),
-            (
-                witnessed(Refusal {
-                    isolated: 500,
-                    ..SINGLE
-                }),
-                Part::Reject,
-            ),
-            (
-                witnessed(Refusal {
-                    was_put_off: true,
-                    ..SINGLE
-                }),
-                Part::Reject,
-            ),
+        for (transactions, has_witness, isolated, fate) in [
+            (250, false, 0, Part::Keep),
+            (1, false, 0, Part::Keep),
+            (1, false, 10, Part::Keep),
+            (250, true, 0, Part::Halve),
+            (16, true, 9, Part::Halve),
+            (16, true, 10, Part::Reject),
+            (17, true, 10, Part::Halve),
+            (2, true, 10, Part::Reject),
+            (250, true, 500, Part::Halve),
+            (1, true, 0, Part::Reject),
+            (1, true, 10, Part::Reject),
         ] {
-            assert_eq!(part(refusal), fate, "{refusal:?}");
+            assert_eq!(
+                part(transactions, has_witness, isolated),
+                fate,
+                "{transactions} {has_witness} {isolated}"
+            );
         }
     }
 }

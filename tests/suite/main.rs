@@ -16,6 +16,7 @@ mod fuzzing;
 mod golden;
 mod input;
 mod ingest;
+mod messages;
 mod pipeline;
 mod process;
 mod secrecy;
