@@ -42,7 +42,7 @@ impl Encoding {
     /// the bodies name, and a revision. Increase that when the same transaction makes other bytes
     /// within one version.
     pub(crate) fn revision(&self) -> &'static str {
-        concat!(env!("CARGO_PKG_VERSION"), " 1")
+        concat!(env!("CARGO_PKG_VERSION"), " 2")
     }
 
     /// Returns the framing of a body.
