@@ -294,17 +294,18 @@ variable "memory_size" {
   description = <<-EOT
     Memory of the function in MB.
     Lambda allocates CPU in proportion.
-    Requests in flight may take half of what is left beyond 128 MB.
+    Requests in flight may take half of what is left beyond 64 MB.
   EOT
   type        = number
   default     = 512
   nullable    = false
 
-  # The defaults are those of BRIDGE_CONCURRENCY and BATCH_MAX_BYTES.
+  # As src/config.rs checks it: a request body can take twice its size, everything else 64 MB.
+  # 1 MB = 1048576 bytes. The numbers for null are the defaults of the two settings.
   validation {
-    condition = coalesce(var.bridge_concurrency, 10) * coalesce(var.batch_max_bytes, 1000000) <= (var.memory_size - 128) / 2 * 1000000
+    condition = 2 * coalesce(var.bridge_concurrency, 10) * coalesce(var.batch_max_bytes, 1000000) <= (var.memory_size - 64) * 1048576
     error_message = join(" ", [
-      "memory_size must be at least ${ceil(128 + 2 * coalesce(var.bridge_concurrency, 10) * coalesce(var.batch_max_bytes, 1000000) / 1000000)} MB",
+      "memory_size must be at least ${ceil(64 + 2 * coalesce(var.bridge_concurrency, 10) * coalesce(var.batch_max_bytes, 1000000) / 1048576)} MB",
       "for bridge_concurrency (${coalesce(var.bridge_concurrency, 10)}) requests of batch_max_bytes (${coalesce(var.batch_max_bytes, 1000000)} bytes).",
       "Raise memory_size, or lower one of the two settings.",
     ])

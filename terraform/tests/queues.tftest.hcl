@@ -90,7 +90,7 @@ run "limits_are_inclusive" {
     log_expiration_days  = 21
     reserved_concurrency = 10
     bridge_concurrency   = 64
-    batch_max_bytes      = 3000000
+    batch_max_bytes      = 3670016
   }
 
   assert {
@@ -118,7 +118,7 @@ run "values_beyond_the_limits_are_rejected" {
     reserved_concurrency = 9
     batch_size           = 11 # without a window
     bridge_concurrency   = 64
-    batch_max_bytes      = 3000001
+    batch_max_bytes      = 3670017
   }
 
   expect_failures = [var.log_expiration_days, var.reserved_concurrency, var.batch_size, var.memory_size]

@@ -300,7 +300,7 @@ fn validations(setting: &Setting, name: &str) -> (Vec<Problem>, Vec<String>) {
             vec![format!("[A-Za-z0-9]{{1,{max_length}}}")],
         ),
         Kind::Globs => (problems(&[&messages::GLOB_RELATIVE]), Vec::new()),
-        Kind::Text | Kind::Secret { .. } | Kind::Arn | Kind::File => (Vec::new(), Vec::new()),
+        _ => (Vec::new(), Vec::new()),
     }
 }
 
