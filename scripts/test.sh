@@ -187,6 +187,11 @@ operator_scripts() {
     EDGETAP_BINARY="$target/debug/edgetap" timeout --kill-after=30s "$SCRIPTS_LIMIT" tests/scripts/run.sh
 }
 
+# Installs AWS's Runtime Interface Emulator, which the end-to-end tests run the function in.
+install_emulator() {
+  "$venv/bin/python" tests/e2e/install_emulator.py "$target/e2e/aws-lambda-rie"
+}
+
 # Builds the function as Lambda runs it. Fat LTO makes the first build the longest step. Where this machine's C library is
 # newer than Lambda's, zig links it (build-lambda.sh exits with 2 when a tool is missing).
 build_function() {
@@ -205,7 +210,7 @@ build_function() {
 }
 
 end_to_end() {
-  E2E_BOOTSTRAP="$target/e2e/function/bootstrap" E2E_VENV="$venv" \
+  E2E_BOOTSTRAP="$target/e2e/function/bootstrap" E2E_EMULATOR="$target/e2e/aws-lambda-rie" E2E_VENV="$venv" \
     timeout --kill-after=30s "$E2E_LIMIT" cargo test --locked --test e2e
 }
 
@@ -270,6 +275,7 @@ else
   skip "fuzzing: cargo-fuzz $CARGO_FUZZ cannot be installed here"
 fi
 step 'installing the OAuth server' install_oauth_server
+step 'installing the Lambda emulator' install_emulator
 step 'end to end' end_to_end
 if [[ -n $whole_path ]]; then
   step 'whole path' finish_whole_path

@@ -87,6 +87,21 @@ pub(crate) struct Message {
     receipt_handle: String,
 }
 
+impl From<aws_sdk_sqs::types::Message> for Message {
+    fn from(message: aws_sdk_sqs::types::Message) -> Self {
+        let attributes = message.attributes.unwrap_or_default();
+        Self {
+            id: message.message_id.unwrap(),
+            body: message.body.unwrap(),
+            attributes: attributes
+                .into_iter()
+                .map(|(name, value)| (name.as_str().to_owned(), value))
+                .collect(),
+            receipt_handle: message.receipt_handle.unwrap(),
+        }
+    }
+}
+
 impl Queue {
     pub(crate) async fn create(peers: &Peers, name: &str) -> Self {
         let sqs = aws_sdk_sqs::Client::new(&peers.sdk_config().await);
@@ -139,42 +154,26 @@ impl Queue {
 
     /// Takes one message off the queue.
     pub(crate) async fn receive(&self) -> Message {
-        let message = self.borrow().await;
+        let message = self.borrow(1).await.remove(0);
         self.delete(&message).await;
         message
     }
 
-    /// Receives one message with a visibility timeout of half an hour.
-    pub(crate) async fn borrow(&self) -> Message {
+    /// Receives at least one and up to `most` messages, with a visibility timeout of half an hour.
+    pub(crate) async fn borrow(&self, most: i32) -> Vec<Message> {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
             let receive = self
                 .sqs
                 .receive_message()
                 .queue_url(&self.url)
-                .max_number_of_messages(1)
-                .wait_time_seconds(1);
-            let receive = receive
+                .max_number_of_messages(most)
+                .wait_time_seconds(1)
                 .visibility_timeout(1800)
                 .message_system_attribute_names(MessageSystemAttributeName::All);
-            if let Some(message) = receive
-                .send()
-                .await
-                .unwrap()
-                .messages
-                .unwrap_or_default()
-                .pop()
-            {
-                let attributes = message.attributes.unwrap_or_default();
-                return Message {
-                    id: message.message_id.unwrap(),
-                    body: message.body.unwrap(),
-                    attributes: attributes
-                        .into_iter()
-                        .map(|(name, value)| (name.as_str().to_owned(), value))
-                        .collect(),
-                    receipt_handle: message.receipt_handle.unwrap(),
-                };
+            let received = receive.send().await.unwrap().messages.unwrap_or_default();
+            if !received.is_empty() {
+                return received.into_iter().map(Message::from).collect();
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -191,15 +190,20 @@ impl Queue {
             .unwrap();
     }
 
-    /// Ends the visibility timeout of a message.
-    pub(crate) async fn reveal(&self, message: &Message) {
-        let change = self
-            .sqs
-            .change_message_visibility()
-            .queue_url(&self.url)
-            .receipt_handle(&message.receipt_handle)
-            .visibility_timeout(0);
-        change.send().await.unwrap();
+    /// Ends the visibility timeout of messages that the function did not delete.
+    pub(crate) async fn reveal(&self, messages: &[Message]) {
+        for message in messages {
+            let change = self
+                .sqs
+                .change_message_visibility()
+                .queue_url(&self.url)
+                .receipt_handle(&message.receipt_handle)
+                .visibility_timeout(0);
+            if let Err(error) = change.send().await {
+                let error = error.into_service_error();
+                assert!(error.is_receipt_handle_is_invalid(), "{error:?}");
+            }
+        }
     }
 
     /// Returns the number of visible messages and of messages in flight.
@@ -221,24 +225,32 @@ impl Queue {
         (visible, hidden)
     }
 
-    /// Returns the event that the event source mapping makes of a message.
-    pub(crate) fn event(&self, message: &Message) -> Value {
-        json!({ "Records": [{
-            "messageId": message.id,
-            "receiptHandle": message.receipt_handle,
-            "body": message.body,
-            "attributes": message.attributes,
-            "messageAttributes": {},
-            "eventSource": "aws:sqs",
-            "eventSourceARN": self.arn,
-            "awsRegion": REGION
-        }]})
+    /// Returns the event that the event source mapping makes of messages.
+    pub(crate) fn event(&self, messages: &[Message]) -> Value {
+        let records = messages.iter().map(|message| {
+            json!({
+                "messageId": message.id,
+                "receiptHandle": message.receipt_handle,
+                "body": message.body,
+                "attributes": message.attributes,
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": self.arn,
+                "awsRegion": REGION
+            })
+        });
+        json!({ "Records": records.collect::<Vec<_>>() })
     }
 }
 
-/// Returns a log of `requests` requests, each with a canary cookie. After the first come a request
-/// for a static asset and a row without a client address.
+/// Returns a log of `requests` requests, each with a canary cookie; their IDs are `id-0` and so on.
+/// After the first come a request for a static asset and a row without a client address.
 pub(crate) fn log(requests: usize) -> Vec<u8> {
+    log_with_ids("id", requests)
+}
+
+/// Returns such a log whose IDs begin with `name`.
+pub(crate) fn log_with_ids(name: &str, requests: usize) -> Vec<u8> {
     let mut text = "#Version: 1.0\n#Fields: date time x-edge-location c-ip cs-method cs-uri-stem cs-uri-query sc-status cs(Cookie) x-edge-request-id\n"
         .to_owned();
     for number in 0..requests {
@@ -247,7 +259,7 @@ pub(crate) fn log(requests: usize) -> Vec<u8> {
                 "2026-11-14\t20:00:00\tFRA56-P4\t{ip}\tGET\t{stem}\tkey={COOKIE_CANARY}\t200\tsession={COOKIE_CANARY}\t{id}-{number}\n"
             )
         };
-        text += &row("192.0.2.7", "/v1/orders", "id");
+        text += &row("192.0.2.7", "/v1/orders", name);
         if number == 0 {
             text += &row("192.0.2.7", "/static/small.jpg", "static");
             text += &row("-", "/v1/orders", "malformed");

@@ -1,6 +1,7 @@
 //! End to end with real parts: the `bootstrap` of the zip, moto's server as S3, SQS and Secrets
 //! Manager, `oidc-provider` as the OAuth server, the local bridge, and a decoder in Python.
-//! `./scripts/test.sh` installs the peers and runs these tests.
+//! Lambda is the tests' own Runtime API, or AWS's emulator. `./scripts/test.sh` installs the peers
+//! and runs these tests.
 //!
 //! Every process logs at level trace. When a test ends, [`tap::Tap`] searches the output for
 //! secrets.
@@ -8,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cloud;
+mod emulator;
 #[allow(dead_code)]
 #[path = "../support/fake_s3.rs"]
 mod fake_s3;
@@ -20,7 +22,6 @@ mod tap;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -28,12 +29,9 @@ use edgetap::local_bridge::{Options, Received};
 use serde_json::{Value, json};
 
 use cloud::{Bucket, Queue, log};
-use peers::{
-    AWS_SECRET_CANARY, BASIC_CLIENT, POST_CLIENT, Peers, WRONG_SECRET, bootstrap, http,
-    python_program, repository, secret,
-};
+use peers::{BASIC_CLIENT, POST_CLIENT, Peers, WRONG_SECRET, python_program, repository, secret};
 use runtime_api::{Outcome, Output, Process};
-use tap::{COOKIE_CANARY, PATIENCE, PLENTY, Tap, aws_variables, failures, parse_line, sqs_event};
+use tap::{COOKIE_CANARY, PATIENCE, PLENTY, Tap};
 
 // proves: D1, D28
 #[tokio::test]
@@ -372,7 +370,7 @@ async fn invalid_configuration_fails_messages_but_not_init() {
         tap.invoke(bucket.notification("log.gz"), PLENTY).await,
         Outcome::Error(_)
     ));
-    assert!(tap.api.polls() >= 2, "the process keeps polling");
+    assert!(tap.api().polls() >= 2, "the process keeps polling");
     let log = tap.stop();
     // One line per invocation, with every problem.
     let invalid: Vec<_> = log
@@ -468,95 +466,6 @@ async fn fails_within(tap: &Tap, bucket: &Bucket, time_left_ms: u32) {
         "{:?}",
         started.elapsed()
     );
-}
-
-/// cargo-lambda's emulator always sends a deadline in the past, so that only an event without jobs
-/// succeeds.
-#[tokio::test]
-async fn function_runs_in_the_cargo_lambda_emulator() {
-    let peers = Peers::shared();
-    let bucket = Bucket::create(&peers, "emulator").await;
-    bucket.put("log.gz", log(1)).await;
-    let port = free_port();
-    let mut emulator = Process::start(
-        Command::new(python_program("cargo-lambda"))
-            .args([
-                "lambda",
-                "watch",
-                "--only-lambda-apis",
-                "--invoke-address",
-                "127.0.0.1",
-                "--invoke-port",
-                &port.to_string(),
-            ])
-            .current_dir(repository()),
-    );
-    let started = Instant::now();
-    while tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-        .await
-        .is_err()
-    {
-        assert!(emulator.has_ended().is_none(), "{:#?}", emulator.stop());
-        assert!(started.elapsed() < PATIENCE, "{:#?}", emulator.stop());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let mut variables = aws_variables(&peers);
-    variables.extend([
-        ("BRIDGE_CLIENT_ID", POST_CLIENT.to_owned()),
-        ("BRIDGE_CLIENT_SECRET", secret()),
-        ("BRIDGE_AUTH_ENDPOINT", peers.token_endpoint.clone()),
-        ("BRIDGE_EDGE_ENDPOINT", "http://127.0.0.1:9/".to_owned()), // never contacted
-    ]);
-    let mut function = Process::bootstrap(
-        &bootstrap(),
-        &format!("http://127.0.0.1:{port}/.rt"),
-        &variables,
-    );
-
-    let test_event =
-        json!({ "Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": bucket.name })
-            .to_string();
-    let job = bucket.notification("log.gz").to_string();
-    for (body, failed) in [(test_event, &[][..]), (job, &["m1"][..])] {
-        let url = format!("http://127.0.0.1:{port}/2015-03-31/functions/_/invocations");
-        let response = http()
-            .post(url)
-            .body(sqs_event(&[("m1", &body)]).to_string())
-            .send()
-            .await
-            .unwrap();
-        let (status, response) = (response.status(), response.bytes().await.unwrap());
-        let response: Value =
-            serde_json::from_slice(&response).unwrap_or_else(|_| panic!("{status} {response:?}"));
-        assert_eq!(
-            failures(&response),
-            failed,
-            "{status} {:#?}",
-            function.output()
-        );
-    }
-    let output = function.stop();
-    for line in &output.stdout {
-        parse_line(line);
-        for canary in [peers::SECRET_CANARY, AWS_SECRET_CANARY, COOKIE_CANARY] {
-            assert!(!line.contains(canary), "{line}");
-        }
-    }
-    assert!(
-        output
-            .stdout
-            .iter()
-            .any(|line| line.contains("the invocation ran out of time")),
-        "{output:#?}"
-    );
-}
-
-/// Returns a port for a peer that cannot choose one, below the range of ephemeral ports.
-fn free_port() -> u16 {
-    let start = u16::try_from(std::process::id() % 10_000).unwrap();
-    (20_000 + start..30_000)
-        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
-        .unwrap()
 }
 
 /// Guards against a schema that accepts anything.

@@ -64,6 +64,11 @@ pub(crate) fn bootstrap() -> PathBuf {
     installed("E2E_BOOTSTRAP", "target/e2e/function/bootstrap")
 }
 
+/// AWS's Runtime Interface Emulator.
+pub(crate) fn emulator() -> PathBuf {
+    installed("E2E_EMULATOR", "target/e2e/aws-lambda-rie")
+}
+
 /// A program of the Python environment.
 pub(crate) fn python_program(name: &str) -> PathBuf {
     installed("E2E_VENV", "target/e2e/venv")

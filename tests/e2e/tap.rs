@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use edgetap::local_bridge::{LocalBridge, Options, Reaction, Received};
 use serde_json::{Value, json};
 
+use crate::emulator::{self, Emulator};
 use crate::peers::{
     AWS_SECRET_CANARY, BASIC_CLIENT, POST_CLIENT, Peers, REGION, SECRET_CANARY, WRONG_SECRET,
     bootstrap, secret,
@@ -27,7 +28,7 @@ pub(crate) type Variables = BTreeMap<&'static str, String>;
 pub(crate) struct Tap {
     pub(crate) peers: Arc<Peers>,
     pub(crate) bridge: LocalBridge,
-    pub(crate) api: RuntimeApi,
+    lambda: Lambda,
     variables: Variables,
     process: Process,
     /// The output of earlier processes.
@@ -37,6 +38,12 @@ pub(crate) struct Tap {
     /// The responses to Lambda.
     responses: Mutex<Vec<String>>,
     stopped: bool,
+}
+
+/// What invokes the function.
+enum Lambda {
+    RuntimeApi(RuntimeApi),
+    Emulator(Emulator),
 }
 
 impl Tap {
@@ -55,7 +62,21 @@ impl Tap {
     }
 
     /// Starts the function. `change` edits the variables of a valid configuration.
-    pub(crate) async fn with_bridge(
+    pub(crate) async fn with_bridge(options: Options, change: impl FnOnce(&mut Variables)) -> Self {
+        Self::with_timeout(None, options, change).await
+    }
+
+    /// Starts AWS's emulator, which starts the function with this timeout.
+    pub(crate) async fn in_emulator(
+        timeout_ms: i64,
+        options: Options,
+        change: impl FnOnce(&mut Variables),
+    ) -> Self {
+        Self::with_timeout(Some(timeout_ms), options, change).await
+    }
+
+    async fn with_timeout(
+        emulator_timeout_ms: Option<i64>,
         mut options: Options,
         change: impl FnOnce(&mut Variables),
     ) -> Self {
@@ -69,8 +90,6 @@ impl Tap {
         let bridge = LocalBridge::start((Ipv4Addr::LOCALHOST, 0).into(), options)
             .await
             .unwrap();
-        let api = RuntimeApi::start().await;
-
         let mut variables = aws_variables(&peers);
         variables.extend([
             ("BRIDGE_CLIENT_ID", POST_CLIENT.to_owned()),
@@ -79,11 +98,18 @@ impl Tap {
             ("BRIDGE_EDGE_ENDPOINT", bridge.edge_url()),
         ]);
         change(&mut variables);
-        let process = Process::bootstrap(&bootstrap(), &api.address(), &variables);
+        let (lambda, process) = if let Some(timeout_ms) = emulator_timeout_ms {
+            let (emulator, process) = Emulator::start(&variables, timeout_ms).await;
+            (Lambda::Emulator(emulator), process)
+        } else {
+            let api = RuntimeApi::start().await;
+            let process = Process::bootstrap(&bootstrap(), &api.address(), &variables);
+            (Lambda::RuntimeApi(api), process)
+        };
         Self {
             peers,
             bridge,
-            api,
+            lambda,
             variables,
             process,
             before: Vec::new(),
@@ -98,12 +124,23 @@ impl Tap {
         let output = self.process.stop();
         self.before
             .extend(output.stdout.into_iter().chain(output.stderr));
-        self.process = Process::bootstrap(&bootstrap(), &self.api.address(), &self.variables);
+        self.process = Process::bootstrap(&bootstrap(), &self.api().address(), &self.variables);
+    }
+
+    /// Returns the tests' own Runtime API.
+    pub(crate) fn api(&self) -> &RuntimeApi {
+        match &self.lambda {
+            Lambda::RuntimeApi(api) => api,
+            Lambda::Emulator(_) => panic!("the emulator has a Runtime API of its own"),
+        }
     }
 
     /// Invokes the function. AWS stores the response, so it is searched for secrets too.
     pub(crate) async fn invoke(&self, event: Value, time_left_ms: i64) -> Outcome {
-        let outcome = self.api.invoke(event, time_left_ms).await;
+        let outcome = match &self.lambda {
+            Lambda::RuntimeApi(api) => api.invoke(event, time_left_ms).await,
+            Lambda::Emulator(emulator) => emulator.invoke(&event, time_left_ms).await,
+        };
         self.responses.lock().unwrap().push(format!("{outcome:?}"));
         outcome
     }
@@ -137,12 +174,19 @@ impl Tap {
             Vec::<String>::new(),
             "all output belongs on stdout"
         );
-        Log(output.stdout.iter().map(|line| parse_line(line)).collect())
+        let lines = output.stdout.iter();
+        Log(lines
+            .filter(|line| !emulator::is_own_line(line))
+            .map(|line| parse_line(line))
+            .collect())
     }
 
     fn end(&mut self) -> Output {
         self.stopped = true;
         let ended = self.process.has_ended();
+        if ended.is_none() && matches!(self.lambda, Lambda::Emulator(_)) {
+            emulator::end(&mut self.process);
+        }
         let output = self.process.stop();
         assert_eq!(ended, None, "the process ended early: {output:#?}");
         let tokens = self.tokens.lock().unwrap();
@@ -188,7 +232,7 @@ impl Drop for Tap {
 }
 
 /// The variables that Lambda sets, with moto as AWS and `LOG_LEVEL=trace`.
-pub(crate) fn aws_variables(peers: &Peers) -> Variables {
+fn aws_variables(peers: &Peers) -> Variables {
     Variables::from([
         ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", AWS_SECRET_CANARY.to_owned()),
@@ -203,7 +247,7 @@ fn form_encoded(text: &str) -> String {
 }
 
 /// Returns the event that the event source mapping makes of messages (ID and body).
-pub(crate) fn sqs_event(messages: &[(&str, &str)]) -> Value {
+fn sqs_event(messages: &[(&str, &str)]) -> Value {
     let records = messages.iter().map(|(id, body)| {
         json!({
             "messageId": id,
@@ -269,7 +313,7 @@ impl Log {
 }
 
 /// Parses a log line and checks the members that every line has.
-pub(crate) fn parse_line(line: &str) -> Value {
+fn parse_line(line: &str) -> Value {
     let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     let text = |name: &str| {
         line[name]

@@ -1,8 +1,8 @@
 //! Runs the real `bootstrap`: a Lambda Runtime API in process, and the child process.
 //!
-//! AWS's emulators send a constant deadline; this one sends the deadline that the test chooses. A
-//! process that does not respond in time is not killed; the test only stops waiting for it and gets
-//! [`Outcome::TimedOut`].
+//! The test chooses the deadline of each invocation, also one in the past, while AWS's emulator
+//! (`tests/e2e/emulator.rs`) gives each the function's timeout. A process that does not respond in
+//! time is not killed; the test only stops waiting for it and gets [`Outcome::TimedOut`].
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
@@ -32,9 +32,24 @@ const INIT_ERROR: &str = "/2018-06-01/runtime/init/error";
 pub(crate) const TRACE: &str =
     "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
 
+/// Environment variables that Lambda sets, all but the address of its Runtime API.
+pub(crate) const LAMBDA: [(&str, &str); 8] = [
+    ("AWS_LAMBDA_FUNCTION_NAME", "edgetap"),
+    ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+    ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+    ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+    ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/edgetap"),
+    (
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "2026/11/14/[$LATEST]0123456789abcdef",
+    ),
+    ("_HANDLER", "bootstrap"),
+    ("TZ", ":UTC"),
+];
+
 /// How long after its deadline to wait for an invocation: the process may still have to start, and
 /// some deadlines are in the past.
-const GRACE: Duration = Duration::from_secs(30);
+pub(crate) const GRACE: Duration = Duration::from_secs(30);
 
 /// How an invocation ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +60,7 @@ pub(crate) enum Outcome {
     Error(Value),
     /// The process failed before it could take an invocation.
     InitError(Value),
-    /// No response by [`GRACE`] after the deadline.
+    /// No response by [`GRACE`] after the deadline, or by the deadline in AWS's emulator.
     TimedOut,
 }
 
@@ -257,18 +272,8 @@ impl Process {
         let mut command = Command::new(binary);
         command
             .env_clear()
-            .env("AWS_LAMBDA_FUNCTION_NAME", "edgetap")
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-            .env("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
-            .env("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/edgetap")
-            .env(
-                "AWS_LAMBDA_LOG_STREAM_NAME",
-                "2026/11/14/[$LATEST]0123456789abcdef",
-            )
-            .env("AWS_LAMBDA_RUNTIME_API", runtime_api)
-            .env("_HANDLER", "bootstrap")
-            .env("TZ", ":UTC");
+            .envs(LAMBDA)
+            .env("AWS_LAMBDA_RUNTIME_API", runtime_api);
         for (name, value) in variables {
             command.env(name.as_ref(), value.as_ref());
         }
