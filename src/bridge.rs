@@ -15,21 +15,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
-use url::Url;
 
 use crate::batch::Batch;
 use crate::credentials::CredentialsSource;
-use crate::http::{self, asked_wait, in_words, is_hang_up, is_html, is_loopback, read_at_most};
+use crate::endpoint::EndpointUrl;
+use crate::http::{self, asked_wait, in_words, is_hang_up, is_html, read_at_most};
 use crate::job::ObjectRef;
 use crate::pipeline::{Rejection, Rules};
 use crate::retry::Backoff;
 use crate::time::{Deadline, Moment};
 use crate::tls::{ServerTrust, TlsError};
-use crate::token::{AuthMethod, TokenError, TokenSource};
+use crate::token::{AuthMethod, TokenError, TokenParameters, TokenSource};
 
 /// Rejected transactions of one object that are isolated by bisecting. More of them indicate a
 /// misconfiguration.
@@ -48,11 +47,13 @@ const MAX_RESPONSE: usize = 64 << 10;
 /// The bridge's endpoints and the client's authentication.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
-    pub edge: Url,
-    pub token: Url,
+    pub edge: EndpointUrl,
+    pub token: EndpointUrl,
     /// How the client authenticates at the token endpoint.
     pub method: AuthMethod,
-    /// The operator's certificates for the bridge's host, PEM.
+    /// Additional form parameters of the token request.
+    pub parameters: TokenParameters,
+    /// The operator's certificates, PEM.
     pub bridge_ca: Option<String>,
 }
 
@@ -74,8 +75,8 @@ pub(crate) enum Verdict {
 /// The client of a bridge, one per process.
 #[derive(Debug)]
 pub struct Bridge {
-    http: reqwest::Client,
-    endpoint: Url,
+    pub(crate) http: reqwest::Client,
+    pub(crate) endpoint: EndpointUrl,
     tokens: TokenSource,
     backoff: Backoff,
     gate: Gate,
@@ -127,19 +128,20 @@ impl Bridge {
             edge,
             token,
             method,
+            parameters,
             bridge_ca,
         } = endpoints;
-        let tls = ServerTrust::new(edge.host_str().unwrap_or_default())?;
+        let tls = ServerTrust::new(edge.host(), token.host())?;
         if let Some(pem) = bridge_ca {
             tls.set_operator_certificates(&pem)?;
         }
-        let http = http::client(&tls, is_loopback(&edge))?;
-        let token_http = if is_loopback(&edge) == is_loopback(&token) {
+        let http = http::client(&tls, edge.is_loopback())?;
+        let token_http = if edge.is_loopback() == token.is_loopback() {
             http.clone()
         } else {
-            http::client(&tls, is_loopback(&token))?
+            http::client(&tls, token.is_loopback())?
         };
-        let tokens = TokenSource::new(token_http, token, method, secret, tls, backoff);
+        let tokens = TokenSource::new(token_http, token, method, parameters, secret, tls, backoff);
         Ok(Self {
             http,
             endpoint: edge,
@@ -376,21 +378,11 @@ impl Session<'_> {
         key: &str,
         body: Bytes,
     ) -> Result<Response, reqwest::Error> {
-        let mut request = self
-            .bridge
-            .http
-            .post(self.bridge.endpoint.clone())
+        let Bridge { http, endpoint, .. } = self.bridge;
+        http::post(http, endpoint, authorization, key, body)
             .timeout(REQUEST_TIMEOUT.min(self.deadline.time_left()))
-            .header(CONTENT_TYPE, "application/json")
-            .header("Idempotency-Key", key)
-            .body(body);
-        // If the token is not a valid header value, send the request without it: the bridge then
-        // returns 401, and the token never appears in an error.
-        if let Ok(mut value) = HeaderValue::from_str(authorization) {
-            value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
-        }
-        request.send().await
+            .send()
+            .await
     }
 
     async fn classify(&self, response: Response) -> Meaning {
@@ -423,7 +415,7 @@ impl Session<'_> {
 }
 
 /// Advice to the operator for a status.
-fn advice(status: StatusCode) -> &'static str {
+pub(crate) fn advice(status: StatusCode) -> &'static str {
     match status.as_u16() {
         300..=399 => {
             "Redirects are not followed. Set BRIDGE_EDGE_ENDPOINT to the redirect's target"

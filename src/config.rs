@@ -17,13 +17,14 @@ use crate::bridge::Endpoints;
 use crate::credentials::Credentials;
 use crate::dotenv;
 use crate::encode::{Encoding, Uap};
+use crate::endpoint::EndpointUrl;
 use crate::filter::{ExcludedPaths, ExtensionsError, GlobsError, StaticAssets};
-use crate::http::is_loopback;
+use crate::grant::ParametersError;
 use crate::pipeline::Rules;
 use crate::redact::{Cookies, Key, Redaction};
 use crate::settings::{self, Kind, Message, SETTINGS, Setting, messages};
 use crate::tls::{ServerTrust, TlsError};
-use crate::token::AuthMethod;
+use crate::token::{AuthMethod, TokenParameters};
 
 pub use crate::settings::Problem;
 
@@ -375,6 +376,7 @@ impl<'a> Reader<'a> {
             "client_secret_basic" => AuthMethod::Basic,
             _ => AuthMethod::Post,
         };
+        let parameters = self.token_parameters();
         let concurrency = self.integer(&settings::BRIDGE_CONCURRENCY);
         let bridge_ca = self.certificates(&settings::BRIDGE_CA_FILE);
         Some(BridgeConfig {
@@ -382,11 +384,32 @@ impl<'a> Reader<'a> {
                 edge: edge?,
                 token: token?,
                 method,
+                parameters,
                 bridge_ca,
             },
             credentials: credentials?,
             concurrency,
         })
+    }
+
+    fn token_parameters(&mut self) -> TokenParameters {
+        let setting = &settings::BRIDGE_TOKEN_PARAMETERS;
+        let parsed = self.variables.get(setting).map(TokenParameters::parse);
+        parsed.transpose().map_or_else(
+            |error| {
+                let (message, position) = match error {
+                    ParametersError::Invalid { position } => {
+                        (&messages::PARAMETER_INVALID, position)
+                    }
+                    ParametersError::Reserved { position } => {
+                        (&messages::PARAMETER_RESERVED, position)
+                    }
+                };
+                self.problem(setting, message, &[("position", &position.to_string())]);
+                TokenParameters::default()
+            },
+            Option::unwrap_or_default,
+        )
     }
 
     fn credentials(&mut self) -> Option<CredentialsConfig> {
@@ -426,18 +449,18 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        let message = match ServerTrust::new("").and_then(|tls| tls.set_operator_certificates(&pem))
-        {
-            Ok(()) => return Some(pem),
-            Err(TlsError::Empty) => &messages::FILE_EMPTY,
-            Err(_) => &messages::FILE_INVALID,
-        };
+        let message =
+            match ServerTrust::new("", "").and_then(|tls| tls.set_operator_certificates(&pem)) {
+                Ok(()) => return Some(pem),
+                Err(TlsError::Empty) => &messages::FILE_EMPTY,
+                Err(_) => &messages::FILE_INVALID,
+            };
         self.problem(setting, message, &[]);
         None
     }
 
     /// Returns a URL, with `https` if it has no scheme and the default path if it has no path.
-    fn url(&mut self, setting: &Setting) -> Option<Url> {
+    fn url(&mut self, setting: &Setting) -> Option<EndpointUrl> {
         let Some(text) = self.variables.get(setting).map(str::trim) else {
             self.missing(setting, &messages::MISSING);
             return None;
@@ -456,9 +479,9 @@ impl<'a> Reader<'a> {
             &messages::URL_SCHEME
         } else if !url.username().is_empty() || url.password().is_some() {
             &messages::URL_USER
-        } else if url.query().is_some() || url.fragment().is_some() {
-            &messages::URL_QUERY
-        } else if is_http && !is_loopback(&url) {
+        } else if url.fragment().is_some() {
+            &messages::URL_FRAGMENT
+        } else if is_http && !EndpointUrl::from(url.clone()).is_loopback() {
             &messages::URL_SCHEME
         } else {
             if let Kind::Url { default_path } = setting.kind
@@ -466,7 +489,7 @@ impl<'a> Reader<'a> {
             {
                 url.set_path(default_path);
             }
-            return Some(url);
+            return Some(url.into());
         };
         self.problem(setting, message, &[]);
         None

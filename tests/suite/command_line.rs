@@ -747,50 +747,61 @@ async fn check_prints_untrusted_certificate_and_how_to_pin_it() {
     );
     let directory = tempfile::tempdir().unwrap();
     let env_file = directory.path().join("bridge.env");
-    // Tokens come over plain http, so that the bridge's certificate is the first that is checked.
-    let text = format!(
-        "BRIDGE_AUTH_ENDPOINT={}\nBRIDGE_EDGE_ENDPOINT={}\nBRIDGE_CLIENT_ID={}\nBRIDGE_CLIENT_SECRET={}\n",
-        plain.token_url(),
-        over_tls.edge_url(),
-        options.client_id,
-        options.client_secret
-    );
-    let check = |env_file: &Path| {
+    let write = |token_url: &str, more: &str| {
+        let text = format!(
+            "BRIDGE_AUTH_ENDPOINT={token_url}\nBRIDGE_EDGE_ENDPOINT={}\n\
+             BRIDGE_CLIENT_ID={}\nBRIDGE_CLIENT_SECRET={}\n{more}",
+            over_tls.edge_url(),
+            options.client_id,
+            options.client_secret
+        );
+        std::fs::write(&env_file, text).unwrap();
+    };
+    let check = || {
         let env_file = env_file.to_str().unwrap().to_owned();
         tokio::task::spawn_blocking(move || edgetap(&["check", "--env-file", &env_file], &[], b""))
     };
-    std::fs::write(&env_file, &text).unwrap();
-    let output = check(&env_file).await.unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let shown = stdout(&output);
-    let (start, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
-    assert!(shown.contains("SHA-256"), "{shown}");
-    let reported = stderr(&output);
-    assert!(reported.contains("is not trusted: "), "{reported}");
-    assert!(
-        reported.contains("  hint: compare the SHA-256"),
-        "{reported}"
-    );
-    assert!(reported.contains("BRIDGE_CA_FILE=bridge.pem"), "{reported}");
+    let own_host = "hint: compare the SHA-256";
+    let other_host = "hint: if a private CA issued it";
+    for (token_url, hint) in [
+        // Over plain http, the bridge's certificate is the first that is checked.
+        (plain.token_url(), own_host),
+        (over_tls.token_url(), own_host),
+        (
+            over_tls.token_url().replace("127.0.0.1", "localhost"),
+            other_host,
+        ),
+    ] {
+        write(&token_url, "");
+        let output = check().await.unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let (shown, reported) = (stdout(&output), stderr(&output));
+        let (start, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
+        assert!(shown.contains("SHA-256"), "{shown}");
+        assert!(reported.contains("is not trusted: "), "{reported}");
+        assert!(reported.contains(hint), "{reported}");
+        assert!(reported.contains("BRIDGE_CA_FILE="), "{reported}");
 
-    // The PEM that it prints is the one that it accepts.
-    let pem = &shown[shown.find(start).unwrap()..shown.find(end).unwrap() + end.len()];
-    let file = directory.path().join("bridge.pem");
-    std::fs::write(&file, pem).unwrap();
-    std::fs::write(
-        &env_file,
-        format!("{text}BRIDGE_CA_FILE={}\n", file.display()),
-    )
-    .unwrap();
-    let output = check(&env_file).await.unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
-    let shown = stdout(&output);
-    assert!(shown.contains("TLS          ok: TLS 1.3 to "), "{shown}");
-    assert!(shown.contains(", certificate trusted\n"), "{shown}");
-    assert!(
-        shown.ends_with("transaction  not tested; use --send\n"),
-        "{shown}"
-    );
+        // The PEM that it prints is the one that it accepts.
+        let pem = &shown[shown.find(start).unwrap()..shown.find(end).unwrap() + end.len()];
+        let file = directory.path().join("bridge.pem");
+        std::fs::write(&file, pem).unwrap();
+        write(&token_url, &format!("BRIDGE_CA_FILE={}\n", file.display()));
+        let output = check().await.unwrap();
+        if hint == other_host {
+            let reported = stderr(&output);
+            assert!(reported.contains(hint), "{reported}");
+            continue;
+        }
+        assert!(output.status.success(), "{}", stderr(&output));
+        let shown = stdout(&output);
+        assert!(shown.contains("TLS          ok: TLS 1.3 to "), "{shown}");
+        assert!(shown.contains(", certificate trusted\n"), "{shown}");
+        assert!(
+            shown.ends_with("transaction  not tested; use --send\n"),
+            "{shown}"
+        );
+    }
 }
 
 /// The peak after 40 MB is that after the first 5 MB, because no log is held as a whole.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use edgetap::bridge::Endpoints;
 use edgetap::config::{Config, Variables};
+use edgetap::endpoint::EndpointUrl;
 use edgetap::ingest::{Outcome, ingest};
 use edgetap::job::{Job, ObjectRef};
 use edgetap::time::Deadline;
@@ -18,7 +19,6 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use url::Url;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use crate::output::{Hinted, StdoutError, stdout};
@@ -44,16 +44,16 @@ pub(crate) async fn run(args: &Args, variables: &Variables) -> Result<(), Failur
     let bridge = connect(config.bridge).await?;
 
     let started = Instant::now();
-    let received = bridge.tokens().token(Deadline::after(PATIENCE)).await;
-    received.map_err(|error| no_token(error, &token))?;
+    if let Err(error) = bridge.tokens().token(Deadline::after(PATIENCE)).await {
+        return Err(no_token(error, &token, &edge, bridge.tls()).await);
+    }
     writeln!(
         stdout(),
         "token        ok: received in {} ms",
         started.elapsed().as_millis()
     )?;
 
-    let is_tls = edge.scheme() == "https";
-    if is_tls {
+    if edge.is_https() {
         check_tls(&edge, bridge.tls()).await?;
     } else {
         writeln!(
@@ -74,16 +74,33 @@ pub(crate) async fn run(args: &Args, variables: &Variables) -> Result<(), Failur
     Ok(())
 }
 
-/// The error for a token that was not received. `check` does not try again later, unlike the function.
-fn no_token(error: TokenError, endpoint: &Url) -> anyhow::Error {
+/// Returns the error for a token that was not received. `check` does not try again later, unlike
+/// the function. Prints the certificates of the token endpoint if they are not trusted.
+async fn no_token(
+    error: TokenError,
+    token: &EndpointUrl,
+    edge: &EndpointUrl,
+    tls: &Arc<ServerTrust>,
+) -> Failure {
     let TokenError::Later { reason, .. } = error else {
         return error.into();
     };
+    if reason.contains("certificate")
+        && token.is_https()
+        && let Ok(Handshake {
+            chain,
+            opened: Err(error),
+        }) = shake_hands(token, tls).await
+        && !chain.is_empty()
+    {
+        let is_bridge = token.host() == edge.host();
+        return untrusted(token, is_bridge, &chain, &error);
+    }
     let message = format!("cannot get a token: {reason}");
     let is_unreachable = [
-        format!("{endpoint}: cannot connect: "),
-        format!("{endpoint}: the request timed out"),
-        format!("{endpoint} did not return"),
+        format!("{token}: cannot connect: "),
+        format!("{token}: the request timed out"),
+        format!("{token} did not return"),
     ]
     .iter()
     .any(|begin| reason.starts_with(begin));
@@ -92,7 +109,7 @@ fn no_token(error: TokenError, endpoint: &Url) -> anyhow::Error {
         let hint = hint.to_owned();
         return Hinted { message, hint }.into();
     }
-    anyhow!(message)
+    anyhow!(message).into()
 }
 
 /// Sends one transaction through the real pipeline.
@@ -123,15 +140,22 @@ async fn send(
     }
 }
 
-/// Opens TLS to the bridge, and prints its certificates whether they are trusted or not.
-async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
-    let host = edge
-        .host_str()
-        .unwrap_or_default()
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
-    let port = edge.port_or_known_default().unwrap_or(443);
+/// A TLS handshake, and the certificates that the server presented.
+struct Handshake {
+    chain: Vec<CertificateDer<'static>>,
+    /// The protocol's version, or why the handshake failed.
+    opened: Result<String, String>,
+}
+
+/// Opens TLS to an endpoint.
+///
+/// # Errors
+/// If the endpoint cannot be reached.
+async fn shake_hands(
+    endpoint: &EndpointUrl,
+    tls: &Arc<ServerTrust>,
+) -> Result<Handshake, anyhow::Error> {
+    let (host, port) = (endpoint.host().to_owned(), endpoint.port());
     let name = ServerName::try_from(host.clone())
         .with_context(|| format!("`{host}` is not a valid host name"))?;
     let recorder = Arc::new(Recorder {
@@ -153,7 +177,7 @@ async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
                 .await,
         )
     };
-    let handshake = tokio::time::timeout(PATIENCE, connect)
+    let opened = tokio::time::timeout(PATIENCE, connect)
         .await
         .map_err(|_| {
             let seconds = PATIENCE.as_secs();
@@ -164,31 +188,67 @@ async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
-    let error = match handshake {
-        Ok(stream) => {
-            let version = version(stream.get_ref().1.protocol_version());
+    Ok(Handshake {
+        chain,
+        opened: match opened {
+            Ok(stream) => Ok(version(stream.get_ref().1.protocol_version())),
+            Err(error) => Err(handshake_error(&error).unwrap_or_else(|| error.to_string())),
+        },
+    })
+}
+
+/// Opens TLS to the bridge, and prints its certificates whether they are trusted or not.
+async fn check_tls(edge: &EndpointUrl, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
+    let (host, port) = (edge.host(), edge.port());
+    let Handshake { chain, opened } = shake_hands(edge, tls).await?;
+    match opened {
+        Ok(version) => {
             writeln!(
                 stdout(),
                 "TLS          ok: {version} to {host}:{port}, certificate trusted"
             )?;
-            print_chain(&chain)?;
-            return Ok(());
+            Ok(print_chain(&chain)?)
         }
-        Err(error) => handshake_error(&error).unwrap_or_else(|| error.to_string()),
-    };
-    print_chain(&chain)?;
-    let Some(own) = chain.first() else {
-        return Err(anyhow!("cannot open TLS to {host}:{port}: {error}").into());
-    };
-    writeln!(stdout(), "\n{}", pem(own))?;
-    Err(Hinted {
-        message: format!("the certificate of {host}:{port} is not trusted: {error}"),
-        hint: "compare the SHA-256 above with the bridge operator's. If it matches, save the PEM above as\n  \
-               `bridge.pem` and set BRIDGE_CA_FILE=bridge.pem. If a private CA issued it, use the CA's\n  \
-               certificate instead. For the function, run scripts/setup-tfvars.sh again, then terraform apply."
-            .to_owned(),
+        Err(error) if chain.is_empty() => {
+            Err(anyhow!("cannot open TLS to {host}:{port}: {error}").into())
+        }
+        Err(error) => Err(untrusted(edge, true, &chain, &error)),
     }
-    .into())
+}
+
+/// Prints the certificates of an endpoint, and returns the error that they are not trusted.
+/// `is_bridge` says whether the endpoint is on the bridge's host.
+fn untrusted(
+    endpoint: &EndpointUrl,
+    is_bridge: bool,
+    chain: &[CertificateDer<'_>],
+    error: &str,
+) -> Failure {
+    let printed = print_chain(chain).and_then(|()| match chain.first() {
+        Some(own) => writeln!(stdout(), "\n{}", pem(own)),
+        None => Ok(()),
+    });
+    if let Err(error) = printed {
+        return error.into();
+    }
+    let hint = if is_bridge {
+        "compare the SHA-256 above with the bridge operator's. If it matches, save the PEM above as\n  \
+         `bridge.pem` and set BRIDGE_CA_FILE=bridge.pem. If a private CA issued it, use the CA's\n  \
+         certificate instead. For the function, run scripts/setup-tfvars.sh again, then terraform apply."
+    } else {
+        "if a private CA issued it, save the CA's certificate as `ca.pem` and set BRIDGE_CA_FILE=ca.pem.\n  \
+         The file may have several certificates. A self-signed certificate is trusted for the bridge's\n  \
+         host only. For the function, run scripts/setup-tfvars.sh again, then terraform apply."
+    };
+    Hinted {
+        message: format!(
+            "the certificate of {}:{} is not trusted: {error}",
+            endpoint.host(),
+            endpoint.port()
+        ),
+        hint: hint.to_owned(),
+    }
+    .into()
 }
 
 /// The protocol version as people write it: `TLS 1.3`, where rustls has `TLSv1_3`.
