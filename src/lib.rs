@@ -41,6 +41,7 @@ pub mod credentials;
 pub mod grant;
 pub mod token;
 pub mod bridge;
+pub mod probe;
 pub mod ingest;
 pub mod work_queue;
 

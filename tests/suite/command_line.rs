@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use edgetap::local_bridge::{Endpoint, LocalBridge, Options, Reaction, decode};
 use serde_json::Value;
 
-use crate::support::{fixtures, gzip, log, start};
+use crate::support::{at_edge, fixtures, gzip, log, start};
 
 /// Runs `edgetap` in an empty directory, with no variables but those given.
 pub(crate) fn edgetap(args: &[&str], variables: &[(&str, &str)], input: &[u8]) -> Output {
@@ -672,6 +672,62 @@ async fn check_send_delivers_the_test_transaction() {
             .uri_query_fragment,
         "/edgetap-check?sent-by=edgetap-check"
     );
+}
+
+#[tokio::test]
+async fn check_send_shows_the_beginning_of_the_response() {
+    let long = "x".repeat(499) + "é and more";
+    let cut = format!("body: {}\u{fffd}…", "x".repeat(499));
+    for (status, content_type, body, shown, error) in [
+        (200, "application/json", "", "200 OK, without a body", None),
+        (
+            202,
+            "application/json",
+            "{\"rejected\": 5,\n\"\\\": \"\u{1b}[31mé\u{202e}\"}",
+            "202 Accepted, body: {\"rejected\": 5,\\n\"\\\": \"\\u{1b}[31mé\\u{202e}\"}",
+            None,
+        ),
+        (200, "text/plain", &long, &format!("200 OK, {cut}"), None),
+        (
+            207,
+            "application/json",
+            "[]",
+            "207 Multi-Status, body: []",
+            Some("returned 207 Multi-Status. Check BRIDGE_EDGE_ENDPOINT"),
+        ),
+        (
+            200,
+            "text/html",
+            "<html>",
+            "200 OK, body: <html>",
+            Some("returned 200 OK with an HTML page"),
+        ),
+        (
+            400,
+            "text/plain",
+            "no field `x`",
+            "400 Bad Request, body: no field `x`",
+            Some("returned 400 Bad Request. Check that BRIDGE_EDGE_ENDPOINT accepts"),
+        ),
+        (
+            503,
+            "text/plain",
+            "busy",
+            "503 Service Unavailable, body: busy",
+            Some("returned 503 Service Unavailable. "),
+        ),
+    ] {
+        let reaction = Reaction::respond(status, content_type, body);
+        let options = at_edge(move |_| reaction.clone());
+        let bridge = start(&options).await;
+        let output = against(&bridge, &options, &["check", "--send"], Vec::new()).await;
+        let (text, reported) = (stdout(&output), stderr(&output));
+        assert!(text.contains(&format!("response     {shown}\n")), "{text}");
+        assert_eq!(output.status.success(), error.is_none(), "{reported}");
+        assert_eq!(text.contains("transaction  ok"), error.is_none(), "{text}");
+        let error = error.map(|why| format!("was not delivered: {} {why}", bridge.edge_url()));
+        assert!(reported.contains(&error.unwrap_or_default()), "{reported}");
+    }
 }
 
 #[tokio::test]

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use edgetap::bridge::Endpoints;
+use edgetap::bridge::{Bridge, Endpoints};
 use edgetap::config::{Config, Variables};
 use edgetap::endpoint::EndpointUrl;
-use edgetap::ingest::{Outcome, ingest};
 use edgetap::job::{Job, ObjectRef};
+use edgetap::pipeline::{Batches, Rules};
+use edgetap::probe::{self, probe};
 use edgetap::time::Deadline;
 use edgetap::tls::{ServerTrust, handshake_error};
 use edgetap::token::TokenError;
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Also post one transaction, labeled /edgetap-check.
+    /// Also post one transaction, labeled /edgetap-check, and show the bridge's response.
     #[arg(long)]
     send: bool,
 }
@@ -112,11 +113,8 @@ async fn no_token(
     anyhow!(message).into()
 }
 
-/// Sends one transaction through the real pipeline.
-async fn send(
-    bridge: &edgetap::bridge::Bridge,
-    rules: Arc<edgetap::pipeline::Rules>,
-) -> Result<(), Failure> {
+/// Sends one transaction, as the function encodes it, and prints what the bridge returns.
+async fn send(bridge: &Bridge, rules: Arc<Rules>) -> Result<(), Failure> {
     let now = jiff::Timestamp::now().as_millisecond();
     let agent = concat!("edgetap/", env!("CARGO_PKG_VERSION"), "%20check");
     let log = format!(
@@ -124,20 +122,47 @@ async fn send(
          {now}\t192.0.2.1\tGET\t/edgetap-check\tsent-by=edgetap-check\t200\tedgetap.invalid\thttps\t{agent}\tedgetap-check-{now}\n"
     );
     let job = Job::all(ObjectRef::local("edgetap-check"));
-    let session = bridge.session(Deadline::after(PATIENCE));
-    match ingest(&job, io::Cursor::new(log), &rules, &session, 1).await {
-        Outcome::Complete(summary) if summary.counts.sent == 1 => Ok(()),
-        Outcome::Complete(summary) if summary.counts.excluded == 1 => Err(Hinted {
+    let batch = Batches::new(&job, io::Cursor::new(log), rules).next();
+    let batch = batch.transpose()?.filter(|batch| batch.counts.sent == 1);
+    let Some(batch) = batch else {
+        return Err(Hinted {
             message: "the test transaction was not sent: EXCLUDE_PATHS excludes /edgetap-check"
                 .to_owned(),
             hint: "remove the glob that matches it; it probably matches every path".to_owned(),
         }
-        .into()),
-        Outcome::Complete(_) => Err(anyhow!("the bridge rejected the test transaction").into()),
-        Outcome::Partial { why, .. } => {
-            Err(anyhow!("the test transaction was not delivered: {why}").into())
+        .into());
+    };
+    let failed = |why| anyhow!("the test transaction was not delivered: {why}");
+    let response = probe(bridge, batch.body, Deadline::after(PATIENCE))
+        .await
+        .map_err(failed)?;
+    let (status, head) = (response.status, head_text(&response.head));
+    writeln!(stdout(), "response     {status}, {head}")?;
+    match response.refusal {
+        None => Ok(()),
+        Some(why) => Err(failed(why).into()),
+    }
+}
+
+/// Returns the beginning of a response's body in one line, with control characters as escapes, which
+/// a terminal does not obey.
+fn head_text(head: &Result<Vec<u8>, String>) -> String {
+    let head = match head {
+        Ok(head) if head.is_empty() => return "without a body".to_owned(),
+        Ok(head) => head,
+        Err(error) => return format!("whose body cannot be read: {error}"),
+    };
+    let mut text = "body: ".to_owned();
+    for c in String::from_utf8_lossy(head).chars() {
+        match c {
+            '"' | '\'' | '\\' => text.push(c),
+            c => text.extend(c.escape_debug()),
         }
     }
+    if head.len() == probe::HEAD {
+        text.push('…');
+    }
+    text
 }
 
 /// A TLS handshake, and the certificates that the server presented.
