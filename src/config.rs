@@ -28,6 +28,14 @@ use crate::token::{AuthMethod, TokenParameters};
 
 pub use crate::settings::Problem;
 
+/// The variable by which Lambda tells a function its memory in MB (1 MB = 2²⁰ bytes).
+const FUNCTION_MEMORY: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
+/// Memory in MB for everything but request bodies: at most 32 MB of logs that are being read, the
+/// process, and connections.
+const OTHER_MEMORY: usize = 64;
+/// Memory of a request body as a multiple of its size: a buffer doubles when it is full.
+const MEMORY_PER_BODY: usize = 2;
+
 /// All defects of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
@@ -58,6 +66,8 @@ pub struct Variables {
     unreadable: BTreeSet<&'static str>,
     /// Whether `.env` was looked for in the current directory, and does not exist.
     lacks_file: bool,
+    /// The function's memory in MB; `None` on the command line.
+    function_memory: Option<usize>,
 }
 
 impl fmt::Debug for Variables {
@@ -100,6 +110,7 @@ impl Variables {
         let mut variables = Self::from_file(file);
         let environment = Self::from_environment();
         variables.values.extend(environment.values);
+        variables.function_memory = environment.function_memory;
         for problem in environment.problems {
             if !variables.problems.contains(&problem) {
                 variables.problems.push(problem);
@@ -146,7 +157,11 @@ impl Variables {
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut found = BTreeMap::<_, (String, String)>::new();
         let mut problems = Vec::new();
+        let mut function_memory = None;
         for (name, value) in pairs {
+            if name == FUNCTION_MEMORY {
+                function_memory = value.parse().ok();
+            }
             let Some(setting) = Setting::find(&name) else {
                 problems.extend(unknown(&name));
                 continue;
@@ -169,6 +184,7 @@ impl Variables {
                 .map(|(name, (_, value))| (name, value))
                 .collect(),
             problems,
+            function_memory,
             ..Self::default()
         }
     }
@@ -235,6 +251,7 @@ impl Config {
         let mut reader = Reader::new(variables);
         let bridge = reader.bridge();
         let rules = reader.rules();
+        reader.check_memory();
         let retry_for = reader.duration(&settings::RETRY_FOR);
         let log_level = reader.log_level();
         reader.choice(&settings::TF_AUTO_APPROVE); // only the scripts use it
@@ -297,6 +314,21 @@ impl<'a> Reader<'a> {
             excluded_paths: self.excluded_paths(),
             redaction: self.redaction(),
             limits,
+        }
+    }
+
+    /// Checks that the requests in flight fit into the function's memory.
+    fn check_memory(&mut self) {
+        let Some(memory) = self.variables.function_memory else {
+            return;
+        };
+        let setting = &settings::BRIDGE_CONCURRENCY;
+        let bodies = self.integer(setting) * self.integer(&settings::BATCH_MAX_BYTES);
+        let most = memory.saturating_sub(OTHER_MEMORY).saturating_mul(1 << 20) / MEMORY_PER_BODY;
+        if bodies > most {
+            let (memory, most) = (memory.to_string(), most.to_string());
+            let values = [("memory", memory.as_str()), ("most", &most)];
+            self.problem(setting, &messages::MEMORY, &values);
         }
     }
 

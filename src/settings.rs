@@ -174,7 +174,7 @@ settings! {
     }
     BRIDGE_CONCURRENCY {
         kind: Kind::Integer { from: 1, to: 64 },
-        default: Some("4"),
+        default: Some("10"),
         about: "Requests in flight",
     }
     BATCH_MAX_TRANSACTIONS {
@@ -419,6 +419,9 @@ pub mod messages {
             => "separate parameters by `&`; write `&` in a value as `%26`, `%` as `%25` and `+` as `%2B`";
         PARAMETER_RESERVED: "parameter {position} of `{name}` has a reserved name"
             => "edgetap authenticates itself; remove {reserved}";
+
+        MEMORY: "`BRIDGE_CONCURRENCY` × `BATCH_MAX_BYTES` is too much for {memory} MB of memory"
+            => "lower one of them so that the product is {most} or less, or raise the function's memory";
 
         FILE_UNREADABLE: "cannot read the file in `{name}`: {reason}";
         FILE_EMPTY: "the file in `{name}` contains no PEM certificate"

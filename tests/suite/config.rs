@@ -57,7 +57,7 @@ fn required_settings_suffice_and_urls_get_a_default_path() {
         "https://edge.tenant.example.com:9443/api-transactions"
     );
     assert_eq!(endpoints.method, AuthMethod::Post);
-    assert_eq!(config.bridge.concurrency, 4);
+    assert_eq!(config.bridge.concurrency, 10);
     assert_eq!(config.rules.limits, Limits::default());
     assert_eq!(config.retry_for, SignedDuration::from_hours(72));
     assert_eq!(config.log_level, tracing::Level::INFO);
@@ -89,6 +89,34 @@ fn query_of_an_endpoint_is_kept_and_not_shown() {
         "https://edge.example.com/x?code=canary"
     );
     assert!(!format!("{config:?}").contains("canary"));
+}
+
+#[test]
+fn requests_in_flight_must_fit_into_the_functions_memory() {
+    for (memory, concurrency, bytes, most) in [
+        ("", "64", "10000000", None),
+        ("10240", "64", "10000000", None),
+        ("512", "64", "10000000", Some("234881024")),
+        ("512", "24", "10000000", Some("234881024")),
+        ("512", "23", "10000000", None),
+        ("128", "10", "1000000", None),
+        ("128", "34", "1000000", Some("33554432")),
+        ("64", "1", "1000", Some("0")),
+    ] {
+        let found = read(&[
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory),
+            ("BRIDGE_CONCURRENCY", concurrency),
+            ("BATCH_MAX_BYTES", bytes),
+        ]);
+        let expected = most.map(|most| {
+            format!(
+                "`BRIDGE_CONCURRENCY` × `BATCH_MAX_BYTES` is too much for {memory} MB of memory \
+                 (lower one of them so that the product is {most} or less, or raise the function's memory)"
+            )
+        });
+        let found = found.err().map(|problems| problems.to_string());
+        assert_eq!(found, expected, "{memory} {concurrency} {bytes}");
+    }
 }
 
 #[test]
