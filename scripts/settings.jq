@@ -87,7 +87,7 @@ def value_problems($setting):
     | if $url == null then refused("URL")
       elif $url.scheme | is_one_of(["http", "https"]) | not then refused("URL_SCHEME")
       elif $url.authority | contains("@") then refused("URL_USER")
-      elif $url.rest | test("[?#]") then refused("URL_QUERY")
+      elif $url.rest | contains("#") then refused("URL_FRAGMENT")
       elif $url.scheme == "http" and ($url | is_loopback | not) then refused("URL_SCHEME")
       else empty end
   elif $setting.kind == "integer" then
@@ -112,6 +112,14 @@ def value_problems($setting):
       end
   elif $setting.kind == "globs" then # src/config.rs checks their syntax
     (items | position(startswith("/") | not)) as $position | refused("GLOB_RELATIVE"; {position: $position})
+  elif $setting.kind == "parameters" then
+    def is_named: test("^[A-Za-z0-9._-]+=");
+    def is_reserved: (split("=")[0] | ascii_downcase) | is_one_of($setting.reserved);
+    [trimmed | split("&")[] | select(. != "")]
+    | position((is_named | not) or is_reserved) as $position
+    | .[$position - 1]
+    | refused(if is_named then "PARAMETER_RESERVED" else "PARAMETER_INVALID" end;
+        {position: $position, reserved: ($setting.reserved | alternatives)})
   else empty end;
 
 # Whether the environment gives Terraform a variable, and so takes precedence.

@@ -9,21 +9,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::StatusCode;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
-use url::Url;
 
 use crate::batch::Batch;
 use crate::credentials::CredentialsSource;
-use crate::http::{self, asked_wait, in_words, is_hang_up, is_html, is_loopback, read_at_most};
+use crate::endpoint::EndpointUrl;
+use crate::http::{self, asked_wait, in_words, is_hang_up, is_html, read_at_most};
 use crate::job::ObjectRef;
 use crate::response::{Answer, MAX_PROBES, Part, Scope, Step, Terms, Tries, advice, part, step};
 use crate::retry::Backoff;
 use crate::time::{Deadline, Moment};
 use crate::tls::{ServerTrust, TlsError};
-use crate::token::{AuthMethod, Token, TokenError, TokenSource};
+use crate::token::{AuthMethod, Token, TokenError, TokenParameters, TokenSource};
 
 /// How long one attempt keeps retrying a body. After that, delaying the message is cheaper than
 /// paying for a waiting function.
@@ -45,11 +44,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The bridge's endpoints and the client's authentication.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
-    pub edge: Url,
-    pub token: Url,
+    pub edge: EndpointUrl,
+    pub token: EndpointUrl,
     /// How the client authenticates at the token endpoint.
     pub method: AuthMethod,
-    /// The operator's certificates for the bridge's host, PEM.
+    /// Additional form parameters of the token request.
+    pub parameters: TokenParameters,
+    /// The operator's certificates, PEM.
     pub bridge_ca: Option<String>,
 }
 
@@ -94,8 +95,8 @@ pub(crate) enum Fate {
 /// The client of a bridge, one per process.
 #[derive(Debug)]
 pub struct Bridge {
-    http: reqwest::Client,
-    endpoint: Url,
+    pub(crate) http: reqwest::Client,
+    pub(crate) endpoint: EndpointUrl,
     tokens: TokenSource,
     backoff: Backoff,
     gate: Gate,
@@ -157,19 +158,20 @@ impl Bridge {
             edge,
             token,
             method,
+            parameters,
             bridge_ca,
         } = endpoints;
-        let tls = ServerTrust::new(edge.host_str().unwrap_or_default())?;
+        let tls = ServerTrust::new(edge.host(), token.host())?;
         if let Some(pem) = bridge_ca {
             tls.set_operator_certificates(&pem)?;
         }
-        let http = http::client(&tls, is_loopback(&edge))?;
-        let token_http = if is_loopback(&edge) == is_loopback(&token) {
+        let http = http::client(&tls, edge.is_loopback())?;
+        let token_http = if edge.is_loopback() == token.is_loopback() {
             http.clone()
         } else {
-            http::client(&tls, is_loopback(&token))?
+            http::client(&tls, token.is_loopback())?
         };
-        let tokens = TokenSource::new(token_http, token, method, secret, tls, backoff);
+        let tokens = TokenSource::new(token_http, token, method, parameters, secret, tls, backoff);
         let concurrency = concurrency.max(1);
         Ok(Self {
             http,
@@ -415,20 +417,10 @@ impl Delivery<'_> {
                 return posted;
             }
         };
+        let authorization = token.authorization();
         let time_left = self.attempt.deadline.extended(GRACE).time_left();
-        let mut request = bridge
-            .http
-            .post(endpoint.clone())
-            .timeout(REQUEST_TIMEOUT.min(time_left))
-            .header(CONTENT_TYPE, "application/json")
-            .header("Idempotency-Key", key)
-            .body(body);
-        // If the token is not a valid header value, send the request without it: the bridge then
-        // returns 401, and the token never appears in an error.
-        if let Ok(mut value) = HeaderValue::from_str(&token.authorization()) {
-            value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
-        }
+        let request = http::post(&bridge.http, endpoint, &authorization, key, body)
+            .timeout(REQUEST_TIMEOUT.min(time_left));
         posted.sent = Instant::now();
         match request.send().await {
             Ok(response) => {
@@ -550,7 +542,8 @@ fn leave<'a>(
     }
 }
 
-fn describe(endpoint: &Url, status: StatusCode, is_html: bool) -> String {
+/// Returns a response in words, with what to check.
+pub(crate) fn describe(endpoint: &EndpointUrl, status: StatusCode, is_html: bool) -> String {
     let what = if is_html { " with an HTML page" } else { "" };
     let advice = advice(status.as_u16(), is_html);
     format!("{endpoint} returned {status}{what}. {advice}")

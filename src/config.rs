@@ -17,15 +17,24 @@ use crate::bridge::Endpoints;
 use crate::credentials::Credentials;
 use crate::dotenv;
 use crate::encode::{Encoding, Uap};
+use crate::endpoint::EndpointUrl;
 use crate::filter::{ExcludedPaths, ExtensionsError, GlobsError, StaticAssets};
-use crate::http::is_loopback;
+use crate::grant::ParametersError;
 use crate::pipeline::Rules;
 use crate::redact::{Cookies, Key, Redaction};
 use crate::settings::{self, Kind, Message, SETTINGS, Setting, messages};
 use crate::tls::{ServerTrust, TlsError};
-use crate::token::AuthMethod;
+use crate::token::{AuthMethod, TokenParameters};
 
 pub use crate::settings::Problem;
+
+/// The variable by which Lambda tells a function its memory in MB (1 MB = 2²⁰ bytes).
+const FUNCTION_MEMORY: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
+/// Memory in MB for everything but request bodies: at most 32 MB of logs that are being read, the
+/// process, and connections.
+const OTHER_MEMORY: usize = 64;
+/// Memory of a request body as a multiple of its size: a buffer doubles when it is full.
+const MEMORY_PER_BODY: usize = 2;
 
 /// All defects of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +66,8 @@ pub struct Variables {
     unreadable: BTreeSet<&'static str>,
     /// Whether `.env` was looked for in the current directory, and does not exist.
     lacks_file: bool,
+    /// The function's memory in MB; `None` on the command line.
+    function_memory: Option<usize>,
 }
 
 impl fmt::Debug for Variables {
@@ -99,6 +110,7 @@ impl Variables {
         let mut variables = Self::from_file(file);
         let environment = Self::from_environment();
         variables.values.extend(environment.values);
+        variables.function_memory = environment.function_memory;
         for problem in environment.problems {
             if !variables.problems.contains(&problem) {
                 variables.problems.push(problem);
@@ -145,7 +157,11 @@ impl Variables {
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut found = BTreeMap::<_, (String, String)>::new();
         let mut problems = Vec::new();
+        let mut function_memory = None;
         for (name, value) in pairs {
+            if name == FUNCTION_MEMORY {
+                function_memory = value.parse().ok();
+            }
             let Some(setting) = Setting::find(&name) else {
                 problems.extend(unknown(&name));
                 continue;
@@ -168,6 +184,7 @@ impl Variables {
                 .map(|(name, (_, value))| (name, value))
                 .collect(),
             problems,
+            function_memory,
             ..Self::default()
         }
     }
@@ -234,6 +251,7 @@ impl Config {
         let mut reader = Reader::new(variables);
         let bridge = reader.bridge();
         let rules = reader.rules();
+        reader.check_memory();
         let retry_for = reader.duration(&settings::RETRY_FOR);
         let log_level = reader.log_level();
         reader.choice(&settings::TF_AUTO_APPROVE); // only the scripts use it
@@ -296,6 +314,21 @@ impl<'a> Reader<'a> {
             excluded_paths: self.excluded_paths(),
             redaction: self.redaction(),
             limits,
+        }
+    }
+
+    /// Checks that the requests in flight fit into the function's memory.
+    fn check_memory(&mut self) {
+        let Some(memory) = self.variables.function_memory else {
+            return;
+        };
+        let setting = &settings::BRIDGE_CONCURRENCY;
+        let bodies = self.integer(setting) * self.integer(&settings::BATCH_MAX_BYTES);
+        let most = memory.saturating_sub(OTHER_MEMORY).saturating_mul(1 << 20) / MEMORY_PER_BODY;
+        if bodies > most {
+            let (memory, most) = (memory.to_string(), most.to_string());
+            let values = [("memory", memory.as_str()), ("most", &most)];
+            self.problem(setting, &messages::MEMORY, &values);
         }
     }
 
@@ -375,6 +408,7 @@ impl<'a> Reader<'a> {
             "client_secret_basic" => AuthMethod::Basic,
             _ => AuthMethod::Post,
         };
+        let parameters = self.token_parameters();
         let concurrency = self.integer(&settings::BRIDGE_CONCURRENCY);
         let bridge_ca = self.certificates(&settings::BRIDGE_CA_FILE);
         Some(BridgeConfig {
@@ -382,11 +416,32 @@ impl<'a> Reader<'a> {
                 edge: edge?,
                 token: token?,
                 method,
+                parameters,
                 bridge_ca,
             },
             credentials: credentials?,
             concurrency,
         })
+    }
+
+    fn token_parameters(&mut self) -> TokenParameters {
+        let setting = &settings::BRIDGE_TOKEN_PARAMETERS;
+        let parsed = self.variables.get(setting).map(TokenParameters::parse);
+        parsed.transpose().map_or_else(
+            |error| {
+                let (message, position) = match error {
+                    ParametersError::Invalid { position } => {
+                        (&messages::PARAMETER_INVALID, position)
+                    }
+                    ParametersError::Reserved { position } => {
+                        (&messages::PARAMETER_RESERVED, position)
+                    }
+                };
+                self.problem(setting, message, &[("position", &position.to_string())]);
+                TokenParameters::default()
+            },
+            Option::unwrap_or_default,
+        )
     }
 
     fn credentials(&mut self) -> Option<CredentialsConfig> {
@@ -426,18 +481,18 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        let message = match ServerTrust::new("").and_then(|tls| tls.set_operator_certificates(&pem))
-        {
-            Ok(()) => return Some(pem),
-            Err(TlsError::Empty) => &messages::FILE_EMPTY,
-            Err(_) => &messages::FILE_INVALID,
-        };
+        let message =
+            match ServerTrust::new("", "").and_then(|tls| tls.set_operator_certificates(&pem)) {
+                Ok(()) => return Some(pem),
+                Err(TlsError::Empty) => &messages::FILE_EMPTY,
+                Err(_) => &messages::FILE_INVALID,
+            };
         self.problem(setting, message, &[]);
         None
     }
 
     /// Returns a URL, with `https` if it has no scheme and the default path if it has no path.
-    fn url(&mut self, setting: &Setting) -> Option<Url> {
+    fn url(&mut self, setting: &Setting) -> Option<EndpointUrl> {
         let Some(text) = self.variables.get(setting).map(str::trim) else {
             self.missing(setting, &messages::MISSING);
             return None;
@@ -456,9 +511,9 @@ impl<'a> Reader<'a> {
             &messages::URL_SCHEME
         } else if !url.username().is_empty() || url.password().is_some() {
             &messages::URL_USER
-        } else if url.query().is_some() || url.fragment().is_some() {
-            &messages::URL_QUERY
-        } else if is_http && !is_loopback(&url) {
+        } else if url.fragment().is_some() {
+            &messages::URL_FRAGMENT
+        } else if is_http && !EndpointUrl::from(url.clone()).is_loopback() {
             &messages::URL_SCHEME
         } else {
             if let Kind::Url { default_path } = setting.kind
@@ -466,7 +521,7 @@ impl<'a> Reader<'a> {
             {
                 url.set_path(default_path);
             }
-            return Some(url);
+            return Some(url.into());
         };
         self.problem(setting, message, &[]);
         None

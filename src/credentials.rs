@@ -7,7 +7,7 @@ use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -20,7 +20,7 @@ pub struct Credentials {
     /// As secret as `client_secret`: where the operator swapped the two, this is the secret.
     pub client_id: SecretString,
     pub client_secret: SecretString,
-    /// Certificates (PEM) to trust for the bridge's host.
+    /// Certificates (PEM) to trust, in addition to the public roots.
     pub bridge_ca: Option<String>,
     pub redaction_key: Option<Key>,
 }
@@ -34,6 +34,14 @@ impl Credentials {
             bridge_ca: None,
             redaction_key: None,
         }
+    }
+
+    /// Whether ID and secret are the same.
+    pub(crate) fn is_same_client(&self, other: &Self) -> bool {
+        let is_same =
+            |one: &SecretString, other: &SecretString| one.expose_secret() == other.expose_secret();
+        is_same(&self.client_id, &other.client_id)
+            && is_same(&self.client_secret, &other.client_secret)
     }
 }
 

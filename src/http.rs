@@ -4,10 +4,11 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Response;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use url::{Host, Url};
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{RequestBuilder, Response};
 
+use crate::endpoint::EndpointUrl;
 use crate::retry::{causes, retry_after};
 use crate::tls::{ServerTrust, TlsError, handshake_error};
 
@@ -36,21 +37,33 @@ pub(crate) fn client(tls: &Arc<ServerTrust>, local: bool) -> Result<reqwest::Cli
     builder.build().map_err(|_| TlsError::Tls)
 }
 
-/// Whether a URL's host is this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        None => false,
+/// Returns the request that carries a body of transactions to the bridge, without a timeout.
+pub(crate) fn post(
+    client: &reqwest::Client,
+    endpoint: &EndpointUrl,
+    authorization: &str,
+    idempotency_key: &str,
+    body: Bytes,
+) -> RequestBuilder {
+    let request = client
+        .post(endpoint.url().clone())
+        .header(CONTENT_TYPE, "application/json")
+        .header("Idempotency-Key", idempotency_key)
+        .body(body);
+    // If the token is not a valid header value, send the request without it: the bridge then
+    // returns 401, and the token never appears in an error.
+    match HeaderValue::from_str(authorization) {
+        Ok(mut value) => {
+            value.set_sensitive(true);
+            request.header(AUTHORIZATION, value)
+        }
+        Err(_) => request,
     }
 }
 
 /// Whether a response is an HTML page: a login page or a proxy's, not an API's.
 pub(crate) fn is_html(headers: &HeaderMap) -> bool {
-    let content_type = headers
-        .get(CONTENT_TYPE)
-        .map(aws_lambda_events::http::HeaderValue::as_bytes);
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let essence = content_type.and_then(|value| value.split(|byte| *byte == b';').next());
     essence.map(<[u8]>::trim_ascii).is_some_and(|essence| {
         essence.eq_ignore_ascii_case(b"text/html")

@@ -111,6 +111,11 @@ pub(crate) enum Step {
     Leave(Scope),
 }
 
+/// Whether a response accepts every transaction of its request.
+pub(crate) fn is_success(status: u16, is_html: bool) -> bool {
+    (200..=299).contains(&status) && status != 207 && !is_html
+}
+
 /// Returns the next step.
 pub(crate) fn step(answer: &Answer, tries: Tries, terms: Terms) -> Step {
     let halves_failing = terms.attempt >= HALVING_ATTEMPT;
@@ -136,7 +141,7 @@ pub(crate) fn step(answer: &Answer, tries: Tries, terms: Terms) -> Step {
         Answer::Status {
             status, is_html, ..
         } => match status {
-            200..=299 if status != 207 && !is_html => Step::Accept,
+            _ if is_success(status, is_html) => Step::Accept,
             400 | 413 | 422 => Step::Halve,
             401 if !tries.renewed => Step::Renew,
             401 => Step::Leave(Scope::Bridge),

@@ -10,6 +10,7 @@
 use serde::Serialize;
 
 use crate::filter::MAX_EXTENSION;
+use crate::grant::RESERVED_PARAMETERS;
 use crate::redact::Key;
 
 /// One setting.
@@ -69,6 +70,11 @@ pub enum Kind {
     },
     /// A comma-separated list of globs of paths.
     Globs,
+    /// Form-encoded text.
+    Parameters {
+        /// Names that are refused, in any case.
+        reserved: &'static [&'static str],
+    },
 }
 
 /// Where the Terraform module keeps a setting of `.env`.
@@ -130,12 +136,14 @@ settings! {
         kind: Kind::Url { default_path: "/auth/realms/cequence/protocol/openid-connect/token" },
         required: Some("set it to the URL or host name that your tenant gave you"),
         about: "OAuth 2.0 token endpoint",
+        details: "A query is sent and never logged; it is stored in the function's environment.",
     }
     BRIDGE_EDGE_ENDPOINT {
         vendor_name: Some("CEQUENCE_EDGE_ENDPOINT"),
         kind: Kind::Url { default_path: "/api-transactions" },
         required: Some("set it to the URL or host name that your tenant gave you"),
         about: "The bridge: the endpoint that receives the transactions",
+        details: "A query is treated as that of BRIDGE_AUTH_ENDPOINT.",
     }
     BRIDGE_SECRET_ARN {
         kind: Kind::Arn,
@@ -147,9 +155,9 @@ settings! {
     BRIDGE_CA_FILE {
         kind: Kind::File,
         place: Place::Secret { field: "bridge_ca" },
-        about: "PEM certificates to trust for the bridge's host, in addition to the public roots",
-        details: "CA certificates, or the bridge's own self-signed certificate, which is then \
-            pinned.",
+        about: "PEM certificates to trust, in addition to the public roots",
+        details: "CA certificates are trusted for the bridge and the token endpoint. The bridge's own \
+            self-signed certificate is pinned: it is trusted for the bridge's host only.",
     }
     BRIDGE_AUTH_METHOD {
         kind: Kind::Choice {
@@ -159,9 +167,14 @@ settings! {
         default: Some("client_secret_post"),
         about: "How the client authenticates at the token endpoint",
     }
+    BRIDGE_TOKEN_PARAMETERS {
+        kind: Kind::Parameters { reserved: RESERVED_PARAMETERS },
+        about: "More form parameters of the token request: `scope=read&audience=https://api.example.com`",
+        details: "Put no secret here: the value is in the function's environment.",
+    }
     BRIDGE_CONCURRENCY {
         kind: Kind::Integer { from: 1, to: 64 },
-        default: Some("4"),
+        default: Some("10"),
         about: "Requests in flight",
     }
     BATCH_MAX_TRANSACTIONS {
@@ -257,6 +270,7 @@ impl Setting {
             Kind::Choice { values, .. } => vec![("values", alternatives(values))],
             Kind::Secret { min_bytes } => vec![("min_bytes", min_bytes.to_string())],
             Kind::Extensions { max_length } => vec![("max_length", max_length.to_string())],
+            Kind::Parameters { reserved } => vec![("reserved", alternatives(reserved))],
             _ => Vec::new(),
         };
         let bounds = bounds.iter().map(|(name, value)| (*name, value.as_str()));
@@ -387,8 +401,8 @@ pub mod messages {
             => "plain http is allowed for loopback addresses only";
         URL_USER: "`{name}` must not contain a user name or password"
             => "remove the part before `@`";
-        URL_QUERY: "`{name}` must not contain a query or a fragment"
-            => "remove the part that begins with `?` or `#`";
+        URL_FRAGMENT: "`{name}` must not contain a fragment"
+            => "remove the part that begins with `#`";
         URL_LOOPBACK: "`{name}` is a loopback address, which a Lambda function cannot reach"
             => "set it to the endpoint that your tenant gave you";
 
@@ -400,6 +414,14 @@ pub mod messages {
         GLOB_RELATIVE: "glob {position} of `{name}` must start with `/`";
         GLOB_INVALID: "glob {position} of `{name}` is invalid: {reason}";
         GLOBS_TOO_LARGE: "`{name}` cannot be used: {reason}" => "use fewer or shorter globs";
+
+        PARAMETER_INVALID: "parameter {position} of `{name}` must have the form `name=value`"
+            => "separate parameters by `&`; write `&` in a value as `%26`, `%` as `%25` and `+` as `%2B`";
+        PARAMETER_RESERVED: "parameter {position} of `{name}` has a reserved name"
+            => "edgetap authenticates itself; remove {reserved}";
+
+        MEMORY: "`BRIDGE_CONCURRENCY` × `BATCH_MAX_BYTES` is too much for {memory} MB of memory"
+            => "lower one of them so that the product is {most} or less, or raise the function's memory";
 
         FILE_UNREADABLE: "cannot read the file in `{name}`: {reason}";
         FILE_EMPTY: "the file in `{name}` contains no PEM certificate"

@@ -1,6 +1,6 @@
-//! *Server trust*: the public roots are trusted for every host. The operator's own
-//! certificates are trusted for the bridge's host only: private CAs, or the bridge's self-signed
-//! certificate, which is then pinned.
+//! *Server trust*: the public roots are trusted for every host. The operator's authorities are
+//! trusted for the bridge and the token endpoint, and a certificate that is not an authority's for
+//! the bridge only: it is a pin.
 //!
 //! No setting turns verification off.
 
@@ -17,6 +17,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 use thiserror::Error;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// The reason why TLS cannot be set up. The caller prefixes the name of the setting that holds the
 /// certificates.
@@ -33,65 +34,72 @@ pub enum TlsError {
 /// The operator's own certificates.
 #[derive(Debug)]
 struct OperatorCertificates {
-    certificates: Vec<CertificateDer<'static>>,
-    verifier: Arc<WebPkiServerVerifier>,
+    pins: Vec<CertificateDer<'static>>,
+    /// Trusts all of them.
+    bridge: Arc<WebPkiServerVerifier>,
+    /// Trusts the authorities among them.
+    token_endpoint: Arc<WebPkiServerVerifier>,
 }
 
-/// Trusts the public roots, and for one host also the operator's certificates.
+/// Trusts the public roots, and for two hosts also the operator's certificates.
 #[derive(Debug)]
 pub struct ServerTrust {
-    host: String,
+    bridge: String,
+    token_endpoint: String,
     provider: Arc<CryptoProvider>,
     public: Arc<WebPkiServerVerifier>,
     own: RwLock<Option<OperatorCertificates>>,
 }
 
 impl ServerTrust {
-    /// Returns a verifier for a bridge at `host` that trusts the public roots only.
+    /// Returns a verifier that trusts the public roots only, for a bridge and a token endpoint at
+    /// these hosts, which have no brackets.
     ///
     /// # Errors
     /// [`TlsError::Tls`] if the TLS library rejects its own defaults.
-    pub fn new(host: &str) -> Result<Arc<Self>, TlsError> {
+    pub fn new(bridge: &str, token_endpoint: &str) -> Result<Arc<Self>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let public = verifier(&provider, public_roots())?;
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_ascii_lowercase();
         Ok(Arc::new(Self {
-            host,
+            bridge: bridge.to_owned(),
+            token_endpoint: token_endpoint.to_owned(),
             provider,
             public,
             own: RwLock::new(None),
         }))
     }
 
-    /// Returns the host for which the operator's certificates are trusted, in lower case and
-    /// without brackets.
-    pub(crate) fn host(&self) -> &str {
-        &self.host
+    /// Returns the bridge's host, without brackets.
+    pub(crate) fn bridge(&self) -> &str {
+        &self.bridge
     }
 
-    /// Trusts these certificates (PEM) for the bridge's host. They replace those set before.
+    /// Trusts these certificates (PEM). They replace those set before.
     ///
     /// # Errors
     /// [`TlsError::Empty`] or [`TlsError::NotCertificate`], depending on the text.
     pub fn set_operator_certificates(&self, pem: &str) -> Result<(), TlsError> {
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        let pins: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
             .collect::<Result<_, _>>()
             .map_err(|_| TlsError::NotCertificate)?;
-        if certificates.is_empty() {
+        if pins.is_empty() {
             return Err(TlsError::Empty);
         }
-        let mut roots = public_roots();
-        for certificate in &certificates {
-            roots
-                .add(certificate.clone())
-                .map_err(|_| TlsError::NotCertificate)?;
+        let [mut bridge, mut token_endpoint] = [public_roots(), public_roots()];
+        for certificate in &pins {
+            let add = |roots: &mut RootCertStore| {
+                let added = roots.add(certificate.clone());
+                added.map_err(|_| TlsError::NotCertificate)
+            };
+            add(&mut bridge)?;
+            if is_authority(certificate) {
+                add(&mut token_endpoint)?;
+            }
         }
         let own = OperatorCertificates {
-            verifier: verifier(&self.provider, roots)?,
-            certificates,
+            bridge: verifier(&self.provider, bridge)?,
+            token_endpoint: verifier(&self.provider, token_endpoint)?,
+            pins,
         };
         // A poisoned lock still holds a consistent value, because the value is only ever replaced.
         *self
@@ -172,6 +180,11 @@ fn in_words(error: &rustls::Error) -> String {
     text.to_owned()
 }
 
+/// Whether a certificate says that it is a CA's. webpki accepts any certificate as a root.
+fn is_authority(certificate: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(certificate).is_ok_and(|(_, certificate)| certificate.is_ca())
+}
+
 fn public_roots() -> RootCertStore {
     RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
@@ -200,31 +213,19 @@ impl ServerCertVerifier for ServerTrust {
             .own
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match own
-            .as_ref()
-            .filter(|_| server_name.to_str().eq_ignore_ascii_case(&self.host))
-        {
+        let is_at = |host: &str| server_name.to_str().eq_ignore_ascii_case(host);
+        let verifier = match own.as_ref() {
             // webpki rejects a self-signed CA certificate as a server certificate
             // (`CaUsedAsEndEntity`). An exact match is stronger than any chain, whatever host name
             // the certificate is for.
-            Some(own) if own.certificates.iter().any(|pin| pin == end_entity) => {
-                Ok(ServerCertVerified::assertion())
+            Some(own) if is_at(&self.bridge) && own.pins.iter().any(|pin| pin == end_entity) => {
+                return Ok(ServerCertVerified::assertion());
             }
-            Some(own) => own.verifier.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            ),
-            None => self.public.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            ),
-        }
+            Some(own) if is_at(&self.bridge) => &own.bridge,
+            Some(own) if is_at(&self.token_endpoint) => &own.token_endpoint,
+            _ => &self.public,
+        };
+        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(

@@ -6,37 +6,33 @@
 //! well as by the monotonic clock, because Lambda freezes the process between invocations and the
 //! monotonic clock may stop while it is frozen.
 //!
-//! Errors and log lines never contain the client's ID or its secret. Of a response body they
-//! contain only the error codes that RFC 6749 defines: an identity provider may echo what it was
-//! sent, and the operator may have swapped ID and secret.
+//! Errors and log lines never contain the client's ID or its secret. Of a response they contain only
+//! its status and known error codes: an identity provider may echo what it was sent, and the operator
+//! may have swapped ID and secret.
 
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use oauth2::basic::{BasicClient, BasicErrorResponseType};
-use oauth2::{
-    AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, RequestTokenError,
-    TokenResponse as _, TokenUrl, basic::BasicTokenType,
-};
-use reqwest::StatusCode;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 use tokio::sync::Mutex;
-use url::Url;
 
 use crate::credentials::{Credentials, CredentialsError, CredentialsSource};
-use crate::http::{asked_wait, in_words, is_html};
+use crate::endpoint::EndpointUrl;
+use crate::grant::{self, Answer};
+use crate::http::{asked_wait, in_words, is_html, read_at_most};
 use crate::redact::Key;
 use crate::retry::Backoff;
 use crate::time::{Deadline, Moment};
 use crate::tls::{ServerTrust, is_certificate_error};
 
-/// The lifetime of a token if the response has no `expires_in`, which RFC 6749, section 5.1 makes
-/// optional.
-const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
-/// Upper bound on a token's lifetime, whatever `expires_in` says.
-const MAX_LIFETIME: Duration = Duration::from_hours(24);
+pub use crate::grant::{AuthMethod, TokenParameters};
+
+/// Bytes of a response that are read. A token has at most a few thousand.
+const MAX_RESPONSE: usize = 64 << 10;
 /// Timeout of an early renewal. It is short because the current token is still valid.
 const EARLY_RENEWAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause after a failed early renewal.
@@ -47,16 +43,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The log message for a failed early renewal.
 const EARLY_RENEWAL_FAILED: &str =
     "failed to renew the token before its expiry; the current token remains in use";
-
-/// How the client authenticates to the token endpoint (OpenID Connect Core 1.0, section 9).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AuthMethod {
-    /// `client_secret_post`: ID and secret in the request body.
-    #[default]
-    Post,
-    /// `client_secret_basic`: ID and secret in the `Authorization` header.
-    Basic,
-}
 
 /// The reason why a token could not be obtained. The text never contains the client's ID or secret.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -82,9 +68,9 @@ pub struct Token {
 }
 
 impl Token {
-    fn new(bearer: String, lifetime: Duration) -> Self {
+    fn new(bearer: SecretString, lifetime: Duration) -> Self {
         Self {
-            bearer: bearer.into(),
+            bearer,
             renewal: Moment::after(lifetime.saturating_sub(renewal_margin(lifetime))),
             expiry: Moment::after(lifetime),
         }
@@ -113,8 +99,9 @@ fn renewal_margin(lifetime: Duration) -> Duration {
 #[derive(Debug)]
 pub struct TokenSource {
     http: reqwest::Client,
-    endpoint: Url,
+    endpoint: EndpointUrl,
     method: AuthMethod,
+    parameters: TokenParameters,
     credentials: CredentialsSource,
     tls: Arc<ServerTrust>,
     backoff: Backoff,
@@ -134,8 +121,9 @@ struct State {
 
 /// The reason why one request to the token endpoint returned no token.
 enum Failure {
-    /// The OAuth error `invalid_client`: the secret may have been rotated.
-    InvalidClient,
+    /// A refusal, with its status and what is known of it, as text. The secret may have been
+    /// rotated.
+    Refused(String),
     Error(TokenError),
 }
 
@@ -143,8 +131,9 @@ impl TokenSource {
     /// Returns a source of tokens from `endpoint`. It makes no request yet.
     pub fn new(
         http: reqwest::Client,
-        endpoint: Url,
+        endpoint: EndpointUrl,
         method: AuthMethod,
+        parameters: TokenParameters,
         credentials: CredentialsSource,
         tls: Arc<ServerTrust>,
         backoff: Backoff,
@@ -153,6 +142,7 @@ impl TokenSource {
             http,
             endpoint,
             method,
+            parameters,
             credentials,
             tls,
             backoff,
@@ -217,14 +207,20 @@ impl TokenSource {
         }
         let current = state.token.clone().filter(|token| !token.expiry.has_come());
         let Some(current) = current else {
-            let token = self.fetch(&mut state.credentials, deadline).await?;
+            let token = self
+                .fetch(&mut state.credentials, deadline, self.backoff)
+                .await?;
             return Ok(state.token.insert(Arc::new(token)).clone());
         };
         // An early renewal is a single short attempt. If it fails, the current token is used until
         // it expires.
         if state.early_renewal.is_none_or(|next| next.has_come()) {
             state.early_renewal = Some(Moment::after(EARLY_RENEWAL_PAUSE));
-            let attempt = self.fetch_once(&mut state.credentials);
+            let once = Backoff {
+                attempts: 1,
+                ..self.backoff
+            };
+            let attempt = self.fetch(&mut state.credentials, deadline, once);
             match tokio::time::timeout(EARLY_RENEWAL_TIMEOUT, attempt).await {
                 Ok(Ok(token)) => {
                     state.early_renewal = None;
@@ -241,53 +237,37 @@ impl TokenSource {
         Ok(current)
     }
 
-    /// Makes one attempt, with the credentials that were read before if there are any.
-    async fn fetch_once(&self, credentials: &mut Option<Credentials>) -> Result<Token, TokenError> {
-        let known = match credentials {
-            Some(known) => known,
-            None => credentials.insert(self.read_credentials().await?),
-        };
-        self.request(known).await.map_err(|failure| match failure {
-            Failure::InvalidClient => self.invalid_client(known),
-            Failure::Error(error) => error,
-        })
-    }
-
+    /// Requests a token, with the credentials that were read before if there are any. After a
+    /// refusal it reads them once more, because the secret may have been rotated. Credentials that
+    /// were refused are forgotten, so that the next call reads the secret again.
     async fn fetch(
         &self,
         credentials: &mut Option<Credentials>,
         deadline: Deadline,
+        backoff: Backoff,
     ) -> Result<Token, TokenError> {
-        let known = match credentials.take() {
+        let known = match credentials {
             Some(known) => known,
-            None => self.read_credentials().await?,
+            None => credentials.insert(self.read_credentials().await?),
         };
-        match self.request_with_retries(&known, deadline).await {
-            Err(Failure::InvalidClient) => {}
-            Err(Failure::Error(error)) => {
-                *credentials = Some(known);
-                return Err(error);
-            }
-            Ok(token) => {
-                *credentials = Some(known);
-                return Ok(token);
-            }
-        }
-        // The secret may have been rotated: read it once more. If that does not help, forget it, so
-        // that the next call reads it again.
+        let refused = match self.request_with_retries(known, deadline, backoff).await {
+            Ok(token) => return Ok(token),
+            Err(Failure::Error(error)) => return Err(error),
+            Err(Failure::Refused(refused)) => refused,
+        };
+        let known = known.clone();
+        *credentials = None;
         let read = self.read_credentials().await?;
-        let rotated = read.client_id.expose_secret() != known.client_id.expose_secret()
-            || read.client_secret.expose_secret() != known.client_secret.expose_secret();
-        if !rotated {
-            return Err(self.invalid_client(&known));
+        if read.is_same_client(&known) {
+            return Err(self.refusal(&refused, &known));
         }
-        match self.request_with_retries(&read, deadline).await {
+        match self.request_with_retries(&read, deadline, backoff).await {
+            Err(Failure::Refused(refused)) => Err(self.refusal(&refused, &read)),
+            Err(Failure::Error(error)) => Err(error),
             Ok(token) => {
                 *credentials = Some(read);
                 Ok(token)
             }
-            Err(Failure::InvalidClient) => Err(self.invalid_client(&read)),
-            Err(Failure::Error(error)) => Err(error),
         }
     }
 
@@ -313,41 +293,27 @@ impl TokenSource {
         Ok(credentials)
     }
 
-    fn invalid_client(&self, credentials: &Credentials) -> TokenError {
+    /// Returns the error for a refusal. Identity providers name the cause too differently for
+    /// advice by error code.
+    fn refusal(&self, refused: &str, credentials: &Credentials) -> TokenError {
+        let length = |secret: &SecretString| secret.expose_secret().chars().count();
+        let id = length(&credentials.client_id);
         TokenError::Misconfigured(format!(
-            "{} rejected the OAuth client (invalid_client). {}",
+            "{} rejected the token request ({refused}). Check the client ID and secret, and that \
+             they are not swapped: the ID has {id} character{}, the secret {}. Also check \
+             BRIDGE_AUTH_ENDPOINT, BRIDGE_AUTH_METHOD and BRIDGE_TOKEN_PARAMETERS, and that the \
+             client may use the client credentials grant",
             self.endpoint,
-            credentials_hint(credentials)
+            if id == 1 { "" } else { "s" },
+            length(&credentials.client_secret)
         ))
-    }
-
-    /// The error for an OAuth error response (RFC 6749, section 5.2) other than `invalid_client`.
-    fn oauth_error(&self, code: &BasicErrorResponseType, credentials: &Credentials) -> TokenError {
-        let endpoint = &self.endpoint;
-        TokenError::Misconfigured(match code {
-            // Keycloak also returns this for a wrong secret.
-            BasicErrorResponseType::UnauthorizedClient => format!(
-                "{endpoint} rejected the OAuth client (unauthorized_client). Check that the client \
-                 may use the client credentials grant. {}",
-                credentials_hint(credentials)
-            ),
-            // Not shown: the server chose the text, and it may echo the request.
-            BasicErrorResponseType::Extension(_) => format!(
-                "{endpoint} rejected the token request with an error code that RFC 6749 does not \
-                 define. Check the client's permissions"
-            ),
-            defined => format!(
-                "{endpoint} rejected the token request ({}). Check that the client may use the \
-                 client credentials grant",
-                defined.as_ref()
-            ),
-        })
     }
 
     async fn request_with_retries(
         &self,
         credentials: &Credentials,
         deadline: Deadline,
+        backoff: Backoff,
     ) -> Result<Token, Failure> {
         let mut failed = 0;
         loop {
@@ -361,8 +327,7 @@ impl TokenSource {
             } else {
                 None
             };
-            let wait = self
-                .backoff
+            let wait = backoff
                 .wait(failed)
                 .map(|wait| wait.max(after.unwrap_or_default()));
             match wait {
@@ -375,134 +340,87 @@ impl TokenSource {
     }
 
     async fn request(&self, credentials: &Credentials) -> Result<Token, Failure> {
-        let client = BasicClient::new(ClientId::new(
-            credentials.client_id.expose_secret().to_owned(),
-        ))
-        .set_client_secret(ClientSecret::new(
-            credentials.client_secret.expose_secret().to_owned(),
-        ))
-        .set_auth_type(match self.method {
-            AuthMethod::Post => AuthType::RequestBody,
-            AuthMethod::Basic => AuthType::BasicAuth,
-        })
-        .set_token_uri(TokenUrl::from_url(self.endpoint.clone()));
-        let status = AtomicU16::new(0);
-        let send = |request| self.send(request, &status);
-        let exchanged = client
-            .exchange_client_credentials()
-            .request_async(&send)
-            .await;
-        let response = exchanged.map_err(|error| match error {
-            RequestTokenError::Request(error) => Failure::Error(error),
-            RequestTokenError::ServerResponse(response) => match response.error() {
-                BasicErrorResponseType::InvalidClient => Failure::InvalidClient,
-                code => Failure::Error(self.oauth_error(code, credentials)),
-            },
-            // These errors contain the response body, so they are not shown.
-            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
-                Failure::Error(TokenError::Misconfigured(format!(
-                    "{} returned {} without an OAuth 2.0 token response. \
-                     Check BRIDGE_AUTH_ENDPOINT",
-                    self.endpoint,
-                    status.load(Ordering::Relaxed)
-                )))
-            }
-        })?;
-        if !matches!(response.token_type(), BasicTokenType::Bearer) {
-            let reason = format!(
-                "{} returned a token that is not a bearer token",
-                self.endpoint
-            );
-            return Err(Failure::Error(TokenError::Misconfigured(reason)));
-        }
-        let lifetime = response
-            .expires_in()
-            .unwrap_or(DEFAULT_LIFETIME)
-            .min(MAX_LIFETIME);
-        tracing::debug!(lifetime = lifetime.as_secs(), "got a token");
-        Ok(Token::new(
-            response.access_token().secret().clone(),
-            lifetime,
-        ))
-    }
-
-    /// Sends the request that `oauth2` built. Handles every response that is not an OAuth response.
-    async fn send(
-        &self,
-        request: HttpRequest,
-        seen: &AtomicU16,
-    ) -> Result<HttpResponse, TokenError> {
-        let later = |reason, after| TokenError::Later { reason, after };
+        let later = |reason, after| Failure::Error(TokenError::Later { reason, after });
         let transport = |error: reqwest::Error| {
             let hint = if is_certificate_error(&error) {
                 self.certificate_hint()
             } else {
                 String::new()
             };
-            later(
-                format!("{}: {}{hint}", self.endpoint, in_words(&error)),
-                None,
-            )
+            let reason = format!("{}: {}{hint}", self.endpoint, in_words(&error));
+            later(reason, None)
         };
-        let mut request = reqwest::Request::try_from(request).map_err(transport)?;
-        *request.timeout_mut() = Some(REQUEST_TIMEOUT);
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        let response = self.http.execute(request).await.map_err(transport)?;
+        let response = self.send(credentials).await.map_err(transport)?;
         let status = response.status();
-        seen.store(status.as_u16(), Ordering::Relaxed);
-        if status == StatusCode::REQUEST_TIMEOUT
-            || status == StatusCode::TOO_MANY_REQUESTS
-            || status.is_server_error()
+        if matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        ) || status.is_server_error()
         {
             let after = asked_wait(response.headers());
             return Err(later(format!("{} returned {status}", self.endpoint), after));
         }
-        let html = is_html(response.headers());
-        if status.is_redirection() || html {
-            let what = if html {
-                "an HTML page"
-            } else {
-                "a redirect, which edgetap does not follow"
-            };
-            return Err(TokenError::Misconfigured(format!(
+        let misconfigured = |what: &str| {
+            Failure::Error(TokenError::Misconfigured(format!(
                 "{} returned {status} with {what}. Check BRIDGE_AUTH_ENDPOINT",
                 self.endpoint
-            )));
+            )))
+        };
+        if status.is_redirection() {
+            return Err(misconfigured("a redirect, which edgetap does not follow"));
         }
-        let mut copy = HttpResponse::new(Vec::new());
-        *copy.status_mut() = status;
-        copy.headers_mut().clone_from(response.headers());
-        *copy.body_mut() = response.bytes().await.map_err(transport)?.into();
-        Ok(copy)
+        let is_html = is_html(response.headers());
+        let body = read_at_most(response, MAX_RESPONSE + 1)
+            .await
+            .map_err(transport)?;
+        let is_long = body.len() > MAX_RESPONSE;
+        let readable: &[u8] = if is_html || is_long { &[] } else { &body };
+        match Answer::read(status.as_u16(), readable) {
+            Answer::Token { bearer, lifetime } => {
+                tracing::debug!(lifetime = lifetime.as_secs(), "got a token");
+                Ok(Token::new(bearer, lifetime))
+            }
+            Answer::Refused(Some(code)) => Err(Failure::Refused(format!("{status}, {code}"))),
+            Answer::Refused(None) if is_html => {
+                Err(Failure::Refused(format!("{status}, an HTML page")))
+            }
+            Answer::Refused(None) => Err(Failure::Refused(status.to_string())),
+            Answer::NotBearer => Err(misconfigured("a token that is not a bearer token")),
+            Answer::Unreadable if is_html => Err(misconfigured("an HTML page")),
+            Answer::Unreadable if is_long => Err(misconfigured("more than 64 KiB")),
+            Answer::Unreadable => Err(misconfigured("neither a token nor an OAuth 2.0 error")),
+        }
     }
+
+    async fn send(&self, credentials: &Credentials) -> Result<Response, reqwest::Error> {
+        let mut request = self
+            .http
+            .post(self.endpoint.url().clone())
+            .timeout(REQUEST_TIMEOUT)
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(grant::form(credentials, self.method, &self.parameters));
+        if self.method == AuthMethod::Basic {
+            let [id, secret] = grant::basic(credentials);
+            request = request.basic_auth(id, Some(secret));
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        request.send().await
+    }
+
     /// Returns the advice for a certificate of the token endpoint that is not trusted.
     fn certificate_hint(&self) -> String {
-        let bridge = self.tls.host();
-        let host = self.endpoint.host_str().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        if host.eq_ignore_ascii_case(bridge) {
-            ". A private CA or a self-signed certificate must be in BRIDGE_CA_FILE, or in bridge_ca \
-             of the secret"
-                .to_owned()
+        const WHERE: &str = "must be in BRIDGE_CA_FILE, or in bridge_ca of the secret";
+        let bridge = self.tls.bridge();
+        if self.endpoint.host().eq_ignore_ascii_case(bridge) {
+            format!(". A private CA or a self-signed certificate {WHERE}")
         } else {
             format!(
-                ". BRIDGE_CA_FILE and bridge_ca are trusted for the bridge's host ({bridge}) \
-                 only; the token endpoint needs a certificate from a public CA"
+                ". A private CA {WHERE}. A self-signed certificate is trusted for the bridge's host \
+                 ({bridge}) only"
             )
         }
     }
-}
-
-/// Returns the advice for rejected credentials. It shows their lengths only.
-fn credentials_hint(credentials: &Credentials) -> String {
-    let length = |secret: &SecretString| secret.expose_secret().chars().count();
-    let id = length(&credentials.client_id);
-    format!(
-        "Check the client ID and secret, and that they are not swapped: the ID has {id} \
-         character{}, the secret {}. Also check BRIDGE_AUTH_METHOD",
-        if id == 1 { "" } else { "s" },
-        length(&credentials.client_secret)
-    )
 }
 
 #[cfg(test)]
@@ -531,7 +449,7 @@ mod tests {
     // proves: S2
     #[test]
     fn token_debug_hides_the_bearer() {
-        let token = Token::new("canary".to_owned(), DEFAULT_LIFETIME);
+        let token = Token::new("canary".to_owned().into(), grant::DEFAULT_LIFETIME);
         assert!(!format!("{token:?}").contains("canary"));
     }
 }

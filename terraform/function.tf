@@ -4,19 +4,20 @@
 locals {
   # Environment variables of the function. src/config.rs reads them.
   settings = {
-    BRIDGE_SECRET_ARN      = aws_secretsmanager_secret.bridge.arn
-    BRIDGE_AUTH_ENDPOINT   = var.bridge_auth_endpoint
-    BRIDGE_EDGE_ENDPOINT   = var.bridge_edge_endpoint
-    BRIDGE_AUTH_METHOD     = var.bridge_auth_method
-    BRIDGE_CONCURRENCY     = var.bridge_concurrency
-    BATCH_MAX_TRANSACTIONS = var.batch_max_transactions
-    BATCH_MAX_BYTES        = var.batch_max_bytes
-    STATIC_EXTENSIONS      = var.static_extensions
-    EXCLUDE_PATHS          = var.exclude_paths
-    REDACT                 = var.redact
-    REDACT_COOKIES         = var.redact_cookies
-    RETRY_FOR              = var.retry_for
-    LOG_LEVEL              = var.log_level
+    BRIDGE_SECRET_ARN       = aws_secretsmanager_secret.bridge.arn
+    BRIDGE_AUTH_ENDPOINT    = var.bridge_auth_endpoint
+    BRIDGE_EDGE_ENDPOINT    = var.bridge_edge_endpoint
+    BRIDGE_AUTH_METHOD      = var.bridge_auth_method
+    BRIDGE_TOKEN_PARAMETERS = var.bridge_token_parameters
+    BRIDGE_CONCURRENCY      = var.bridge_concurrency
+    BATCH_MAX_TRANSACTIONS  = var.batch_max_transactions
+    BATCH_MAX_BYTES         = var.batch_max_bytes
+    STATIC_EXTENSIONS       = var.static_extensions
+    EXCLUDE_PATHS           = var.exclude_paths
+    REDACT                  = var.redact
+    REDACT_COOKIES          = var.redact_cookies
+    RETRY_FOR               = var.retry_for
+    LOG_LEVEL               = var.log_level
   }
 }
 

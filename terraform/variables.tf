@@ -155,6 +155,12 @@ variable "bridge_auth_method" {
   }
 }
 
+variable "bridge_token_parameters" {
+  description = "BRIDGE_TOKEN_PARAMETERS: more form parameters of the token request, such as scope=read&audience=https://api.example.com."
+  type        = string
+  default     = null
+}
+
 variable "bridge_concurrency" {
   description = "BRIDGE_CONCURRENCY: requests in flight per function instance, 1 to 64; 10 if null. Up to maximum_concurrency instances run at once."
   type        = number

@@ -16,7 +16,7 @@ use edgetap::job::{Continuation, RowRanges};
 use edgetap::local_bridge::{EDGE_PATH, LocalBridge, Options, TOKEN_PATH};
 use edgetap::source::S3;
 use edgetap::time::Deadline;
-use edgetap::token::AuthMethod;
+use edgetap::token::{AuthMethod, TokenParameters};
 use edgetap::work_queue::WorkQueue;
 use jiff::SignedDuration;
 use rand::rngs::StdRng;
@@ -598,6 +598,7 @@ fn function(
         edge: url(edge, EDGE_PATH).parse().unwrap(),
         token: url(token, TOKEN_PATH).parse().unwrap(),
         method: AuthMethod::Post,
+        parameters: TokenParameters::default(),
         bridge_ca: None,
     };
     let credentials = Credentials::new(CLIENT_ID, CLIENT_SECRET);

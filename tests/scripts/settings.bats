@@ -97,7 +97,7 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
 }
 
 @test "all problems are reported at once, by name and without values" {
-  printf 'BRIDGE_CLIENT_ID=canary\nBRIDGE_EDGE_ENDPOINT=http://canary.example\nBRIDGE_AUTH_ENDPOINT=https://u:canary@h\nLOG_LEVEL=canary\nBATCH_MAX_BYTES=1\nBRIDGE_CONCURRENCY=canary\nBRIDGE_CA_FILE=canary.pem\nBRIDGE_NONSENSE=canary\nREDACT=canary\nREDACT_COOKIES=canary\nREDACTION_KEY=canary\nEXCLUDE_PATHS=canary\nRETRY_FOR=30d\nSTATIC_EXTENSIONS=+a,canary\nBRIDGE_AUTH_METHOD=canary\nBRIDGE_SECRET_ARN=canary\ncequence_client_id=x\nX="canary\nBRIDGE_CONCURRENT=canary\n' >.env
+  printf 'BRIDGE_CLIENT_ID=canary\nBRIDGE_EDGE_ENDPOINT=http://canary.example\nBRIDGE_AUTH_ENDPOINT=https://u:canary@h\nLOG_LEVEL=canary\nBATCH_MAX_BYTES=1\nBRIDGE_CONCURRENCY=canary\nBRIDGE_CA_FILE=canary.pem\nBRIDGE_NONSENSE=canary\nREDACT=canary\nREDACT_COOKIES=canary\nREDACTION_KEY=canary\nEXCLUDE_PATHS=canary\nRETRY_FOR=30d\nSTATIC_EXTENSIONS=+a,canary\nBRIDGE_AUTH_METHOD=canary\nBRIDGE_TOKEN_PARAMETERS=canary\nBRIDGE_SECRET_ARN=canary\ncequence_client_id=x\nX="canary\nBRIDGE_CONCURRENT=canary\n' >.env
   run scripts/setup-tfvars.sh
   exits 2
   for what in '`BRIDGE_CLIENT_ID` is set to different values' 'missing setting `BRIDGE_CLIENT_SECRET`' '`BRIDGE_EDGE_ENDPOINT` must use https' \
@@ -105,7 +105,7 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
     '`BRIDGE_CONCURRENCY` must be a whole number' 'cannot read the file in `BRIDGE_CA_FILE`: No such file' 'unknown setting `BRIDGE_NONSENSE`' \
     '`REDACT` must be `on` or `off`' '`REDACT_COOKIES` must be `keep`, `drop` or `hash`' '`REDACTION_KEY` must have at least 16 bytes' \
     'glob 1 of `EXCLUDE_PATHS` must start with `/`' '`RETRY_FOR` must be a duration from `1m` to `3d`' '`STATIC_EXTENSIONS` mixes' \
-    '`BRIDGE_AUTH_METHOD` must be' '`BRIDGE_SECRET_ARN` cannot be set here' 'line 18 of .env has a double quote that is not closed' \
+    '`BRIDGE_AUTH_METHOD` must be' 'parameter 1 of `BRIDGE_TOKEN_PARAMETERS` must have' '`BRIDGE_SECRET_ARN` cannot be set here' 'line 19 of .env has a double quote that is not closed' \
     'hint: did you mean `BRIDGE_CONCURRENCY`?'; do
     has "$what"
   done

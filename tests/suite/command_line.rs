@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use edgetap::local_bridge::{Endpoint, LocalBridge, Options, Reaction, decode};
 use serde_json::Value;
 
-use crate::support::{fixtures, gzip, log, start};
+use crate::support::{at_edge, fixtures, gzip, log, start};
 
 /// Runs `edgetap` in an empty directory, with no variables but those given.
 pub(crate) fn edgetap(args: &[&str], variables: &[(&str, &str)], input: &[u8]) -> Output {
@@ -675,6 +675,62 @@ async fn check_send_delivers_the_test_transaction() {
 }
 
 #[tokio::test]
+async fn check_send_shows_the_beginning_of_the_response() {
+    let long = "x".repeat(499) + "é and more";
+    let cut = format!("body: {}\u{fffd}…", "x".repeat(499));
+    for (status, content_type, body, shown, error) in [
+        (200, "application/json", "", "200 OK, without a body", None),
+        (
+            202,
+            "application/json",
+            "{\"rejected\": 5,\n\"\\\": \"\u{1b}[31mé\u{202e}\"}",
+            "202 Accepted, body: {\"rejected\": 5,\\n\"\\\": \"\\u{1b}[31mé\\u{202e}\"}",
+            None,
+        ),
+        (200, "text/plain", &long, &format!("200 OK, {cut}"), None),
+        (
+            207,
+            "application/json",
+            "[]",
+            "207 Multi-Status, body: []",
+            Some("returned 207 Multi-Status. Check BRIDGE_EDGE_ENDPOINT"),
+        ),
+        (
+            200,
+            "text/html",
+            "<html>",
+            "200 OK, body: <html>",
+            Some("returned 200 OK with an HTML page"),
+        ),
+        (
+            400,
+            "text/plain",
+            "no field `x`",
+            "400 Bad Request, body: no field `x`",
+            Some("returned 400 Bad Request. Check that BRIDGE_EDGE_ENDPOINT accepts"),
+        ),
+        (
+            503,
+            "text/plain",
+            "busy",
+            "503 Service Unavailable, body: busy",
+            Some("returned 503 Service Unavailable. "),
+        ),
+    ] {
+        let reaction = Reaction::respond(status, content_type, body);
+        let options = at_edge(move |_| reaction.clone());
+        let bridge = start(&options).await;
+        let output = against(&bridge, &options, &["check", "--send"], Vec::new()).await;
+        let (text, reported) = (stdout(&output), stderr(&output));
+        assert!(text.contains(&format!("response     {shown}\n")), "{text}");
+        assert_eq!(output.status.success(), error.is_none(), "{reported}");
+        assert_eq!(text.contains("transaction  ok"), error.is_none(), "{text}");
+        let error = error.map(|why| format!("was not delivered: {} {why}", bridge.edge_url()));
+        assert!(reported.contains(&error.unwrap_or_default()), "{reported}");
+    }
+}
+
+#[tokio::test]
 async fn check_reports_a_wrong_secret_without_it() {
     let options = Options::default();
     let bridge = start(&options).await;
@@ -747,50 +803,61 @@ async fn check_prints_untrusted_certificate_and_how_to_pin_it() {
     );
     let directory = tempfile::tempdir().unwrap();
     let env_file = directory.path().join("bridge.env");
-    // Tokens come over plain http, so that the bridge's certificate is the first that is checked.
-    let text = format!(
-        "BRIDGE_AUTH_ENDPOINT={}\nBRIDGE_EDGE_ENDPOINT={}\nBRIDGE_CLIENT_ID={}\nBRIDGE_CLIENT_SECRET={}\n",
-        plain.token_url(),
-        over_tls.edge_url(),
-        options.client_id,
-        options.client_secret
-    );
-    let check = |env_file: &Path| {
+    let write = |token_url: &str, more: &str| {
+        let text = format!(
+            "BRIDGE_AUTH_ENDPOINT={token_url}\nBRIDGE_EDGE_ENDPOINT={}\n\
+             BRIDGE_CLIENT_ID={}\nBRIDGE_CLIENT_SECRET={}\n{more}",
+            over_tls.edge_url(),
+            options.client_id,
+            options.client_secret
+        );
+        std::fs::write(&env_file, text).unwrap();
+    };
+    let check = || {
         let env_file = env_file.to_str().unwrap().to_owned();
         tokio::task::spawn_blocking(move || edgetap(&["check", "--env-file", &env_file], &[], b""))
     };
-    std::fs::write(&env_file, &text).unwrap();
-    let output = check(&env_file).await.unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let shown = stdout(&output);
-    let (start, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
-    assert!(shown.contains("SHA-256"), "{shown}");
-    let reported = stderr(&output);
-    assert!(reported.contains("is not trusted: "), "{reported}");
-    assert!(
-        reported.contains("  hint: compare the SHA-256"),
-        "{reported}"
-    );
-    assert!(reported.contains("BRIDGE_CA_FILE=bridge.pem"), "{reported}");
+    let own_host = "hint: compare the SHA-256";
+    let other_host = "hint: if a private CA issued it";
+    for (token_url, hint) in [
+        // Over plain http, the bridge's certificate is the first that is checked.
+        (plain.token_url(), own_host),
+        (over_tls.token_url(), own_host),
+        (
+            over_tls.token_url().replace("127.0.0.1", "localhost"),
+            other_host,
+        ),
+    ] {
+        write(&token_url, "");
+        let output = check().await.unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let (shown, reported) = (stdout(&output), stderr(&output));
+        let (start, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
+        assert!(shown.contains("SHA-256"), "{shown}");
+        assert!(reported.contains("is not trusted: "), "{reported}");
+        assert!(reported.contains(hint), "{reported}");
+        assert!(reported.contains("BRIDGE_CA_FILE="), "{reported}");
 
-    // The PEM that it prints is the one that it accepts.
-    let pem = &shown[shown.find(start).unwrap()..shown.find(end).unwrap() + end.len()];
-    let file = directory.path().join("bridge.pem");
-    std::fs::write(&file, pem).unwrap();
-    std::fs::write(
-        &env_file,
-        format!("{text}BRIDGE_CA_FILE={}\n", file.display()),
-    )
-    .unwrap();
-    let output = check(&env_file).await.unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
-    let shown = stdout(&output);
-    assert!(shown.contains("TLS          ok: TLS 1.3 to "), "{shown}");
-    assert!(shown.contains(", certificate trusted\n"), "{shown}");
-    assert!(
-        shown.ends_with("transaction  not tested; use --send\n"),
-        "{shown}"
-    );
+        // The PEM that it prints is the one that it accepts.
+        let pem = &shown[shown.find(start).unwrap()..shown.find(end).unwrap() + end.len()];
+        let file = directory.path().join("bridge.pem");
+        std::fs::write(&file, pem).unwrap();
+        write(&token_url, &format!("BRIDGE_CA_FILE={}\n", file.display()));
+        let output = check().await.unwrap();
+        if hint == other_host {
+            let reported = stderr(&output);
+            assert!(reported.contains(hint), "{reported}");
+            continue;
+        }
+        assert!(output.status.success(), "{}", stderr(&output));
+        let shown = stdout(&output);
+        assert!(shown.contains("TLS          ok: TLS 1.3 to "), "{shown}");
+        assert!(shown.contains(", certificate trusted\n"), "{shown}");
+        assert!(
+            shown.ends_with("transaction  not tested; use --send\n"),
+            "{shown}"
+        );
+    }
 }
 
 /// The peak after 40 MB is that after the first 5 MB, because no log is held as a whole.

@@ -49,15 +49,15 @@ fn required_settings_suffice_and_urls_get_a_default_path() {
     let config = read(&[]).unwrap();
     let endpoints = &config.bridge.endpoints;
     assert_eq!(
-        endpoints.token.as_str(),
+        endpoints.token.url().as_str(),
         "https://auth.tenant.example.com/auth/realms/cequence/protocol/openid-connect/token"
     );
     assert_eq!(
-        endpoints.edge.as_str(),
+        endpoints.edge.url().as_str(),
         "https://edge.tenant.example.com:9443/api-transactions"
     );
     assert_eq!(endpoints.method, AuthMethod::Post);
-    assert_eq!(config.bridge.concurrency, 4);
+    assert_eq!(config.bridge.concurrency, 10);
     assert_eq!(config.rules.limits, Limits::default());
     assert_eq!(config.retry_for, SignedDuration::from_hours(72));
     assert_eq!(config.log_level, tracing::Level::INFO);
@@ -65,6 +65,58 @@ fn required_settings_suffice_and_urls_get_a_default_path() {
         !format!("{config:?}").contains("canary"),
         "Debug shows no secret"
     );
+}
+
+// proves: T10
+#[test]
+fn query_of_an_endpoint_is_kept_and_not_shown() {
+    let config = read(&[
+        ("BRIDGE_AUTH_ENDPOINT", "auth.example.com?code=canary&a=%20"),
+        (
+            "BRIDGE_EDGE_ENDPOINT",
+            "https://edge.example.com/x?code=canary",
+        ),
+        ("BRIDGE_TOKEN_PARAMETERS", "scope=canary"),
+    ])
+    .unwrap();
+    let endpoints = &config.bridge.endpoints;
+    assert_eq!(
+        endpoints.token.url().as_str(),
+        "https://auth.example.com/auth/realms/cequence/protocol/openid-connect/token?code=canary&a=%20"
+    );
+    assert_eq!(
+        endpoints.edge.url().as_str(),
+        "https://edge.example.com/x?code=canary"
+    );
+    assert!(!format!("{config:?}").contains("canary"));
+}
+
+#[test]
+fn requests_in_flight_must_fit_into_the_functions_memory() {
+    for (memory, concurrency, bytes, most) in [
+        ("", "64", "10000000", None),
+        ("10240", "64", "10000000", None),
+        ("512", "64", "10000000", Some("234881024")),
+        ("512", "24", "10000000", Some("234881024")),
+        ("512", "23", "10000000", None),
+        ("128", "10", "1000000", None),
+        ("128", "34", "1000000", Some("33554432")),
+        ("64", "1", "1000", Some("0")),
+    ] {
+        let found = read(&[
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory),
+            ("BRIDGE_CONCURRENCY", concurrency),
+            ("BATCH_MAX_BYTES", bytes),
+        ]);
+        let expected = most.map(|most| {
+            format!(
+                "`BRIDGE_CONCURRENCY` × `BATCH_MAX_BYTES` is too much for {memory} MB of memory \
+                 (lower one of them so that the product is {most} or less, or raise the function's memory)"
+            )
+        });
+        let found = found.err().map(|problems| problems.to_string());
+        assert_eq!(found, expected, "{memory} {concurrency} {bytes}");
+    }
 }
 
 #[test]
@@ -82,7 +134,7 @@ fn vendor_env_file_works_unchanged() {
     assert_eq!(credentials.client_id.expose_secret(), "tap");
     assert_eq!(credentials.client_secret.expose_secret(), "s$e(c&r#e t");
     assert_eq!(
-        config.bridge.endpoints.edge.as_str(),
+        config.bridge.endpoints.edge.url().as_str(),
         "https://edge.tenant.example.com/api-transactions"
     );
     assert_eq!(config.log_level, tracing::Level::DEBUG);
@@ -98,6 +150,7 @@ fn all_problems_are_reported_without_values() {
             "https://user:canary@edge.example.com",
         ),
         ("BRIDGE_AUTH_METHOD", "canary"),
+        ("BRIDGE_TOKEN_PARAMETERS", "scope=a&canary"),
         ("BRIDGE_CONCURRENCY", "0"),
         ("BRIDGE_CONCURRENT", "canary"),
         ("BATCH_MAX_TRANSACTIONS", "251"),
@@ -136,6 +189,7 @@ fn all_problems_are_reported_without_values() {
             "cannot read the file in `BRIDGE_CA_FILE`: No such file or directory",
             "glob 2 of `EXCLUDE_PATHS` must start with `/`",
             "missing setting `BRIDGE_CLIENT_SECRET`",
+            "parameter 2 of `BRIDGE_TOKEN_PARAMETERS` must have the form `name=value`",
             "unknown setting `BRIDGE_CONCURRENT`",
         ]
     );

@@ -5,23 +5,26 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use edgetap::batch::Limits;
+use edgetap::bridge::{Bridge, Endpoints};
 use edgetap::credentials::{Credentials, CredentialsSource};
 use edgetap::invocation::Context;
-use edgetap::local_bridge::{Endpoint, Options, Reaction};
+use edgetap::local_bridge::{Endpoint, LocalBridge, Options, Reaction};
 use edgetap::telemetry::MetricValue::{List, Number, Text};
 use edgetap::telemetry::metrics;
 use edgetap::time::Deadline;
-use edgetap::token::AuthMethod;
+use edgetap::token::{AuthMethod, TokenParameters};
 use serde_json::{Value, json};
 use tracing::{Instrument as _, Level, info_span};
 
 use crate::command_line::edgetap;
 use crate::support::{
-    CapturedLogs, at_token, client_with, fixtures, gzip, s3_event, sqs_event, start, world,
+    BACKOFF, CapturedLogs, at_token, client_with, fixtures, gzip, s3_event, sqs_event, start, world,
 };
 
 const SECRET: &str = "canary-secret-5f1d";
 const CLIENT_ID: &str = "canary-client-id-c3a8";
+/// In the queries of both endpoints.
+const ENDPOINT_KEY: &str = "canary-key-41d9";
 const COOKIE: &str = "canary-cookie-77a0";
 const QUERY: &str = "canary-query-02bc";
 const AGENT: &str = "canary-agent-9e4e";
@@ -56,6 +59,24 @@ fn at(endpoint: Endpoint, wanted: Endpoint, reaction: Reaction) -> Reaction {
     }
 }
 
+/// Adds a query to a URL.
+fn with_key(url: &str) -> String {
+    format!("{url}?api-version=1&code={ENDPOINT_KEY}")
+}
+
+/// A client of `bridge` whose endpoints have queries.
+fn client_with_key(bridge: &LocalBridge) -> Bridge {
+    let endpoints = Endpoints {
+        edge: with_key(&bridge.edge_url()).parse().unwrap(),
+        token: with_key(&bridge.token_url()).parse().unwrap(),
+        method: AuthMethod::Post,
+        parameters: TokenParameters::default(),
+        bridge_ca: None,
+    };
+    let credentials = CredentialsSource::Variables(Credentials::new(CLIENT_ID, SECRET));
+    Bridge::new(endpoints, credentials, BACKOFF).unwrap()
+}
+
 /// The span that the Lambda runtime opens around an invocation.
 fn invocation_span() -> tracing::Span {
     info_span!(
@@ -68,7 +89,7 @@ fn invocation_span() -> tracing::Span {
 async fn run_all_outcomes(level: Level) -> (String, Vec<String>) {
     let (lines, _guard) = CapturedLogs::capture(level);
     let mut shown = Vec::new();
-    let reactions: [fn(Endpoint, u64) -> Reaction; 7] = [
+    let reactions: [fn(Endpoint, u64) -> Reaction; 9] = [
         |_, _| Reaction::Normal,
         |endpoint, number| {
             if (endpoint, number) == (Endpoint::Edge, 1) {
@@ -80,6 +101,8 @@ async fn run_all_outcomes(level: Level) -> (String, Vec<String>) {
         |endpoint, _| at(endpoint, Endpoint::Edge, Reaction::status(503)),
         |endpoint, _| at(endpoint, Endpoint::Edge, Reaction::status(400)),
         |endpoint, _| at(endpoint, Endpoint::Edge, Reaction::HangUp),
+        |endpoint, _| at(endpoint, Endpoint::Token, Reaction::HangUp),
+        |endpoint, _| at(endpoint, Endpoint::Token, Reaction::status(404)),
         // The token endpoint echoes what it was sent.
         |endpoint, _| {
             let body =
@@ -101,7 +124,8 @@ async fn run_all_outcomes(level: Level) -> (String, Vec<String>) {
                 react: Arc::new(move |arrival| react(arrival.endpoint, arrival.number)),
                 ..Options::default()
             };
-            let world = world(options, Limits::default()).await;
+            let mut world = world(options, Limits::default()).await;
+            world.function.bridge = client_with_key(&world.bridge);
             world.s3.put("whole", log_with_canaries());
             let zipped = gzip(&log_with_canaries());
             world.s3.put("cut", zipped[..zipped.len() - 4].to_vec());
@@ -130,13 +154,21 @@ async fn run_all_outcomes(level: Level) -> (String, Vec<String>) {
     (lines.text(), shown)
 }
 
-// proves: S1
+// proves: S1, T10
 #[tokio::test]
 async fn canaries_appear_nowhere() {
     for level in [Level::ERROR, Level::INFO, Level::DEBUG, Level::TRACE] {
         let (lines, shown) = run_all_outcomes(level).await;
         assert!(!lines.is_empty());
-        for canary in [SECRET, CLIENT_ID, COOKIE, QUERY, AGENT, "Bearer "] {
+        for canary in [
+            SECRET,
+            CLIENT_ID,
+            ENDPOINT_KEY,
+            COOKIE,
+            QUERY,
+            AGENT,
+            "Bearer ",
+        ] {
             assert!(!lines.contains(canary), "{canary} in a log line at {level}");
             assert!(
                 !shown.iter().any(|text| text.contains(canary)),
@@ -273,6 +305,56 @@ async fn commands_never_show_swapped_credentials() {
                     assert!(!text.contains(&canary), "{args:?} at {level}: {text}");
                 }
             }
+        }
+    }
+}
+
+// proves: T10
+#[tokio::test]
+async fn commands_never_show_a_query() {
+    type React = fn(Endpoint) -> Reaction;
+    let reactions: [(React, i32); 5] = [
+        (|_| Reaction::Normal, 0),
+        (
+            |endpoint| at(endpoint, Endpoint::Edge, Reaction::status(404)),
+            1,
+        ),
+        (|endpoint| at(endpoint, Endpoint::Edge, Reaction::HangUp), 1),
+        (
+            |endpoint| at(endpoint, Endpoint::Token, Reaction::status(401)),
+            1,
+        ),
+        (
+            |endpoint| at(endpoint, Endpoint::Token, Reaction::HangUp),
+            1,
+        ),
+    ];
+    for (react, status) in reactions {
+        let options = Options {
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: SECRET.to_owned(),
+            react: Arc::new(move |arrival| react(arrival.endpoint)),
+            ..Options::default()
+        };
+        let bridge = start(&options).await;
+        for args in [&["check", "--send"][..], &["replay", "--post", "-"]] {
+            let [token_url, edge_url] = [bridge.token_url(), bridge.edge_url()];
+            let run = move || {
+                let [token_url, edge_url] = [token_url, edge_url].map(|url| with_key(&url));
+                let settings = [
+                    ("BRIDGE_AUTH_ENDPOINT", token_url.as_str()),
+                    ("BRIDGE_EDGE_ENDPOINT", &edge_url),
+                    ("BRIDGE_CLIENT_ID", CLIENT_ID),
+                    ("BRIDGE_CLIENT_SECRET", SECRET),
+                    ("LOG_LEVEL", "trace"),
+                ];
+                edgetap(args, &settings, log_with_canaries().as_bytes())
+            };
+            let output = tokio::task::spawn_blocking(run).await.unwrap();
+            assert_eq!(output.status.code(), Some(status), "{args:?} {output:?}");
+            let text = [output.stdout, output.stderr].concat();
+            let text = String::from_utf8_lossy(&text);
+            assert!(!text.contains(ENDPOINT_KEY), "{args:?}: {text}");
         }
     }
 }

@@ -58,6 +58,7 @@ fn values(setting: &Setting) -> String {
         }
         Kind::Choice { values, .. } => alternatives(values),
         Kind::Extensions { .. } | Kind::Globs => "list".to_owned(),
+        Kind::Parameters { .. } => "`name=value&…`".to_owned(),
     }
 }
 
@@ -121,9 +122,11 @@ fn example() -> String {
             .to_owned();
     for setting in SETTINGS {
         let values = match setting.kind {
-            Kind::Text | Kind::Secret { min_bytes: 0 } | Kind::Extensions { .. } | Kind::Globs => {
-                String::new()
-            }
+            Kind::Text
+            | Kind::Secret { min_bytes: 0 }
+            | Kind::Extensions { .. }
+            | Kind::Globs
+            | Kind::Parameters { .. } => String::new(),
             _ => format!(" Value: {}.", values(setting)),
         };
         let text = format!("{}. {}{values}", meaning(setting), setting.details);

@@ -1,21 +1,33 @@
 //! OAuth 2.0 client credentials, and which certificates are trusted.
 
-use std::sync::Arc;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use edgetap::batch::Limits;
 use edgetap::bridge::{Attempt, Bridge, Endpoints};
 use edgetap::credentials::{Credentials, CredentialsSource};
+use edgetap::grant::{Answer, DEFAULT_LIFETIME, MAX_LIFETIME, ParametersError, SHORT_LIFETIME};
 use edgetap::ingest::ingest;
 use edgetap::job::{Job, ObjectRef};
-use edgetap::local_bridge::{LocalBridge, Options, Reaction};
+use edgetap::local_bridge::{LocalBridge, Options, Reaction, serve};
 use edgetap::time::Deadline;
-use edgetap::token::{AuthMethod, Token, TokenError};
+use edgetap::token::{AuthMethod, Token, TokenError, TokenParameters};
+use futures_util::{StreamExt as _, stream};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::{Request, Response};
+use proptest::prelude::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::json;
 
-use crate::support::{BACKOFF, at_token, client, client_with, credentials, log, rules, start};
+use crate::support::{
+    BACKOFF, at_token, client, client_with, credentials, log, rules, sdk_config, start,
+};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -161,25 +173,6 @@ async fn permanent_token_failures_name_endpoint_and_cause() {
     };
     for (reaction, words) in [
         (
-            json_response(400, &json!({"error": "unauthorized_client"})),
-            "(unauthorized_client)",
-        ),
-        (
-            json_response(
-                400,
-                &json!({"error": "invalid_scope", "error_description": "canary-description"}),
-            ),
-            "(invalid_scope)",
-        ),
-        (
-            json_response(400, &json!({"error": "canary-error"})),
-            "an error code that RFC 6749 does not define",
-        ),
-        (
-            json_response(401, &json!({"error": "invalid_client"})),
-            "(invalid_client)",
-        ),
-        (
             json_response(
                 200,
                 &json!({"access_token": "canary-token", "token_type": "mac", "expires_in": 60}),
@@ -188,14 +181,21 @@ async fn permanent_token_failures_name_endpoint_and_cause() {
         ),
         (
             json_response(200, &json!({"token": "canary-token"})),
-            "returned 200 without an OAuth 2.0 token response",
+            "returned 200 OK with neither a token nor an OAuth 2.0 error",
         ),
         (
             Reaction::status(404),
-            "returned 404 without an OAuth 2.0 token response",
+            "returned 404 Not Found with neither a token nor an OAuth 2.0 error",
         ),
-        (redirect, "redirect"),
-        (Reaction::respond(200, "text/html", "<html>"), "HTML page"),
+        (redirect, "returned 302 Found with a redirect"),
+        (
+            Reaction::respond(200, "Text/HTML; charset=utf-8", "<html>"),
+            "returned 200 OK with an HTML page",
+        ),
+        (
+            long_token(64 << 10 | 1),
+            "returned 200 OK with more than 64 KiB",
+        ),
     ] {
         let shown = format!("{reaction:?}");
         let options = at_token(move |_| reaction.clone());
@@ -209,6 +209,182 @@ async fn permanent_token_failures_name_endpoint_and_cause() {
         assert!(text.contains(&bridge.token_url()), "{shown}: {text}");
         assert!(!text.contains("canary"), "{shown}: {text}");
         assert!(!text.contains(&options.client_secret), "{shown}: {text}");
+        assert!(
+            text.contains("Check BRIDGE_AUTH_ENDPOINT"),
+            "{shown}: {text}"
+        );
+    }
+}
+
+/// A token response with a body of this many bytes.
+fn long_token(bytes: usize) -> Reaction {
+    let body = json!({"access_token": "canary-token", "expires_in": 60}).to_string();
+    let space = " ".repeat(bytes - body.len());
+    Reaction::respond(200, "application/json", space + &body)
+}
+
+/// Refusals, with what the error says of each.
+fn refusals() -> Vec<(Reaction, &'static str)> {
+    let oauth = |status, code| {
+        let body = json!({"error": code, "error_description": "canary-description"});
+        json_response(status, &body)
+    };
+    vec![
+        (
+            oauth(401, "invalid_client"),
+            "(401 Unauthorized, invalid_client)",
+        ),
+        (
+            oauth(400, "invalid_client"),
+            "(400 Bad Request, invalid_client)",
+        ),
+        // Keycloak's answer to a wrong secret, and that of its versions before 23.
+        (
+            oauth(401, "unauthorized_client"),
+            "(401 Unauthorized, unauthorized_client)",
+        ),
+        (
+            oauth(400, "unauthorized_client"),
+            "(400 Bad Request, unauthorized_client)",
+        ),
+        // Auth0's.
+        (
+            oauth(401, "access_denied"),
+            "(401 Unauthorized, access_denied)",
+        ),
+        (
+            oauth(403, "access_denied"),
+            "(403 Forbidden, access_denied)",
+        ),
+        (
+            oauth(400, "invalid_scope"),
+            "(400 Bad Request, invalid_scope)",
+        ),
+        (oauth(400, "canary-error"), "(400 Bad Request)"),
+        (
+            oauth(422, "invalid_grant"),
+            "(422 Unprocessable Entity, invalid_grant)",
+        ),
+        (oauth(200, "invalid_client"), "(200 OK, invalid_client)"),
+        (
+            json_response(401, &json!({"error": {"code": "canary-code"}})),
+            "(401 Unauthorized)",
+        ),
+        (Reaction::status(401), "(401 Unauthorized)"),
+        (
+            Reaction::respond(400, "text/plain", "canary-text"),
+            "(400 Bad Request)",
+        ),
+        (
+            Reaction::respond(403, "text/html", "<html>canary-page"),
+            "(403 Forbidden, an HTML page)",
+        ),
+    ]
+}
+
+/// A Secrets Manager whose secret changes.
+struct SecretsManager {
+    endpoint: String,
+    secret: Arc<Mutex<String>>,
+    reads: Arc<AtomicUsize>,
+}
+
+impl SecretsManager {
+    async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (secret, reads) = (
+            Arc::<Mutex<String>>::default(),
+            Arc::<AtomicUsize>::default(),
+        );
+        let (current, count) = (secret.clone(), reads.clone());
+        serve(listener, None, move |_: Request<Incoming>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let secret = json!({"client_id": "id", "client_secret": *current.lock().unwrap()});
+            let body = json!({"SecretString": secret.to_string()}).to_string();
+            async { Ok(Response::new(Full::new(Bytes::from(body)))) }
+        });
+        Self {
+            endpoint,
+            secret,
+            reads,
+        }
+    }
+
+    fn put(&self, secret: &str) {
+        secret.clone_into(&mut self.secret.lock().unwrap());
+    }
+
+    fn source(&self) -> CredentialsSource {
+        CredentialsSource::secrets_manager(&sdk_config(&self.endpoint), "arn".to_owned())
+    }
+}
+
+/// A bridge that issued one token for the secret `first`, and from then on refuses it; with a client
+/// that wants the next token.
+async fn refusing(refusal: Reaction) -> (LocalBridge, SecretsManager, Bridge) {
+    let issued = AtomicUsize::new(0);
+    let options = Options {
+        client_id: "id".to_owned(),
+        client_secret: "second".to_owned(),
+        ..at_token(move |arrival| {
+            if !arrival.body.ends_with(b"first") {
+                Reaction::Normal
+            } else if issued.fetch_add(1, Ordering::Relaxed) == 0 {
+                json_response(200, &json!({"access_token": "t"}))
+            } else {
+                refusal.clone()
+            }
+        })
+    };
+    let (bridge, secrets) = (start(&options).await, SecretsManager::start().await);
+    let client = client_with(&bridge, secrets.source(), AuthMethod::Post, None);
+    secrets.put("first");
+    let rejected = token(&client).await.unwrap();
+    client.tokens().discard(&rejected).await;
+    assert_eq!(made(&secrets, &client), (1, 1));
+    (bridge, secrets, client)
+}
+
+/// Reads of the secret and requests for a token since the last call.
+fn made(secrets: &SecretsManager, client: &Bridge) -> (usize, u64) {
+    let reads = secrets.reads.swap(0, Ordering::Relaxed);
+    (reads, client.tokens().take_requests())
+}
+
+// proves: T4
+#[tokio::test]
+async fn any_refusal_reads_the_secret_again() {
+    for (refusal, words) in refusals() {
+        let (_bridge, secrets, client) = refusing(refusal).await;
+        secrets.put("second");
+        token(&client).await.unwrap();
+        assert_eq!(made(&secrets, &client), (1, 2), "{words}");
+    }
+}
+
+// proves: T4, T5
+#[tokio::test]
+async fn refused_secret_is_a_misconfiguration_and_forgotten() {
+    for (refusal, words) in refusals() {
+        let (bridge, secrets, client) = refusing(refusal).await;
+        let error = token(&client).await.unwrap_err();
+        assert_eq!(made(&secrets, &client), (1, 1), "{words}");
+        assert!(matches!(error, TokenError::Misconfigured(_)), "{error:?}");
+        let error = error.to_string();
+        let expected = format!(
+            "{} rejected the token request {words}. Check the client ID",
+            bridge.token_url()
+        );
+        assert!(error.contains(&expected), "{error}");
+        assert!(!error.contains("canary"), "{error}");
+        assert!(!error.contains("first"), "{error}");
+
+        secrets.put("second");
+        token(&client).await.unwrap();
+        assert_eq!(made(&secrets, &client), (1, 1), "{words}");
     }
 }
 
@@ -225,23 +401,224 @@ async fn rejected_client_is_told_the_lengths_of_its_credentials() {
     );
     let error = token(&client).await.unwrap_err().to_string();
     let expected = format!(
-        "cannot get a token: {} rejected the OAuth client (invalid_client). \
-         Check the client ID and secret, and that they are not \
-         swapped: the ID has 32 characters, the secret 4. Also check BRIDGE_AUTH_METHOD",
+        "cannot get a token: {} rejected the token request (401 Unauthorized, invalid_client). \
+         Check the client ID and secret, and that they are not swapped: the ID has 32 characters, \
+         the secret 4. Also check BRIDGE_AUTH_ENDPOINT, BRIDGE_AUTH_METHOD and \
+         BRIDGE_TOKEN_PARAMETERS, and that the client may use the client credentials grant",
         bridge.token_url()
     );
     assert_eq!(error, expected);
 }
 
-// proves: T1
+// proves: T5
 #[tokio::test]
-async fn token_without_expires_in_lives_five_minutes() {
-    let options =
-        at_token(|_| json_response(200, &json!({"access_token": "t", "token_type": "bearer"})));
+async fn token_responses_are_read_leniently() {
+    let token = r#"{"access_token":"t","token_type":"Bearer","expires_in":600}"#;
+    let mut responses = vec![
+        Reaction::respond(201, "application/json", token),
+        Reaction::respond(200, "application/hal+json; charset=utf-8", token),
+        Reaction::respond(200, "text/plain", token),
+        Reaction::respond(200, "application/json", format!("\u{feff}{token}")),
+        Reaction::Respond {
+            status: 200,
+            headers: Vec::new(),
+            body: token.to_owned(),
+        },
+        long_token(64 << 10),
+    ];
+    for (name, value) in [
+        ("token_type", json!(null)),
+        ("token_type", json!("BEARER")),
+        ("token_type", json!("BearerToken")),
+        ("scope", json!(["a", "b"])),
+        ("scope", json!(null)),
+        ("scope", json!({"a": 1})),
+        ("refresh_token", json!(7)),
+    ] {
+        let mut body = json!({"access_token": "t", "token_type": "bearer", "expires_in": 600});
+        body[name] = value;
+        responses.push(json_response(200, &body));
+    }
+    responses.push(json_response(200, &json!({"access_token": "t"})));
+    for response in responses {
+        let shown = format!("{response:.200?}");
+        let options = at_token(move |_| response.clone());
+        let bridge = start(&options).await;
+        let client = client(&bridge, &options, AuthMethod::Post, None);
+        let received = client.tokens().token(Deadline::after(SOON)).await;
+        received.unwrap_or_else(|error| panic!("{shown}: {error}"));
+    }
+}
+
+fn lifetime(body: &str) -> Duration {
+    match Answer::read(200, body.as_bytes()) {
+        Answer::Token { lifetime, .. } => lifetime,
+        other => panic!("{body}: {other:?}"),
+    }
+}
+
+// proves: T1
+#[test]
+fn lifetime_is_that_of_expires_in_or_five_minutes() {
+    for (expires_in, expected) in [
+        ("3600", Duration::from_hours(1)),
+        ("\"3600\"", Duration::from_hours(1)),
+        ("\" 3600.0 \"", Duration::from_hours(1)),
+        ("1.5", Duration::from_millis(1500)),
+        ("36e2", Duration::from_hours(1)),
+        ("0", SHORT_LIFETIME),
+        ("0.5", SHORT_LIFETIME),
+        ("-1", SHORT_LIFETIME),
+        ("\"-3600\"", SHORT_LIFETIME),
+        ("86401", MAX_LIFETIME),
+        ("18446744073709551616", MAX_LIFETIME),
+        ("1e300", MAX_LIFETIME),
+        ("null", DEFAULT_LIFETIME),
+        ("true", DEFAULT_LIFETIME),
+        ("[60]", DEFAULT_LIFETIME),
+        ("{\"seconds\":60}", DEFAULT_LIFETIME),
+        ("\"\"", DEFAULT_LIFETIME),
+        ("\"an hour\"", DEFAULT_LIFETIME),
+        ("\"inf\"", DEFAULT_LIFETIME),
+        ("\"NaN\"", DEFAULT_LIFETIME),
+    ] {
+        let body = format!(r#"{{"access_token":"t","expires_in":{expires_in}}}"#);
+        assert_eq!(lifetime(&body), expected, "{expires_in}");
+    }
+    assert_eq!(lifetime(r#"{"access_token":"t"}"#), DEFAULT_LIFETIME);
+    assert_eq!(DEFAULT_LIFETIME, Duration::from_mins(5));
+}
+
+proptest! {
+    // proves: T1
+    #[test]
+    fn any_expires_in_gives_a_usable_lifetime(
+        expires_in in prop_oneof![
+            any::<f64>().prop_map(|number| json!(number)),
+            any::<i64>().prop_map(|number| json!(number)),
+            any::<u64>().prop_map(|number| json!(number.to_string())),
+            any::<String>().prop_map(|text| json!(text)),
+        ],
+    ) {
+        let body = json!({"access_token": "t", "expires_in": expires_in}).to_string();
+        let lifetime = lifetime(&body);
+        prop_assert!(lifetime >= Duration::from_secs(1) && lifetime <= MAX_LIFETIME);
+    }
+
+    // proves: T5
+    #[test]
+    fn any_response_shows_known_error_codes_only(
+        status in 200_u16..500,
+        body in prop_oneof![
+            any::<Vec<u8>>(),
+            "\\PC{0,40}".prop_map(|text| json!({"error": text}).to_string().into_bytes()),
+        ],
+    ) {
+        if let Answer::Refused(Some(code)) = Answer::read(status, &body) {
+            prop_assert!(code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
+        }
+    }
+}
+
+// proves: T5
+#[tokio::test]
+async fn response_without_an_end_is_not_awaited() {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let endpoint = format!("http://{}/token", listener.local_addr().unwrap());
+    serve(listener, None, |_: Request<Incoming>| async {
+        let kibibyte = |_| Ok::<_, io::Error>(Frame::data(Bytes::from_static(&[b' '; 1 << 10])));
+        let frames = stream::iter(0..65).map(kibibyte);
+        Ok(Response::new(StreamBody::new(
+            frames.chain(stream::pending()),
+        )))
+    });
+    let options = Options::default();
     let bridge = start(&options).await;
-    let client = client(&bridge, &options, AuthMethod::Post, None);
-    let left = token(&client).await.unwrap().time_left();
-    assert!((290..=300).contains(&left.as_secs()), "{left:?}");
+    let client = client_with_token_url(&bridge, &options, &endpoint, None);
+    let error = token(&client).await.unwrap_err().to_string();
+    assert!(error.contains("with more than 64 KiB"), "{error}");
+}
+
+// proves: T10
+#[tokio::test]
+async fn parameters_and_queries_are_sent() {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Arc::<Mutex<Vec<(String, String)>>>::default();
+    let record = seen.clone();
+    serve(listener, None, move |request: Request<Incoming>| {
+        let record = record.clone();
+        async move {
+            let uri = request.uri().to_string();
+            let body = request
+                .into_body()
+                .collect()
+                .await
+                .map_err(io::Error::other)?;
+            let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+            record.lock().unwrap().push((uri, body));
+            let token = json!({"access_token": "t"}).to_string();
+            Ok(Response::new(Full::new(Bytes::from(token))))
+        }
+    });
+    for (method, identity) in [
+        (AuthMethod::Post, "client_id=tap&client_secret=s&"),
+        (AuthMethod::Basic, ""),
+    ] {
+        let endpoints = Endpoints {
+            edge: format!("http://{address}/edge?api-version=1&code=a%20b")
+                .parse()
+                .unwrap(),
+            token: format!("http://{address}/token?grant_type=client_credentials")
+                .parse()
+                .unwrap(),
+            method,
+            parameters: TokenParameters::parse("scope=a+b%2Fc&resource=x&resource=https://y/?z=1")
+                .unwrap(),
+            bridge_ca: None,
+        };
+        let source = CredentialsSource::Variables(Credentials::new("tap", "s"));
+        let client = Bridge::new(endpoints, source, BACKOFF).unwrap();
+        let shown = format!("{client:?}");
+        assert!(
+            !shown.contains("api-version") && !shown.contains("b/c"),
+            "{shown}"
+        );
+        deliver(&client).await.unwrap();
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
+        let form = format!(
+            "grant_type=client_credentials&{identity}scope=a+b%2Fc&resource=x&resource=https%3A%2F%2Fy%2F%3Fz%3D1"
+        );
+        assert_eq!(
+            seen[0],
+            ("/token?grant_type=client_credentials".to_owned(), form)
+        );
+        assert_eq!(seen[1].0, "/edge?api-version=1&code=a%20b");
+    }
+}
+
+#[test]
+fn reserved_and_malformed_parameters_are_refused() {
+    use ParametersError::{Invalid, Reserved};
+    for (text, expected) in [
+        ("", Ok(())),
+        (" scope=a b&&x.y-z_1= ", Ok(())),
+        ("scope=a&audience", Err(Invalid { position: 2 })),
+        ("=a", Err(Invalid { position: 1 })),
+        ("a b=c", Err(Invalid { position: 1 })),
+        ("%73cope=a", Err(Invalid { position: 1 })),
+        ("&a=b&&grant_type=password", Err(Reserved { position: 2 })),
+        ("CLIENT_ID=a", Err(Reserved { position: 1 })),
+        ("client_secret=a", Err(Reserved { position: 1 })),
+        ("client_assertion=a", Err(Reserved { position: 1 })),
+        ("client_assertion_type=a", Err(Reserved { position: 1 })),
+    ] {
+        assert_eq!(TokenParameters::parse(text).map(|_| ()), expected, "{text}");
+    }
 }
 
 // proves: T7
@@ -334,6 +711,7 @@ fn client_with_token_url(
         edge: bridge.edge_url().parse().unwrap(),
         token: token_url.parse().unwrap(),
         method: AuthMethod::Post,
+        parameters: TokenParameters::default(),
         bridge_ca,
     };
     let credentials = CredentialsSource::Variables(credentials(options));
@@ -343,7 +721,10 @@ fn client_with_token_url(
 /// Delivers a small log; returns the reason if the bridge could not be reached.
 async fn delivers(options: &Options, bridge_ca: Option<String>) -> Result<(), String> {
     let bridge = start(options).await;
-    let client = client(&bridge, options, AuthMethod::Post, bridge_ca);
+    deliver(&client(&bridge, options, AuthMethod::Post, bridge_ca)).await
+}
+
+async fn deliver(client: &Bridge) -> Result<(), String> {
     let job = Job::all(ObjectRef::local("log"));
     let attempt = Attempt {
         deadline: Deadline::after(SOON),
@@ -426,23 +807,53 @@ async fn tls_errors_are_in_plain_words() {
 
 // proves: T9
 #[tokio::test]
-async fn own_certificates_are_trusted_for_the_bridge_only() {
-    // The token endpoint has another host name here, "localhost", for which nothing is pinned.
-    let certificates = certificates(Kind::SelfSigned, &["127.0.0.1", "localhost"]);
-    let options = over_tls(&certificates);
-    let bridge = start(&options).await;
-    let localhost = bridge.token_url().replace("127.0.0.1", "localhost");
-    let own = Some(certificates.own_pem);
-    let client = client_with_token_url(&bridge, &options, &localhost, own);
-    let error = token(&client).await.unwrap_err().to_string();
-    assert!(
-        error.contains("certificate was not issued by a trusted CA"),
-        "{error}"
-    );
-    assert!(
-        error.contains("trusted for the bridge's host (127.0.0.1) only"),
-        "{error}"
-    );
+async fn authorities_serve_both_hosts_and_a_pin_one() {
+    // The token endpoint has another host name here than the bridge's 127.0.0.1.
+    let names = ["127.0.0.1", "localhost"];
+    let private = certificates(Kind::PrivateCa, &names);
+    let pin = certificates(Kind::SelfSigned, &names);
+    let ca_pin = certificates(Kind::SelfSignedCa, &names);
+    for (server, pem, problem) in [
+        (&private, private.ca_pem.clone(), None),
+        (
+            &private,
+            private.ca_pem.clone().map(|ca| pin.own_pem.clone() + &ca),
+            None,
+        ),
+        (&private, None, Some("was not issued by a trusted CA")),
+        // A server's certificate does not make its key an authority.
+        (
+            &private,
+            Some(private.own_pem.clone()),
+            Some("was not issued by a trusted CA"),
+        ),
+        (
+            &pin,
+            Some(pin.own_pem.clone()),
+            Some("was not issued by a trusted CA"),
+        ),
+        (
+            &ca_pin,
+            Some(ca_pin.own_pem.clone()),
+            Some("self-signed (or a CA certificate)"),
+        ),
+    ] {
+        let options = over_tls(server);
+        let bridge = start(&options).await;
+        let localhost = bridge.token_url().replace("127.0.0.1", "localhost");
+        let client = client_with_token_url(&bridge, &options, &localhost, pem.clone());
+        match (token(&client).await, problem) {
+            (Ok(_), None) => deliver(&client).await.unwrap(),
+            (Err(error), Some(problem)) => {
+                let error = error.to_string();
+                assert!(error.contains(problem), "{error}");
+                let hint = "A private CA must be in BRIDGE_CA_FILE, or in bridge_ca of the secret. \
+                            A self-signed certificate is trusted for the bridge's host (127.0.0.1) only";
+                assert!(error.ends_with(hint), "{error}");
+            }
+            (received, _) => panic!("{received:?} with {pem:?}, expected {problem:?}"),
+        }
+    }
 }
 
 // proves: T9

@@ -28,7 +28,7 @@ use edgetap::retry::Backoff;
 use edgetap::source::S3;
 use edgetap::telemetry;
 use edgetap::time::Deadline;
-use edgetap::token::AuthMethod;
+use edgetap::token::{AuthMethod, TokenParameters};
 use edgetap::work_queue::WorkQueue;
 use flate2::{Compression, write::GzEncoder};
 use jiff::SignedDuration;
@@ -139,6 +139,7 @@ fn client_of(
         edge: bridge.edge_url().parse().unwrap(),
         token: bridge.token_url().parse().unwrap(),
         method,
+        parameters: TokenParameters::default(),
         bridge_ca,
     };
     Bridge::new(endpoints, credentials, BACKOFF, concurrency).unwrap()

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use edgetap::bridge::Attempt;
-use edgetap::bridge::Endpoints;
+use edgetap::bridge::{Bridge, Endpoints};
 use edgetap::config::{Config, Variables};
-use edgetap::ingest::ingest;
+use edgetap::endpoint::EndpointUrl;
 use edgetap::job::{Job, ObjectRef};
+use edgetap::pipeline::{Batches, Rules};
+use edgetap::probe::{self, probe};
 use edgetap::time::Deadline;
 use edgetap::tls::{ServerTrust, handshake_error};
 use edgetap::token::TokenError;
@@ -19,7 +20,6 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use url::Url;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use crate::output::{Hinted, StdoutError, stdout};
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Also post one transaction, labeled /edgetap-check.
+    /// Also post one transaction, labeled /edgetap-check, and show the bridge's response.
     #[arg(long)]
     send: bool,
 }
@@ -45,16 +45,16 @@ pub(crate) async fn run(args: &Args, variables: &Variables) -> Result<(), Failur
     let bridge = connect(config.bridge).await?;
 
     let started = Instant::now();
-    let received = bridge.tokens().token(Deadline::after(PATIENCE)).await;
-    received.map_err(|error| no_token(error, &token))?;
+    if let Err(error) = bridge.tokens().token(Deadline::after(PATIENCE)).await {
+        return Err(no_token(error, &token, &edge, bridge.tls()).await);
+    }
     writeln!(
         stdout(),
         "token        ok: received in {} ms",
         started.elapsed().as_millis()
     )?;
 
-    let is_tls = edge.scheme() == "https";
-    if is_tls {
+    if edge.is_https() {
         check_tls(&edge, bridge.tls()).await?;
     } else {
         writeln!(
@@ -75,16 +75,33 @@ pub(crate) async fn run(args: &Args, variables: &Variables) -> Result<(), Failur
     Ok(())
 }
 
-/// The error for a token that was not received. `check` does not try again later, unlike the function.
-fn no_token(error: TokenError, endpoint: &Url) -> anyhow::Error {
+/// Returns the error for a token that was not received. `check` does not try again later, unlike
+/// the function. Prints the certificates of the token endpoint if they are not trusted.
+async fn no_token(
+    error: TokenError,
+    token: &EndpointUrl,
+    edge: &EndpointUrl,
+    tls: &Arc<ServerTrust>,
+) -> Failure {
     let TokenError::Later { reason, .. } = error else {
         return error.into();
     };
+    if reason.contains("certificate")
+        && token.is_https()
+        && let Ok(Handshake {
+            chain,
+            opened: Err(error),
+        }) = shake_hands(token, tls).await
+        && !chain.is_empty()
+    {
+        let is_bridge = token.host() == edge.host();
+        return untrusted(token, is_bridge, &chain, &error);
+    }
     let message = format!("cannot get a token: {reason}");
     let is_unreachable = [
-        format!("{endpoint}: cannot connect: "),
-        format!("{endpoint}: the request timed out"),
-        format!("{endpoint} did not return"),
+        format!("{token}: cannot connect: "),
+        format!("{token}: the request timed out"),
+        format!("{token} did not return"),
     ]
     .iter()
     .any(|begin| reason.starts_with(begin));
@@ -93,14 +110,11 @@ fn no_token(error: TokenError, endpoint: &Url) -> anyhow::Error {
         let hint = hint.to_owned();
         return Hinted { message, hint }.into();
     }
-    anyhow!(message)
+    anyhow!(message).into()
 }
 
-/// Sends one transaction through the real pipeline.
-async fn send(
-    bridge: &edgetap::bridge::Bridge,
-    rules: Arc<edgetap::pipeline::Rules>,
-) -> Result<(), Failure> {
+/// Sends one transaction, as the function encodes it, and prints what the bridge returns.
+async fn send(bridge: &Bridge, rules: Arc<Rules>) -> Result<(), Failure> {
     let now = jiff::Timestamp::now().as_millisecond();
     let agent = concat!("edgetap/", env!("CARGO_PKG_VERSION"), "%20check");
     let log = format!(
@@ -108,39 +122,65 @@ async fn send(
          {now}\t192.0.2.1\tGET\t/edgetap-check\tsent-by=edgetap-check\t200\tedgetap.invalid\thttps\t{agent}\tedgetap-check-{now}\n"
     );
     let job = Job::all(ObjectRef::local("edgetap-check"));
-    let attempt = Attempt {
-        deadline: Deadline::after(PATIENCE),
-        number: 1,
-    };
-    let outcome = ingest(&job, io::Cursor::new(log), &rules, bridge, attempt).await;
-    if let Some(why) = outcome.why() {
-        return Err(anyhow!("the test transaction was not delivered: {why}").into());
-    }
-    let counts = outcome.summary.counts;
-    if counts.excluded == 1 {
+    let batch = Batches::new(&job, io::Cursor::new(log), rules).next();
+    let batch = batch.transpose()?.filter(|batch| batch.counts.sent == 1);
+    let Some(batch) = batch else {
         return Err(Hinted {
             message: "the test transaction was not sent: EXCLUDE_PATHS excludes /edgetap-check"
                 .to_owned(),
             hint: "remove the glob that matches it; it probably matches every path".to_owned(),
         }
         .into());
-    }
-    if counts.sent == 1 {
-        Ok(())
-    } else {
-        Err(anyhow!("the bridge rejected the test transaction").into())
+    };
+    let failed = |why| anyhow!("the test transaction was not delivered: {why}");
+    let response = probe(bridge, batch.body, Deadline::after(PATIENCE))
+        .await
+        .map_err(failed)?;
+    let (status, head) = (response.status, head_text(&response.head));
+    writeln!(stdout(), "response     {status}, {head}")?;
+    match response.refusal {
+        None => Ok(()),
+        Some(why) => Err(failed(why).into()),
     }
 }
 
-/// Opens TLS to the bridge, and prints its certificates whether they are trusted or not.
-async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
-    let host = edge
-        .host_str()
-        .unwrap_or_default()
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
-    let port = edge.port_or_known_default().unwrap_or(443);
+/// Returns the beginning of a response's body in one line, with control characters as escapes, which
+/// a terminal does not obey.
+fn head_text(head: &Result<Vec<u8>, String>) -> String {
+    let head = match head {
+        Ok(head) if head.is_empty() => return "without a body".to_owned(),
+        Ok(head) => head,
+        Err(error) => return format!("whose body cannot be read: {error}"),
+    };
+    let mut text = "body: ".to_owned();
+    for c in String::from_utf8_lossy(head).chars() {
+        match c {
+            '"' | '\'' | '\\' => text.push(c),
+            c => text.extend(c.escape_debug()),
+        }
+    }
+    if head.len() == probe::HEAD {
+        text.push('…');
+    }
+    text
+}
+
+/// A TLS handshake, and the certificates that the server presented.
+struct Handshake {
+    chain: Vec<CertificateDer<'static>>,
+    /// The protocol's version, or why the handshake failed.
+    opened: Result<String, String>,
+}
+
+/// Opens TLS to an endpoint.
+///
+/// # Errors
+/// If the endpoint cannot be reached.
+async fn shake_hands(
+    endpoint: &EndpointUrl,
+    tls: &Arc<ServerTrust>,
+) -> Result<Handshake, anyhow::Error> {
+    let (host, port) = (endpoint.host().to_owned(), endpoint.port());
     let name = ServerName::try_from(host.clone())
         .with_context(|| format!("`{host}` is not a valid host name"))?;
     let recorder = Arc::new(Recorder {
@@ -162,7 +202,7 @@ async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
                 .await,
         )
     };
-    let handshake = tokio::time::timeout(PATIENCE, connect)
+    let opened = tokio::time::timeout(PATIENCE, connect)
         .await
         .map_err(|_| {
             let seconds = PATIENCE.as_secs();
@@ -173,31 +213,67 @@ async fn check_tls(edge: &Url, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
-    let error = match handshake {
-        Ok(stream) => {
-            let version = version(stream.get_ref().1.protocol_version());
+    Ok(Handshake {
+        chain,
+        opened: match opened {
+            Ok(stream) => Ok(version(stream.get_ref().1.protocol_version())),
+            Err(error) => Err(handshake_error(&error).unwrap_or_else(|| error.to_string())),
+        },
+    })
+}
+
+/// Opens TLS to the bridge, and prints its certificates whether they are trusted or not.
+async fn check_tls(edge: &EndpointUrl, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
+    let (host, port) = (edge.host(), edge.port());
+    let Handshake { chain, opened } = shake_hands(edge, tls).await?;
+    match opened {
+        Ok(version) => {
             writeln!(
                 stdout(),
                 "TLS          ok: {version} to {host}:{port}, certificate trusted"
             )?;
-            print_chain(&chain)?;
-            return Ok(());
+            Ok(print_chain(&chain)?)
         }
-        Err(error) => handshake_error(&error).unwrap_or_else(|| error.to_string()),
-    };
-    print_chain(&chain)?;
-    let Some(own) = chain.first() else {
-        return Err(anyhow!("cannot open TLS to {host}:{port}: {error}").into());
-    };
-    writeln!(stdout(), "\n{}", pem(own))?;
-    Err(Hinted {
-        message: format!("the certificate of {host}:{port} is not trusted: {error}"),
-        hint: "compare the SHA-256 above with the bridge operator's. If it matches, save the PEM above as\n  \
-               `bridge.pem` and set BRIDGE_CA_FILE=bridge.pem. If a private CA issued it, use the CA's\n  \
-               certificate instead. For the function, run scripts/setup-tfvars.sh again, then terraform apply."
-            .to_owned(),
+        Err(error) if chain.is_empty() => {
+            Err(anyhow!("cannot open TLS to {host}:{port}: {error}").into())
+        }
+        Err(error) => Err(untrusted(edge, true, &chain, &error)),
     }
-    .into())
+}
+
+/// Prints the certificates of an endpoint, and returns the error that they are not trusted.
+/// `is_bridge` says whether the endpoint is on the bridge's host.
+fn untrusted(
+    endpoint: &EndpointUrl,
+    is_bridge: bool,
+    chain: &[CertificateDer<'_>],
+    error: &str,
+) -> Failure {
+    let printed = print_chain(chain).and_then(|()| match chain.first() {
+        Some(own) => writeln!(stdout(), "\n{}", pem(own)),
+        None => Ok(()),
+    });
+    if let Err(error) = printed {
+        return error.into();
+    }
+    let hint = if is_bridge {
+        "compare the SHA-256 above with the bridge operator's. If it matches, save the PEM above as\n  \
+         `bridge.pem` and set BRIDGE_CA_FILE=bridge.pem. If a private CA issued it, use the CA's\n  \
+         certificate instead. For the function, run scripts/setup-tfvars.sh again, then terraform apply."
+    } else {
+        "if a private CA issued it, save the CA's certificate as `ca.pem` and set BRIDGE_CA_FILE=ca.pem.\n  \
+         The file may have several certificates. A self-signed certificate is trusted for the bridge's\n  \
+         host only. For the function, run scripts/setup-tfvars.sh again, then terraform apply."
+    };
+    Hinted {
+        message: format!(
+            "the certificate of {}:{} is not trusted: {error}",
+            endpoint.host(),
+            endpoint.port()
+        ),
+        hint: hint.to_owned(),
+    }
+    .into()
 }
 
 /// The protocol version as people write it: `TLS 1.3`, where rustls has `TLSv1_3`.

@@ -13,7 +13,7 @@ use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{LocalBridge, Options};
 use edgetap::pipeline::{Batches, Rules};
 use edgetap::retry::Backoff;
-use edgetap::token::AuthMethod;
+use edgetap::token::{AuthMethod, TokenParameters};
 
 use crate::output::stdout;
 use crate::show::{self, count};
@@ -57,6 +57,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
         edge: local.edge_url().parse()?,
         token: local.token_url().parse()?,
         method: AuthMethod::default(),
+        parameters: TokenParameters::default(),
         bridge_ca: None,
     };
     let bridge = Bridge::new(
