@@ -159,6 +159,16 @@ variable "bridge_token_parameters" {
   description = "BRIDGE_TOKEN_PARAMETERS: more form parameters of the token request, such as scope=read&audience=https://api.example.com."
   type        = string
   default     = null
+
+  validation {
+    condition     = alltrue([for parameter in regexall("[^&]+", trimspace(coalesce(var.bridge_token_parameters, "&"))) : can(regex("^[A-Za-z0-9._-]+=", parameter))])
+    error_message = "parameter ${try(index([for parameter in regexall("[^&]+", trimspace(var.bridge_token_parameters)) : can(regex("^[A-Za-z0-9._-]+=", parameter))], false), 0) + 1} of `bridge_token_parameters` must have the form `name=value`."
+  }
+
+  validation {
+    condition     = !can(regex("(?i)(^|&)\\s*(grant_type|client_id|client_secret|client_assertion|client_assertion_type)=", var.bridge_token_parameters))
+    error_message = "parameter ${try(index([for parameter in regexall("[^&]+", trimspace(var.bridge_token_parameters)) : can(regex("(?i)^(grant_type|client_id|client_secret|client_assertion|client_assertion_type)=", parameter))], true), 0) + 1} of `bridge_token_parameters` has a reserved name."
+  }
 }
 
 variable "bridge_concurrency" {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use edgetap::config::{Config, Problem, Problems, Variables};
 use edgetap::settings::{
-    Kind, Message, PREFIXES, Place, SETTINGS, Setting, alternatives, duration_text, messages,
+    self, Kind, Message, PREFIXES, Place, SETTINGS, Setting, alternatives, duration_text, messages,
 };
 use serde_json::{Value, json};
 
@@ -268,7 +268,12 @@ fn validations(setting: &Setting, name: &str) -> (Vec<Problem>, Vec<String>) {
     };
     match setting.kind {
         Kind::Url { .. } => (
-            problems(&[&messages::URL, &messages::URL_SCHEME, &messages::URL_USER]),
+            problems(&[
+                &messages::URL,
+                &messages::URL_SCHEME,
+                &messages::URL_USER,
+                &messages::URL_FRAGMENT,
+            ]),
             Vec::new(),
         ),
         Kind::Integer { from, to } => (
@@ -303,7 +308,11 @@ fn validations(setting: &Setting, name: &str) -> (Vec<Problem>, Vec<String>) {
             vec![format!("[A-Za-z0-9]{{1,{max_length}}}")],
         ),
         Kind::Globs => (problems(&[&messages::GLOB_RELATIVE]), Vec::new()),
-        _ => (Vec::new(), Vec::new()),
+        Kind::Parameters { reserved } => (
+            problems(&[&messages::PARAMETER_INVALID, &messages::PARAMETER_RESERVED]),
+            vec![format!("({})=", reserved.join("|"))],
+        ),
+        Kind::Text | Kind::Secret { .. } | Kind::Arn | Kind::File => (Vec::new(), Vec::new()),
     }
 }
 
@@ -350,6 +359,24 @@ fn terraform_variables_refuse_what_config_refuses() {
         for wanted in conditions {
             assert!(block.contains(&wanted), "{name} lacks: {wanted}\n{block}");
         }
+    }
+}
+
+#[test]
+fn terraform_compares_the_memory_with_the_default_settings() {
+    let memory = variable("memory_size");
+    for setting in [settings::BRIDGE_CONCURRENCY, settings::BATCH_MAX_BYTES] {
+        let value = format!(
+            "var.{}, {}",
+            setting.name.to_lowercase(),
+            setting.default.unwrap()
+        );
+        let every = format!("coalesce(var.{},", setting.name.to_lowercase());
+        assert!(memory.contains(&value), "{memory}");
+        assert_eq!(
+            memory.matches(&value).count(),
+            memory.matches(&every).count()
+        );
     }
 }
 
