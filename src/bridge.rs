@@ -27,7 +27,7 @@ use crate::token::{AuthMethod, Token, TokenError, TokenParameters, TokenSource};
 /// How long one attempt keeps retrying a body. After that, delaying the message is cheaper than
 /// paying for a waiting function.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Age at which an accepted request is no witness anymore.
+/// How long an accepted request remains a witness.
 const WITNESS_LIFETIME: Duration = Duration::from_mins(1);
 
 /// How long a request that is in flight at the deadline may still take.

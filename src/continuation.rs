@@ -104,9 +104,9 @@ impl Continuation {
     }
 
     /// Returns the job, and what its message tells of earlier attempts. A redriven message starts
-    /// anew. So does one of version 1, which does not tell whether it was redriven.
+    /// over. So does one of version 1, which does not say whether it was redriven.
     pub(crate) fn into_job(self) -> (Job, History) {
-        let starts_anew = self.dead_letter || self.edgetap == 1;
+        let starts_over = self.dead_letter || self.edgetap == 1;
         let history = History {
             since: Some(self.since),
             requeue_count: self.requeue_count,
@@ -118,7 +118,7 @@ impl Continuation {
         };
         (
             job,
-            if starts_anew {
+            if starts_over {
                 History::default()
             } else {
                 history

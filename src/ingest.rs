@@ -253,7 +253,7 @@ struct Ended {
 }
 
 /// Starts the thread that reads. It makes one batch each time it is asked for one. It ends when
-/// nobody receives the batches anymore, even in the middle of one.
+/// the receiver is dropped, even in the middle of a batch.
 fn read_on_thread(
     job: &Job,
     bytes: impl Read + Send + 'static,
@@ -305,7 +305,7 @@ fn next_whole<R: Read>(batches: &mut Batches<R>) -> Option<Result<Batch, LogErro
     if is_broken { batches.next() } else { next }
 }
 
-/// Bytes that can be read as long as somebody receives the batches made of them.
+/// Bytes that can be read until the receiver of the batches made of them is dropped.
 struct Stoppable<R> {
     bytes: R,
     batches: mpsc::Sender<Batch>,
@@ -314,7 +314,7 @@ struct Stoppable<R> {
 impl<R: Read> Read for Stoppable<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.batches.is_closed() {
-            return Err(io::Error::other("nobody receives the batches"));
+            return Err(io::Error::other("the receiver of the batches was dropped"));
         }
         self.bytes.read(buf)
     }

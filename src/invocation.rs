@@ -155,7 +155,8 @@ impl Function {
     /// it cannot take them along again.
     async fn deliver_messages(&self, records: Vec<SqsRecord>, context: &Context) -> Vec<String> {
         let had_time = !context.deadline.has_passed();
-        let hold = context.deadline.time_left() + RESERVE + VISIBILITY_RESERVE;
+        let time_left = context.deadline.time_left();
+        let hold = time_left.saturating_add(RESERVE + VISIBILITY_RESERVE);
         let receipts = records.iter().map(|record| &record.receipt);
         if let Err(error) = self.work_queue.hold(receipts, hold).await {
             tracing::warn!(%error, "failed to extend the visibility timeouts; messages may be redelivered early");
@@ -502,7 +503,7 @@ impl Function {
         self.memory.acquire_many(most).await.ok()
     }
 
-    /// Opens the object, and gets the token meanwhile.
+    /// Opens the object, and gets the token at the same time.
     async fn open(&self, job: &Job, attempt: Attempt) -> Result<(Opened, Arc<Rules>), OpenError> {
         // The SDK's future is large; on the heap it does not enlarge those around it.
         let opening = Box::pin(self.s3.open(&job.object));

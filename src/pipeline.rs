@@ -162,7 +162,7 @@ impl Rules {
     }
 }
 
-/// The rules hash cookies, and there is no key to do it with.
+/// The rules hash cookies, and the key for it is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "the secret has no redaction_key, which REDACT_COOKIES=hash requires. scripts/setup-tfvars.sh generates one"

@@ -249,7 +249,7 @@ pub fn decide(jobs: &[Facts], situation: Situation) -> Plan {
             messages.push(message(&job.left, why, Target::DeadLetters));
             continue;
         }
-        // The deadline says nothing against the rows: their next attempt is no retry.
+        // The deadline does not count as a failed attempt at the rows.
         let (after, attempts) = if job.is_late {
             (Duration::ZERO, situation.attempt() - 1)
         } else {

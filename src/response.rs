@@ -192,7 +192,7 @@ pub(crate) const MAX_ISOLATED: usize = 10;
 pub(crate) const SMALL_PART: usize = 16;
 
 /// Single transactions of a refused batch that are sent in search of a witness, in one attempt. They
-/// are chosen at random, so that nobody can place what hides the others from them.
+/// are chosen at random, so that a viewer cannot place bad transactions where all of them are found.
 pub(crate) const MAX_PROBES: u32 = 8;
 
 /// What becomes of a refused part of a batch.

@@ -30,6 +30,7 @@ impl Rows {
         self.0 == [0..OPEN]
     }
 
+    /// Whether the set has no rows.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -141,7 +142,7 @@ impl<'de> Deserialize<'de> for Rows {
     /// Accepts ranges in any order, overlapping or not.
     ///
     /// # Errors
-    /// If there is no row at all, or a range ends before it starts.
+    /// If the set would be empty, or a range ends before it starts.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut pairs = Vec::<(u64, Option<u64>)>::deserialize(deserializer)?;
         if pairs
@@ -157,7 +158,7 @@ impl<'de> Deserialize<'de> for Rows {
             .map(|(start, end)| start..end.unwrap_or(OPEN))
             .collect();
         if rows.is_empty() {
-            return Err(D::Error::custom("there are no rows"));
+            return Err(D::Error::custom("the list of row ranges is empty"));
         }
         Ok(rows)
     }

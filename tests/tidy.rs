@@ -93,7 +93,7 @@ fn effects_stay_where_they_belong() {
     );
     assert_eq!(
         users_of("aws_lambda_events"),
-        names(&["invocation.rs", "job.rs"])
+        names(&["event.rs", "invocation.rs"])
     );
     assert_eq!(users_of("use lambda_runtime"), names(&["bin/bootstrap.rs"]));
     assert_eq!(

@@ -51,7 +51,7 @@ pub fn continuations(data: &[u8]) {
         (&continuation.object, &continuation.rows)
     );
     if continuation.dead_letter || continuation.edgetap == 1 {
-        assert_eq!(history, History::default(), "it starts anew");
+        assert_eq!(history, History::default(), "it starts over");
     } else {
         let History {
             since,

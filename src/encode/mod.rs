@@ -38,7 +38,7 @@ pub struct Origin<'a> {
 }
 
 impl Encoding {
-    /// Returns what the bytes of a transaction depend on besides the rules: edgetap's version, which
+    /// Returns what the bytes of a transaction depend on in addition to the rules: edgetap's version, which
     /// the bodies name, and a revision. Increase that when the same transaction makes other bytes
     /// within one version.
     pub(crate) fn revision(&self) -> &'static str {

@@ -74,7 +74,7 @@ fn client_with_key(bridge: &LocalBridge) -> Bridge {
         bridge_ca: None,
     };
     let credentials = CredentialsSource::Variables(Credentials::new(CLIENT_ID, SECRET));
-    Bridge::new(endpoints, credentials, BACKOFF).unwrap()
+    Bridge::new(endpoints, credentials, BACKOFF, 1).unwrap()
 }
 
 /// The span that the Lambda runtime opens around an invocation.

@@ -582,7 +582,7 @@ async fn parameters_and_queries_are_sent() {
             bridge_ca: None,
         };
         let source = CredentialsSource::Variables(Credentials::new("tap", "s"));
-        let client = Bridge::new(endpoints, source, BACKOFF).unwrap();
+        let client = Bridge::new(endpoints, source, BACKOFF, 1).unwrap();
         let shown = format!("{client:?}");
         assert!(
             !shown.contains("api-version") && !shown.contains("b/c"),

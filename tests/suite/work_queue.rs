@@ -303,7 +303,7 @@ async fn one_refused_transaction_withholds_no_other() {
     }
 }
 
-/// Whatever its status, an outage is not taken for bad transactions: nothing is accepted meanwhile.
+/// Whatever its status, an outage is not taken for bad transactions: nothing is accepted while it lasts.
 // proves: D30, D14
 #[tokio::test]
 async fn refusal_of_everything_rejects_nothing() {

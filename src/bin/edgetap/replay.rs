@@ -315,7 +315,7 @@ async fn replay(
             let rejected = (rejected > 0)
                 .then(|| format!("the bridge rejected {}", count(rejected, "row", "rows")));
             let undelivered = outcome.why().map(|why| match outcome.left.first() {
-                Some(row) => format!("not all rows were delivered, the first is row {row}: {why}"),
+                Some(row) => format!("not all rows were delivered (the first is row {row}): {why}"),
                 None => why,
             });
             let problems: Vec<_> = [rejected, undelivered].into_iter().flatten().collect();
