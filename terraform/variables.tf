@@ -114,7 +114,7 @@ variable "bridge_edge_endpoint" {
 
 variable "bridge_credentials" {
   description = <<-EOT
-    OAuth client ID and secret; optionally certificates (PEM) to trust for the bridge's host, and the key for hashing cookies.
+    OAuth client ID and secret; optionally certificates (PEM) to trust, and the key for hashing cookies.
     Terraform writes them to Secrets Manager only, not to its state or plan.
     Required whenever secret_version changes.
   EOT
@@ -159,6 +159,16 @@ variable "bridge_token_parameters" {
   description = "BRIDGE_TOKEN_PARAMETERS: more form parameters of the token request, such as scope=read&audience=https://api.example.com."
   type        = string
   default     = null
+
+  validation {
+    condition     = alltrue([for parameter in regexall("[^&]+", trimspace(coalesce(var.bridge_token_parameters, "&"))) : can(regex("^[A-Za-z0-9._-]+=", parameter))])
+    error_message = "parameter ${try(index([for parameter in regexall("[^&]+", trimspace(var.bridge_token_parameters)) : can(regex("^[A-Za-z0-9._-]+=", parameter))], false), 0) + 1} of `bridge_token_parameters` must have the form `name=value`."
+  }
+
+  validation {
+    condition     = alltrue([for parameter in regexall("[^&]+", trimspace(coalesce(var.bridge_token_parameters, "&"))) : !can(regex("(?i)^(grant_type|client_id|client_secret|client_assertion|client_assertion_type)=", parameter))])
+    error_message = "parameter ${try(index([for parameter in regexall("[^&]+", trimspace(var.bridge_token_parameters)) : !can(regex("(?i)^(grant_type|client_id|client_secret|client_assertion|client_assertion_type)=", parameter))], false), 0) + 1} of `bridge_token_parameters` has a reserved name."
+  }
 }
 
 variable "bridge_concurrency" {

@@ -29,33 +29,35 @@ run "every_setting_reaches_the_function" {
   command = plan
 
   variables {
-    bridge_auth_method     = "client_secret_basic"
-    bridge_concurrency     = 8
-    batch_max_transactions = 100
-    batch_max_bytes        = 50000
-    static_extensions      = "+pdf"
-    exclude_paths          = "/health"
-    redact                 = "off"
-    redact_cookies         = "drop"
-    retry_for              = "3d"
-    log_level              = "debug"
+    bridge_auth_method      = "client_secret_basic"
+    bridge_token_parameters = "scope=a&audience=b"
+    bridge_concurrency      = 8
+    batch_max_transactions  = 100
+    batch_max_bytes         = 50000
+    static_extensions       = "+pdf"
+    exclude_paths           = "/health"
+    redact                  = "off"
+    redact_cookies          = "drop"
+    retry_for               = "3d"
+    log_level               = "debug"
   }
 
   assert {
     condition = aws_lambda_function.bootstrap.environment[0].variables == tomap({
-      BRIDGE_AUTH_ENDPOINT   = "https://auth.example"
-      BRIDGE_EDGE_ENDPOINT   = "https://edge.example"
-      BRIDGE_SECRET_ARN      = "arn:aws:secretsmanager:us-east-1:111122223333:secret:SECRET"
-      BRIDGE_AUTH_METHOD     = "client_secret_basic"
-      BRIDGE_CONCURRENCY     = "8"
-      BATCH_MAX_TRANSACTIONS = "100"
-      BATCH_MAX_BYTES        = "50000"
-      STATIC_EXTENSIONS      = "+pdf"
-      EXCLUDE_PATHS          = "/health"
-      REDACT                 = "off"
-      REDACT_COOKIES         = "drop"
-      RETRY_FOR              = "3d"
-      LOG_LEVEL              = "debug"
+      BRIDGE_AUTH_ENDPOINT    = "https://auth.example"
+      BRIDGE_EDGE_ENDPOINT    = "https://edge.example"
+      BRIDGE_SECRET_ARN       = "arn:aws:secretsmanager:us-east-1:111122223333:secret:SECRET"
+      BRIDGE_AUTH_METHOD      = "client_secret_basic"
+      BRIDGE_TOKEN_PARAMETERS = "scope=a&audience=b"
+      BRIDGE_CONCURRENCY      = "8"
+      BATCH_MAX_TRANSACTIONS  = "100"
+      BATCH_MAX_BYTES         = "50000"
+      STATIC_EXTENSIONS       = "+pdf"
+      EXCLUDE_PATHS           = "/health"
+      REDACT                  = "off"
+      REDACT_COOKIES          = "drop"
+      RETRY_FOR               = "3d"
+      LOG_LEVEL               = "debug"
     })
     error_message = "a setting is missing in the environment or has another name"
   }

@@ -16,15 +16,16 @@ run "unusual_forms_are_accepted" {
   command = plan
 
   variables {
-    bridge_auth_endpoint = " auth.example:8443/token "
-    bridge_edge_endpoint = "HTTP://[::1]:8080/x?y=z@"
-    bridge_credentials   = { client_id = "id", client_secret = "secret", redaction_key = "0123456789abcdef" }
-    redact_cookies       = "hash"
-    static_extensions    = " +pdf , -.svg,"
-    exclude_paths        = ""
-    retry_for            = "1d 12h"
-    bridge_concurrency   = 1
-    batch_max_bytes      = 1000
+    bridge_auth_endpoint    = " auth.example:8443/token "
+    bridge_edge_endpoint    = "HTTP://[::1]:8080/x?y=z@"
+    bridge_credentials      = { client_id = "id", client_secret = "secret", redaction_key = "0123456789abcdef" }
+    bridge_token_parameters = " scope=a b&resource=x%26y&&resource=z?a=b "
+    redact_cookies          = "hash"
+    static_extensions       = " +pdf , -.svg,"
+    exclude_paths           = ""
+    retry_for               = "1d 12h"
+    bridge_concurrency      = 1
+    batch_max_bytes         = 1000
   }
 }
 
@@ -32,22 +33,23 @@ run "first_kind_of_mistakes_is_rejected" {
   command = plan
 
   variables {
-    bridge_auth_endpoint   = "ftp://auth.example"
-    bridge_edge_endpoint   = "http://bridge.internal/x"
-    bridge_auth_method     = "basic"
-    bridge_concurrency     = 2.5
-    batch_max_transactions = 251
-    batch_max_bytes        = 999
-    static_extensions      = "css,+pdf"
-    exclude_paths          = "/health,metrics"
-    redact                 = "ON"
-    redact_cookies         = "none"
-    retry_for              = "7d"
-    log_level              = "warning"
+    bridge_auth_endpoint    = "ftp://auth.example"
+    bridge_edge_endpoint    = "http://bridge.internal/x"
+    bridge_auth_method      = "basic"
+    bridge_token_parameters = "scope=a&&=b"
+    bridge_concurrency      = 2.5
+    batch_max_transactions  = 251
+    batch_max_bytes         = 999
+    static_extensions       = "css,+pdf"
+    exclude_paths           = "/health,metrics"
+    redact                  = "ON"
+    redact_cookies          = "none"
+    retry_for               = "7d"
+    log_level               = "warning"
   }
 
   expect_failures = [
-    var.bridge_auth_endpoint, var.bridge_edge_endpoint, var.bridge_auth_method, var.bridge_concurrency,
+    var.bridge_auth_endpoint, var.bridge_edge_endpoint, var.bridge_auth_method, var.bridge_token_parameters, var.bridge_concurrency,
     var.batch_max_transactions, var.batch_max_bytes, var.static_extensions, var.exclude_paths, var.redact, var.redact_cookies,
     var.retry_for, var.log_level,
   ]
@@ -57,16 +59,18 @@ run "second_kind_of_mistakes_is_rejected" {
   command = plan
 
   variables {
-    bridge_auth_endpoint = "https://user:password@auth.example"
-    bridge_edge_endpoint = "https://"
-    bridge_concurrency   = 0
-    static_extensions    = "css,a-b"
-    redact_cookies       = "hash"
-    retry_for            = "59s"
+    bridge_auth_endpoint    = "https://user:password@auth.example"
+    bridge_edge_endpoint    = "https://"
+    bridge_token_parameters = "scope=a&Client_Secret=b"
+    bridge_concurrency      = 0
+    static_extensions       = "css,a-b"
+    redact_cookies          = "hash"
+    retry_for               = "59s"
   }
 
   expect_failures = [
-    var.bridge_auth_endpoint, var.bridge_edge_endpoint, var.bridge_concurrency, var.static_extensions, var.redact_cookies, var.retry_for,
+    var.bridge_auth_endpoint, var.bridge_edge_endpoint, var.bridge_token_parameters, var.bridge_concurrency, var.static_extensions,
+    var.redact_cookies, var.retry_for,
   ]
 }
 
