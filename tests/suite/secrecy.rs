@@ -2,6 +2,7 @@
 //! log lines.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use edgetap::batch::Limits;
@@ -45,7 +46,7 @@ fn log_with_canaries() -> String {
 
 fn context() -> Context {
     Context {
-        deadline: Deadline::NEVER,
+        deadline: Deadline::after(Duration::from_mins(5)),
         trace: None,
         function: "edgetap".to_owned(),
     }
@@ -74,7 +75,7 @@ fn client_with_key(bridge: &LocalBridge) -> Bridge {
         bridge_ca: None,
     };
     let credentials = CredentialsSource::Variables(Credentials::new(CLIENT_ID, SECRET));
-    Bridge::new(endpoints, credentials, BACKOFF).unwrap()
+    Bridge::new(endpoints, credentials, BACKOFF, 4).unwrap()
 }
 
 /// The span that the Lambda runtime opens around an invocation.

@@ -303,7 +303,11 @@ fn validations(setting: &Setting, name: &str) -> (Vec<Problem>, Vec<String>) {
             vec![format!("[A-Za-z0-9]{{1,{max_length}}}")],
         ),
         Kind::Globs => (problems(&[&messages::GLOB_RELATIVE]), Vec::new()),
-        _ => (Vec::new(), Vec::new()),
+        Kind::Parameters { reserved } => (
+            problems(&[&messages::PARAMETER_INVALID, &messages::PARAMETER_RESERVED]),
+            vec![format!("^({})=", reserved.join("|"))],
+        ),
+        Kind::Text | Kind::Secret { .. } | Kind::Arn | Kind::File => (Vec::new(), Vec::new()),
     }
 }
 
@@ -318,7 +322,7 @@ fn refusals(block: &str) -> BTreeSet<String> {
             }
             None => text.to_owned(),
         })
-        .map(|text| text.trim_end_matches("\"").trim_end_matches('.').to_owned())
+        .map(|text| text.trim_end_matches('"').trim_end_matches('.').to_owned())
         .collect()
 }
 

@@ -582,7 +582,7 @@ async fn parameters_and_queries_are_sent() {
             bridge_ca: None,
         };
         let source = CredentialsSource::Variables(Credentials::new("tap", "s"));
-        let client = Bridge::new(endpoints, source, BACKOFF).unwrap();
+        let client = Bridge::new(endpoints, source, BACKOFF, 1).unwrap();
         let shown = format!("{client:?}");
         assert!(
             !shown.contains("api-version") && !shown.contains("b/c"),
@@ -731,7 +731,7 @@ async fn deliver(client: &Bridge) -> Result<(), String> {
         number: 1,
     };
     let bytes = std::io::Cursor::new(log(3));
-    let outcome = ingest(&job, bytes, &rules(Limits::default()), &client, attempt).await;
+    let outcome = ingest(&job, bytes, &rules(Limits::default()), client, attempt).await;
     outcome.why().map_or(Ok(()), Err)
 }
 
