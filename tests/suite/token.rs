@@ -731,7 +731,7 @@ async fn deliver(client: &Bridge) -> Result<(), String> {
         number: 1,
     };
     let bytes = std::io::Cursor::new(log(3));
-    let outcome = ingest(&job, bytes, &rules(Limits::default()), &client, attempt).await;
+    let outcome = ingest(&job, bytes, &rules(Limits::default()), client, attempt).await;
     outcome.why().map_or(Ok(()), Err)
 }
 
