@@ -29,7 +29,7 @@ fn main() -> anyhow::Result<()> {
         Arc::new(rules),
     ) {
         let batch = batch?;
-        summary.settle(&batch, Vec::new());
+        summary.accept(&batch);
         if has("--print") {
             out.write_all(&batch.body)?;
         }

@@ -32,7 +32,7 @@ use edgetap::pipeline::{Batches, Rules};
 use edgetap::retry::Backoff;
 use edgetap::source::S3;
 use edgetap::telemetry;
-use edgetap::time::{Clock, Deadline};
+use edgetap::time::Deadline;
 use edgetap::work_queue::WorkQueue;
 use edgetap_benches::objects::{self, BUCKET, Object};
 use edgetap_benches::peak_kib;
@@ -188,15 +188,13 @@ async fn function() -> anyhow::Result<(Function, Arc<Rules>)> {
         CredentialsConfig::Arn(arn) => CredentialsSource::secrets_manager(&sdk, arn),
     };
     let (backoff, rules) = (Backoff::default(), Arc::new(config.rules));
-    let function = Function {
-        s3: S3::new(&sdk, backoff),
-        rules: rules.clone(),
-        bridge: Bridge::new(endpoints, credentials, backoff)?,
-        concurrency,
-        work_queue: WorkQueue::new(&sdk),
-        retry_for: config.retry_for,
-        clock: Clock::default(),
-    };
+    let function = Function::new(
+        S3::new(&sdk, backoff),
+        rules.clone(),
+        Bridge::new(endpoints, credentials, backoff, concurrency)?,
+        WorkQueue::new(&sdk),
+        config.retry_for,
+    );
     Ok((function, rules))
 }
 
