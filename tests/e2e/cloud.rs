@@ -206,11 +206,12 @@ impl Queue {
         }
     }
 
-    /// Returns the number of visible messages and of messages in flight.
+    /// Returns the number of messages that wait, be it for their delay, and of messages in flight.
     pub(crate) async fn depth(&self) -> (u32, u32) {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
         ];
         let asked = self
             .sqs
@@ -221,8 +222,8 @@ impl Queue {
             .await
             .unwrap();
         let attributes = asked.attributes.unwrap();
-        let [visible, hidden] = names.map(|name| attributes[&name].parse().unwrap());
-        (visible, hidden)
+        let [visible, in_flight, delayed] = names.map(|name| attributes[&name].parse().unwrap());
+        (visible + delayed, in_flight)
     }
 
     /// Returns the event that the event source mapping makes of messages.

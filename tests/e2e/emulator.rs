@@ -3,16 +3,15 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use edgetap::local_bridge::{Endpoint, Options, Reaction};
+use edgetap::local_bridge::Options;
 use serde_json::Value;
 
 use crate::cloud::{Bucket, Queue, log_with_ids};
 use crate::peers::{bootstrap, emulator, http};
-use crate::queue::{Polled, arrivals, once_each, poll, put, small_batches, ten_logs};
+use crate::queue::{Polled, arrivals, once_each, poll, put, slow_bridge, small_batches, ten_logs};
 use crate::runtime_api::{GRACE, LAMBDA, Outcome, Process};
 use crate::tap::{PATIENCE, PLENTY, Tap, Variables};
 
@@ -133,33 +132,17 @@ async fn ten_notifications_of_one_event_arrive() {
     assert_eq!((log.at("ERROR").len(), log.reports().len()), (0, 10));
 }
 
-/// The bridge never responds to the seventh batch of the large log, the last in the event, so that
-/// the first invocation works until the reserve begins.
 // proves: D8, D13
 #[tokio::test]
 async fn rows_left_at_the_deadline_are_requeued_before_the_kill() {
-    const TIMEOUT: i64 = 15_000; // 10 s of them are the reserve
-    let seen = AtomicU64::new(0);
-    let react = move |arrival: edgetap::local_bridge::Arrival<'_>| {
-        let is_large = arrival.endpoint == Endpoint::Edge
-            && String::from_utf8_lossy(arrival.body).contains("\"large-");
-        if is_large && seen.fetch_add(1, Ordering::Relaxed) == 6 {
-            Reaction::After(10 * PATIENCE)
-        } else {
-            Reaction::Normal
-        }
-    };
-    let options = Options {
-        react: Arc::new(react),
-        ..Options::default()
-    };
-    let tap = Tap::in_emulator(TIMEOUT, options, small_batches).await;
+    const TIMEOUT: i64 = 13_000; // 10 s of them are the reserve; the bridge takes 6 s
+    let tap = Tap::in_emulator(TIMEOUT, slow_bridge(), small_batches).await;
     let bucket = Bucket::create(&tap.peers, "deadline").await;
     let (queue, dead_letters) = Queue::create_with_dead_letters(&tap.peers, "deadline").await;
     put(&bucket, &queue, &ten_logs()).await;
 
     let mut requeued = 0;
-    for _ in 0..10 {
+    while queue.depth().await != (0, 0) {
         // `poll` fails if the emulator kills the function.
         let Polled { messages, .. } = poll(&tap, &queue, TIMEOUT).await;
         requeued += messages
@@ -167,16 +150,10 @@ async fn rows_left_at_the_deadline_are_requeued_before_the_kill() {
             .filter(|message| message.body.contains("\"edgetap\""))
             .count();
         queue.reveal(&messages).await;
-        if queue.depth().await == (0, 0) {
-            break;
-        }
     }
-    assert_eq!(
-        (queue.depth().await, dead_letters.depth().await),
-        ((0, 0), (0, 0))
-    );
+    assert!(requeued > 0);
+    assert_eq!(dead_letters.depth().await, (0, 0));
     assert_eq!(arrivals(&tap), once_each(ten_logs()));
-    assert_eq!(requeued, 1);
     tap.stop();
 }
 

@@ -320,7 +320,7 @@ async fn direct_events_succeed_or_fail_as_a_whole() {
         error["errorMessage"]
             .as_str()
             .unwrap()
-            .contains("s3://direct/other.gz: not a supported CloudFront access log"),
+            .contains("s3://direct/other.gz, rows [0,end): not a supported CloudFront access log"),
         "{error}"
     );
     // In one SQS event, each message succeeds or fails on its own. (These name no queue.)
