@@ -5,7 +5,7 @@
 //!                           ┌ pure and synchronous: no AWS, HTTP, clock, environment ┐
 //! event ─▶ job ─▶ source ─▶ log ─▶ transaction ─▶ filter ─▶ redact ─▶ encode ─▶ batch ─▶ bridge
 //!                           └────────── pipeline: an iterator of batches ───────────┘      ▲ token
-//!                 └────────── ingest: one thread reads, up to N requests in flight ───────────┘
+//!                 └────── ingest: one thread reads, batches in flight side by side ──────────┘
 //! ```
 //!
 //! Data flows in one direction. One row is in memory at a time, borrowed from the reader's buffer.

@@ -164,10 +164,11 @@ impl Rules {
 
 /// The rules hash cookies, and the key for it is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error(
-    "the secret has no redaction_key, which REDACT_COOKIES=hash requires. scripts/setup-tfvars.sh generates one"
-)]
+#[error("{MISSING_KEY}")]
 pub struct MissingKey;
+
+const MISSING_KEY: &str = "the secret has no redaction_key, which REDACT_COOKIES=hash requires. \
+                           scripts/setup-tfvars.sh generates one";
 
 /// Totals of an object's settled rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

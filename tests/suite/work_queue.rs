@@ -363,7 +363,7 @@ async fn retries_end_in_a_dead_letter_with_the_last_reason() {
         letter.reason
     );
     assert_eq!(arrivals(&world), once_each(0..10));
-    // What is redriven starts anew, however soon.
+    // What is redriven starts over, however soon.
     world.sqs.redrive();
     assert_eq!(world.poll(PLENTY).await, Some(false));
     assert_eq!(world.sqs.dead_letters().len(), 0);
