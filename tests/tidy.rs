@@ -169,6 +169,37 @@ fn no_module_imports_one_declared_below_it() {
     }
 }
 
+/// What decides is a function of its arguments, and delivery does not depend on the pipeline.
+#[test]
+fn decisions_are_pure_and_delivery_stands_alone() {
+    let effects = [
+        "async",
+        "await",
+        "tokio",
+        "Instant",
+        "SystemTime",
+        "Timestamp::now",
+        "reqwest",
+        "aws_",
+        "tracing",
+        "rand::",
+        "Mutex",
+    ];
+    for (file, banned) in [
+        ("rows.rs", &effects[..]),
+        ("plan.rs", &effects[..]),
+        ("response.rs", &effects[..]),
+        ("bridge.rs", &["crate::pipeline", "crate::filter"]),
+        ("token.rs", &["crate::pipeline", "crate::filter"]),
+        ("http.rs", &["crate::pipeline", "crate::filter"]),
+    ] {
+        let (_, text) = code().into_iter().find(|(name, _)| name == file).unwrap();
+        for word in banned {
+            assert!(!text.contains(word), "{file} names {word}");
+        }
+    }
+}
+
 #[test]
 fn nothing_outside_tests_gives_up_by_panicking() {
     for (name, text) in code() {
