@@ -274,20 +274,24 @@ impl Delivery<'_> {
     }
 
     /// Delivers a batch, in parts if need be. Calls `settle` with each part as soon as its fate is
-    /// known; together they are the batch.
-    pub(crate) async fn deliver(&self, batch: Batch, settle: &impl Fn(&Batch, Fate)) {
+    /// known; together they are the batch. Returns whether the bridge accepted one of them.
+    pub(crate) async fn deliver(&self, batch: Batch, settle: &impl Fn(&Batch, Fate)) -> bool {
         // The larger parts first: what is rejected in one piece at the end is small.
         let mut parts = VecDeque::from([batch]);
         let mut kept = Kept::default();
+        let mut is_accepted = false;
         while let Some(batch) = parts.pop_front() {
             match self.post_until_settled(&batch).await {
-                Ended::Accepted => settle(&batch, Fate::Accepted),
+                Ended::Accepted => {
+                    is_accepted = true;
+                    settle(&batch, Fate::Accepted);
+                }
                 Ended::Left(trouble) => {
                     let is_batch = |trouble: &Trouble| trouble.scope == Scope::Batch;
                     if !trouble.as_ref().is_some_and(is_batch) {
                         parts.push_back(batch);
                         leave(parts.iter().chain(kept.parts()), trouble, settle);
-                        return;
+                        return is_accepted;
                     }
                     settle(&batch, Fate::Behind(trouble));
                 }
@@ -316,10 +320,11 @@ impl Delivery<'_> {
                     parts.push_back(probe);
                 } else {
                     leave(kept.parts(), Some(trouble), settle);
-                    return;
+                    return is_accepted;
                 }
             }
         }
+        is_accepted
     }
 
     /// Sends a body until the bridge has it or refuses it, or no try or no time is left.

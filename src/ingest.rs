@@ -112,7 +112,7 @@ pub async fn ingest_watched(
     let feed = stream::unfold((ask, batches), async |(ask, mut batches)| {
         let next = async {
             let permit = bridge.permit().await?;
-            ask.send(()).await.ok()?;
+            _ = ask.send(()).await; // if the thread has ended, there is no batch
             let batch = batches.recv().await;
             locked().is_read = batch.is_none();
             Some((batch?, permit))
@@ -125,7 +125,8 @@ pub async fn ingest_watched(
             if batch.marks.is_empty() {
                 settle(&batch, Fate::Accepted); // every row was dropped: there is nothing to send
             } else {
-                deliver.deliver(batch, settle).await;
+                let is_accepted = deliver.deliver(batch, settle).await;
+                locked().finish_batch(is_accepted);
             }
             drop(permit);
         })
@@ -207,7 +208,7 @@ struct Ledger<W> {
     settled: Rows,
     /// Its `left` and `unreadable` are known at the end only.
     outcome: Outcome,
-    /// Batches that stayed behind since the last accepted one.
+    /// Batches of which no part was accepted, since the last one of which a part was.
     behind: u32,
     /// Whether no other batch is begun.
     is_stopped: bool,
@@ -216,13 +217,18 @@ struct Ledger<W> {
 }
 
 impl<W: FnMut(&Summary, &Batch)> Ledger<W> {
+    /// Notes whether the bridge accepted a part of a batch.
+    fn finish_batch(&mut self, is_accepted: bool) {
+        self.behind = if is_accepted { 0 } else { self.behind + 1 };
+        self.is_stopped |= self.behind >= MAX_BEHIND;
+    }
+
     fn settle(&mut self, part: &Batch, fate: Fate) {
         if let Fate::Behind(trouble) = fate {
-            self.behind += 1;
             let is_whole = trouble
                 .as_ref()
                 .is_none_or(|trouble| trouble.scope == Scope::Bridge);
-            self.is_stopped |= is_whole || self.behind >= MAX_BEHIND;
+            self.is_stopped |= is_whole;
             let reason = trouble.map_or(StopReason::Deadline, StopReason::Bridge);
             self.outcome.because(reason);
             return;
@@ -238,7 +244,6 @@ impl<W: FnMut(&Summary, &Batch)> Ledger<W> {
         if let Fate::Rejected(status) = fate {
             summary.reject(part, status);
         } else {
-            self.behind = 0;
             summary.accept(part);
             (self.watch)(summary, part);
         }

@@ -49,6 +49,9 @@ const VISIBILITY_RESERVE: Duration = Duration::from_mins(1);
 const MEMORY: u32 = 32 << 10;
 const MOST_OF_OBJECT: u32 = 8 << 10;
 
+/// Messages that are delivered side by side. Each has a thread that reads, and connections.
+const SIDE_BY_SIDE: usize = 20;
+
 /// Ranges of rows that an error names.
 const SHOWN_RANGES: usize = 100;
 
@@ -199,10 +202,9 @@ impl Function {
         let (suspects, others): (Vec<_>, Vec<_>) = records
             .into_iter()
             .partition(|record| self.situation(record).may_have_been_killed());
-        let side_by_side = others.len().max(1);
         let failed = stream::iter(others)
             .map(deliver)
-            .buffered(side_by_side)
+            .buffered(SIDE_BY_SIDE)
             .chain(stream::iter(suspects).then(deliver));
         failed.filter_map(future::ready).collect().await
     }
@@ -229,7 +231,7 @@ impl Function {
             return Settlement::Acknowledge;
         }
         let memory = context.deadline.bound(self.memory_for(&work.jobs)).await;
-        if memory.is_none() && had_time {
+        if had_time && (memory.is_none() || context.deadline.has_passed()) {
             // Not begun: another invocation can begin at once.
             self.delay(receipt, Duration::ZERO).await;
             return Settlement::Redeliver;

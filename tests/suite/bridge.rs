@@ -464,6 +464,24 @@ async fn nothing_is_rejected_without_a_witness() {
     }
 }
 
+/// Every transaction of the first batch is bad, as a viewer can arrange.
+// proves: D30
+#[tokio::test]
+async fn bad_batch_withholds_no_other() {
+    for status in [400, 403] {
+        for number in [1, 3] {
+            let bad = |id: &String| id[3..].parse::<u64>().unwrap() < 10;
+            let options = at_edge(move |arrival| match ids(arrival.body).iter().any(bad) {
+                true => Reaction::status(status),
+                false => Reaction::Normal,
+            });
+            let (outcome, bridge) = attempt(&options, 45, number, Duration::from_secs(20)).await;
+            assert_eq!(left(&outcome), [0..10], "{status} {number}");
+            assert_eq!(accepted(&bridge).len(), 35, "{status} {number}");
+        }
+    }
+}
+
 /// One bad transaction in an object of one batch, wherever it stands.
 // proves: B4
 #[tokio::test]

@@ -350,7 +350,7 @@ async fn retries_end_in_a_dead_letter_with_the_last_reason() {
     let [letter] = &dead_letters(&world)[..] else {
         panic!()
     };
-    assert_eq!(json!(letter.rows), json!([[10, null]]));
+    assert_eq!(json!(letter.rows), json!([[10, 25]]));
     assert!(letter.dead_letter);
     assert!(
         letter.reason.contains("403 Forbidden. Check"),
