@@ -112,7 +112,7 @@ pub async fn ingest_watched(
     let feed = stream::unfold((ask, batches), async |(ask, mut batches)| {
         let next = async {
             let permit = bridge.permit().await?;
-            _ = ask.send(()).await; // if the thread has ended, there is no batch
+            _ = ask.send(()).await; // it fails if the thread has ended
             let batch = batches.recv().await;
             locked().is_read = batch.is_none();
             Some((batch?, permit))
