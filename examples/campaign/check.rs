@@ -120,23 +120,19 @@ fn nothing_is_lost(evidence: &Evidence, violations: &mut Vec<String>) {
     }
 }
 
-/// A batch's key is derived from its rows, and its body holds all of them. Two batches of one
-/// version of an object are equal, disjoint, or one contains the other.
+/// A batch's key is derived from its rows, and its body holds all of them. Where none is halved, two
+/// batches of one version of an object are equal, disjoint, or one contains the other.
 fn keys_identify_batches(evidence: &Evidence, violations: &mut Vec<String>) {
     let mut bodies: BTreeMap<&str, &[u8]> = BTreeMap::new();
     let mut ranges: BTreeSet<(&str, usize, u64, u64)> = BTreeSet::new();
-    for (invocation, batch) in evidence
-        .invocations
-        .iter()
-        .flat_map(|one| one.accepted.iter().map(move |batch| (one, batch)))
-    {
+    for batch in (evidence.invocations.iter()).flat_map(|one| &one.accepted) {
         if bodies
             .insert(&batch.key, &batch.body)
             .is_some_and(|body| body != batch.body)
         {
             violations.push(format!("two bodies under the key {}", batch.key));
         }
-        let Some((log, version, rows)) = identify(&evidence.logs, batch) else {
+        let Some((log, version, rows)) = identify(evidence, batch) else {
             violations.push(format!(
                 "a key that matches no rows of the object: {} for {:?}",
                 batch.key, batch.ids
@@ -151,17 +147,19 @@ fn keys_identify_batches(evidence: &Evidence, violations: &mut Vec<String>) {
         {
             violations.push(format!("{} batch {rows:?} holds {:?}", log.key, batch.ids));
         }
-        // Adjacent rows that were rejected in two batches are redriven in one.
-        let mut asked = invocation
-            .messages
-            .iter()
-            .filter(|message| message.key == log.key)
-            .flat_map(|message| &message.rows);
-        let was_rejected = asked
-            .any(|(start, end)| *start <= rows.start && end.is_some_and(|end| rows.end <= end));
-        if !log.versions[version].uneven && !was_rejected {
+        if !log.versions[version].uneven {
             ranges.insert((&log.key, version, rows.start, rows.end));
         }
+    }
+    let halves = [
+        Trouble::Storm,
+        Trouble::Poison,
+        Trouble::Outage,
+        Trouble::Limit,
+    ];
+    // A half that stays behind makes batches with the rows after it.
+    if halves.iter().any(|trouble| evidence.weather.has(*trouble)) {
+        return;
     }
     for (key, version, start, end) in &ranges {
         let crossing = ranges
@@ -200,8 +198,13 @@ fn only_refused_rows_are_dead_lettered(evidence: &Evidence, violations: &mut Vec
             .kept(0..log.rows.len() as u64)
             .filter(is_refused)
             .count();
-        for range in rows_before(&letter.rows, version.rows) {
-            let (refused, others): (Vec<_>, Vec<_>) = log.kept(range.clone()).partition(is_refused);
+        // Dropped rows are named by no letter: those between two ranges do not divide a part.
+        let named = |row| covers(&letter.rows, row) || log.row(row) != Some(Row::Sent);
+        let named: Vec<u64> = (0..version.rows).filter(|row| named(*row)).collect();
+        for range in named.chunk_by(|row, next| row + 1 == *next) {
+            let (refused, others): (Vec<_>, Vec<_>) = log
+                .kept(range[0]..range[range.len() - 1] + 1)
+                .partition(is_refused);
             // A part of a batch that went as a whole.
             let is_part = of_object > MAX_ISOLATED && !refused.is_empty();
             if !others.is_empty() && !is_part {
@@ -272,8 +275,9 @@ fn requeues_shrink(evidence: &Evidence, invocation: &Invocation, violations: &mu
         if before().any(|message| is_other(message) || message.objects > 1) {
             continue;
         }
+        // What follows the last row counts as one: a defect of the object may be there.
         let count = |rows| -> u64 {
-            let ranges = rows_before(rows, log.rows.len() as u64);
+            let ranges = rows_before(rows, log.rows.len() as u64 + 1);
             ranges.map(|range| range.end - range.start).sum()
         };
         if !before().any(|message| count(&message.rows) > count(&letter.rows)) {
@@ -420,9 +424,9 @@ fn lines_balance_and_keep_secrets(evidence: &Evidence, violations: &mut Vec<Stri
     }
 }
 
-fn identify<'a>(logs: &'a [Log], batch: &Accepted) -> Option<(&'a Log, usize, Range<u64>)> {
-    let log = log_of(logs, batch.ids.first()?)?;
-    let (version, rows) = log.identify(&batch.key, &batch.ids)?;
+fn identify<'a>(evidence: &'a Evidence, batch: &Accepted) -> Option<(&'a Log, usize, Range<u64>)> {
+    let log = log_of(&evidence.logs, batch.ids.first()?)?;
+    let (version, rows) = log.identify(&batch.key, &batch.ids, &evidence.making)?;
     Some((log, version, rows))
 }
 
@@ -446,13 +450,14 @@ mod tests {
     use super::*;
     use crate::evidence::Ranges;
 
+    const MAKING: &str = "rules";
     const WORK: &str = "edgetap-work";
     const DEAD: &str = "edgetap-dead-letters";
 
     fn batch(log: &Log, rows: Range<u64>) -> Accepted {
         let etag = &log.versions[0].etag;
         let text = format!(
-            "logs\0{}\0{etag}\0{}\0{}",
+            "logs\0{}\0{etag}\0{}\0{}\0{MAKING}",
             log.key,
             rows.start,
             rows.end - 1
@@ -523,6 +528,7 @@ mod tests {
         );
         Evidence {
             logs: vec![log],
+            making: MAKING.to_owned(),
             concurrency: 1,
             invocations: vec![first, second],
             before_redrive: 2,
@@ -568,7 +574,7 @@ mod tests {
     fn transactions_sent_again_are_counted_by_cause() {
         type Cause = fn(&mut Invocation);
         let lost: Cause = |one| one.lost = vec![one.accepted[1].ids.iter().cloned().collect()];
-        let causes: [(Cause, Repeated); 5] = [
+        let causes: [(Cause, Repeated); 4] = [
             (
                 lost,
                 Repeated {
@@ -578,13 +584,6 @@ mod tests {
             ),
             (
                 |one| one.disturbances = 1,
-                Repeated {
-                    lost_response: 10,
-                    ..Repeated::default()
-                },
-            ),
-            (
-                |one| one.is_late = true,
                 Repeated {
                     lost_response: 10,
                     ..Repeated::default()
@@ -613,24 +612,6 @@ mod tests {
             assert_eq!(violations, Vec::<String>::new(), "cause {number}");
             assert_eq!(repeated, counted, "cause {number}");
         }
-    }
-
-    /// Rows 19 and 20 were rejected in two batches and are redriven in one.
-    #[test]
-    fn redriven_rejected_rows_may_have_their_own_batches() {
-        let back = |evidence: &mut Evidence, end| {
-            evidence.invocations.push(Invocation {
-                messages: vec![message("3", vec![(19, end)])],
-                current: vec![0],
-                environments: 1,
-                accepted: vec![batch(&evidence.logs[0], 19..21)],
-                ..Invocation::default()
-            });
-        };
-        assert_eq!(found(|evidence| back(evidence, Some(21))), "");
-        finds("batches 10..20 and 19..21 cross", |evidence| {
-            back(evidence, None);
-        });
     }
 
     #[test]
@@ -700,10 +681,16 @@ mod tests {
         finds("matches no rows of the object", |evidence| {
             evidence.invocations[0].accepted[1].key = "random".to_owned();
         });
-        finds("batches 10..20 and 15..25 cross", |evidence| {
+        let cross = |evidence: &mut Evidence| {
             let other = batch(&evidence.logs[0], 15..25);
             evidence.invocations[0].accepted.push(other);
+        };
+        finds("batches 10..20 and 15..25 cross", cross);
+        let halved = found(|evidence| {
+            cross(evidence);
+            evidence.weather.troubles = vec![Trouble::Poison];
         });
+        assert!(!halved.contains("cross"), "{halved}");
     }
 
     #[test]

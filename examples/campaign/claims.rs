@@ -58,7 +58,7 @@ pub(crate) fn settle(
             violations.push(format!("nothing claims the rows {gone:?} of {}", log.key));
         }
     }
-    explain(evidence, invocation, again, violations)
+    explain(invocation, again, violations)
 }
 
 /// The claims of a row.
@@ -98,7 +98,6 @@ impl Claims {
 
 /// Explains why these transactions are sent again.
 fn explain(
-    evidence: &Evidence,
     invocation: &Invocation,
     mut again: BTreeMap<String, usize>,
     violations: &mut Vec<String>,
@@ -121,12 +120,9 @@ fn explain(
             .filter(|batch| batch.ids.iter().any(|id| again.contains_key(id)))
             .map(|batch| &*batch.key)
             .collect();
-        // Requests that the deadline ended.
-        let in_flight = invocation.environments * evidence.concurrency;
-        let late = if invocation.is_late { in_flight } else { 0 };
-        if batches.len() > invocation.disturbances + late {
+        if batches.len() > invocation.disturbances {
             violations.push(format!(
-                "{left} transactions in {} batches are sent again without a cause ({} disturbances, {late} in flight at the deadline): {:?}; messages {:?}, sent {:?}",
+                "{left} transactions in {} batches are sent again without a cause ({} disturbances): {:?}; messages {:?}, sent {:?}",
                 batches.len(),
                 invocation.disturbances,
                 again.keys().take(3).collect::<Vec<_>>(),

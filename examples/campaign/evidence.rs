@@ -21,6 +21,8 @@ pub(crate) struct Evidence {
     pub logs: Vec<Log>,
     /// The status by the ID of each transaction that the bridge refuses for its content.
     pub refused: BTreeMap<String, u16>,
+    /// What idempotency keys say of rules and encoding.
+    pub making: String,
     /// The maximum number of requests in flight in one environment.
     pub concurrency: usize,
     pub invocations: Vec<Invocation>,
@@ -130,7 +132,7 @@ impl Letter {
 
     /// Whether it holds transactions that the bridge rejected.
     pub(crate) fn is_rejection(&self) -> bool {
-        self.is_dead() && self.reason.contains("rejected")
+        self.is_dead() && self.reason.starts_with("the bridge rejected")
     }
 }
 

@@ -142,7 +142,13 @@ impl Log {
 
     /// Finds the version and the rows of a batch by trying which ones yield its key. Dropped rows
     /// before and after its transactions may belong to it.
-    pub(crate) fn identify(&self, key: &str, ids: &[String]) -> Option<(usize, Range<u64>)> {
+    /// `making` is what the key says of rules and encoding.
+    pub(crate) fn identify(
+        &self,
+        key: &str,
+        ids: &[String],
+        making: &str,
+    ) -> Option<(usize, Range<u64>)> {
         let row_of = |id: &String| {
             id.strip_prefix(&self.key)?
                 .strip_prefix('-')?
@@ -161,7 +167,7 @@ impl Log {
             for start in before..=first {
                 for end in last..after {
                     let derived = hex::encode(Sha256::digest(format!(
-                        "logs\0{}\0{etag}\0{start}\0{end}",
+                        "logs\0{}\0{etag}\0{start}\0{end}\0{making}",
                         self.key
                     )));
                     if derived == key {

@@ -165,15 +165,15 @@ impl Settings {
             }
             None => CredentialsSource::Variables(Credentials::new(CLIENT_ID, CLIENT_SECRET)),
         };
-        Function {
-            s3: S3::new(&self.with_timeouts(s3), BACKOFF),
-            rules: rules(self.limits),
-            bridge: Bridge::new(endpoints, credentials, BACKOFF).unwrap(),
-            concurrency: self.concurrency,
-            work_queue: WorkQueue::new(&self.with_timeouts(sqs)),
-            retry_for: self.retry_for,
-            clock: self.clock.clone(),
-        }
+        let mut function = Function::new(
+            S3::new(&self.with_timeouts(s3), BACKOFF),
+            rules(self.limits),
+            Bridge::new(endpoints, credentials, BACKOFF, self.concurrency).unwrap(),
+            WorkQueue::new(&self.with_timeouts(sqs)),
+            self.retry_for,
+        );
+        function.clock = self.clock.clone();
+        function
     }
 
     /// Returns the same configuration for a process.

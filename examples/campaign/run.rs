@@ -24,7 +24,7 @@ use crate::receiver::{AWS_SECRET, Ending, Receiver, Settings, urls};
 use crate::support::fake_s3::{FakeS3, Fault};
 use crate::support::fake_sqs::{FakeSqs, OTHER_WORK, Queued, WORK};
 use crate::support::fault_proxy::FaultProxy;
-use crate::support::{CapturedLogs, s3_event, start};
+use crate::support::{CapturedLogs, rules, s3_event, start};
 use crate::weather::{Trouble, Weather, refusal};
 
 /// Invocations after which faults cease.
@@ -199,6 +199,7 @@ impl Scene {
             bootstrap: bootstrap.map(Path::to_owned),
         };
         let evidence = Evidence {
+            making: rules(settings.limits).making(),
             concurrency: settings.concurrency,
             weather,
             refused,
