@@ -175,7 +175,8 @@ impl Outcome {
                 }
                 let unreadable = self.left.without(&Rows::from(0..rows));
                 self.left = self.left.below(rows);
-                self.unreadable = Some((unreadable, error));
+                // A defect behind the rows that were asked for does not matter.
+                self.unreadable = (!unreadable.is_empty()).then_some((unreadable, error));
             }
         }
         if self.left.is_empty() {

@@ -1,11 +1,10 @@
-//! The faults, chosen at random.
+//! *Faults*: those of a storm, chosen at random.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-use edgetap::local_bridge::{Arrival, Endpoint, Reaction, decode};
+use edgetap::local_bridge::Reaction;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -21,30 +20,29 @@ pub(crate) struct Faults {
     rng: Mutex<StdRng>,
     /// Whether faults are injected.
     is_on: AtomicBool,
-    /// Whether the bridge rejects the transactions in `rejected`.
-    is_strict: AtomicBool,
-    /// IDs of the transactions that the bridge rejects.
-    pub rejected: BTreeSet<String>,
     /// The probability of each kind of fault.
     rates: Rates,
     /// The number of further requests that get a 401.
     unauthorized_left: AtomicU64,
-    /// Accepted requests whose response was late or lost.
-    lost_responses: AtomicUsize,
+    /// Requests that failed and would have sent a message.
+    failed_sends: AtomicUsize,
     /// Failed requests to SQS.
     queue_failures: AtomicUsize,
 }
 
+#[derive(Default)]
 struct Rates {
     bridge: f64,
     s3: f64,
     send: f64,
     visibility: f64,
     fault_proxies: f64,
+    kills: f64,
 }
 
 impl Faults {
-    pub(crate) fn new(seed: u64, rejected: BTreeSet<String>) -> Self {
+    /// Returns a generator of faults of every kind, or of none.
+    pub(crate) fn new(seed: u64, is_stormy: bool) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         // In some runs some kinds of faults are off, so that the others show in isolation.
         let mut rate = |most: f64| {
@@ -60,15 +58,14 @@ impl Faults {
             send: rate(0.4),
             visibility: rate(0.4),
             fault_proxies: rate(0.06),
+            kills: rate(0.3),
         };
         Self {
             rng: rng.into(),
             is_on: true.into(),
-            is_strict: true.into(),
-            rejected,
-            rates,
+            rates: if is_stormy { rates } else { Rates::default() },
             unauthorized_left: AtomicU64::new(0),
-            lost_responses: AtomicUsize::new(0),
+            failed_sends: AtomicUsize::new(0),
             queue_failures: AtomicUsize::new(0),
         }
     }
@@ -78,17 +75,17 @@ impl Faults {
         self.unauthorized_left.store(0, Ordering::Relaxed);
     }
 
-    /// Stops the rejections.
-    pub(crate) fn accept_all(&self) {
-        self.is_strict.store(false, Ordering::Relaxed);
-    }
-
-    pub(crate) fn lost_responses(&self) -> usize {
-        self.lost_responses.load(Ordering::Relaxed)
+    pub(crate) fn failed_sends(&self) -> usize {
+        self.failed_sends.load(Ordering::Relaxed)
     }
 
     pub(crate) fn queue_failures(&self) -> usize {
         self.queue_failures.load(Ordering::Relaxed)
+    }
+
+    /// Whether an invocation is killed.
+    pub(crate) fn kills(&self) -> bool {
+        self.occurs(self.rates.kills)
     }
 
     fn rng(&self) -> MutexGuard<'_, StdRng> {
@@ -99,19 +96,12 @@ impl Faults {
         self.is_on.load(Ordering::Relaxed) && self.rng().random_bool(rate)
     }
 
-    /// Returns the reaction of the token endpoint or the bridge.
-    pub(crate) fn react(&self, arrival: Arrival<'_>) -> Reaction {
-        let is_post = arrival.endpoint == Endpoint::Edge;
-        if is_post && self.is_strict.load(Ordering::Relaxed) && self.holds_rejected(arrival.body) {
-            return Reaction::status(422);
-        }
-        if is_post
-            && self
-                .unauthorized_left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                    left.checked_sub(1)
-                })
-                .is_ok()
+    /// Returns a reaction of the token endpoint or the bridge.
+    pub(crate) fn bridge(&self) -> Reaction {
+        let is_left = |left: u64| left.checked_sub(1);
+        if (self.unauthorized_left)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_left)
+            .is_ok()
         {
             return Reaction::status(401);
         }
@@ -126,20 +116,14 @@ impl Faults {
                     .store(rng.random_range(2..12), Ordering::Relaxed);
                 Reaction::status(401)
             }
-            2 => Reaction::status(403),
+            2 => Reaction::status(*[207, 302, 400, 403, 404, 422].choose(&mut rng).unwrap()),
             3 => Reaction::status(413),
             4 => retry_later(429, &mut rng),
             5 => retry_later(503, &mut rng),
             6..=8 => Reaction::status(*[408, 500, 502, 503, 504].choose(&mut rng).unwrap()),
             9 => Reaction::HangUp,
-            10 | 11 => {
-                self.lost_responses.fetch_add(1, Ordering::Relaxed);
-                Reaction::NormalThenHangUp
-            }
-            12 | 13 => {
-                self.lost_responses.fetch_add(1, Ordering::Relaxed);
-                Reaction::After(Duration::from_millis(rng.random_range(1..60)))
-            }
+            10 | 11 => Reaction::NormalThenHangUp,
+            12 | 13 => Reaction::After(Duration::from_millis(rng.random_range(1..60))),
             14 => Reaction::After(TOO_LONG),
             _ => Reaction::Respond {
                 status: 200,
@@ -147,13 +131,6 @@ impl Faults {
                 body: "<html>".to_owned(),
             },
         }
-    }
-
-    fn holds_rejected(&self, body: &[u8]) -> bool {
-        decode(body).is_ok_and(|all| {
-            all.iter()
-                .any(|transaction| self.rejected.contains(&transaction.transaction_id))
-        })
     }
 
     /// Returns the fault of a GET.
@@ -174,15 +151,18 @@ impl Faults {
 
     /// Returns `Some` if a request to SQS fails; `Some(true)` if it takes effect nevertheless.
     pub(crate) fn queue(&self, action: &str) -> Option<bool> {
-        let rate = match action {
-            "SendMessage" => self.rates.send,
-            "ChangeMessageVisibility" => self.rates.visibility,
-            _ => self.rates.send / 4.0,
+        let (rate, sends) = match action {
+            "SendMessage" => (self.rates.send, true),
+            // It names the dead-letter queue.
+            "GetQueueAttributes" => (self.rates.send / 4.0, true),
+            _ => (self.rates.visibility, false),
         };
-        let fails = self.occurs(rate);
-        self.queue_failures
-            .fetch_add(usize::from(fails), Ordering::Relaxed);
-        fails.then(|| self.rng().random_bool(0.3))
+        let fails = usize::from(self.occurs(rate));
+        self.queue_failures.fetch_add(fails, Ordering::Relaxed);
+        if sends {
+            self.failed_sends.fetch_add(fails, Ordering::Relaxed);
+        }
+        (fails > 0).then(|| self.rng().random_bool(0.3))
     }
 
     /// Returns the behavior of a connection.

@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::ops::Range;
 
 use flate2::bufread::MultiGzDecoder;
+use jiff::Timestamp;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use sha2::{Digest, Sha256};
@@ -37,22 +38,24 @@ pub(crate) struct Version {
 /// A log and its expected result.
 pub(crate) struct Log {
     pub key: String,
+    /// When its first notification was sent, by the queues' clock.
+    pub notified: Timestamp,
     pub rows: Vec<Row>,
     /// The first version, and the repaired one if the first is damaged.
     pub versions: Vec<Version>,
 }
 
 impl Log {
-    /// Returns a random log: API calls, static assets and malformed rows; gzip (one or two members)
-    /// or plain; some truncated or corrupt.
-    pub(crate) fn random(number: usize, rng: &mut StdRng) -> Self {
+    /// Returns a random log of fewer than `most` rows: API calls, static assets and malformed rows;
+    /// gzip (one or two members) or plain; some truncated or corrupt.
+    pub(crate) fn random(number: usize, most: u64, notified: Timestamp, rng: &mut StdRng) -> Self {
         let key = format!("log-{number}");
         let kinds = |roll| match roll {
             0..=2 => Row::Static,
             3 => Row::Malformed,
             _ => Row::Sent,
         };
-        let rows: Vec<Row> = (0..rng.random_range(0..120))
+        let rows: Vec<Row> = (0..rng.random_range(0..most))
             .map(|_| kinds(rng.random_range(0..10)))
             .collect();
         let text = text(&key, &rows);
@@ -66,6 +69,7 @@ impl Log {
         };
         let mut log = Self {
             key,
+            notified,
             rows,
             versions: Vec::new(),
         };
@@ -86,6 +90,7 @@ impl Log {
         let text = text(key, &rows);
         let mut log = Self {
             key: key.to_owned(),
+            notified: Timestamp::UNIX_EPOCH,
             rows,
             versions: Vec::new(),
         };
@@ -131,17 +136,19 @@ impl Log {
         rows.filter(|row| self.row(*row) == Some(Row::Sent))
     }
 
-    pub(crate) fn count(&self, rows: Range<u64>, kind: Row) -> u64 {
-        rows.filter(|row| self.row(*row) == Some(kind)).count() as u64
-    }
-
-    fn row(&self, row: u64) -> Option<Row> {
+    pub(crate) fn row(&self, row: u64) -> Option<Row> {
         self.rows.get(usize::try_from(row).ok()?).copied()
     }
 
     /// Finds the version and the rows of a batch by trying which ones yield its key. Dropped rows
     /// before and after its transactions may belong to it.
-    pub(crate) fn identify(&self, key: &str, ids: &[String]) -> Option<(usize, Range<u64>)> {
+    /// `making` is what the key says of rules and encoding.
+    pub(crate) fn identify(
+        &self,
+        key: &str,
+        ids: &[String],
+        making: &str,
+    ) -> Option<(usize, Range<u64>)> {
         let row_of = |id: &String| {
             id.strip_prefix(&self.key)?
                 .strip_prefix('-')?
@@ -160,7 +167,7 @@ impl Log {
             for start in before..=first {
                 for end in last..after {
                     let derived = hex::encode(Sha256::digest(format!(
-                        "logs\0{}\0{etag}\0{start}\0{end}",
+                        "logs\0{}\0{etag}\0{start}\0{end}\0{making}",
                         self.key
                     )));
                     if derived == key {

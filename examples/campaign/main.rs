@@ -16,10 +16,16 @@
 #![recursion_limit = "256"] // the layout of one future, from a run down to the SDK
 #![allow(clippy::unwrap_used)]
 
+mod bridge;
 mod check;
+mod claims;
+mod evidence;
 mod faults;
+mod identity;
 mod logs;
+mod receiver;
 mod run;
+mod weather;
 #[path = "../../tests/support/runtime_api.rs"]
 mod runtime_api;
 #[path = "../../tests/support/mod.rs"]
@@ -51,6 +57,9 @@ struct Args {
     /// Path of the real process [default: `bootstrap` of the same build]
     #[arg(long)]
     bootstrap: Option<PathBuf>,
+    /// Troubles of every run, instead of random ones; none without a value.
+    #[arg(long, value_enum, value_delimiter = ',', num_args = 0..)]
+    troubles: Option<Vec<weather::Trouble>>,
     /// Show the function's output of runs with a violation.
     #[arg(long)]
     lines: bool,
@@ -63,7 +72,7 @@ struct Tally {
     invocations: usize,
     killed: usize,
     accepted: usize,
-    repeated: usize,
+    repeated: claims::Repeated,
     requeues: usize,
     dead_letters: usize,
     redriven: usize,
@@ -102,7 +111,7 @@ fn main() -> ExitCode {
             let process = bootstrap
                 .as_deref()
                 .filter(|_| seed.is_multiple_of(args.process_every));
-            let run = runtime.block_on(Box::pin(run::run(seed, process)));
+            let run = runtime.block_on(Box::pin(run::run(seed, process, args.troubles.as_deref())));
             progress.suspend(|| show(seed, &run, args.lines));
             let mut tally = tally.lock().unwrap();
             tally.count(&run);
@@ -157,19 +166,17 @@ impl Tally {
     fn count(&mut self, run: &run::Run) {
         let evidence = &run.evidence;
         let accepted = evidence.invocations.iter().flat_map(|one| &one.accepted);
-        let keys: std::collections::BTreeSet<_> =
-            accepted.clone().map(|batch| &batch.key).collect();
         self.runs += 1;
         self.processes += u64::from(run.is_process);
         self.invocations += evidence.invocations.len();
         self.killed += run.killed;
-        self.accepted += accepted.clone().map(|batch| batch.ids.len()).sum::<usize>();
-        self.repeated += accepted.count() - keys.len();
+        self.accepted += accepted.map(|batch| batch.ids.len()).sum::<usize>();
+        self.repeated += run.repeated;
         self.requeues += evidence
             .invocations
             .iter()
             .flat_map(|one| &one.sent)
-            .filter(|remainder| remainder.requeue_count > 0)
+            .filter(|letter| !letter.is_dead())
             .count();
         self.dead_letters += evidence.dead_letters.len();
         self.redriven += run.redriven;
@@ -185,16 +192,23 @@ impl std::fmt::Display for Tally {
             invocations,
             killed,
             accepted,
-            repeated,
+            repeated:
+                claims::Repeated {
+                    killed: after_kill,
+                    lost_response,
+                    failed_send,
+                },
             requeues,
             dead_letters,
             redriven,
             violations,
         } = self;
+        let repeated = after_kill + lost_response + failed_send;
         write!(
             f,
             "{runs} runs ({processes} of the real process), {invocations} invocations, {killed} killed, {accepted} transactions accepted, \
-             {repeated} batches repeated, {requeues} requeues, {dead_letters} dead letters, {redriven} redriven, {violations} violations"
+             {repeated} sent again ({after_kill} after a kill, {lost_response} after a lost response, {failed_send} after a failed send), \
+             {requeues} requeues, {dead_letters} dead letters, {redriven} redriven, {violations} violations"
         )
     }
 }

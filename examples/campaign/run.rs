@@ -1,49 +1,44 @@
-//! One run: logs in S3, messages in the work queue, and functions that poll it until it is empty.
+//! *Run*: logs in S3, messages in the work queues, and functions that poll them until they are
+//! empty.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::SdkConfig;
-use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
-use aws_config::timeout::TimeoutConfig;
 use edgetap::batch::Limits;
-use edgetap::bridge::{Bridge, Endpoints};
-use edgetap::credentials::{Credentials, CredentialsSource};
-use edgetap::invocation::{Context, Function, RESERVE};
-use edgetap::job::{Continuation, RowRanges};
-use edgetap::local_bridge::{EDGE_PATH, LocalBridge, Options, TOKEN_PATH};
-use edgetap::source::S3;
-use edgetap::time::Deadline;
-use edgetap::token::{AuthMethod, TokenParameters};
-use edgetap::work_queue::WorkQueue;
+use edgetap::local_bridge::{LocalBridge, Options};
 use jiff::SignedDuration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::check::{Accepted, Evidence, Invocation, Message, check};
+use crate::bridge::{Bridge, Quota};
+use crate::check::check;
+use crate::claims::Repeated;
+use crate::evidence::{Accepted, Evidence, Invocation, Letter, Message};
 use crate::faults::Faults;
+use crate::identity::{CLIENT_ID, CLIENT_SECRET, Identity};
 use crate::logs::Log;
-use crate::runtime_api::{Outcome, Process, RuntimeApi};
-use crate::support::fake_s3::FakeS3;
-use crate::support::fake_sqs::{FakeSqs, Queued};
+use crate::receiver::{AWS_SECRET, Ending, Receiver, Settings, urls};
+use crate::support::fake_s3::{FakeS3, Fault};
+use crate::support::fake_sqs::{FakeSqs, OTHER_WORK, Queued, WORK};
 use crate::support::fault_proxy::FaultProxy;
-use crate::support::{BACKOFF, CapturedLogs, rules, s3_event, sdk_config, start};
+use crate::support::{CapturedLogs, rules, s3_event, start};
+use crate::weather::{Trouble, Weather, refusal};
 
 /// Invocations after which faults cease.
 const FAULTY_INVOCATIONS: usize = 25;
 /// Invocations after which a run that has not ended loops.
-const MAX_INVOCATIONS: usize = 300;
+const MAX_INVOCATIONS: usize = 1000;
 /// How long a message is hidden by who receives it.
 const VISIBILITY: Duration = Duration::from_mins(30);
-/// The function's timeout for S3, short so that runs stay short.
-const S3_PATIENCE: Duration = Duration::from_millis(250);
-
-const CLIENT_ID: &str = "campaign";
-const CLIENT_SECRET: &str = "canary-secret-campaign";
-const AWS_SECRET: &str = "canary-aws-secret-campaign";
+/// The deadline of an invocation that is not in a hurry.
+const PLENTY: Duration = Duration::from_secs(20);
+/// Longer than a function takes for any object but the one that it still reads.
+const STRAGGLER: Duration = Duration::from_mins(1);
+/// The most messages of an event.
+const MOST_MESSAGES: usize = 10;
 
 /// The result of a run.
 #[derive(Default)]
@@ -52,53 +47,49 @@ pub(crate) struct Run {
     pub killed: usize,
     pub is_process: bool,
     pub redriven: usize,
-    /// Log lines, responses and dead letters.
-    pub output: Vec<String>,
+    pub repeated: Repeated,
     pub violations: Vec<String>,
 }
 
-/// Runs one seed, with the real process if `bootstrap` is its path.
-pub(crate) async fn run(seed: u64, bootstrap: Option<&Path>) -> Run {
+/// Runs one seed, with the real process if `bootstrap` is its path, and with the given troubles or
+/// random ones.
+pub(crate) async fn run(seed: u64, bootstrap: Option<&Path>, only: Option<&[Trouble]>) -> Run {
     let mut rng = StdRng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
     let (lines, _listening) = CapturedLogs::capture(tracing::Level::INFO);
-    let mut scene = Scene::new(seed, bootstrap, lines, &mut rng).await;
+    let weather = Weather::random(only, bootstrap.is_some(), &mut rng);
+    let mut scene = Scene::new(seed, bootstrap, weather, lines, &mut rng).await;
     scene.put_logs(&mut rng);
-
+    if scene.weather().has(Trouble::Straggler) {
+        scene.kill_beside_straggler(&mut rng).await;
+    }
     for _ in 0..FAULTY_INVOCATIONS {
         if !scene.invoke_with_faults(&mut rng).await {
             break;
         }
     }
-    scene.faults.stop();
+    scene.bridge.faults.stop();
+    if let Some(identity) = &scene.bridge.identity {
+        identity.store();
+    }
     scene.open_fault_proxies().await;
-    if scene
-        .receivers
-        .iter()
-        .any(|receiver| matches!(receiver, Receiver::Process(_)))
-    {
-        // The process does not use the queue's clock: permanent rejections would never reach
+    if scene.run.is_process {
+        // The process does not use the queues' clock: what the bridge refuses would never reach
         // RETRY_FOR.
-        scene.faults.accept_all();
+        scene.bridge.accept_all();
     }
     scene.drain().await;
     let evidence = &mut scene.run.evidence;
     evidence.before_redrive = evidence.invocations.len();
-    evidence.dead_letters = continuations(&scene.sqs.dead_letters());
-    scene.run.output.extend(
-        scene
-            .sqs
-            .dead_letters()
-            .into_iter()
-            .map(|message| message.body),
-    );
+    evidence.dead_letters = letters(&scene.sqs.dead_letters());
+    let bodies = scene.sqs.dead_letters().into_iter().map(|it| it.body);
+    evidence.output.extend(bodies);
 
     // Repair everything and redrive the dead letters.
-    scene.faults.accept_all();
+    scene.bridge.accept_all();
     scene.repair_logs();
-    scene.run.redriven += scene.sqs.dead_letters().len();
-    scene.sqs.redrive();
+    scene.redrive();
     scene.drain().await;
-    scene.run.evidence.dead_letters_left = continuations(&scene.sqs.dead_letters());
+    scene.run.evidence.dead_letters_left = letters(&scene.sqs.dead_letters());
     scene.finish()
 }
 
@@ -106,66 +97,78 @@ pub(crate) async fn run(seed: u64, bootstrap: Option<&Path>) -> Run {
 struct Scene {
     s3: FakeS3,
     sqs: FakeSqs,
-    bridge: LocalBridge,
-    faults: Arc<Faults>,
+    local_bridge: LocalBridge,
+    bridge: Arc<Bridge>,
     /// To S3, SQS, the bridge and the token endpoint.
     fault_proxies: [FaultProxy; 4],
     receivers: [Receiver; 2],
+    /// The most messages of an event.
+    messages: usize,
     lines: CapturedLogs,
     current: Vec<usize>,
     run: Run,
 }
 
-/// The receiver of invocations.
-enum Receiver {
-    Inside(Box<Function>),
-    Process(Box<Instance>),
+/// What befalls an invocation.
+#[derive(Clone, Copy)]
+struct Fate {
+    time_left: Duration,
+    killed: Killed,
 }
 
-/// An instance of the real `bootstrap`, started on demand.
-struct Instance {
-    bootstrap: PathBuf,
-    variables: Vec<(&'static str, String)>,
-    running: Option<(RuntimeApi, Process)>,
-    output: Vec<String>,
-    responses: Vec<String>,
+#[derive(Clone, Copy)]
+enum Killed {
+    Never,
+    After(Duration),
+    /// Once this many messages of the event are done with.
+    Done(u64),
 }
 
-/// The end of an invocation.
-enum Ending {
-    Responded { done: bool },
-    Killed,
-    Failed(String),
-}
+const CALM: Fate = Fate {
+    time_left: PLENTY,
+    killed: Killed::Never,
+};
 
 impl Scene {
     async fn new(
         seed: u64,
         bootstrap: Option<&Path>,
+        weather: Weather,
         lines: CapturedLogs,
         rng: &mut StdRng,
     ) -> Self {
-        let rejected = (0..rng.random_range(0..4))
-            .map(|_| format!("log-0-{}", rng.random_range(0..80)))
-            .collect();
-        let faults = Arc::new(Faults::new(seed, rejected));
-        let of_bridge = faults.clone();
-        let options = Options {
-            client_id: CLIENT_ID.to_owned(),
-            client_secret: CLIENT_SECRET.to_owned(),
-            // Some tokens expire during the run.
-            token_lifetime: Duration::from_secs([1, 2, 1800][rng.random_range(0..3)]),
-            react: Arc::new(move |arrival| of_bridge.react(arrival)),
-            ..Options::default()
+        let is_stormy = weather.has(Trouble::Storm);
+        let faults = Arc::new(Faults::new(seed, is_stormy));
+        // Some tokens expire during the run.
+        let token_lifetime = Duration::from_secs([1, 2, 1800][rng.random_range(0..3)]);
+        let identity = if weather.has(Trouble::Rotation) {
+            Some(Identity::start(token_lifetime, rng).await)
+        } else {
+            None
         };
-        let (s3, sqs, bridge) = (
-            FakeS3::start().await,
-            FakeSqs::start().await,
-            start(&options).await,
-        );
-        let of_s3 = faults.clone();
+        let (s3, sqs) = (FakeS3::start().await, FakeSqs::start().await);
+        let refused = if weather.has(Trouble::Poison) {
+            refused(rng)
+        } else {
+            BTreeMap::new()
+        };
+        let quota = Quota {
+            requests: rng.random_range(1..8),
+            every: SignedDuration::from_secs(rng.random_range(30..1200)),
+        };
+        let outage_after = rng.random_range(1..20);
+        let bridge = Arc::new(Bridge::new(
+            weather.clone(),
+            sqs.clock(),
+            faults.clone(),
+            identity,
+            refused.clone(),
+            quota,
+            outage_after,
+        ));
+        let local_bridge = start(&options(&bridge, token_lifetime)).await;
+        let (of_s3, of_sqs) = (faults.clone(), faults.clone());
         s3.react(move || of_s3.s3());
-        let of_sqs = faults.clone();
         sqs.misbehave(move |action, _| of_sqs.queue(action));
         let fault_proxy = |to| {
             let faults = faults.clone();
@@ -174,66 +177,85 @@ impl Scene {
         let fault_proxies = [
             fault_proxy(s3.address()).await,
             fault_proxy(sqs.address()).await,
-            fault_proxy(bridge.address()).await,
-            fault_proxy(bridge.address()).await,
+            fault_proxy(local_bridge.address()).await,
+            fault_proxy(local_bridge.address()).await,
         ];
-        let limits = Limits {
-            transactions: rng.random_range(1..30),
-            bytes: rng.random_range(1000..20_000),
+        let settings = Settings {
+            urls: urls(&fault_proxies),
+            secrets_manager: bridge.identity.as_ref().map(Identity::secrets_manager),
+            clock: sqs.clock(),
+            limits: Limits {
+                transactions: rng.random_range(1..30),
+                bytes: rng.random_range(1000..20_000),
+            },
+            concurrency: rng.random_range(1..6),
+            // Of the storm's: ends what fails for good after a few invocations.
+            retry_for: SignedDuration::from_hours(if is_stormy { 3 } else { 24 }),
+            s3_timeout: if weather.has(Trouble::Straggler) {
+                STRAGGLER * 2
+            } else {
+                Duration::from_millis(250)
+            },
+            bootstrap: bootstrap.map(Path::to_owned),
         };
-        let concurrency = rng.random_range(1..6);
-        let receiver = || match bootstrap {
-            None => Receiver::Inside(Box::new(function(
-                &fault_proxies,
-                &sqs,
-                limits,
-                concurrency,
-            ))),
-            Some(bootstrap) => Receiver::Process(Box::new(Instance {
-                bootstrap: bootstrap.to_owned(),
-                variables: variables(&fault_proxies, limits, concurrency),
-                running: None,
-                output: Vec::new(),
-                responses: Vec::new(),
-            })),
-        };
-        let receivers = [receiver(), receiver()];
         let evidence = Evidence {
-            in_flight: limits.transactions * concurrency,
+            making: rules(settings.limits).making(),
+            concurrency: settings.concurrency,
+            weather,
+            refused,
             ..Evidence::default()
-        };
-        let run = Run {
-            evidence,
-            is_process: bootstrap.is_some(),
-            ..Run::default()
         };
         Self {
             s3,
             sqs,
+            local_bridge,
             bridge,
-            faults,
             fault_proxies,
-            receivers,
+            receivers: [Receiver::new(settings.clone()), Receiver::new(settings)],
+            messages: [1, 2, 5, MOST_MESSAGES][rng.random_range(0..4)],
             lines,
             current: Vec::new(),
-            run,
+            run: Run {
+                evidence,
+                is_process: bootstrap.is_some(),
+                ..Run::default()
+            },
         }
     }
 
+    fn weather(&self) -> &Weather {
+        &self.run.evidence.weather
+    }
+
+    /// Puts a few large logs or many small ones.
     fn put_logs(&mut self, rng: &mut StdRng) {
-        for number in 0..rng.random_range(1..4) {
-            let log = Log::random(number, rng);
-            self.s3.put(&log.key, log.versions[0].bytes.clone());
-            for _ in 0..rng.random_range(1..3) {
-                self.sqs.send(s3_event(&[&log.key]).to_string());
-            }
-            self.run.evidence.logs.push(log);
-            self.current.push(0);
+        let is_small = self.weather().has(Trouble::Outage) || rng.random_bool(0.3);
+        let (logs, rows) = match is_small || self.weather().has(Trouble::Straggler) {
+            true => (rng.random_range(5..12), 20),
+            false => (rng.random_range(1..4), 120),
+        };
+        for _ in 0..logs {
+            self.put_log(rows, rng);
         }
         if rng.random_bool(0.2) {
             let keys: Vec<&str> = self.run.evidence.logs.iter().map(|log| &*log.key).collect();
             self.sqs.send(s3_event(&keys).to_string());
         }
+    }
+
+    fn put_log(&mut self, rows: u64, rng: &mut StdRng) {
+        let log = Log::random(self.current.len(), rows, self.sqs.clock().now(), rng);
+        self.s3.put(&log.key, log.versions[0].bytes.clone());
+        let queue = if rng.random_bool(0.7) {
+            WORK
+        } else {
+            OTHER_WORK
+        };
+        for _ in 0..if rng.random_bool(0.3) { 2 } else { 1 } {
+            self.sqs.send_to(queue, s3_event(&[&log.key]).to_string());
+        }
+        self.run.evidence.logs.push(log);
+        self.current.push(0);
     }
 
     /// Replaces truncated and corrupt logs with intact ones.
@@ -251,171 +273,231 @@ impl Scene {
         }
     }
 
+    fn redrive(&mut self) {
+        self.run.redriven += self.sqs.dead_letters().len();
+        self.sqs.redrive();
+    }
+
     async fn open_fault_proxies(&self) {
         for fault_proxy in &self.fault_proxies {
             fault_proxy.open().await;
         }
     }
 
-    /// Runs one invocation, or two concurrent ones, with faults. Returns `false` if the queue is
+    /// Runs one invocation, or two concurrent ones, with faults. Returns `false` if the queues are
     /// empty.
     async fn invoke_with_faults(&mut self, rng: &mut StdRng) -> bool {
-        if rng.random_bool(0.03) {
-            self.run.redriven += self.sqs.dead_letters().len();
-            self.sqs.redrive();
-        }
-        if rng.random_bool(0.05) {
-            self.bridge.revoke_tokens();
-        }
+        self.change(rng);
         if self.sqs.wait_for_next().is_none() {
             return false;
         }
         for fault_proxy in &self.fault_proxies {
-            if fault_proxy.is_open() && self.faults.closes_fault_proxy() {
+            if fault_proxy.is_open() && self.bridge.faults.closes_fault_proxy() {
                 fault_proxy.close();
             } else if rng.random_bool(0.5) {
                 fault_proxy.open().await;
             }
         }
-        let first = self
-            .sqs
-            .receive_any(VISIBILITY, |visible| rng.random_range(0..visible));
-        let Some(first) = first else { return true };
-        // SQS may deliver a message twice, and two messages may name the same object.
-        let second = if rng.random_bool(0.15) {
-            let same = self
-                .sqs
-                .receive_again(text(&first, "messageId"), VISIBILITY);
-            if rng.random_bool(0.5) {
-                same
-            } else {
-                self.sqs.receive_any(VISIBILITY, |_| 0).or(same)
+        let first = (self.sqs).receive_batch(self.messages, VISIBILITY, |visible| {
+            rng.random_range(0..visible)
+        });
+        let mut events = vec![(first, self.fate(rng))];
+        if rng.random_bool(0.15) {
+            let second = self.receive_beside(&events[0].0, rng);
+            if !second.is_empty() {
+                events.push((second, self.fate(rng)));
             }
-        } else {
-            None
-        };
-        let most = if rng.random_bool(0.1) { 1500 } else { 400 };
-        let mut fates = || {
-            let time_left = Duration::from_millis(rng.random_range(1..most));
-            (
-                time_left,
-                rng.random_bool(0.15)
-                    .then(|| Duration::from_millis(rng.random_range(1..150))),
-            )
-        };
-        let (one, other) = (fates(), fates());
-        self.invoke(first, one, second.map(|second| (second, other)))
-            .await;
+        }
+        self.invoke(events).await;
         true
     }
 
-    /// Invokes the function without faults until the queue is empty.
+    /// Changes what the weather changes between invocations.
+    fn change(&mut self, rng: &mut StdRng) {
+        let is_stormy = self.weather().has(Trouble::Storm);
+        if is_stormy && rng.random_bool(0.03) {
+            self.redrive();
+        }
+        if let Some(identity) = &self.bridge.identity {
+            match rng.random_range(0..8) {
+                0 => identity.rotate(rng),
+                1 | 2 => identity.store(),
+                3 => identity.revoke_tokens(),
+                _ => {}
+            }
+        } else if is_stormy && rng.random_bool(0.05) {
+            self.local_bridge.revoke_tokens();
+        }
+        // An object that arrives later, also while nothing is delivered.
+        if self.current.len() < 14 && rng.random_bool(0.2) {
+            self.put_log(20, rng);
+        }
+    }
+
+    /// Receives messages for a second environment. SQS may deliver a message twice, and two messages
+    /// may name the same object.
+    fn receive_beside(&self, first: &[Value], rng: &mut StdRng) -> Vec<Value> {
+        if rng.random_bool(0.5) {
+            let other = self.sqs.receive_batch(self.messages, VISIBILITY, |_| 0);
+            if !other.is_empty() {
+                return other;
+            }
+        }
+        if !self.weather().has(Trouble::Storm) {
+            return Vec::new();
+        }
+        let again = |record| (self.sqs).receive_again(text(record, "messageId"), VISIBILITY);
+        first.iter().filter_map(again).collect()
+    }
+
+    fn fate(&self, rng: &mut StdRng) -> Fate {
+        let most = if rng.random_bool(0.1) { 1500 } else { 400 };
+        let is_hurried = self.weather().has(Trouble::Storm) || self.weather().has(Trouble::Hurry);
+        let time_left = Duration::from_millis(rng.random_range(1..most));
+        let killed = Duration::from_millis(rng.random_range(1..150));
+        Fate {
+            time_left: if is_hurried { time_left } else { PLENTY },
+            killed: if self.bridge.faults.kills() {
+                Killed::After(killed)
+            } else {
+                Killed::Never
+            },
+        }
+    }
+
+    /// Kills the function while one object of an event is still read, and everything else of the
+    /// event is done with.
+    async fn kill_beside_straggler(&mut self, rng: &mut StdRng) {
+        self.sqs.wait_for_next();
+        let records = (self.sqs).receive_batch(MOST_MESSAGES, VISIBILITY, |visible| {
+            rng.random_range(0..visible)
+        });
+        if records.len() < 2 {
+            return;
+        }
+        let straggler = self.s3.gets().len() + rng.random_range(0..records.len());
+        self.s3.fail(straggler, Fault::Stall(0, STRAGGLER * 2));
+        let fate = Fate {
+            killed: Killed::Done(records.len() as u64 - 1),
+            ..CALM
+        };
+        self.invoke(vec![(records, fate)]).await;
+        if !self
+            .run
+            .evidence
+            .invocations
+            .iter()
+            .any(|one| one.was_killed)
+        {
+            let violation = "messages were not done with while another object was still read";
+            self.run.evidence.violations.push(violation.to_owned());
+        }
+    }
+
+    /// Invokes the function without faults until the queues are empty.
     async fn drain(&mut self) {
         for _ in 0..MAX_INVOCATIONS {
             if self.sqs.wait_for_next().is_none() {
                 return;
             }
-            if let Some(message) = self.sqs.receive_any(VISIBILITY, |_| 0) {
-                self.invoke(message, (Duration::from_secs(20), None), None)
-                    .await;
-            }
+            let records = self.sqs.receive_batch(self.messages, VISIBILITY, |_| 0);
+            self.invoke(vec![(records, CALM)]).await;
         }
         self.run.evidence.violations.push(format!(
-            "the queue never becomes empty: {:?}",
+            "the queues never become empty: {:?}",
             self.sqs.messages()
         ));
     }
 
-    async fn invoke(
-        &mut self,
-        first: Value,
-        fate: (Duration, Option<Duration>),
-        second: Option<(Value, (Duration, Option<Duration>))>,
-    ) {
+    /// Invokes the function with an event, or two environments with one each.
+    async fn invoke(&mut self, events: Vec<(Vec<Value>, Fate)>) {
         let before = self.marks();
-        let ids: Vec<String> = [Some(&first), second.as_ref().map(|(record, _)| record)]
-            .into_iter()
-            .flatten()
-            .map(|record| text(record, "messageId").to_owned())
-            .collect();
-        let records: Vec<Value> = [
-            Some(first.clone()),
-            second.as_ref().map(|(record, _)| record.clone()),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        let [one, other] = &mut self.receivers;
-        let endings = match second {
-            None => vec![Box::pin(one.invoke(first, fate)).await],
-            Some((record, its_fate)) => {
-                let both = futures_util::future::join(
-                    Box::pin(one.invoke(first, fate)),
-                    Box::pin(other.invoke(record, its_fate)),
-                )
-                .await;
-                vec![both.0, both.1]
-            }
-        };
+        let time = self.sqs.clock().now();
+        self.bridge.take_lost();
+        self.bridge.take_asked();
+        let done = self.done();
+        let sqs = &self.sqs;
+        let endings =
+            (self.receivers.iter_mut().zip(&events)).map(|(receiver, (records, fate))| {
+                let kill = killed(sqs, fate.killed, done);
+                Box::pin(receiver.invoke(records, fate.time_left, kill))
+            });
+        let endings = futures_util::future::join_all(endings).await;
         self.settle().await;
-        let mut was_killed = false;
-        for (id, ending) in ids.iter().zip(endings) {
+        let mut invocation = Invocation {
+            time,
+            current: self.current.clone(),
+            environments: events.len(),
+            lost: self.bridge.take_lost(),
+            asked: self.bridge.take_asked(),
+            ..Invocation::default()
+        };
+        for ((records, _), ending) in events.iter().zip(endings) {
             match ending {
-                Ending::Responded { done: true } => self.sqs.delete(id),
-                Ending::Responded { done: false } => {}
-                Ending::Killed => was_killed = true,
+                Ending::Responded { failed, is_late } => {
+                    invocation.is_late |= is_late;
+                    for record in records {
+                        if !failed.iter().any(|id| id == text(record, "messageId")) {
+                            self.sqs.acknowledge(record);
+                        }
+                    }
+                }
+                Ending::Killed => invocation.was_killed = true,
                 Ending::Failed(how) => self.run.evidence.violations.push(how),
             }
         }
-        self.run.killed += usize::from(was_killed);
-        let left: BTreeSet<String> = self
-            .sqs
-            .messages()
-            .into_iter()
-            .map(|message| message.id)
-            .collect();
-        let messages: Vec<Message> = records
+        self.run.killed += usize::from(invocation.was_killed);
+        self.observe(&before, &events, &mut invocation);
+        self.run.evidence.invocations.push(invocation);
+        if self.weather().has(Trouble::Quota) {
+            // An environment waits by its own clock, which the queues' clock does not advance.
+            self.receivers.iter_mut().for_each(Receiver::end);
+        }
+    }
+
+    /// How many messages the function is done with, or delayed.
+    fn done(&self) -> u64 {
+        ["DeleteMessage", "ChangeMessageVisibility"]
             .iter()
-            .zip(&ids)
-            .flat_map(|(record, id)| messages(record, !left.contains(id)))
+            .map(|action| self.sqs.requests(action))
+            .sum()
+    }
+
+    /// Notes what happened since the marks.
+    fn observe(&self, before: &Marks, events: &[(Vec<Value>, Fate)], invocation: &mut Invocation) {
+        let left = self.sqs.messages();
+        let left: BTreeSet<&str> = left.iter().map(|message| &*message.id).collect();
+        let records = events.iter().flat_map(|(records, _)| records);
+        invocation.messages = records
+            .flat_map(|record| messages(record, !left.contains(text(record, "messageId"))))
             .collect();
         let after = self.marks();
-        let sent = self
-            .sqs
-            .messages()
-            .into_iter()
+        let is_closed = usize::from(!self.fault_proxies[1].is_open());
+        let queue_disturbances = after.queue_disturbances - before.queue_disturbances + is_closed;
+        invocation.failed_sends = after.failed_sends - before.failed_sends + queue_disturbances;
+        invocation.queue_failures =
+            after.queue_failures - before.queue_failures + queue_disturbances;
+        invocation.disturbances = after.disturbances - before.disturbances;
+        let sent: Vec<Queued> = (self.sqs.messages().into_iter())
             .chain(self.sqs.dead_letters())
             .filter(|message| number_of(message) > before.sent)
-            .collect::<Vec<_>>();
-        let received = self.bridge.received();
-        self.run.evidence.invocations.push(Invocation {
-            // A process may still be working on an earlier invocation.
-            stands_alone: records.len() == 1 && !self.run.is_process,
-            messages,
-            current: self.current.clone(),
-            was_killed,
-            queue_is_sound: after.queue_trouble == before.queue_trouble
-                && self.fault_proxies[1].is_open(),
-            lost_responses: after.lost_responses - before.lost_responses,
-            accepted: received[before.received..]
-                .iter()
-                .map(|batch| Accepted {
-                    key: batch.key.clone(),
-                    body: batch.body.to_vec(),
-                    ids: batch
-                        .transactions
-                        .iter()
-                        .map(|transaction| transaction.transaction_id.clone())
-                        .collect(),
-                })
-                .collect(),
-            sent: continuations(&sent),
-            lines: (!self.run.is_process).then(|| {
-                self.lines.text()[before.lines..]
-                    .lines()
-                    .map(|line| serde_json::from_str(line).unwrap())
-                    .collect()
-            }),
+            .collect();
+        invocation.sent = letters(&sent);
+        invocation.accepted = self.local_bridge.received()[before.received..]
+            .iter()
+            .map(|batch| Accepted {
+                key: batch.key.clone(),
+                body: batch.body.to_vec(),
+                ids: (batch.transactions.iter())
+                    .map(|transaction| transaction.transaction_id.clone())
+                    .collect(),
+            })
+            .collect();
+        invocation.lines = (!self.run.is_process).then(|| {
+            self.lines.text()[before.lines..]
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
         });
     }
 
@@ -432,11 +514,13 @@ impl Scene {
 
     fn marks(&self) -> Marks {
         Marks {
-            received: self.bridge.received().len(),
+            received: self.local_bridge.received().len(),
             lines: self.lines.text().len(),
             sent: self.sqs.sent(),
-            lost_responses: self.faults.lost_responses() + self.fault_proxies[2].disturbances(),
-            queue_trouble: self.faults.queue_failures() + self.fault_proxies[1].disturbances(),
+            disturbances: self.fault_proxies[2].disturbances(),
+            queue_disturbances: self.fault_proxies[1].disturbances(),
+            failed_sends: self.bridge.faults.failed_sends(),
+            queue_failures: self.bridge.faults.queue_failures(),
         }
     }
 
@@ -448,19 +532,14 @@ impl Scene {
         evidence
             .secrets
             .extend(self.fault_proxies.iter().flat_map(FaultProxy::bearers));
-        self.run
+        evidence
             .output
             .extend(self.lines.text().lines().map(str::to_owned));
-        for receiver in self.receivers {
-            if let Receiver::Process(mut instance) = receiver {
-                instance.end();
-                self.run
-                    .output
-                    .extend(instance.output.into_iter().chain(instance.responses));
-            }
+        for mut receiver in self.receivers {
+            receiver.end();
+            evidence.output.extend(receiver.output);
         }
-        self.run.evidence.output = std::mem::take(&mut self.run.output);
-        self.run.violations = check(&self.run.evidence);
+        (self.run.violations, self.run.repeated) = check(&self.run.evidence);
         self.run
     }
 }
@@ -470,210 +549,89 @@ struct Marks {
     received: usize,
     lines: usize,
     sent: u64,
-    lost_responses: usize,
-    queue_trouble: usize,
+    disturbances: usize,
+    queue_disturbances: usize,
+    failed_sends: usize,
+    queue_failures: usize,
 }
 
-impl Receiver {
-    /// Invokes the function with a record and a deadline, and kills it after `killed_after`.
-    async fn invoke(
-        &mut self,
-        record: Value,
-        (time_left, killed_after): (Duration, Option<Duration>),
-    ) -> Ending {
-        let event = json!({ "Records": [record] });
-        match self {
-            Self::Inside(function) => {
-                let trace = Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned());
-                let context = Context {
-                    deadline: Deadline::after(time_left),
-                    trace,
-                    function: "edgetap".to_owned(),
-                };
-                let handled = tokio::time::timeout(
-                    killed_after.unwrap_or(Duration::from_mins(2)),
-                    function.handle(event, &context),
-                );
-                match (handled.await, killed_after) {
-                    (Ok(Ok(response)), _) => ending(&response),
-                    (Ok(Err(error)), _) => {
-                        Ending::Failed(format!("the invocation failed: {error}"))
-                    }
-                    (Err(_), Some(_)) => Ending::Killed,
-                    (Err(_), None) => Ending::Failed("the invocation did not end".to_owned()),
-                }
-            }
-            Self::Process(instance) => {
-                instance
-                    .invoke(event, RESERVE + time_left, killed_after)
-                    .await
+/// Returns when an invocation is killed. `done` is the number of messages done with before it.
+async fn killed(sqs: &FakeSqs, killed: Killed, done: u64) {
+    match killed {
+        Killed::Never => std::future::pending().await,
+        Killed::After(time) => tokio::time::sleep(time).await,
+        Killed::Done(messages) => {
+            let now = || sqs.requests("DeleteMessage") + sqs.requests("ChangeMessageVisibility");
+            while now() < done + messages {
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
     }
 }
 
-impl Instance {
-    async fn invoke(
-        &mut self,
-        event: Value,
-        time_left: Duration,
-        killed_after: Option<Duration>,
-    ) -> Ending {
-        if self.running.is_none() {
-            let api = RuntimeApi::start().await;
-            let variables = self.variables.iter().map(|(name, value)| (*name, value));
-            let process = Process::bootstrap(&self.bootstrap, &api.address(), variables);
-            self.running = Some((api, process));
-        }
-        let (api, _) = self.running.as_ref().unwrap();
-        let time_left = i64::try_from(time_left.as_millis()).unwrap();
-        let invoked = tokio::time::timeout(
-            killed_after.unwrap_or(Duration::from_mins(2)),
-            api.invoke(event, time_left),
-        )
-        .await;
-        match (invoked, killed_after) {
-            (Ok(Outcome::Response(response)), _) => {
-                self.responses.push(response.to_string());
-                ending(&response)
-            }
-            (Err(_), Some(_)) => {
-                self.end();
-                Ending::Killed
-            }
-            (outcome, _) => {
-                self.end();
-                Ending::Failed(format!("the process failed: {outcome:?}"))
-            }
-        }
-    }
-
-    /// Kills the process (SIGKILL) and keeps its output.
-    fn end(&mut self) {
-        if let Some((_, mut process)) = self.running.take() {
-            let output = process.stop();
-            self.output
-                .extend(output.stdout.into_iter().chain(output.stderr));
-        }
-    }
+/// Returns transactions that the bridge refuses for their content, and the status of each: mostly a
+/// few, now and then every third one of a log.
+fn refused(rng: &mut StdRng) -> BTreeMap<String, u16> {
+    let count = [2, 4, 8, 40][rng.random_range(0..4)];
+    let one = rng.random_bool(0.5).then(|| refusal(rng));
+    (0..count)
+        .map(|_| {
+            let log = rng.random_range(0..if count > 8 { 1 } else { 3 });
+            let id = format!("log-{log}-{}", rng.random_range(0..100));
+            (id, one.unwrap_or_else(|| refusal(rng)))
+        })
+        .collect()
 }
 
-fn ending(response: &Value) -> Ending {
-    match response["batchItemFailures"].as_array() {
-        Some(failures) => Ending::Responded {
-            done: failures.is_empty(),
-        },
-        None => Ending::Failed(format!("not a partial batch response: {response}")),
-    }
-}
-
-fn url(fault_proxy: &FaultProxy, path: &str) -> String {
-    format!("http://{}{path}", fault_proxy.address())
-}
-
-fn short_timeouts(endpoint: &str) -> SdkConfig {
-    sdk_config(endpoint)
-        .into_builder()
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(S3_PATIENCE)
-                .read_timeout(S3_PATIENCE)
-                .build(),
-        )
-        .stalled_stream_protection(
-            StalledStreamProtectionConfig::enabled()
-                .grace_period(S3_PATIENCE)
-                .build(),
-        )
-        .build()
-}
-
-fn function(
-    [s3, sqs, edge, token]: &[FaultProxy; 4],
-    queue: &FakeSqs,
-    limits: Limits,
-    concurrency: usize,
-) -> Function {
-    let endpoints = Endpoints {
-        edge: url(edge, EDGE_PATH).parse().unwrap(),
-        token: url(token, TOKEN_PATH).parse().unwrap(),
-        method: AuthMethod::Post,
-        parameters: TokenParameters::default(),
-        bridge_ca: None,
+fn options(bridge: &Arc<Bridge>, token_lifetime: Duration) -> Options {
+    let (reacting, identifying) = (bridge.clone(), bridge.clone());
+    let mut options = Options {
+        client_id: CLIENT_ID.to_owned(),
+        client_secret: CLIENT_SECRET.to_owned(),
+        token_lifetime,
+        react: Arc::new(move |arrival| reacting.react(arrival)),
+        ..Options::default()
     };
-    let credentials = Credentials::new(CLIENT_ID, CLIENT_SECRET);
-    Function {
-        s3: S3::new(&short_timeouts(&url(s3, "")), BACKOFF),
-        rules: rules(limits),
-        bridge: Bridge::new(
-            endpoints,
-            CredentialsSource::Variables(credentials),
-            BACKOFF,
-        )
-        .unwrap(),
-        concurrency,
-        work_queue: WorkQueue::new(&short_timeouts(&url(sqs, ""))),
-        retry_for: SignedDuration::from_hours(3), // ends permanent failures after a few invocations
-        clock: queue.clock(),
+    if bridge.identity.is_some() {
+        options.authorize = Some(Arc::new(move |token| {
+            let identity = identifying.identity.as_ref();
+            let is_valid = identity.is_some_and(|identity| identity.is_valid(&token));
+            Box::pin(async move { is_valid })
+        }));
     }
-}
-
-/// Returns the same configuration for a process.
-fn variables(
-    [s3, sqs, edge, token]: &[FaultProxy; 4],
-    limits: Limits,
-    concurrency: usize,
-) -> Vec<(&'static str, String)> {
-    vec![
-        ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", AWS_SECRET.to_owned()),
-        ("AWS_REGION", "us-east-1".to_owned()),
-        ("AWS_ENDPOINT_URL_S3", url(s3, "")),
-        ("AWS_ENDPOINT_URL_SQS", url(sqs, "")),
-        ("AWS_MAX_ATTEMPTS", "1".to_owned()), // the SDK's backoff is longer than these runs
-        ("BRIDGE_CLIENT_ID", CLIENT_ID.to_owned()),
-        ("BRIDGE_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
-        ("BRIDGE_AUTH_ENDPOINT", url(token, TOKEN_PATH)),
-        ("BRIDGE_EDGE_ENDPOINT", url(edge, EDGE_PATH)),
-        ("BRIDGE_CONCURRENCY", concurrency.to_string()),
-        ("BATCH_MAX_TRANSACTIONS", limits.transactions.to_string()),
-        ("BATCH_MAX_BYTES", limits.bytes.to_string()),
-    ]
+    options
 }
 
 /// Returns the objects that a record names.
 fn messages(record: &Value, done: bool) -> Vec<Message> {
     let body: Value = serde_json::from_str(text(record, "body")).unwrap();
-    if let Ok(remainder) = serde_json::from_value::<Continuation>(body.clone()) {
-        return vec![Message {
-            key: remainder.object.key,
-            etag: remainder.object.etag,
-            rows: remainder.rows,
-            requeue_count: remainder.requeue_count,
-            done,
-        }];
-    }
-    let keys = body["Records"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|record| text(&record["s3"]["object"], "key").to_owned());
-    keys.map(|key| Message {
-        key,
-        etag: None,
-        rows: RowRanges::from([(0, None)]),
-        requeue_count: 0,
+    let message = |object: &Value, rows: Value, objects| Message {
+        id: text(record, "messageId").to_owned(),
+        queue: text(record, "eventSourceARN").to_owned(),
+        key: text(object, "key").to_owned(),
+        etag: object["etag"].as_str().map(str::to_owned),
+        rows: serde_json::from_value(rows).unwrap(),
+        objects,
         done,
-    })
-    .collect()
+    };
+    match body["Records"].as_array() {
+        Some(records) => records
+            .iter()
+            .map(|one| {
+                message(
+                    &one["s3"]["object"],
+                    serde_json::json!([[0, null]]),
+                    records.len(),
+                )
+            })
+            .collect(),
+        None => vec![message(&body["object"], body["rows"].clone(), 1)],
+    }
 }
 
-/// Returns the continuations among the messages. S3's notifications are skipped.
-fn continuations(messages: &[Queued]) -> Vec<Continuation> {
-    messages
-        .iter()
-        .filter_map(|message| serde_json::from_str(&message.body).ok())
-        .collect()
+/// Returns the function's messages. S3's notifications are skipped.
+fn letters(messages: &[Queued]) -> Vec<Letter> {
+    messages.iter().filter_map(Letter::read).collect()
 }
 
 fn number_of(message: &Queued) -> u64 {
