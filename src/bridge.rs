@@ -212,7 +212,7 @@ impl Bridge {
     /// [`Trouble`] of the whole bridge.
     pub async fn warm_up(&self, deadline: Deadline) -> Result<(), Trouble> {
         let token = self.tokens.token(deadline.within(PATIENCE)).await;
-        token.map(|_| ()).map_err(no_token)
+        token.map(|_| ()).map_err(|error| no_token(&error))
     }
 
     /// Starts the delivery of an object. `making` identifies what makes bodies out of its rows.
@@ -249,8 +249,8 @@ impl Bridge {
     }
 }
 
-fn no_token(error: TokenError) -> Trouble {
-    let after = match &error {
+fn no_token(error: &TokenError) -> Trouble {
+    let after = match error {
         TokenError::Later { after, .. } => *after,
         TokenError::Misconfigured(_) => None,
     };
@@ -290,7 +290,7 @@ impl Delivery<'_> {
                     let is_batch = |trouble: &Trouble| trouble.scope == Scope::Batch;
                     if !trouble.as_ref().is_some_and(is_batch) {
                         parts.push_back(batch);
-                        leave(parts.iter().chain(kept.parts()), trouble, settle);
+                        leave(parts.iter().chain(kept.parts()), trouble.as_ref(), settle);
                         return is_accepted;
                     }
                     settle(&batch, Fate::Behind(trouble));
@@ -319,7 +319,7 @@ impl Delivery<'_> {
                 } else if let Some(probe) = kept.probe() {
                     parts.push_back(probe);
                 } else {
-                    leave(kept.parts(), Some(trouble), settle);
+                    leave(kept.parts(), Some(&trouble), settle);
                     return is_accepted;
                 }
             }
@@ -416,7 +416,7 @@ impl Delivery<'_> {
         let token = match bridge.tokens.token(patience).await {
             Ok(token) => posted.token.insert(token),
             Err(error) => {
-                let Trouble { why, after, .. } = no_token(error);
+                let Trouble { why, after, .. } = no_token(&error);
                 posted.answer = Answer::NotSent { after };
                 posted.why = why;
                 return posted;
@@ -444,6 +444,8 @@ impl Delivery<'_> {
                 let drained = read_at_most(response, MAX_RESPONSE);
                 tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, drained));
             }
+            // It was cut short: the bridge may still accept it.
+            Err(error) if error.is_timeout() && self.attempt.deadline.has_passed() => {}
             Err(error) => {
                 posted.answer = match () {
                     () if error.is_connect() => Answer::Unreachable,
@@ -539,11 +541,11 @@ impl Kept {
 /// Leaves the parts of a batch to a later attempt.
 fn leave<'a>(
     parts: impl Iterator<Item = &'a Batch>,
-    trouble: Option<Trouble>,
+    trouble: Option<&Trouble>,
     settle: &impl Fn(&Batch, Fate),
 ) {
     for batch in parts {
-        settle(batch, Fate::Behind(trouble.clone()));
+        settle(batch, Fate::Behind(trouble.cloned()));
     }
 }
 

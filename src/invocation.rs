@@ -38,8 +38,8 @@ use crate::work_queue::{QueueError, WorkQueue};
 /// The part of an invocation's time that is kept back to finish what is in flight and to respond.
 pub const RESERVE: Duration = Duration::from_secs(10);
 
-/// The part of [`RESERVE`] in which nothing is sent to SQS anymore.
-const LAST_SECOND: Duration = Duration::from_secs(1);
+/// The part of [`RESERVE`] in which messages are still sent to SQS.
+const SENDING: Duration = Duration::from_secs(9);
 
 /// If Lambda kills the function, its messages are visible again this long after its timeout.
 const VISIBILITY_RESERVE: Duration = Duration::from_mins(1);
@@ -176,17 +176,16 @@ impl Function {
                 let delivery = self.deliver_message(&message_id, work, &receipt, had_time, context);
                 // A panic fails its own message only.
                 let settlement = AssertUnwindSafe(Box::pin(delivery)).catch_unwind().await;
-                let settlement = match settlement {
-                    Ok(settlement) => settlement,
-                    Err(_) => {
-                        tracing::error!(
-                            message_id,
-                            "delivery panicked (a bug in edgetap); the message will be retried"
-                        );
-                        self.delay(&receipt, retry_delay(receipt.receive_count))
-                            .await;
-                        Settlement::Redeliver
-                    }
+                let settlement = if let Ok(settlement) = settlement {
+                    settlement
+                } else {
+                    tracing::error!(
+                        message_id,
+                        "delivery panicked (a bug in edgetap); the message will be retried"
+                    );
+                    self.delay(&receipt, retry_delay(receipt.receive_count))
+                        .await;
+                    Settlement::Redeliver
                 };
                 let others = unfinished.fetch_sub(1, Ordering::Relaxed) - 1;
                 if settlement == Settlement::Acknowledge && others > 0 {
@@ -290,16 +289,13 @@ impl Function {
                 return Settlement::Redeliver;
             }
         };
-        let end = context.deadline.extended(RESERVE - LAST_SECOND);
+        let end = context.deadline.extended(SENDING);
         for message in messages {
             let Some((job, report)) = attempts.get_mut(message.job) else {
                 return Settlement::Redeliver; // a plan names no other jobs
             };
             let sending = self.send(&message, job, report, situation, receipt, context);
-            let sent = end
-                .bound(sending)
-                .await
-                .unwrap_or_else(|| Err(SendError::Late));
+            let sent = end.bound(sending).await.unwrap_or(Err(SendError::Late));
             let (object, ranges) = (&job.object, message.rows.ranges().len());
             let first_range = shown(&message.rows, 1);
             match sent {

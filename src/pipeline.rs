@@ -76,7 +76,7 @@ impl Rules {
             Cookies::Hash(Some(key)) => key.fingerprint(),
             Cookies::Hash(None) | Cookies::Keep | Cookies::Drop => String::new(),
         };
-        let revision = self.encoding.revision();
+        let revision = Encoding::REVISION;
         let text = self.canonical_text();
         hex::encode(Sha256::digest(format!("{text}{revision}\0{key}")))
     }

@@ -401,7 +401,10 @@ mod tests {
                 ..tail()
             };
             let delay = Duration::from_secs(delay);
-            assert_eq!(decide(&[asked.clone()], FRESH), Plan::Redeliver(delay));
+            assert_eq!(
+                decide(std::slice::from_ref(&asked), FRESH),
+                Plan::Redeliver(delay)
+            );
             // Progress cannot be repeated without end: there the wait alone counts.
             let alone = Duration::from_secs(after.min(900));
             assert_eq!(requeued(decide(&[progress(asked.clone())], FRESH)).0, alone);
@@ -441,7 +444,7 @@ mod tests {
             ..progress(tail())
         };
         assert_eq!(
-            requeued(decide(&[late.clone()], FRESH)),
+            requeued(decide(std::slice::from_ref(&late), FRESH)),
             (Duration::ZERO, 1, 0)
         );
         assert_eq!(requeued(decide(&[late], tried)), (Duration::ZERO, 6, 4));
@@ -505,7 +508,7 @@ mod tests {
             ..progress(Facts::default())
         };
         assert_eq!(
-            dead(decide(&[bad.clone()], FRESH)),
+            dead(decide(std::slice::from_ref(&bad), FRESH)),
             [
                 (rows(3), "rejected".to_owned()),
                 (rows(9), "cut".to_owned())

@@ -27,7 +27,13 @@ impl Rows {
 
     /// Whether the set is that of [`Rows::all`].
     pub fn is_all(&self) -> bool {
-        self.0 == [0..OPEN]
+        matches!(
+            self.0[..],
+            [Range {
+                start: 0,
+                end: OPEN
+            }]
+        )
     }
 
     /// Whether the set has no rows.

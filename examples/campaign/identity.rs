@@ -143,7 +143,7 @@ fn secret_of(number: u32) -> String {
     format!("{CLIENT_SECRET}-{number}")
 }
 
-/// Responds to GetSecretValue (AWS JSON 1.1).
+/// Responds to `GetSecretValue` (AWS JSON 1.1).
 async fn secret_value(
     state: Arc<Mutex<State>>,
     request: Request<Incoming>,

@@ -230,9 +230,10 @@ impl Scene {
     /// Puts a few large logs or many small ones.
     fn put_logs(&mut self, rng: &mut StdRng) {
         let is_small = self.weather().has(Trouble::Outage) || rng.random_bool(0.3);
-        let (logs, rows) = match is_small || self.weather().has(Trouble::Straggler) {
-            true => (rng.random_range(5..12), 20),
-            false => (rng.random_range(1..4), 120),
+        let (logs, rows) = if is_small || self.weather().has(Trouble::Straggler) {
+            (rng.random_range(5..12), 20)
+        } else {
+            (rng.random_range(1..4), 120)
         };
         for _ in 0..logs {
             self.put_log(rows, rng);

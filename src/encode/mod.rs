@@ -38,12 +38,10 @@ pub struct Origin<'a> {
 }
 
 impl Encoding {
-    /// Returns what the bytes of a transaction depend on in addition to the rules: edgetap's version, which
+    /// What the bytes of a transaction depend on in addition to the rules: edgetap's version, which
     /// the bodies name, and a revision. Increase that when the same transaction makes other bytes
     /// within one version.
-    pub(crate) fn revision(&self) -> &'static str {
-        concat!(env!("CARGO_PKG_VERSION"), " 2")
-    }
+    pub(crate) const REVISION: &str = concat!(env!("CARGO_PKG_VERSION"), " 2");
 
     /// Returns the framing of a body.
     pub fn framing(&self) -> Framing {

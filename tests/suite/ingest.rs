@@ -260,7 +260,7 @@ async fn rows_before_a_cut_are_delivered() {
 async fn past_deadline_delivers_nothing_and_fails_message() {
     let world = world(Options::default(), LIMITS).await;
     world.s3.put("a", log(3));
-    // The constant deadline of cargo-lambda's emulator, in 1970.
+    // A deadline in the past, as after a freeze that lasted longer than the timeout.
     let past = deadline(600_000);
     assert!(past.has_passed());
     let response = world

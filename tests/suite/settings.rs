@@ -327,7 +327,7 @@ fn refusals(block: &str) -> BTreeSet<String> {
             }
             None => text.to_owned(),
         })
-        .map(|text| text.trim_end_matches("\"").trim_end_matches('.').to_owned())
+        .map(|text| text.trim_end_matches('"').trim_end_matches('.').to_owned())
         .collect()
 }
 

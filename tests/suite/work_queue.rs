@@ -275,9 +275,10 @@ async fn one_refused_transaction_withholds_no_other() {
     for status in [400, 403, 413, 422, 500] {
         let world = sequential(at_edge(move |_, body| {
             let ids = decode(body).unwrap();
-            match ids.iter().any(|t| t.transaction_id == "id-13") {
-                true => Reaction::status(status),
-                false => Reaction::Normal,
+            if ids.iter().any(|t| t.transaction_id == "id-13") {
+                Reaction::status(status)
+            } else {
+                Reaction::Normal
             }
         }))
         .await;
@@ -310,9 +311,12 @@ async fn refusal_of_everything_rejects_nothing() {
     for status in [400, 401, 403, 413, 429, 500] {
         let down = Arc::new(AtomicBool::new(true));
         let is_down = down.clone();
-        let world = sequential(at_edge(move |_, _| match is_down.load(Ordering::Relaxed) {
-            true => Reaction::status(status),
-            false => Reaction::Normal,
+        let world = sequential(at_edge(move |_, _| {
+            if is_down.load(Ordering::Relaxed) {
+                Reaction::status(status)
+            } else {
+                Reaction::Normal
+            }
         }))
         .await;
         for (key, rows) in [("one", 1), ("two", 2), ("many", 30)] {
