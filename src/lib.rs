@@ -1,5 +1,5 @@
 //! **edgetap** is a passive tap for Amazon CloudFront: it converts CloudFront access logs in S3
-//! into HTTP transactions and posts them to the bridge of an API-protection platform.
+//! into HTTP transactions and posts them to the bridge of an API-security platform.
 //!
 //! ```text
 //!                           ┌ pure and synchronous: no AWS, HTTP, clock, environment ┐
