@@ -1,6 +1,6 @@
-//! *Bridge*: a batch → accepted, rejected, or left to a later attempt and why.
+//! *Bridge*: a batch → accepted, rejected, or left to a later attempt, and why.
 //!
-//! [`crate::response`] decides what follows a response. Here is what it takes to carry that out.
+//! [`crate::response`] decides what follows a response, and this module carries it out.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,7 +34,7 @@ const WITNESS_LIFETIME: Duration = Duration::from_mins(1);
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Waits longer than this are logged as warnings.
+/// Longer waits are logged as warnings.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of a response body that are read (and ignored) so that the connection can be reused.
 const MAX_RESPONSE: usize = 64 << 10;
@@ -59,19 +59,20 @@ pub struct Endpoints {
 pub struct Attempt {
     /// No request is begun after it.
     pub deadline: Deadline,
-    /// Its number, from 1. From the third on, batches that the bridge fails on are halved.
+    /// Its number, from 1. From the third on, more failures of the bridge count as refusals of a
+    /// batch, which is then sent in parts.
     pub number: u32,
 }
 
 impl Attempt {
-    /// The attempt of the command line, which has no later one.
+    /// The attempt of the command line. No later one follows, so failures count as in a late one.
     pub const ONLY: Self = Self {
         deadline: Deadline::NEVER,
         number: u32::MAX,
     };
 }
 
-/// Why rows were not accepted, and what that says of other rows.
+/// Why rows were not accepted, and whether others can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     pub scope: Scope,
@@ -85,10 +86,10 @@ pub struct Trouble {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Accepted,
-    /// The bridge refused its transactions, and accepted others since. The status is `None` if it
-    /// closed the connection or did not respond.
+    /// The bridge refused its transactions, and has accepted others since. The status is `None` if
+    /// it closed the connection or did not respond.
     Rejected(Option<u16>),
-    /// `None`: no time was left to send it.
+    /// It stays behind, for a later attempt. `None` if the reason is that no time is left.
     Behind(Option<Trouble>),
 }
 
@@ -118,10 +119,11 @@ struct Witness {
 pub(crate) struct Delivery<'a> {
     bridge: &'a Bridge,
     object: &'a ObjectRef,
-    /// Identifies what makes the bytes of a body out of rows: the rules and the encoding.
+    /// A digest of what determines the bytes of a body in addition to its rows: the rules and the
+    /// encoding.
     making: String,
     attempt: Attempt,
-    /// Parts of batches that were rejected.
+    /// Number of rejected parts of batches.
     isolated: AtomicUsize,
     meter: Mutex<Meter>,
 }
@@ -129,7 +131,7 @@ pub(crate) struct Delivery<'a> {
 /// Measurements of deliveries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Meter {
-    /// Retried requests.
+    /// Requests that were sent again.
     pub(crate) retries: u64,
     /// Milliseconds from each request to its response.
     pub(crate) latencies: Vec<u64>,
@@ -138,7 +140,7 @@ pub(crate) struct Meter {
 /// How the requests for one body ended.
 enum Ended {
     Accepted,
-    /// The bridge refuses this body. The status is `None` without a response.
+    /// The bridge refuses this body. The status is `None` if there was no response.
     Refused(Option<u16>, Trouble),
     Left(Option<Trouble>),
 }
@@ -215,7 +217,7 @@ impl Bridge {
         token.map(|_| ()).map_err(|error| no_token(&error))
     }
 
-    /// Starts the delivery of an object. `making` identifies what makes bodies out of its rows.
+    /// Starts the delivery of an object. `making` is a digest of the rules and the encoding.
     pub(crate) fn delivery<'a>(
         &'a self,
         object: &'a ObjectRef,
@@ -273,10 +275,10 @@ impl Delivery<'_> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Delivers a batch, in parts if need be. Calls `settle` with each part as soon as its fate is
-    /// known; together they are the batch. Returns whether the bridge accepted one of them.
+    /// Delivers a batch, in parts if necessary. Calls `settle` with each part as soon as its fate
+    /// is known; together the parts are the batch. Returns whether the bridge accepted one of them.
     pub(crate) async fn deliver(&self, batch: Batch, settle: &impl Fn(&Batch, Fate)) -> bool {
-        // The larger parts first: what is rejected in one piece at the end is small.
+        // The larger parts come first, so that parts are small by the time they are rejected whole.
         let mut parts = VecDeque::from([batch]);
         let mut kept = Kept::default();
         let mut is_accepted = false;
@@ -315,7 +317,7 @@ impl Delivery<'_> {
                 && let Some((refused, trouble)) = kept.refusal.clone()
             {
                 if self.bridge.has_witness(refused) {
-                    parts.extend(kept.take()); // and refused once more, before they are rejected
+                    parts.extend(kept.take()); // a refusal from before the witness rejects nothing
                 } else if let Some(probe) = kept.probe() {
                     parts.push_back(probe);
                 } else {
@@ -327,7 +329,7 @@ impl Delivery<'_> {
         is_accepted
     }
 
-    /// Sends a body until the bridge has it or refuses it, or no try or no time is left.
+    /// Sends a body until the bridge accepts or refuses it, or no try or no time is left.
     async fn post_until_settled(&self, batch: &Batch) -> Ended {
         let Self {
             bridge, attempt, ..
@@ -444,7 +446,7 @@ impl Delivery<'_> {
                 let drained = read_at_most(response, MAX_RESPONSE);
                 tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, drained));
             }
-            // It was cut short: the bridge may still accept it.
+            // The deadline cut the request short: the bridge may still accept it.
             Err(error) if error.is_timeout() && self.attempt.deadline.has_passed() => {}
             Err(error) => {
                 posted.answer = match () {
@@ -481,12 +483,13 @@ impl Posted {
 /// The parts of a refused batch that wait for a witness.
 #[derive(Default)]
 struct Kept {
-    /// When the batch was first refused, and why a part was last.
+    /// When the batch was first refused, and why its last refused part was.
     refusal: Option<(Instant, Trouble)>,
-    /// Not refused as they are, but as a part of what was refused.
+    /// Parts that probes are taken from: refused, or the rest of a refused part.
     untried: Vec<Batch>,
-    /// Refused on their own.
+    /// Single transactions that were refused.
     singles: Vec<Batch>,
+    /// Number of probes so far.
     probes: u32,
 }
 
@@ -509,8 +512,8 @@ impl Kept {
         }
     }
 
-    /// Takes one transaction out of the largest part, at random. Returns `None` if all were taken,
-    /// or enough.
+    /// Takes one transaction out of the largest part, at random. Returns `None` if none is left, or
+    /// after [`MAX_PROBES`] or [`PATIENCE`].
     fn probe(&mut self) -> Option<Batch> {
         let is_over = self
             .refusal
@@ -538,7 +541,7 @@ impl Kept {
     }
 }
 
-/// Leaves the parts of a batch to a later attempt.
+/// Reports that these parts of a batch stay behind.
 fn leave<'a>(
     parts: impl Iterator<Item = &'a Batch>,
     trouble: Option<&Trouble>,
@@ -556,9 +559,9 @@ pub(crate) fn describe(endpoint: &EndpointUrl, status: StatusCode, is_html: bool
     format!("{endpoint} returned {status}{what}. {advice}")
 }
 
-/// Returns the idempotency key of a batch. It depends on the object's version, the rows, and what
-/// makes a body out of them: every retry has the same key, and another body has another one. Local
-/// logs have no `ETag`: a hash of the body takes its place.
+/// Returns the idempotency key of a batch. It depends on the object's version, the rows, the rules
+/// and the encoding: every retry has the same key, and another body has another one. Local logs
+/// have no `ETag`; a hash of the body replaces it.
 fn idempotency_key(object: &ObjectRef, batch: &Batch, making: &str) -> String {
     let version = object
         .etag

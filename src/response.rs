@@ -1,35 +1,39 @@
-//! *Response*: what came of one request to the bridge, and the next step. Pure: the whole retry
-//! policy is [`step`].
+//! *Response*: the result of one request to the bridge, and the next step. The whole retry policy
+//! is the pure function [`step`], and [`part`] decides about refused transactions.
 //!
-//! | came of it | step |
-//! |---|---|
-//! | 2xx, neither HTML nor 207 | the bridge has the batch |
-//! | 400, 413, 422 | it refuses this body: halves |
-//! | 401 | one retry with a new token; then trouble of the whole bridge |
-//! | 429, 503 | retries that hold back every request; then trouble of the whole bridge |
-//! | 408, 500, 502, 504 | retries; then the batch stays behind; from the third attempt on: halves |
-//! | any other status, HTML, 207 | the batch stays behind; from the third attempt on: halves |
-//! | closed connection | one free retry; a large body, closed again: halves; else retries, then trouble of the whole bridge; from the third attempt on: halves |
-//! | no response in time | retries; then trouble of the whole bridge; from the third attempt on: halves |
-//! | no connection, no token, a pause | retries; then trouble of the whole bridge |
+//! | result | steps | at the last try | the same, from the third attempt on |
+//! |---|---|---|---|
+//! | 2xx, neither HTML nor 207 | accepted | | |
+//! | 400, 413, 422 | refused | | |
+//! | 401 | once more with a new token | the bridge fails | the bridge fails |
+//! | 429, 503 | retries that hold back every request | the bridge fails | the bridge fails |
+//! | 408, 500, 502, 504 | retries | the batch stays behind | refused |
+//! | any other status, HTML, 207 | no retry | the batch stays behind | refused |
+//! | closed connection | once more, if large then refused, else retries | the bridge fails | refused |
+//! | no response in time | retries | the bridge fails | refused |
+//! | no connection | retries | the bridge fails | the bridge fails |
+//! | no token, a pause | no retry | the bridge fails | the bridge fails |
+//!
+//! If the bridge fails, the batch stays behind and no other one is begun.
 
 use std::time::Duration;
 
-/// From this attempt at its rows on, a body that the bridge fails on is halved: by then it is more
-/// likely that one transaction is the cause than that the bridge fails for a moment.
+/// From this attempt on, a failure of the bridge counts as a refusal of the body: by then it is
+/// more likely that one transaction is the cause than that the bridge fails for a moment.
 pub(crate) const HALVING_ATTEMPT: u32 = 3;
 
-/// Tries of one body from [`HALVING_ATTEMPT`] on, where several bodies take the place of one.
+/// Tries of one body from [`HALVING_ATTEMPT`] on, because several bodies then replace one. 429 and
+/// 503 still have [`Terms::tries`].
 const HALVING_TRIES: u32 = 2;
 
-/// Bytes of a body from which on a closed connection may mean that it is too large. The smallest
-/// limit that is in wide use is AWS WAF's, 8 KB.
+/// Bytes. A closed connection may mean that a body is too large if it has more than these. The
+/// smallest limit in wide use is AWS WAF's, 8 KB.
 const LARGE: usize = 8 << 10;
 
-/// What came of one request.
+/// The result of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// A response. `after` is the wait that it asks for.
+    /// A response; `after` is the wait that it asks for.
     Status {
         status: u16,
         is_html: bool,
@@ -41,7 +45,7 @@ pub(crate) enum Answer {
     NoResponse,
     /// No connection, or none that TLS accepts.
     Unreachable,
-    /// No token, or no permission to send yet.
+    /// No token, no time, or a pause that the bridge asked for and that is not over.
     NotSent { after: Option<Duration> },
 }
 
@@ -65,49 +69,49 @@ impl Answer {
 /// What was tried with one body so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tries {
-    /// Requests that failed, this one not included.
+    /// Requests that were retried as failures, before this one.
     pub(crate) failed: u32,
-    /// Whether a connection was closed on it before.
+    /// Whether a connection was closed before the response, in an earlier try.
     pub(crate) hung_up: bool,
     /// Whether it was sent with a new token.
     pub(crate) renewed: bool,
 }
 
-/// What the policy needs to know of a body and its attempt.
+/// What the policy needs to know about a body and its attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     /// Bytes of the body.
     pub(crate) bytes: usize,
-    /// The attempt at its rows, from 1.
+    /// Number of the attempt at its rows, from 1.
     pub(crate) attempt: u32,
-    /// Requests for one body, the first included.
+    /// The most requests for one body, the first included.
     pub(crate) tries: u32,
 }
 
-/// What a failure is a trouble of.
+/// What a failure affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Perhaps of this batch only: other batches are sent.
+    /// Perhaps this batch only: other batches are sent.
     Batch,
-    /// Of the whole bridge: no other batch is begun.
+    /// The whole bridge: no other batch is begun.
     Bridge,
 }
 
 /// The next step with a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The bridge has it.
+    /// The bridge accepted it.
     Accept,
-    /// Send it again at once.
+    /// Send it again at once, which does not count as a try.
     Reconnect,
     /// Send it again with a new token.
     Renew,
     /// Send it again after the backoff or the wait that was asked for. `hold` holds back every
     /// request of the process for that time.
     Retry { hold: bool },
-    /// Send its halves; a single transaction is refused.
+    /// The bridge refuses it: [`part`] decides, or a probe is sent.
     Halve,
-    /// Leave it to a later attempt.
+    /// It stays behind, for a later attempt.
     Leave(Scope),
 }
 
@@ -152,14 +156,14 @@ pub(crate) fn step(answer: &Answer, tries: Tries, terms: Terms) -> Step {
     }
 }
 
-/// Advice to the operator for a status.
+/// Returns what the operator should check after a status.
 pub(crate) fn advice(status: u16, is_html: bool) -> &'static str {
     match status {
         _ if is_html && (200..=299).contains(&status) => {
             "This is probably a login page or a proxy, not the bridge. Check BRIDGE_EDGE_ENDPOINT"
         }
         207 => {
-            "The response does not say for all transactions that they were accepted. Check that \
+            "This status does not say that every transaction was accepted. Check that \
              BRIDGE_EDGE_ENDPOINT is the bridge"
         }
         300..=399 => {
@@ -183,31 +187,31 @@ pub(crate) fn advice(status: u16, is_html: bool) -> &'static str {
     }
 }
 
-/// Parts of one object that are rejected only when they are single transactions. After them, halving
-/// ends earlier: it costs two requests for each bad transaction and level.
+/// Rejected parts of one object after which a refused part of at most [`SMALL_PART`] transactions
+/// is rejected whole. Each bad transaction costs two requests per halving.
 pub(crate) const MAX_ISOLATED: usize = 10;
 
-/// Transactions of a part that is rejected in one piece from then on.
+/// The most transactions of a part that is rejected whole.
 pub(crate) const SMALL_PART: usize = 16;
 
-/// Single transactions of a refused batch that are sent in search of a witness, in one attempt. They
-/// are chosen at random, so that a viewer cannot place bad transactions where all of them are found.
+/// Single transactions of a refused batch that are sent in search of a witness, in one attempt.
+/// They are chosen at random, so that a viewer cannot place bad transactions exactly there.
 pub(crate) const MAX_PROBES: u32 = 8;
 
-/// What becomes of a refused part of a batch.
+/// What to do with a refused part of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Its halves are sent.
+    /// Send its halves.
     Halve,
-    /// Its transactions are rejected for good.
+    /// Reject its transactions for good.
     Reject,
-    /// It is kept until there is a witness: the bridge may refuse everything.
+    /// Keep it until there is a witness: the bridge may refuse everything.
     Keep,
 }
 
-/// Decides about a refused part with so many transactions. A witness is a request that was sent
-/// after the batch's first refusal, at most a minute ago, and accepted. `isolated` counts the parts
-/// of the object that were rejected before.
+/// Decides about a refused part with this number of transactions. A witness is a request that was
+/// sent after the batch's first refusal, at most a minute ago, and accepted. `isolated` counts the
+/// parts of the object that were rejected before.
 pub(crate) fn part(transactions: usize, has_witness: bool, isolated: usize) -> Part {
     if !has_witness {
         Part::Keep

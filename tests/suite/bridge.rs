@@ -128,7 +128,7 @@ async fn other_status_leaves_each_batch_behind() {
             "Redirects are not followed",
         ),
         (Reaction::status(301), "Redirects are not followed"),
-        (Reaction::status(207), "does not say for all transactions"),
+        (Reaction::status(207), "does not say that every transaction"),
         (Reaction::status(403), "permissions"),
         (Reaction::status(404), "path of BRIDGE_EDGE_ENDPOINT"),
         (Reaction::status(405), "path of BRIDGE_EDGE_ENDPOINT"),
