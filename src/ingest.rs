@@ -1,5 +1,5 @@
-//! *Ingest*: one attempt at the rows of a job: an object's bytes → the bridge. One thread reads,
-//! and batches are in flight side by side. The result says which rows are settled and which are
+//! *Ingest*: one attempt at the rows of a job, from an object's bytes to the bridge. One thread
+//! reads, and batches are in flight side by side. The result says which rows are settled, which are
 //! left, and why.
 
 use std::error::Error;
@@ -19,8 +19,8 @@ use crate::response::Scope;
 use crate::rows::Rows;
 use crate::source::SourceError;
 
-/// Batches that stay behind one after the other, with none accepted between them, before no other
-/// one is begun: then the bridge probably fails on everything.
+/// Batches in a row of which the bridge accepted no part, after which no other batch is begun: it
+/// probably fails on everything.
 const MAX_BEHIND: u32 = 10;
 
 /// The result of one attempt at a job.
@@ -56,7 +56,7 @@ impl Outcome {
 /// Why rows are left.
 #[derive(Debug, thiserror::Error)]
 pub enum StopReason {
-    /// The bridge or the token endpoint.
+    /// The bridge or the token endpoint failed.
     #[error("{}", .0.why)]
     Bridge(Trouble),
     /// The object could not be opened or read to its end, and may be later.
@@ -154,7 +154,7 @@ pub async fn ingest_watched(
     if is_read {
         outcome.conclude(thread.await);
     } else if is_cut || !is_stopped {
-        outcome.because(StopReason::Deadline); // the thread ends at its next read
+        outcome.because(StopReason::Deadline); // the reading thread ends at its next read
     }
     outcome
 }
@@ -186,7 +186,7 @@ impl Outcome {
         }
     }
 
-    /// Notes a reason once. Of two that differ in the wait only, the longer wait stays.
+    /// Notes a reason once. If two differ only in the wait, the longer wait counts.
     fn because(&mut self, reason: StopReason) {
         let text = reason.to_string();
         let known = self
@@ -207,11 +207,11 @@ impl Outcome {
 struct Ledger<W> {
     watch: W,
     settled: Rows,
-    /// Its `left` and `unreadable` are known at the end only.
+    /// Its `left` and `unreadable` are set only at the end.
     outcome: Outcome,
-    /// Batches of which no part was accepted, since the last one of which a part was.
+    /// Batches in a row of which no part was accepted.
     behind: u32,
-    /// Whether no other batch is begun.
+    /// Whether no other batch may be begun.
     is_stopped: bool,
     /// Whether the log was read to its end, or to where it cannot be read.
     is_read: bool,
@@ -303,15 +303,15 @@ fn read_on_thread(
     (ask, receiver, thread)
 }
 
-/// Returns the next batch. Rows before a broken read are not one: after a retry, batches would start
-/// at other rows and have other idempotency keys.
+/// Returns the next batch. The rows just before a broken read do not become a batch: after a retry,
+/// batches would start at other rows and have other idempotency keys.
 fn next_whole<R: Read>(batches: &mut Batches<R>) -> Option<Result<Batch, LogError>> {
     let next = batches.next();
     let is_broken = batches.pending_error().is_some_and(is_broken_read);
     if is_broken { batches.next() } else { next }
 }
 
-/// Bytes that can be read until the receiver of the batches made of them is dropped.
+/// A reader that fails once the receiver of the batches is dropped.
 struct Stoppable<R> {
     bytes: R,
     batches: mpsc::Sender<Batch>,

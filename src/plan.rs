@@ -1,12 +1,14 @@
-//! *Plan*: what follows from the attempts at a message's jobs. Pure: [`decide`] is the whole rule.
+//! *Plan*: what follows from the attempts at a message's jobs. The whole rule is the pure function
+//! [`decide`].
 //!
 //! 1. Rows that no attempt can deliver go to the dead-letter queue.
-//! 2. Of a message of which something was settled, the rows left are requeued: at once if the
-//!    deadline was the reason, else after the wait that was asked for, or the retry delay.
-//! 3. A message of which nothing was settled is redelivered after the longer of these two. A short
-//!    wait would use up the deliveries that SQS makes of it.
-//! 4. When `RETRY_FOR` is over, rows left without progress go to the dead-letter queue. With
-//!    progress they are requeued until twice that time is over.
+//! 2. If rows of a message were settled, those that are left are requeued: at once if the deadline
+//!    was the reason, else after the wait that was asked for, or else after the retry delay.
+//! 3. If nothing was settled, the message is redelivered after that wait or the retry delay,
+//!    whichever is longer. SQS delivers a message `maxReceiveCount` times, and short waits would use
+//!    them up.
+//! 4. Once `RETRY_FOR` is over, a message without progress goes to the dead-letter queue. With
+//!    progress, rows that are left are requeued until twice that time is over.
 
 use std::time::Duration;
 
@@ -16,8 +18,8 @@ use crate::continuation::History;
 use crate::ingest::{Outcome, StopReason};
 use crate::rows::Rows;
 
-/// A requeued message carries fewer rows than the one before, so no count is needed to end it. This
-/// one ends what a defect would make endless.
+/// The limit on requeues. A requeued message has fewer rows than the one before, so only a defect
+/// reaches it.
 pub const MAX_REQUEUES: u32 = 1_000;
 
 /// Retry delays in minutes, by attempt. The last one repeats.
@@ -26,14 +28,14 @@ const RETRY_DELAYS: [u64; 5] = [1, 2, 4, 8, 15];
 /// The longest delay, which is also the longest `DelaySeconds` of SQS.
 pub const MAX_DELAY: Duration = Duration::from_mins(15);
 
-/// How long an attempt that fails may take before its message is delayed: the patience of a batch,
-/// and what stands around it.
+/// How long an attempt that fails usually takes, at most, before its message is delayed: one minute
+/// of retries, opening the object, and requests to SQS.
 const LONGEST_FAILURE: Duration = Duration::from_secs(90);
 
-/// What one attempt at a job came to.
+/// The result of one attempt at a job, as far as [`decide`] needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Whether anything of the job is settled now that was not before.
+    /// Whether the attempt settled rows, or found rows that cannot be read.
     pub has_progress: bool,
     /// Rows that the bridge rejected, and the reason.
     pub rejected: Option<(Rows, String)>,
@@ -44,12 +46,12 @@ pub struct Facts {
     pub why: String,
     /// The wait that the bridge or the token endpoint asked for.
     pub after: Option<Duration>,
-    /// Whether rows are left because the time was over.
+    /// Whether rows are left because the deadline came.
     pub is_late: bool,
 }
 
 impl Facts {
-    /// The facts of a job that was not begun, or of which nothing could be read.
+    /// Returns the facts of a job that was not begun, or whose object could not be opened.
     pub(crate) fn nothing(rows: &Rows, reason: &StopReason) -> Self {
         let after = match reason {
             StopReason::Bridge(trouble) => trouble.after,
@@ -64,7 +66,7 @@ impl Facts {
         }
     }
 
-    /// The facts of an object that was read.
+    /// Returns the facts of a job whose object was read.
     pub(crate) fn of(outcome: Outcome) -> Self {
         let reasons = &outcome.reasons;
         let asked = reasons.iter().filter_map(|reason| match reason {
@@ -125,7 +127,7 @@ fn rejected(outcome: &Outcome) -> Option<(Rows, String)> {
     Some((rows.into_iter().map(|row| row..row + 1).collect(), why))
 }
 
-/// What is known of a message.
+/// What is known about a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Situation {
     pub history: History,
@@ -137,16 +139,16 @@ pub struct Situation {
     pub age: SignedDuration,
     /// The age at which rows that make no progress go to the dead-letter queue.
     pub retry_for: SignedDuration,
-    /// A retry delay is multiplied by it: 0.8 to 1.0, so that retries spread out.
+    /// Factor of the retry delay, 0.8 to 1.0, so that retries spread out.
     pub jitter: f64,
 }
 
-/// What is to be done with a message.
+/// What to do with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// It is done once SQS has these messages.
+    /// Send these messages to SQS; then the original message is finished.
     Finish(Vec<Message>),
-    /// SQS delivers it again after this time.
+    /// Let SQS deliver it again after this time.
     Redeliver(Duration),
 }
 
@@ -206,7 +208,7 @@ pub(crate) fn retry_delay(attempt: u32) -> Duration {
     Duration::from_mins(RETRY_DELAYS[index.min(RETRY_DELAYS.len() - 1)])
 }
 
-/// Decides what is to be done with a message after the attempts at its jobs.
+/// Decides what to do with a message after the attempts at its jobs.
 pub fn decide(jobs: &[Facts], situation: Situation) -> Plan {
     let Situation {
         history,
@@ -249,7 +251,7 @@ pub fn decide(jobs: &[Facts], situation: Situation) -> Plan {
             messages.push(message(&job.left, why, Target::DeadLetters));
             continue;
         }
-        // The deadline does not count as a failed attempt at the rows.
+        // An attempt that settled rows until the deadline has not failed.
         let (after, attempts) = if job.is_late {
             (Duration::ZERO, situation.attempt() - 1)
         } else {
