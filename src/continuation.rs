@@ -13,11 +13,11 @@ use crate::rows::Rows;
 /// The version of [`Continuation`] that this release writes.
 pub const CONTINUATION_VERSION: u32 = 2;
 
-/// Ranges of rows in one message. A range takes at most 43 bytes, and what stands beside them less
-/// than 20,000 bytes: together less than 200,000, where SQS takes 262,144.
+/// Ranges of rows in one message. A range takes at most 43 bytes, and the rest of the message less
+/// than 20,000: together less than 200,000. SQS accepts 262,144.
 pub const MAX_RANGES: usize = 4_000;
 
-/// Characters of a reason.
+/// Characters of a reason; the rest is cut off.
 const MAX_REASON: usize = 1_000;
 
 /// Some rows of an object, as a message.
@@ -32,18 +32,18 @@ pub struct Continuation {
     pub rows: Rows,
     /// When the first message for the object was first received.
     pub since: Timestamp,
-    /// How many invocations have requeued it.
+    /// How often the rows were requeued.
     #[serde(rename = "hops")]
     pub requeue_count: u32,
-    /// How many attempts ended for another reason than the deadline.
+    /// Attempts before this message, without those that settled rows until the deadline.
     #[serde(default)]
     pub attempts: u32,
     /// Why these rows were not delivered, as text.
     pub reason: String,
     /// The digest of the rules in force. Under other rules batches may start at other rows.
     pub rules: String,
-    /// Whether it was sent to the dead-letter queue. If it comes from the work queue, it was
-    /// redriven.
+    /// Whether it was sent to the dead-letter queue. If it comes from the work queue all the same,
+    /// it was redriven.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dead_letter: bool,
 }
@@ -51,11 +51,11 @@ pub struct Continuation {
 /// What earlier attempts leave to later ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// When the first message for the object was first received, if it was not this one.
+    /// When the first message for the object was first received; `None` if that is this message.
     pub since: Option<Timestamp>,
-    /// How many invocations have requeued it.
+    /// How often the rows were requeued.
     pub requeue_count: u32,
-    /// How many attempts ended for another reason than the deadline, before this message was sent.
+    /// Attempts before this message, without those that settled rows until the deadline.
     pub attempts: u32,
 }
 
@@ -77,8 +77,8 @@ impl Continuation {
     /// Reads a message.
     ///
     /// # Errors
-    /// [`ContinuationError`] if it is of a later version or incomplete. Its rows must then not count
-    /// as delivered.
+    /// [`ContinuationError`] if it is of a later version or invalid. Its rows then do not count as
+    /// delivered.
     pub fn read(message: &Value) -> Result<Self, ContinuationError> {
         let version = message["edgetap"]
             .as_u64()
@@ -92,7 +92,7 @@ impl Continuation {
     /// Returns the messages that carry these rows, of at most [`MAX_RANGES`] ranges each, as JSON.
     ///
     /// # Errors
-    /// If one of them cannot be written as JSON. Then none is returned.
+    /// The first error of writing JSON. No message is then returned.
     pub(crate) fn messages(&self) -> Result<Vec<String>, serde_json::Error> {
         let part = |rows| Self {
             rows,
@@ -103,7 +103,7 @@ impl Continuation {
         parts.map(|part| serde_json::to_string(&part)).collect()
     }
 
-    /// Returns the job, and what its message tells of earlier attempts. A redriven message starts
+    /// Returns the job, and what its message says about earlier attempts. A redriven message starts
     /// over. So does one of version 1, which does not say whether it was redriven.
     pub(crate) fn into_job(self) -> (Job, History) {
         let starts_over = self.dead_letter || self.edgetap == 1;

@@ -1,4 +1,5 @@
-//! *Event*: a Lambda event → the jobs it names, and what is known of the messages that carry them.
+//! *Event*: a Lambda event → the jobs it names, and what SQS says about the messages that carry
+//! them.
 //!
 //! Parsing is tolerant, because AWS adds fields to events without notice: a [`Value`] is classified
 //! by its keys and then deserialized with `aws_lambda_events`, which ignores unknown fields. Test
@@ -15,7 +16,7 @@ use thiserror::Error;
 use crate::continuation::{Continuation, ContinuationError, History};
 use crate::job::{Job, ObjectRef};
 
-/// Envelopes inside envelopes (S3 in SNS in SQS is two) before an event is rejected.
+/// The most envelopes around a notification (S3 in SNS in SQS has two).
 const MAX_ENVELOPES: usize = 4;
 
 /// The key that some AWS services write to test their access to a bucket.
@@ -45,7 +46,7 @@ pub struct Work {
     pub history: History,
 }
 
-/// What SQS tells of a message, as delivered by the event source mapping.
+/// What SQS says about a message, as delivered by the event source mapping.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
     /// The queue's ARN.

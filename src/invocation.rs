@@ -1,9 +1,9 @@
 //! *Invocation*: one Lambda event in, one response out.
 //!
 //! The messages of an SQS event are delivered side by side, and each succeeds or fails on its own
-//! (partial batch responses): an attempt at each of its jobs, then the [`Plan`] that follows from
-//! them, then what carries it out. Any other event succeeds or fails as a whole. Success never hides
-//! a loss.
+//! (partial batch responses). Each message has three steps: an attempt at each of its jobs, the
+//! [`Plan`] that follows from the attempts, and the requests that carry it out. Any other event
+//! succeeds or fails as a whole. Success never hides a loss.
 
 use std::io::{self, Read};
 use std::panic::AssertUnwindSafe;
@@ -44,15 +44,15 @@ const SENDING: Duration = Duration::from_secs(9);
 /// If Lambda kills the function, its messages are visible again this long after its timeout.
 const VISIBILITY_RESERVE: Duration = Duration::from_mins(1);
 
-/// KiB for the objects that are read side by side. One takes its size, at most [`MOST_OF_OBJECT`]:
-/// a large object is read in two ranges of 4 MiB.
+/// KiB of memory for the objects that are read side by side. Each takes its size, but at most
+/// [`MOST_OF_OBJECT`], because two ranges of 4 MiB of an object are in memory at a time.
 const MEMORY: u32 = 32 << 10;
 const MOST_OF_OBJECT: u32 = 8 << 10;
 
 /// Messages that are delivered side by side. Each has a thread that reads, and connections.
 const SIDE_BY_SIDE: usize = 20;
 
-/// Ranges of rows that an error names.
+/// Ranges of rows that an error names at most.
 const SHOWN_RANGES: usize = 100;
 
 /// The parts that every invocation uses, made once per process.
@@ -62,7 +62,7 @@ pub struct Function {
     pub rules: Arc<Rules>,
     pub bridge: Bridge,
     pub work_queue: WorkQueue,
-    /// The age at which a job goes to the dead-letter queue.
+    /// The age at which rows that make no progress go to the dead-letter queue.
     pub retry_for: SignedDuration,
     pub clock: Clock,
     memory: Semaphore,
@@ -89,8 +89,8 @@ pub struct Context {
     pub function: String,
 }
 
-/// Converts Lambda's deadline (milliseconds since the Unix epoch) and subtracts [`RESERVE`]. A
-/// deadline in the past leaves no time.
+/// Returns the deadline that is [`RESERVE`] before Lambda's, which is in milliseconds since the
+/// Unix epoch. If it is in the past, no time is left.
 pub fn deadline(lambda_deadline_ms: u64) -> Deadline {
     let now = std::time::SystemTime::UNIX_EPOCH
         .elapsed()
@@ -105,7 +105,7 @@ pub fn deadline(lambda_deadline_ms: u64) -> Deadline {
 /// What Lambda is to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Settlement {
-    /// Delete it: its rows are delivered, or in messages of their own.
+    /// Delete it: its rows are settled, or other messages carry them.
     Acknowledge,
     /// Leave it in the queue, which delivers it again.
     Redeliver,
@@ -155,7 +155,7 @@ impl Function {
     /// deliver again.
     ///
     /// A message that may have killed the function before runs after the others and alone, so that
-    /// it cannot take them along again.
+    /// they are finished if it does so again.
     async fn deliver_messages(&self, records: Vec<SqsRecord>, context: &Context) -> Vec<String> {
         let had_time = !context.deadline.has_passed();
         let time_left = context.deadline.time_left();
@@ -189,8 +189,8 @@ impl Function {
                 };
                 let others = unfinished.fetch_sub(1, Ordering::Relaxed) - 1;
                 if settlement == Settlement::Acknowledge && others > 0 {
-                    // Now, and not with the response: if the function is killed before that, this
-                    // message is not delivered again.
+                    // Lambda deletes messages only after the response. If the function is killed
+                    // before that, this message is not delivered again.
                     if let Err(error) = self.work_queue.delete(&receipt).await {
                         tracing::warn!(%error, "failed to delete a finished message; it is deleted when the invocation ends");
                     }
@@ -208,7 +208,7 @@ impl Function {
         failed.filter_map(future::ready).collect().await
     }
 
-    /// Delivers a message.
+    /// Delivers a message. `had_time` says whether any time was left when the invocation began.
     async fn deliver_message(
         &self,
         message_id: &str,
@@ -251,7 +251,7 @@ impl Function {
         for job in work.jobs {
             attempts.push(self.attempt(job, attempt).await);
         }
-        // After the attempts: they may have taken minutes.
+        // Its ages are taken again, because the attempts may have taken minutes.
         let situation = self.situation_of(&work.history, receipt);
         let (facts, mut rest): (Vec<_>, Vec<_>) = attempts
             .into_iter()
@@ -292,7 +292,7 @@ impl Function {
         let end = context.deadline.extended(SENDING);
         for message in messages {
             let Some((job, report)) = attempts.get_mut(message.job) else {
-                return Settlement::Redeliver; // a plan names no other jobs
+                return Settlement::Redeliver; // unreachable: a plan names these jobs only
             };
             let sending = self.send(&message, job, report, situation, receipt, context);
             let sent = end.bound(sending).await.unwrap_or(Err(SendError::Late));
@@ -358,7 +358,7 @@ impl Function {
         Ok(())
     }
 
-    /// Delays a message of which reports are made.
+    /// Delays a message, and counts that in the report of its first job.
     async fn put_off(&self, receipt: &Receipt, delay: Duration, attempts: &mut [(Job, Report)]) {
         if let Some((_, report)) = attempts.first_mut() {
             report.messages_delayed += 1;
@@ -536,11 +536,11 @@ enum SendError {
     Queue(#[from] QueueError),
     #[error("cannot write the message as JSON: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("no time is left to send it")]
+    #[error("no time is left to send the message")]
     Late,
 }
 
-/// Returns row ranges as text, at most `most` of them: `[13,15) [20,end)`.
+/// Returns row ranges as text, such as `[13,15) [20,end)`, at most `most` of them.
 fn shown(rows: &Rows, most: usize) -> String {
     let ranges = rows.ranges();
     let mut text: Vec<_> = ranges
@@ -557,8 +557,8 @@ fn shown(rows: &Rows, most: usize) -> String {
     text.join(" ")
 }
 
-/// Fails every message of an SQS event, so that SQS redelivers it, and counts them in a metric. For
-/// an invocation without a [`Function`].
+/// Fails every message of an SQS event, so that SQS redelivers it, and counts them in a metric. It
+/// replaces [`Function::handle`] if the configuration is invalid.
 ///
 /// # Errors
 /// [`InvocationError`] for any other event.
@@ -602,7 +602,7 @@ fn sqs_response(failed: Vec<String>) -> Value {
     json!(response)
 }
 
-/// Counts the bytes read.
+/// Returns a reader of the same bytes, and the number of bytes read so far.
 fn counted(bytes: Box<dyn Read + Send>) -> (impl Read + Send, Arc<AtomicU64>) {
     let read = Arc::new(AtomicU64::new(0));
     (

@@ -84,8 +84,8 @@ impl Job {
         }
     }
 
-    /// Whether an earlier attempt settled some rows. If the object is missing now, the rest of its
-    /// rows is lost.
+    /// Whether an earlier attempt settled some rows. If the object is missing now, its other rows
+    /// are lost.
     pub(crate) fn has_started(&self) -> bool {
         !self.rows.is_all()
     }

@@ -34,9 +34,9 @@ pub(crate) struct Report {
     /// Milliseconds from the end of a batch's first request at CloudFront to the acceptance of the
     /// batch, one value per batch.
     pub(crate) delivery_lags: Vec<u64>,
-    /// Remainders sent to the work queue.
+    /// Messages with remaining rows that were sent to the work queue.
     pub(crate) requeues: u64,
-    /// Messages delayed for retry.
+    /// Messages that were delayed: 0 or 1, in the report of a message's first job.
     pub(crate) messages_delayed: u64,
     /// Messages sent to the dead-letter queue.
     pub(crate) dead_letters: u64,

@@ -15,7 +15,7 @@ pub const OPEN: u64 = u64::MAX;
 /// of the object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows(
-    /// Sorted and not empty; between two of them there is at least one row.
+    /// Sorted, none empty, and at least one row apart.
     Vec<Range<u64>>,
 );
 
@@ -51,7 +51,7 @@ impl Rows {
         self.0.first().map(|range| range.start)
     }
 
-    /// Returns the number of rows. It means nothing for a set that is open at its end.
+    /// Returns the number of rows. It has no meaning for a set with an open end.
     pub fn count(&self) -> u64 {
         self.0.iter().map(|range| range.end - range.start).sum()
     }
@@ -61,7 +61,7 @@ impl Rows {
         if range.is_empty() {
             return;
         }
-        // Of the ranges that touch the new one, the first, and the one after the last.
+        // The ranges that overlap with the new one or touch it are those in `from..to`.
         let from = self.0.partition_point(|known| known.end < range.start);
         let to = self.0.partition_point(|known| known.start <= range.end);
         let touched = &self.0[from..to];

@@ -1,4 +1,4 @@
-//! *Work queue*: what [`crate::plan`] decides → requests to SQS.
+//! *Work queue*: the requests to SQS that carry out what [`crate::plan`] decides.
 //!
 //! The event names the queues: a message's `eventSourceARN` is its work queue, and that queue's
 //! redrive policy names the dead-letter queue. Neither is configured.
@@ -124,7 +124,7 @@ impl WorkQueue {
         Ok(())
     }
 
-    /// Deletes a message that is done.
+    /// Deletes a message that is finished.
     ///
     /// # Errors
     /// [`QueueError`] if SQS rejects the request.
