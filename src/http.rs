@@ -17,6 +17,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// fail after the thaw.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Returns a client. `local` says whether its endpoint is on this machine.
+///
+/// # Errors
+/// [`TlsError`] if TLS cannot be set up.
 #[expect(
     clippy::disallowed_methods,
     reason = "the only function that builds clients"
@@ -93,7 +97,7 @@ pub(crate) async fn read_at_most(
     Ok(read)
 }
 
-/// Describes a failed request, without its URL.
+/// Returns why a request failed, as text without its URL.
 pub(crate) fn in_words(error: &reqwest::Error) -> String {
     let cause = match error.source() {
         _ if error.is_timeout() => "timed out".to_owned(),

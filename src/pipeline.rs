@@ -68,9 +68,8 @@ impl Rules {
         }))
     }
 
-    /// Returns hexadecimal digits that identify what makes bodies out of rows: these rules with
-    /// their key, and this release's encoding. Where they are equal, the same rows make the same
-    /// body.
+    /// Returns a digest of what determines a body in addition to its rows: these rules with their
+    /// key, and this release's encoding. With the same digest, the same rows have the same body.
     pub fn making(&self) -> String {
         let key = match &self.redaction.cookies {
             Cookies::Hash(Some(key)) => key.fingerprint(),

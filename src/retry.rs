@@ -1,5 +1,5 @@
-//! *Retry*: the [`Backoff`] between attempts, the wait that `Retry-After` asks for, and the causes
-//! of a failed attempt as text.
+//! *Retry*: the [`Backoff`] between tries, the wait that `Retry-After` asks for, and the causes
+//! of a failure as text.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime};
@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime};
 use retry_policies::policies::ExponentialBackoff;
 use retry_policies::{Jitter, RetryDecision, RetryPolicy};
 
-/// Exponential backoff with full jitter: the wait after *n* failed attempts is random between zero
+/// Exponential backoff with full jitter: the wait after *n* failed tries is random between zero
 /// and `base` × 2ⁿ⁻¹, capped at `cap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     pub base: Duration,
     pub cap: Duration,
-    /// Total attempts, including the first.
+    /// Total tries, including the first.
     pub attempts: u32,
 }
 
@@ -28,7 +28,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Returns the wait after `failed` failed attempts, or `None` when no attempt is left.
+    /// Returns the wait after `failed` failed tries, or `None` when no try is left.
     pub fn wait(&self, failed: u32) -> Option<Duration> {
         let policy = ExponentialBackoff::builder()
             .retry_bounds(self.base, self.cap)

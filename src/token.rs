@@ -35,7 +35,7 @@ pub use crate::grant::{AuthMethod, TokenParameters};
 const MAX_RESPONSE: usize = 64 << 10;
 /// Timeout of an early renewal. It is short because the current token is still valid.
 const EARLY_RENEWAL_TIMEOUT: Duration = Duration::from_secs(3);
-/// Pause after a failed early renewal.
+/// Pause after the start of a failed early renewal.
 const EARLY_RENEWAL_PAUSE: Duration = Duration::from_secs(20);
 /// Timeout of one request to the token endpoint.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -212,7 +212,7 @@ impl TokenSource {
                 .await?;
             return Ok(state.token.insert(Arc::new(token)).clone());
         };
-        // An early renewal is a single short attempt. If it fails, the current token is used until
+        // An early renewal is a single short try. If it fails, the current token is used until
         // it expires.
         if state.early_renewal.is_none_or(|next| next.has_come()) {
             state.early_renewal = Some(Moment::after(EARLY_RENEWAL_PAUSE));

@@ -12,7 +12,7 @@ use crate::evidence::{Accepted, Evidence, Invocation, Letter, Message, covers, r
 use crate::logs::{CONTENT_CANARY, Log, Row, ids, log_of, multiset};
 use crate::weather::Trouble;
 
-/// The fuse of a chain of requeues.
+/// The limit on requeues of an object.
 const MAX_HOPS: u64 = 1000;
 
 /// The refused transactions of an object that are isolated. Of further ones the whole part of a
@@ -157,7 +157,7 @@ fn keys_identify_batches(evidence: &Evidence, violations: &mut Vec<String>) {
         Trouble::Outage,
         Trouble::Limit,
     ];
-    // A half that stays behind makes batches with the rows after it.
+    // The rows of a part that stays behind form batches with the rows after them.
     if halves.iter().any(|trouble| evidence.weather.has(*trouble)) {
         return;
     }
