@@ -1,5 +1,5 @@
 //! *Response*: the result of one request to the bridge, and the next step. The whole retry policy
-//! is the pure function [`step`], and [`part`] decides about refused transactions.
+//! is the pure function `step`, and `part` decides about refused transactions.
 //!
 //! | result | steps | at the last try | the same, from the third attempt on |
 //! |---|---|---|---|
