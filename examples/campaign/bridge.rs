@@ -52,8 +52,9 @@ struct State {
 }
 
 enum Outage {
-    /// After so many requests.
+    /// So many requests are left. It begins at once, or between two invocations.
     Before(u64),
+    Soon,
     Until(Timestamp),
     Over,
 }
@@ -112,6 +113,21 @@ impl Bridge {
         std::mem::take(&mut self.state().lost)
     }
 
+    /// Begins an outage that was to begin between two invocations.
+    pub(crate) fn begin_invocation(&self) {
+        let mut state = self.state();
+        if matches!(state.outage, Outage::Soon) {
+            state.outage = Outage::Until(self.clock.now() + OUTAGE);
+        }
+    }
+
+    /// Whether batches are halved because of their content. An outage that begins meanwhile cannot
+    /// be told from further bad content.
+    fn halves(&self) -> bool {
+        let causes = [Trouble::Poison, Trouble::Limit];
+        causes.iter().any(|trouble| self.weather.has(*trouble))
+    }
+
     pub(crate) fn react(&self, arrival: Arrival<'_>) -> Reaction {
         if arrival.endpoint == Endpoint::Token {
             return match (self.faults.bridge(), &self.identity) {
@@ -136,10 +152,11 @@ impl Bridge {
     fn outage(&self) -> Option<Reaction> {
         let (mut state, now) = (self.state(), self.clock.now());
         match &mut state.outage {
+            Outage::Before(0) if self.halves() => state.outage = Outage::Soon,
             Outage::Before(0) => state.outage = Outage::Until(now + OUTAGE),
             Outage::Before(requests) => *requests -= 1,
             Outage::Until(end) if now >= *end => state.outage = Outage::Over,
-            Outage::Until(_) | Outage::Over => {}
+            Outage::Soon | Outage::Until(_) | Outage::Over => {}
         }
         matches!(state.outage, Outage::Until(_)).then(|| Reaction::status(self.weather.outage))
     }

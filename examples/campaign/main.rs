@@ -154,6 +154,9 @@ fn bootstrap(args: &Args) -> Result<Option<PathBuf>, String> {
 }
 
 fn show(seed: u64, run: &run::Run, lines: bool) {
+    if !run.violations.is_empty() {
+        println!("seed {seed}: {:?}", run.evidence.weather);
+    }
     for violation in &run.violations {
         println!("seed {seed}: {violation}");
     }

@@ -153,8 +153,9 @@ impl Scene {
             BTreeMap::new()
         };
         let quota = Quota {
-            requests: rng.random_range(1..8),
-            every: SignedDuration::from_secs(rng.random_range(30..1200)),
+            // Enough to find the refused ones of a batch.
+            requests: rng.random_range(if refused.is_empty() { 2..8 } else { 40..80 }),
+            every: SignedDuration::from_secs(rng.random_range(30..900)),
         };
         let outage_after = rng.random_range(1..20);
         let bridge = Arc::new(Bridge::new(
@@ -189,8 +190,12 @@ impl Scene {
                 bytes: rng.random_range(1000..20_000),
             },
             concurrency: rng.random_range(1..6),
-            // Of the storm's: ends what fails for good after a few invocations.
-            retry_for: SignedDuration::from_hours(if is_stormy { 3 } else { 24 }),
+            // In a storm it ends what fails for good after a few invocations.
+            retry_for: if is_stormy && !weather.has(Trouble::Quota) {
+                SignedDuration::from_hours(3)
+            } else {
+                SignedDuration::from_hours(24)
+            },
             s3_timeout: if weather.has(Trouble::Straggler) {
                 STRAGGLER * 2
             } else {
@@ -414,6 +419,7 @@ impl Scene {
     async fn invoke(&mut self, events: Vec<(Vec<Value>, Fate)>) {
         let before = self.marks();
         let time = self.sqs.clock().now();
+        self.bridge.begin_invocation();
         self.bridge.take_lost();
         self.bridge.take_asked();
         let done = self.done();
