@@ -18,7 +18,9 @@ use crate::credentials::CredentialsSource;
 use crate::endpoint::EndpointUrl;
 use crate::http::{self, asked_wait, in_words, is_hang_up, is_html, read_at_most};
 use crate::job::ObjectRef;
-use crate::response::{Answer, MAX_PROBES, Part, Scope, Step, Terms, Tries, advice, part, step};
+use crate::response::{
+    Answer, MAX_PROBES, Part, Scope, Step, Terms, Tries, VOUCHED_PARTS, advice, part, step,
+};
 use crate::retry::Backoff;
 use crate::time::{Deadline, Moment};
 use crate::tls::{ServerTrust, TlsError};
@@ -34,6 +36,11 @@ const WITNESS_LIFETIME: Duration = Duration::from_mins(1);
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Times that the parts of a refused batch are sent again in one attempt.
+const MAX_ROUNDS: u32 = 10;
+/// Timeout of a part of a refused batch. A transaction that makes the bridge hang must not outlast
+/// its witness.
+const PART_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer waits are logged as warnings.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of a response body that are read (and ignored) so that the connection can be reused.
@@ -112,6 +119,8 @@ pub struct Bridge {
 struct Witness {
     sent: Instant,
     expiry: Moment,
+    /// Parts that were rejected because of it.
+    vouched: u32,
 }
 
 /// The delivery of an object's batches in one attempt.
@@ -240,6 +249,7 @@ impl Bridge {
             *last = Some(Witness {
                 sent,
                 expiry: Moment::after(WITNESS_LIFETIME.saturating_sub(sent.elapsed())),
+                vouched: 0,
             });
         }
     }
@@ -248,6 +258,15 @@ impl Bridge {
     fn has_witness(&self, refusal: Instant) -> bool {
         let last = *self.witness.lock().unwrap_or_else(PoisonError::into_inner);
         last.is_some_and(|last| last.sent > refusal && !last.expiry.has_come())
+    }
+
+    /// Whether the last witness may speak for one more rejected part. Counts that part.
+    fn vouches(&self) -> bool {
+        let mut last = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_mut().is_some_and(|last| {
+            last.vouched += 1;
+            last.vouched <= VOUCHED_PARTS
+        })
     }
 }
 
@@ -276,25 +295,70 @@ impl Delivery<'_> {
     }
 
     /// Delivers a batch, in parts if necessary. Calls `settle` with each part as soon as its fate
-    /// is known; together the parts are the batch. Returns whether the bridge accepted one of them.
-    pub(crate) async fn deliver(&self, batch: Batch, settle: &impl Fn(&Batch, Fate)) -> bool {
-        // The larger parts come first, so that parts are small by the time they are rejected whole.
-        let mut parts = VecDeque::from([batch]);
-        let mut kept = Kept::default();
-        let mut is_accepted = false;
-        while let Some(batch) = parts.pop_front() {
-            match self.post_until_settled(&batch).await {
+    /// is known; together the parts are the batch. Sends probes if `may_probe`.
+    pub(crate) async fn deliver(
+        &self,
+        batch: Batch,
+        may_probe: bool,
+        settle: &impl Fn(&Batch, Fate),
+    ) -> Delivered {
+        let probes = if may_probe { MAX_PROBES } else { 0 };
+        // On the heap, its layout does not enlarge the futures around it.
+        Box::pin(self.deliver_parts(vec![batch], None, probes, settle)).await
+    }
+
+    /// Delivers the parts of a refused batch again.
+    pub(crate) async fn deliver_again(&self, refused: Refused, settle: &impl Fn(&Batch, Fate)) {
+        let Refused {
+            first,
+            trouble,
+            parts,
+        } = refused;
+        Box::pin(self.deliver_parts(parts, Some((first, trouble)), 0, settle)).await;
+    }
+
+    /// Whether the bridge accepted another request since a batch was refused.
+    pub(crate) fn has_witness(&self, refused: &Refused) -> bool {
+        self.bridge.has_witness(refused.first)
+    }
+
+    async fn deliver_parts(
+        &self,
+        parts: Vec<Batch>,
+        refusal: Option<(Instant, Trouble)>,
+        probes: u32,
+        settle: &impl Fn(&Batch, Fate),
+    ) -> Delivered {
+        // The larger parts first: what is rejected in one piece at the end is small.
+        let mut parts: VecDeque<_> = parts.into_iter().map(Pending::new).collect();
+        let mut kept = Kept {
+            refusal,
+            untried: Vec::new(),
+            singles: Vec::new(),
+            probes,
+            rounds: MAX_ROUNDS,
+            round: None,
+        };
+        let mut delivered = Delivered::default();
+        while let Some(Pending { batch, was_refused }) = parts.pop_front() {
+            match self
+                .post_until_settled(&batch, kept.refusal.is_some(), was_refused)
+                .await
+            {
                 Ended::Accepted => {
-                    is_accepted = true;
+                    delivered.is_accepted = true;
                     settle(&batch, Fate::Accepted);
                 }
                 Ended::Left(trouble) => {
                     let is_batch = |trouble: &Trouble| trouble.scope == Scope::Batch;
                     if !trouble.as_ref().is_some_and(is_batch) {
-                        parts.push_back(batch);
-                        leave(parts.iter().chain(kept.parts()), trouble.as_ref(), settle);
-                        return is_accepted;
+                        let others = parts.iter().map(|pending| &pending.batch);
+                        let left = std::iter::once(&batch).chain(others).chain(kept.parts());
+                        leave(left, trouble.as_ref(), settle);
+                        delivered.has_left = true;
+                        return delivered;
                     }
+                    delivered.has_left = true;
                     settle(&batch, Fate::Behind(trouble));
                 }
                 Ended::Refused(status, trouble) => {
@@ -304,33 +368,48 @@ impl Delivery<'_> {
                         part(batch.marks.len(), has_witness, isolated),
                         batch.halves(),
                     ) {
-                        (Part::Halve, Some(halves)) => parts.extend(halves),
-                        (Part::Reject, _) => {
+                        (Part::Halve, Some(halves)) => parts.extend(halves.map(Pending::new)),
+                        // Once could be chance, if the bridge fails now and then.
+                        (Part::Reject, _) if !was_refused => parts.push_front(Pending {
+                            batch,
+                            was_refused: true,
+                        }),
+                        (Part::Reject, _) if self.bridge.vouches() => {
                             self.isolated.fetch_add(1, Ordering::Relaxed);
                             settle(&batch, Fate::Rejected(status));
                         }
-                        (Part::Keep | Part::Halve, _) => kept.push(batch),
+                        _ => kept.push(batch),
                     }
                 }
             }
             if parts.is_empty()
-                && let Some((refused, trouble)) = kept.refusal.clone()
+                && let Some((first, trouble)) = kept.refusal.clone()
             {
-                if self.bridge.has_witness(refused) {
-                    parts.extend(kept.take()); // a refusal from before the witness rejects nothing
+                if kept.has_rounds() && self.bridge.has_witness(kept.round.unwrap_or(first)) {
+                    kept.round = Some(Instant::now());
+                    parts.extend(kept.take().into_iter().map(Pending::new));
                 } else if let Some(probe) = kept.probe() {
-                    parts.push_back(probe);
+                    parts.push_back(Pending::new(probe));
                 } else {
                     leave(kept.parts(), Some(&trouble), settle);
-                    return is_accepted;
+                    let parts = kept.take();
+                    delivered.has_left |= !parts.is_empty();
+                    if trouble.scope == Scope::Batch && !parts.is_empty() {
+                        delivered.refused = Some(Refused {
+                            first,
+                            trouble,
+                            parts,
+                        });
+                    }
+                    return delivered;
                 }
             }
         }
-        is_accepted
+        delivered
     }
 
     /// Sends a body until the bridge accepts or refuses it, or no try or no time is left.
-    async fn post_until_settled(&self, batch: &Batch) -> Ended {
+    async fn post_until_settled(&self, batch: &Batch, is_part: bool, is_last: bool) -> Ended {
         let Self {
             bridge, attempt, ..
         } = self;
@@ -340,10 +419,16 @@ impl Delivery<'_> {
             bytes: batch.body.len(),
             attempt: attempt.number,
             tries: bridge.backoff.attempts,
+            is_last,
+        };
+        let timeout = if is_part {
+            PART_TIMEOUT
+        } else {
+            REQUEST_TIMEOUT
         };
         let mut tries = Tries::default();
         loop {
-            let posted = self.post(&key, batch.body.clone(), patience).await;
+            let posted = self.post(&key, batch.body.clone(), patience, timeout).await;
             let answer = &posted.answer;
             let after = answer.after().unwrap_or_default();
             let mut next = step(answer, tries, terms);
@@ -353,7 +438,11 @@ impl Delivery<'_> {
                 wait = after.max(bridge.backoff.wait(tries.failed).unwrap_or_default());
                 if wait >= patience.time_left() {
                     tries.failed = terms.tries;
-                    next = step(answer, tries, terms);
+                    next = match step(answer, tries, terms) {
+                        // It had fewer tries than it takes to refuse it.
+                        Step::Refuse(scope) => Step::Leave(scope),
+                        last => last,
+                    };
                 }
                 if hold {
                     bridge.gate.hold(wait);
@@ -364,11 +453,11 @@ impl Delivery<'_> {
                     bridge.note_accepted(posted.sent);
                     return Ended::Accepted;
                 }
-                Step::Halve => {
-                    return Ended::Refused(answer.status(), posted.trouble(Scope::Batch));
+                Step::Refuse(scope) => {
+                    return Ended::Refused(answer.status(), posted.trouble(scope));
                 }
                 Step::Leave(scope) => {
-                    if matches!(answer.status(), Some(429 | 503)) {
+                    if let (Some(_), Some(after)) = (answer.status(), answer.after()) {
                         bridge.gate.hold(after);
                     }
                     return Ended::Left((!posted.why.is_empty()).then(|| posted.trouble(scope)));
@@ -399,7 +488,7 @@ impl Delivery<'_> {
     }
 
     /// Sends a body once, unless it may not be sent before `patience` ends.
-    async fn post(&self, key: &str, body: Bytes, patience: Deadline) -> Posted {
+    async fn post(&self, key: &str, body: Bytes, patience: Deadline, timeout: Duration) -> Posted {
         let (bridge, endpoint) = (self.bridge, &self.bridge.endpoint);
         let mut posted = Posted {
             answer: Answer::NotSent { after: None },
@@ -412,6 +501,8 @@ impl Delivery<'_> {
             if !wait.is_zero() {
                 posted.answer = Answer::NotSent { after: Some(wait) };
                 posted.why = format!("{endpoint} asked for a pause");
+            } else if !self.attempt.deadline.has_passed() {
+                posted.why = format!("{endpoint} accepted nothing within a minute");
             }
             return posted;
         }
@@ -427,7 +518,7 @@ impl Delivery<'_> {
         let authorization = token.authorization();
         let time_left = self.attempt.deadline.extended(GRACE).time_left();
         let request = http::post(&bridge.http, endpoint, &authorization, key, body)
-            .timeout(REQUEST_TIMEOUT.min(time_left));
+            .timeout(timeout.min(time_left));
         posted.sent = Instant::now();
         match request.send().await {
             Ok(response) => {
@@ -480,8 +571,49 @@ impl Posted {
     }
 }
 
-/// The parts of a refused batch that wait for a witness.
+/// What came of a batch.
 #[derive(Default)]
+pub(crate) struct Delivered {
+    /// Whether the bridge accepted a part of it.
+    pub(crate) is_accepted: bool,
+    /// Whether a part of it stayed behind.
+    pub(crate) has_left: bool,
+    /// What stayed behind because it was refused, without a witness.
+    pub(crate) refused: Option<Refused>,
+}
+
+/// Parts of a batch that was refused without a witness.
+pub(crate) struct Refused {
+    /// When the batch was first refused.
+    first: Instant,
+    trouble: Trouble,
+    parts: Vec<Batch>,
+}
+
+impl Refused {
+    /// Returns the bytes of the bodies.
+    pub(crate) fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.body.len()).sum()
+    }
+}
+
+/// A part of a batch that is to be sent.
+struct Pending {
+    batch: Batch,
+    /// Whether it was refused beside a witness already.
+    was_refused: bool,
+}
+
+impl Pending {
+    fn new(batch: Batch) -> Self {
+        Self {
+            batch,
+            was_refused: false,
+        }
+    }
+}
+
+/// The parts of a refused batch that wait for a witness.
 struct Kept {
     /// When the batch was first refused, and why its last refused part was.
     refusal: Option<(Instant, Trouble)>,
@@ -489,8 +621,12 @@ struct Kept {
     untried: Vec<Batch>,
     /// Single transactions that were refused.
     singles: Vec<Batch>,
-    /// Number of probes so far.
+    /// Probes that may still be sent.
     probes: u32,
+    /// Times that its parts may still be sent again, each beside a new witness.
+    rounds: u32,
+    /// When they were sent again last.
+    round: Option<Instant>,
 }
 
 impl Kept {
@@ -513,21 +649,28 @@ impl Kept {
     }
 
     /// Takes one transaction out of the largest part, at random. Returns `None` if none is left, or
-    /// after [`MAX_PROBES`] or [`PATIENCE`].
+    /// when no probe may be sent anymore.
     fn probe(&mut self) -> Option<Batch> {
         let is_over = self
             .refusal
             .as_ref()
             .is_some_and(|(first, _)| first.elapsed() > PATIENCE);
-        if is_over || self.probes >= MAX_PROBES {
+        if is_over || self.probes == 0 {
             return None;
         }
-        self.probes += 1;
+        self.probes -= 1;
         self.untried.sort_by_key(|batch| batch.marks.len());
         let largest = self.untried.pop()?;
         let [before, probe, after] = largest.around(rand::random_range(0..largest.marks.len()));
         self.untried.extend([before, after].into_iter().flatten());
         probe
+    }
+
+    /// Whether its parts may be sent again, and there are any. Counts the round.
+    fn has_rounds(&mut self) -> bool {
+        let may = self.rounds > 0 && self.parts().next().is_some();
+        self.rounds -= u32::from(may);
+        may
     }
 
     fn take(&mut self) -> Vec<Batch> {

@@ -11,17 +11,16 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use crate::batch::Batch;
-use crate::bridge::{Attempt, Bridge, Fate, GRACE, Meter, Trouble};
+use crate::bridge::{Attempt, Bridge, Delivered, Fate, GRACE, Meter, Refused, Trouble};
 use crate::job::Job;
 use crate::log::LogError;
 use crate::pipeline::{Batches, Rules, Summary};
-use crate::response::Scope;
+use crate::response::{MAX_BEHIND, Scope, most_behind};
 use crate::rows::Rows;
 use crate::source::SourceError;
 
-/// Batches in a row of which the bridge accepted no part, after which no other batch is begun: it
-/// probably fails on everything.
-const MAX_BEHIND: u32 = 10;
+/// Bytes of refused batches that wait for a witness until the rest of the log is delivered.
+const MAX_REFUSED: usize = 4 << 20;
 
 /// The result of one attempt at a job.
 #[derive(Debug, Default)]
@@ -101,6 +100,7 @@ pub async fn ingest_watched(
         settled: Rows::default(),
         outcome: Outcome::default(),
         behind: 0,
+        refused: Vec::new(),
         is_stopped: false,
         is_read: false,
     });
@@ -125,19 +125,27 @@ pub async fn ingest_watched(
             if batch.marks.is_empty() {
                 settle(&batch, Fate::Accepted); // every row was dropped: there is nothing to send
             } else {
-                let is_accepted = deliver.deliver(batch, settle).await;
-                locked().finish_batch(is_accepted);
+                let may_probe = locked().behind < MAX_BEHIND;
+                let delivered = deliver.deliver(batch, may_probe, settle).await;
+                locked().finish_batch(delivered, most_behind(attempt.number));
             }
             drop(permit);
         })
         .buffer_unordered(bridge.concurrency())
         .collect::<()>();
-    let is_cut = attempt
-        .deadline
-        .extended(GRACE)
-        .bound(deliveries)
-        .await
-        .is_none();
+    let all = async {
+        deliveries.await;
+        // A later batch may be the witness that a refused one lacked.
+        let refused = std::mem::take(&mut locked().refused);
+        for refused in refused {
+            if deliver.has_witness(&refused) && !locked().is_stopped {
+                let permit = bridge.permit().await;
+                deliver.deliver_again(refused, settle).await;
+                drop(permit);
+            }
+        }
+    };
+    let is_cut = attempt.deadline.extended(GRACE).bound(all).await.is_none();
 
     let Ledger {
         settled,
@@ -151,9 +159,12 @@ pub async fn ingest_watched(
         outcome.summary.distribution = job.object.distribution().map(str::to_owned);
     }
     outcome.left = job.rows.without(&settled);
+    if is_cut {
+        outcome.because(StopReason::Deadline);
+    }
     if is_read {
         outcome.conclude(thread.await);
-    } else if is_cut || !is_stopped {
+    } else if !is_stopped {
         outcome.because(StopReason::Deadline); // the reading thread ends at its next read
     }
     outcome
@@ -211,6 +222,8 @@ struct Ledger<W> {
     outcome: Outcome,
     /// Batches in a row of which no part was accepted.
     behind: u32,
+    /// Refused batches that a later witness may help.
+    refused: Vec<Refused>,
     /// Whether no other batch may be begun.
     is_stopped: bool,
     /// Whether the log was read to its end, or to where it cannot be read.
@@ -218,10 +231,23 @@ struct Ledger<W> {
 }
 
 impl<W: FnMut(&Summary, &Batch)> Ledger<W> {
-    /// Notes whether the bridge accepted a part of a batch.
-    fn finish_batch(&mut self, is_accepted: bool) {
-        self.behind = if is_accepted { 0 } else { self.behind + 1 };
-        self.is_stopped |= self.behind >= MAX_BEHIND;
+    /// Notes what came of a batch. `most` batches in a row may stay behind.
+    fn finish_batch(&mut self, delivered: Delivered, most: u32) {
+        let Delivered {
+            is_accepted,
+            has_left,
+            refused,
+        } = delivered;
+        if is_accepted {
+            self.behind = 0;
+        } else if has_left {
+            self.behind += 1;
+            self.is_stopped |= self.behind >= most;
+        }
+        let bytes = |refused: &Refused| refused.bytes();
+        let kept: usize = self.refused.iter().map(bytes).sum();
+        self.refused
+            .extend(refused.filter(|refused| kept + bytes(refused) <= MAX_REFUSED));
     }
 
     fn settle(&mut self, part: &Batch, fate: Fate) {

@@ -200,7 +200,21 @@ impl Function {
         };
         let (suspects, others): (Vec<_>, Vec<_>) = records
             .into_iter()
-            .partition(|record| self.situation(record).may_have_been_killed());
+            .partition(|record| self.situation(record).may_have_been_killed(hold));
+        for SqsRecord {
+            message_id,
+            receipt: Receipt { receive_count, .. },
+            ..
+        } in suspects
+            .iter()
+            .filter(|suspect| suspect.receipt.receive_count > 2)
+        {
+            tracing::error!(
+                message_id,
+                receive_count,
+                "message was redelivered as if the function had been killed each time (out of memory or timeout)"
+            );
+        }
         let failed = stream::iter(others)
             .map(deliver)
             .buffered(SIDE_BY_SIDE)
@@ -236,13 +250,6 @@ impl Function {
             return Settlement::Redeliver;
         }
         let situation = self.situation_of(&work.history, receipt);
-        if situation.was_killed() {
-            tracing::error!(
-                message_id,
-                receive_count = receipt.receive_count,
-                "message was redelivered before its retry delay ended; the function was probably killed (out of memory or timeout)"
-            );
-        }
         let attempt = Attempt {
             deadline: context.deadline,
             number: situation.attempt(),

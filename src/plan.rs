@@ -28,9 +28,11 @@ const RETRY_DELAYS: [u64; 5] = [1, 2, 4, 8, 15];
 /// The longest delay, which is also the longest `DelaySeconds` of SQS.
 pub const MAX_DELAY: Duration = Duration::from_mins(15);
 
-/// How long an attempt that fails usually takes, at most, before its message is delayed: one minute
-/// of retries, opening the object, and requests to SQS.
-const LONGEST_FAILURE: Duration = Duration::from_secs(90);
+/// How long a visible message may take until it is received.
+const POLLING: Duration = Duration::from_secs(30);
+
+/// How much later than its message's first delivery an invocation may begin.
+const COLD_START: Duration = Duration::from_secs(5);
 
 /// The result of one attempt at a job, as far as [`decide`] needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -179,26 +181,17 @@ impl Situation {
             .saturating_add(self.receive_count.max(1))
     }
 
-    /// Whether the message was redelivered sooner or later than its retry delays explain. Something
-    /// may then have killed the function before it could delay the message.
-    pub fn may_have_been_killed(&self) -> bool {
-        let delays = (1..self.receive_count).map(|count| {
-            let delay = retry_delay(self.history.attempts.saturating_add(count));
-            (delay.mul_f64(0.8), delay + LONGEST_FAILURE)
-        });
-        let (least, most) = delays.fold((Duration::ZERO, Duration::ZERO), |sum, next| {
-            (sum.0.saturating_add(next.0), sum.1.saturating_add(next.1))
-        });
-        let age = self.message_age.unsigned_abs();
-        self.receive_count > 1 && !(least..=most).contains(&age)
-    }
-
-    /// Whether the message was redelivered so often that only kills explain it.
-    pub fn was_killed(&self) -> bool {
-        let least: Duration = (1..self.receive_count)
-            .map(|count| retry_delay(self.history.attempts.saturating_add(count)).mul_f64(0.8))
-            .sum();
-        self.receive_count > 3 && self.message_age.unsigned_abs() < least
+    /// Whether the message was redelivered when an invocation that Lambda killed had it every time:
+    /// each time after `hold`, the visibility timeout that the function sets when it begins, and at
+    /// most half a minute later. A message that was delayed or not begun comes at other times.
+    pub fn may_have_been_killed(&self, hold: Duration) -> bool {
+        let deliveries = self.receive_count.saturating_sub(1);
+        let [least, most] = [
+            hold.saturating_sub(COLD_START),
+            hold.saturating_add(POLLING),
+        ]
+        .map(|time| time.saturating_mul(deliveries));
+        deliveries > 0 && (least..=most).contains(&self.message_age.unsigned_abs())
     }
 }
 
@@ -247,13 +240,19 @@ pub fn decide(jobs: &[Facts], situation: Situation) -> Plan {
             continue;
         }
         if is_over {
-            let why = format!("{} (RETRY_FOR is over)", job.why);
+            let limit = if history.requeue_count >= MAX_REQUEUES {
+                "requeued too often"
+            } else {
+                "RETRY_FOR is over"
+            };
+            let why = format!("{} ({limit})", job.why);
             messages.push(message(&job.left, why, Target::DeadLetters));
             continue;
         }
         // An attempt that settled rows until the deadline has not failed.
         let (after, attempts) = if job.is_late {
-            (Duration::ZERO, situation.attempt() - 1)
+            let after = job.after.unwrap_or_default().min(MAX_DELAY);
+            (after, situation.attempt() - 1)
         } else {
             let after = job.after.unwrap_or(retry_delay).min(MAX_DELAY);
             (after, situation.attempt())
@@ -442,14 +441,18 @@ mod tests {
         );
         let late = Facts {
             is_late: true,
-            after: Some(minutes(3)),
             ..progress(tail())
         };
         assert_eq!(
             requeued(decide(std::slice::from_ref(&late), FRESH)),
             (Duration::ZERO, 1, 0)
         );
+        let asked = Facts {
+            after: Some(minutes(3)),
+            ..late.clone()
+        };
         assert_eq!(requeued(decide(&[late], tried)), (Duration::ZERO, 6, 4));
+        assert_eq!(requeued(decide(&[asked], tried)), (minutes(3), 6, 4));
         let too_slow = Facts {
             is_late: true,
             ..tail()
@@ -488,6 +491,7 @@ mod tests {
             requeued(decide(&[progress(tail())], requeues(999))).1,
             1_000
         );
+        let expected = [(tail().left, "down (requeued too often)".to_owned())];
         assert_eq!(dead(decide(&[progress(tail())], requeues(1_000))), expected);
         assert_eq!(
             decide(&[tail()], requeues(1_000)),
@@ -560,33 +564,31 @@ mod tests {
 
     // proves: D18
     #[test]
-    fn redelivery_at_other_times_means_a_kill() {
-        for (receive_count, seconds, suspected, certain) in [
-            (1, 0, false, false),
-            (1, 100_000, false, false),
-            (2, 47, true, false),
-            (2, 48, false, false),
-            (2, 150, false, false),
-            (2, 151, true, false),
-            (3, 144, false, false),
-            (3, 360, false, false),
-            (3, 361, true, false),
-            (4, 335, true, true),
-            (4, 336, false, false),
-            (10, 40 * 60, true, true),
-            (10, 120 * 60, true, false),
+    fn redelivery_after_the_hold_means_a_kill() {
+        let hold = Duration::from_mins(6);
+        for (receive_count, seconds, killed) in [
+            (1, 0, false),
+            (1, 360, false),
+            (2, 48, false),
+            (2, 354, false),
+            (2, 355, true),
+            (2, 360, true),
+            (2, 390, true),
+            (2, 391, false),
+            (3, 709, false),
+            (3, 710, true),
+            (3, 780, true),
+            (10, 40 * 60, false),
+            (10, 9 * 360, true),
+            (u32::MAX, 360, false),
         ] {
             let situation = Situation {
                 receive_count,
                 message_age: SignedDuration::from_secs(seconds),
                 ..FRESH
             };
-            assert_eq!(
-                situation.may_have_been_killed(),
-                suspected,
-                "{receive_count} {seconds}"
-            );
-            assert_eq!(situation.was_killed(), certain, "{receive_count} {seconds}");
+            let found = situation.may_have_been_killed(hold);
+            assert_eq!(found, killed, "{receive_count} {seconds}");
         }
     }
 }

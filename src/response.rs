@@ -86,6 +86,8 @@ pub(crate) struct Terms {
     pub(crate) attempt: u32,
     /// The most requests for one body, the first included.
     pub(crate) tries: u32,
+    /// Whether it is rejected if the bridge refuses it once more.
+    pub(crate) is_last: bool,
 }
 
 /// What a failure affects.
@@ -109,8 +111,9 @@ pub(crate) enum Step {
     /// Send it again after the backoff or the wait that was asked for. `hold` holds back every
     /// request of the process for that time.
     Retry { hold: bool },
-    /// The bridge refuses it: [`part`] decides, or a probe is sent.
-    Halve,
+    /// The bridge refuses it: [`part`] decides, or a probe is sent. Without a witness, it stays
+    /// behind with this scope.
+    Refuse(Scope),
     /// It stays behind, for a later attempt.
     Leave(Scope),
 }
@@ -122,38 +125,56 @@ pub(crate) fn is_success(status: u16, is_html: bool) -> bool {
 
 /// Returns the next step.
 pub(crate) fn step(answer: &Answer, tries: Tries, terms: Terms) -> Step {
-    let halves_failing = terms.attempt >= HALVING_ATTEMPT;
-    let left = if halves_failing {
+    let is_late = terms.attempt >= HALVING_ATTEMPT;
+    let left = if is_late && !terms.is_last {
         terms.tries.min(HALVING_TRIES)
     } else {
         terms.tries
     };
-    let retry_or = |last: Step| {
+    let retry_or = |hold: bool, last: Step| {
         if tries.failed + 1 < left {
-            Step::Retry { hold: false }
+            Step::Retry { hold }
         } else {
             last
         }
     };
-    let halve_or = |last: Step| if halves_failing { Step::Halve } else { last };
+    let leave = |scope| {
+        if is_late {
+            Step::Refuse(scope)
+        } else {
+            Step::Leave(scope)
+        }
+    };
     match *answer {
         Answer::HungUp if !tries.hung_up => Step::Reconnect,
-        Answer::HungUp if terms.bytes > LARGE => Step::Halve,
-        Answer::HungUp | Answer::NoResponse => retry_or(halve_or(Step::Leave(Scope::Bridge))),
-        Answer::Unreachable => retry_or(Step::Leave(Scope::Bridge)),
+        Answer::HungUp if terms.bytes > LARGE => Step::Refuse(Scope::Bridge),
+        Answer::HungUp | Answer::NoResponse => retry_or(false, leave(Scope::Bridge)),
+        Answer::Unreachable => retry_or(false, Step::Leave(Scope::Bridge)),
         Answer::NotSent { .. } => Step::Leave(Scope::Bridge),
         Answer::Status {
-            status, is_html, ..
+            status,
+            is_html,
+            after,
         } => match status {
             _ if is_success(status, is_html) => Step::Accept,
-            400 | 413 | 422 => Step::Halve,
+            400 | 413 | 422 => Step::Refuse(Scope::Batch),
             401 if !tries.renewed => Step::Renew,
+            503 if after.is_none() => retry_or(true, leave(Scope::Bridge)),
             429 | 503 if tries.failed + 1 < terms.tries => Step::Retry { hold: true },
-            401 | 429 | 503 => Step::Leave(Scope::Bridge),
-            408 | 500 | 502 | 504 => retry_or(halve_or(Step::Leave(Scope::Batch))),
-            _ => halve_or(Step::Leave(Scope::Batch)),
+            401 | 429 => Step::Leave(Scope::Bridge),
+            // Who asks for a wait means all requests.
+            _ if after.is_some() => Step::Leave(Scope::Bridge),
+            408 | 500 | 502 | 504 => retry_or(false, leave(Scope::Batch)),
+            _ => leave(Scope::Batch),
         },
     }
+}
+
+/// Returns after how many batches in a row, of which nothing was accepted, no other is begun in
+/// this attempt: then the bridge probably fails on everything. It doubles with each attempt, so that
+/// the same batches at the beginning of a log cannot withhold those behind them.
+pub(crate) fn most_behind(attempt: u32) -> u32 {
+    MAX_BEHIND << attempt.saturating_sub(1).min(6)
 }
 
 /// Returns what the operator should check after a status.
@@ -190,6 +211,13 @@ pub(crate) fn advice(status: u16, is_html: bool) -> &'static str {
 /// Rejected parts of one object after which a refused part of at most [`SMALL_PART`] transactions
 /// is rejected whole. Each bad transaction costs two requests per halving.
 pub(crate) const MAX_ISOLATED: usize = 10;
+
+/// The most batches in a row of which nothing was accepted, in the first attempt. Behind so many,
+/// probes are not sent.
+pub(crate) const MAX_BEHIND: u32 = 10;
+
+/// Parts that one witness speaks for. If the bridge fails from then on, no more are lost to it.
+pub(crate) const VOUCHED_PARTS: u32 = 3;
 
 /// The most transactions of a part that is rejected whole.
 pub(crate) const SMALL_PART: usize = 16;
@@ -230,6 +258,7 @@ mod tests {
         bytes: 1_000,
         attempt: 1,
         tries: 5,
+        is_last: false,
     };
     const SECOND: Terms = Terms {
         attempt: 2,
@@ -250,6 +279,8 @@ mod tests {
     };
     const RETRY: Step = Step::Retry { hold: false };
     const HOLD: Step = Step::Retry { hold: true };
+    const REFUSED: Step = Step::Refuse(Scope::Batch);
+    const REFUSED_BY_ALL: Step = Step::Refuse(Scope::Bridge);
     const BEHIND: Step = Step::Leave(Scope::Batch);
     const STOP: Step = Step::Leave(Scope::Bridge);
 
@@ -280,21 +311,15 @@ mod tests {
             ),
             (
                 &[400, 413, 422],
-                Step::Halve,
-                Step::Halve,
-                Step::Halve,
-                Step::Halve,
-                Step::Halve,
+                REFUSED,
+                REFUSED,
+                REFUSED,
+                REFUSED,
+                REFUSED,
             ),
-            (&[429, 503], HOLD, STOP, STOP, HOLD, STOP),
-            (
-                &[408, 500, 502, 504],
-                RETRY,
-                BEHIND,
-                BEHIND,
-                RETRY,
-                Step::Halve,
-            ),
+            (&[429], HOLD, STOP, STOP, HOLD, STOP),
+            (&[503], HOLD, STOP, STOP, HOLD, REFUSED_BY_ALL),
+            (&[408, 500, 502, 504], RETRY, BEHIND, BEHIND, RETRY, REFUSED),
             (
                 &[
                     207, 301, 302, 308, 402, 403, 404, 405, 406, 409, 415, 418, 431, 451, 501, 505,
@@ -303,8 +328,8 @@ mod tests {
                 BEHIND,
                 BEHIND,
                 BEHIND,
-                Step::Halve,
-                Step::Halve,
+                REFUSED,
+                REFUSED,
             ),
         ] {
             for &code in statuses {
@@ -323,17 +348,25 @@ mod tests {
             }
         }
         assert_eq!(step(&status(500), failed(0), THIRD), RETRY);
-        assert_eq!(step(&status(500), failed(1), THIRD), Step::Halve);
-        assert_eq!(step(&status(503), failed(3), THIRD), HOLD);
+        assert_eq!(step(&status(500), failed(1), THIRD), REFUSED);
+        assert_eq!(step(&status(503), failed(1), THIRD), REFUSED_BY_ALL);
+        assert_eq!(step(&status(429), failed(3), THIRD), HOLD);
+        // What may be rejected next gets all tries.
+        let last = Terms {
+            is_last: true,
+            ..THIRD
+        };
+        assert_eq!(step(&status(500), failed(3), last), RETRY);
+        assert_eq!(step(&status(500), failed(4), last), REFUSED);
     }
 
     // proves: B1
     #[test]
     fn html_is_no_success() {
         for (code, first, third) in [
-            (200, BEHIND, Step::Halve),
-            (204, BEHIND, Step::Halve),
-            (403, BEHIND, Step::Halve),
+            (200, BEHIND, REFUSED),
+            (204, BEHIND, REFUSED),
+            (403, BEHIND, REFUSED),
         ] {
             let answer = Answer::Status {
                 status: code,
@@ -342,6 +375,37 @@ mod tests {
             };
             assert_eq!(step(&answer, NO_TRIES, FIRST), first, "{code}");
             assert_eq!(step(&answer, NO_TRIES, THIRD), third, "{code}");
+        }
+    }
+
+    // proves: B7
+    #[test]
+    fn wait_that_is_asked_for_is_for_all_requests() {
+        for code in [403, 404, 500, 502, 503, 504] {
+            let answer = Answer::Status {
+                status: code,
+                is_html: false,
+                after: Some(Duration::from_mins(2)),
+            };
+            for terms in [FIRST, THIRD] {
+                assert_eq!(step(&answer, failed(4), terms), STOP, "{code} {terms:?}");
+            }
+        }
+    }
+
+    // proves: B9
+    #[test]
+    fn more_failing_batches_are_begun_in_later_attempts() {
+        let most = [
+            (0, 10),
+            (1, 10),
+            (2, 20),
+            (3, 40),
+            (7, 640),
+            (u32::MAX, 640),
+        ];
+        for (attempt, batches) in most {
+            assert_eq!(most_behind(attempt), batches, "{attempt}");
         }
     }
 
@@ -370,7 +434,7 @@ mod tests {
         for (answer, tries, terms, next) in [
             (Answer::HungUp, NO_TRIES, FIRST, Step::Reconnect),
             (Answer::HungUp, failed(3), LARGE_BODY, Step::Reconnect),
-            (Answer::HungUp, hung_up(0), LARGE_BODY, Step::Halve),
+            (Answer::HungUp, hung_up(0), LARGE_BODY, REFUSED_BY_ALL),
             (
                 Answer::HungUp,
                 hung_up(0),
@@ -383,10 +447,10 @@ mod tests {
             (Answer::HungUp, hung_up(3), FIRST, RETRY),
             (Answer::HungUp, hung_up(4), FIRST, STOP),
             (Answer::HungUp, hung_up(0), THIRD, RETRY),
-            (Answer::HungUp, hung_up(1), THIRD, Step::Halve),
+            (Answer::HungUp, hung_up(1), THIRD, REFUSED_BY_ALL),
             (Answer::NoResponse, NO_TRIES, FIRST, RETRY),
             (Answer::NoResponse, failed(4), SECOND, STOP),
-            (Answer::NoResponse, failed(1), THIRD, Step::Halve),
+            (Answer::NoResponse, failed(1), THIRD, REFUSED_BY_ALL),
             (Answer::NoResponse, NO_TRIES, LARGE_BODY, RETRY),
             (Answer::Unreachable, NO_TRIES, FIRST, RETRY),
             (Answer::Unreachable, failed(4), FIRST, STOP),

@@ -8,12 +8,13 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_sdk_sqs::Client;
+use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::error::BuildError;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, MessageSystemAttributeNameForSends,
     MessageSystemAttributeValue, QueueAttributeName,
 };
+use aws_sdk_sqs::{Client, Config};
 use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -23,6 +24,9 @@ use crate::retry::causes;
 
 /// The longest visibility timeout that SQS allows.
 const MAX_VISIBILITY: Duration = Duration::from_hours(12);
+
+/// Timeout of a request with its retries. Several of them fit into the reserve of an invocation.
+const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Entries of one batch request.
 const MAX_ENTRIES: usize = 10;
@@ -50,8 +54,13 @@ pub struct WorkQueue {
 impl WorkQueue {
     /// Creates a client, without any network access.
     pub fn new(config: &SdkConfig) -> Self {
+        let timeouts = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
+        let config = Config::from(config)
+            .to_builder()
+            .timeout_config(timeouts)
+            .build();
         Self {
-            sqs: Client::new(config),
+            sqs: Client::from_conf(config),
             dead_letters: Mutex::default(),
         }
     }

@@ -121,8 +121,8 @@ impl Bridge {
         }
     }
 
-    /// Whether batches are halved because of their content. An outage that begins meanwhile cannot
-    /// be told from further bad content.
+    /// Whether batches are halved because of their content. An outage that begins during that time
+    /// cannot be told from further bad content.
     fn halves(&self) -> bool {
         let causes = [Trouble::Poison, Trouble::Limit];
         causes.iter().any(|trouble| self.weather.has(*trouble))

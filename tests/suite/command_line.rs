@@ -696,7 +696,7 @@ async fn check_send_shows_the_beginning_of_the_response() {
             "application/json",
             "[]",
             "207 Multi-Status, body: []",
-            Some("returned 207 Multi-Status. The response does not say"),
+            Some("returned 207 Multi-Status. This status does not say"),
         ),
         (
             200,

@@ -152,8 +152,9 @@ async fn message_that_was_killed_before_runs_alone_and_last() {
     options.delay = Duration::from_millis(100);
     let world = world_with(options, LIMITS, 10).await;
     put(&world, "killed", 300, 5);
-    // Received, and visible again only after ten minutes: no retry delay is as long as that.
-    let [killed] = &world.sqs.receive_batch(1, Duration::from_mins(10), |_| 0)[..] else {
+    // Received, and visible again when the function would have been killed: its time, and 70 s.
+    let hold = PLENTY + Duration::from_secs(70);
+    let [killed] = &world.sqs.receive_batch(1, hold, |_| 0)[..] else {
         panic!()
     };
     assert_eq!(killed["attributes"]["ApproximateReceiveCount"], "1");
