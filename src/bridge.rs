@@ -385,7 +385,7 @@ impl Delivery<'_> {
             if parts.is_empty()
                 && let Some((first, trouble)) = kept.refusal.clone()
             {
-                if kept.has_rounds() && self.bridge.has_witness(kept.round.unwrap_or(first)) {
+                if self.bridge.has_witness(kept.round.unwrap_or(first)) && kept.has_rounds() {
                     kept.round = Some(Instant::now());
                     parts.extend(kept.take().into_iter().map(Pending::new));
                 } else if let Some(probe) = kept.probe() {
