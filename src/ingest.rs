@@ -100,6 +100,7 @@ pub async fn ingest_watched(
         settled: Rows::default(),
         outcome: Outcome::default(),
         behind: 0,
+        fruitless: 0,
         refused: Vec::new(),
         is_stopped: false,
         is_read: false,
@@ -125,9 +126,9 @@ pub async fn ingest_watched(
             if batch.marks.is_empty() {
                 settle(&batch, Fate::Accepted); // every row was dropped: there is nothing to send
             } else {
-                let may_probe = locked().behind < MAX_BEHIND;
+                let may_probe = batch.marks.len() > 1 && locked().fruitless < MAX_BEHIND;
                 let delivered = deliver.deliver(batch, may_probe, settle).await;
-                locked().finish_batch(delivered, most_behind(attempt.number));
+                locked().finish_batch(delivered, may_probe, most_behind(attempt.number));
             }
             drop(permit);
         })
@@ -222,6 +223,8 @@ struct Ledger<W> {
     outcome: Outcome,
     /// Batches in a row of which no part was accepted.
     behind: u32,
+    /// Those of them of which probes were sent.
+    fruitless: u32,
     /// Refused batches that a later witness may help.
     refused: Vec<Refused>,
     /// Whether no other batch may be begun.
@@ -232,16 +235,17 @@ struct Ledger<W> {
 
 impl<W: FnMut(&Summary, &Batch)> Ledger<W> {
     /// Notes what came of a batch. `most` batches in a row may stay behind.
-    fn finish_batch(&mut self, delivered: Delivered, most: u32) {
+    fn finish_batch(&mut self, delivered: Delivered, was_probed: bool, most: u32) {
         let Delivered {
             is_accepted,
             has_left,
             refused,
         } = delivered;
         if is_accepted {
-            self.behind = 0;
+            (self.behind, self.fruitless) = (0, 0);
         } else if has_left {
             self.behind += 1;
+            self.fruitless += u32::from(was_probed);
             self.is_stopped |= self.behind >= most;
         }
         let bytes = |refused: &Refused| refused.bytes();

@@ -212,15 +212,15 @@ pub(crate) fn advice(status: u16, is_html: bool) -> &'static str {
 /// is rejected whole. Each bad transaction costs two requests per halving.
 pub(crate) const MAX_ISOLATED: usize = 10;
 
-/// The most batches in a row of which nothing was accepted, in the first attempt. Behind so many,
-/// probes are not sent.
+/// The most batches in a row of which nothing was accepted, in the first attempt. After so many
+/// batches with probes, no more probes are sent.
 pub(crate) const MAX_BEHIND: u32 = 10;
 
 /// Parts that one witness speaks for. If the bridge fails from then on, no more are lost to it.
 pub(crate) const VOUCHED_PARTS: u32 = 3;
 
 /// The most transactions of a part that is rejected whole.
-pub(crate) const SMALL_PART: usize = 16;
+pub(crate) const SMALL_PART: usize = 4;
 
 /// Single transactions of a refused batch that are sent in search of a witness, in one attempt.
 /// They are chosen at random, so that a viewer cannot place bad transactions exactly there.
@@ -474,9 +474,9 @@ mod tests {
             (1, false, 0, Part::Keep),
             (1, false, 10, Part::Keep),
             (250, true, 0, Part::Halve),
-            (16, true, 9, Part::Halve),
-            (16, true, 10, Part::Reject),
-            (17, true, 10, Part::Halve),
+            (4, true, 9, Part::Halve),
+            (4, true, 10, Part::Reject),
+            (5, true, 10, Part::Halve),
             (2, true, 10, Part::Reject),
             (250, true, 500, Part::Halve),
             (1, true, 0, Part::Reject),
