@@ -660,20 +660,20 @@ mod tests {
 
     #[test]
     fn unexplained_duplicate_is_found() {
-        finds("10 transactions in 1 batches are sent again", repeat);
-        finds("9 transactions in 1 batches are sent again", |evidence| {
+        finds("10 transactions in 1 requests are sent again", repeat);
+        finds("9 transactions in 1 requests are sent again", |evidence| {
             let again = evidence.invocations[0].accepted[0].clone();
             evidence.invocations[1].accepted.push(again);
         });
         // Starting over instead of resuming.
-        finds("19 transactions in 2 batches are sent again", |evidence| {
+        finds("19 transactions in 2 requests are sent again", |evidence| {
             evidence.invocations[0].sent[0].rows = vec![(0, None)];
         });
         finds("are sent again", |evidence| {
             evidence.invocations[0].messages[0].done = false;
         });
         // One disturbance explains one batch.
-        finds("19 transactions in 2 batches are sent again", |evidence| {
+        finds("19 transactions in 2 requests are sent again", |evidence| {
             evidence.invocations[0].sent[0].rows = vec![(0, None)];
             evidence.invocations[0].disturbances = 1;
         });

@@ -152,9 +152,10 @@ impl Scene {
         } else {
             BTreeMap::new()
         };
+        let halves = weather.has(Trouble::Poison) || weather.has(Trouble::Limit);
         let quota = Quota {
-            // Enough to find the refused ones of a batch.
-            requests: rng.random_range(if refused.is_empty() { 2..8 } else { 40..80 }),
+            // Enough to halve a batch down to single transactions.
+            requests: rng.random_range(if halves { 40..80 } else { 2..8 }),
             every: SignedDuration::from_secs(rng.random_range(30..900)),
         };
         let outage_after = rng.random_range(1..20);
