@@ -333,8 +333,8 @@ impl Read for Slow {
     }
 }
 
-/// Nothing is sent while rows are skipped, so the thread cannot notice at its batches that nobody
-/// receives them.
+/// Nothing is sent while rows are skipped, so the thread cannot notice at its batches that their
+/// receiver is gone.
 // proves: D13
 #[tokio::test]
 async fn reading_ends_with_its_invocation() {

@@ -26,7 +26,7 @@ use super::BACKOFF;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tail {
     Empty,
-    /// A byte every ten milliseconds, for ever.
+    /// A byte every ten milliseconds, without an end.
     Drip,
     /// No byte, and no end.
     Silence,
