@@ -9,14 +9,19 @@ use std::time::{Duration, Instant, SystemTime};
 use edgetap::batch::{Limits, Rejection};
 use edgetap::bridge::Attempt;
 use edgetap::credentials::CredentialsSource;
+use edgetap::encode::Encoding;
+use edgetap::filter::{ExcludedPaths, StaticAssets};
 use edgetap::ingest::{Outcome, StopReason, ingest};
 use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{Arrival, Endpoint, LocalBridge, Options, React, Reaction, decode};
+use edgetap::pipeline::Rules;
+use edgetap::redact::{Cookies, Key};
 use edgetap::time::Deadline;
 use edgetap::token::AuthMethod;
-
+use futures_util::future;
 use serde_json::{Value, json};
 
+use crate::support::odd_bridge::{OddBridge, Tail};
 use crate::support::{client, client_with, credentials, log, rules, start};
 
 const LIMITS: Limits = Limits {
@@ -613,6 +618,65 @@ async fn requests_in_flight_reach_and_respect_concurrency() {
     }
     assert_eq!(most.load(Ordering::SeqCst), 4);
     assert_eq!(accepted(&bridge).len(), 200);
+}
+
+/// The headers are the verdict. If bodies were awaited, even for the second for which they are
+/// drained, fifty batches would not be delivered by the deadline.
+// proves: B1
+#[tokio::test]
+async fn body_of_a_response_is_not_awaited() {
+    let deliver = async |tail| {
+        let bridge = OddBridge::start(tail).await;
+        let client = bridge.client();
+        let attempt = Attempt {
+            deadline: Deadline::after(Duration::from_secs(30)),
+            number: 1,
+        };
+        let bytes = Cursor::new(log(500));
+        let outcome = ingest(&job(), bytes, &rules(LIMITS), &client, attempt).await;
+        assert!(outcome.is_complete(), "{tail:?}: {outcome:?}");
+        assert_eq!(bridge.keys().len(), 50, "{tail:?}: no request is repeated");
+        // The connections are dropped, although the client lives.
+        bridge.is_quiet().await;
+        drop(client);
+    };
+    let tails = [Tail::Drip, Tail::Silence, Tail::Flood, Tail::Break];
+    future::join_all(tails.map(deliver)).await;
+}
+
+// proves: D25
+#[tokio::test]
+async fn key_covers_the_rows_and_what_makes_bodies_of_them() {
+    let changes: [fn(&mut Job, &mut Rules); 11] = [
+        |_, _| {},
+        |job, _| job.object.key = "other".to_owned(),
+        |job, _| job.object.etag = Some("other".to_owned()),
+        |job, _| job.rows = (1..u64::MAX).into(),
+        |_, rules| rules.static_assets = StaticAssets::parse("none").unwrap(),
+        |_, rules| rules.excluded_paths = ExcludedPaths::parse("/health").unwrap(),
+        |_, rules| rules.redaction.urls = false,
+        |_, rules| rules.redaction.cookies = Cookies::Drop,
+        |_, rules| rules.redaction.cookies = Cookies::Hash(Key::new("one key of 16 bytes")),
+        |_, rules| rules.redaction.cookies = Cookies::Hash(Key::new("another one of them")),
+        |_, rules| rules.encoding = Encoding::Ndjson,
+    ];
+    let bridge = OddBridge::start(Tail::Empty).await;
+    let client = bridge.client();
+    for _ in 0..2 {
+        for change in changes {
+            let (mut job, mut rules) = (job(), Rules::default());
+            job.object.etag = Some("etag".to_owned());
+            change(&mut job, &mut rules);
+            let bytes = Cursor::new(log(3));
+            let outcome = ingest(&job, bytes, &Arc::new(rules), &client, FIRST).await;
+            assert!(outcome.is_complete(), "{outcome:?}");
+        }
+    }
+    let keys = bridge.keys();
+    let (first, second) = keys.split_at(changes.len());
+    assert_eq!(first, second, "the same ones each time");
+    let distinct: BTreeSet<_> = first.iter().collect();
+    assert_eq!(distinct.len(), changes.len(), "{first:#?}");
 }
 
 /// A panic must not look like the end of the object.

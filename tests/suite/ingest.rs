@@ -1,17 +1,26 @@
 //! From an S3 event to the bridge, in process: failures of S3, the deadline, the response to
 //! Lambda.
 
-use std::sync::Arc;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use edgetap::batch::Limits;
+use edgetap::bridge::Attempt;
+use edgetap::ingest::ingest;
 use edgetap::invocation::{Context, deadline, fail_all};
-use edgetap::local_bridge::{Endpoint, Options, Reaction};
+use edgetap::job::{Job, ObjectRef};
+use edgetap::local_bridge::{Endpoint, Options, Reaction, decode};
 use edgetap::time::Deadline;
+use edgetap::token::AuthMethod;
 use serde_json::{Value, json};
 
 use crate::support::fake_s3::Fault;
-use crate::support::{World, gzip, log, s3_event, sqs_event, world};
+use crate::support::{
+    HEADER, World, at_edge, client, gzip, log, row, rules, s3_event, sqs_event, start, world,
+    world_with,
+};
 
 const LIMITS: Limits = Limits {
     transactions: 7,
@@ -302,6 +311,104 @@ async fn silent_bridge_takes_no_longer_than_the_deadline() {
         response,
         json!({"batchItemFailures": [{"itemIdentifier": "message-a"}]})
     );
+}
+
+/// A piece a millisecond, for longer than the test waits.
+struct Slow {
+    piece: Vec<u8>,
+    reads: Arc<AtomicU64>,
+    /// Dropped with the reader.
+    _alive: mpsc::Sender<()>,
+}
+
+const MAX_READS: u64 = 20_000;
+
+impl Read for Slow {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        std::thread::sleep(Duration::from_millis(1));
+        match self.reads.fetch_add(1, Ordering::SeqCst) {
+            0..MAX_READS => (&self.piece[..]).read(buf),
+            _ => Ok(0),
+        }
+    }
+}
+
+/// Nothing is sent while rows are skipped, so the thread cannot notice at its batches that their
+/// receiver is gone.
+// proves: D13
+#[tokio::test]
+async fn reading_ends_with_its_invocation() {
+    let lines = |line: &str| line.repeat(100).into_bytes();
+    for (from, piece) in [
+        (1 << 40, lines(&row(1))),
+        (0, lines("\n")),
+        (0, lines("#Version: 1.0\n")),
+        (0, gzip(&"\n".repeat(1_000))),
+        (0, vec![b'x'; 100]),
+    ] {
+        let options = Options::default();
+        let bridge = start(&options).await;
+        let client = client(&bridge, &options, AuthMethod::Post, None);
+        let job = Job {
+            rows: (from..u64::MAX).into(),
+            ..Job::all(ObjectRef::local("log"))
+        };
+        let (reads, (alive, ended)) = (Arc::new(AtomicU64::new(0)), mpsc::channel());
+        let head = if piece.starts_with(&[0x1f, 0x8b]) {
+            gzip(HEADER)
+        } else {
+            HEADER.into()
+        };
+        let slow = Slow {
+            piece,
+            reads: reads.clone(),
+            _alive: alive,
+        };
+        let attempt = Attempt {
+            deadline: Deadline::after(Duration::from_millis(100)),
+            number: 1,
+        };
+        let bytes = io::Cursor::new(head).chain(slow);
+        let outcome = ingest(&job, bytes, &rules(LIMITS), &client, attempt).await;
+        assert_eq!(outcome.left, job.rows, "{outcome:?}");
+        assert!(ended.recv().is_err(), "the reader is dropped");
+        let reads = reads.load(Ordering::SeqCst);
+        assert!((1..MAX_READS).contains(&reads), "{reads}");
+    }
+}
+
+// proves: D4
+#[tokio::test]
+async fn error_of_a_direct_event_names_what_is_missing() {
+    let options = at_edge(|arrival| {
+        let transactions = decode(arrival.body).unwrap();
+        let rows = transactions.iter().map(|t| &t.transaction_id[3..]);
+        let rows: Vec<u64> = rows.map(|id| id.parse().unwrap()).collect();
+        match rows[0] {
+            21.. => Reaction::After(Duration::from_millis(100)),
+            _ if rows.contains(&13) || rows.contains(&17) => Reaction::status(422),
+            _ => Reaction::Normal,
+        }
+    });
+    let world = world_with(options, LIMITS, 1).await;
+    let rejected = "rows [13,14) [17,18): the bridge rejected 2 transactions (422)";
+    world.s3.put("a", log(20));
+    let error = handle(&world, s3_event(&["a"])).await.unwrap_err();
+    assert_eq!(error, format!("delivery failed: s3://logs/a, {rejected}"));
+    // Past the deadline: 700 rows would take ten seconds.
+    world.s3.put("b", log(700));
+    let (event, context) = (s3_event(&["a", "b"]), within(Duration::from_secs(1)));
+    let handled = world.function.handle(event, &context).await;
+    let error = handled.unwrap_err().to_string();
+    let finals =
+        format!("delivery failed: s3://logs/a, {rejected}; s3://logs/b, {rejected}; s3://logs/b, ");
+    let left = error.strip_prefix(&finals).unwrap();
+    let (rows, reason) = left.split_once(": ").unwrap();
+    assert!(
+        rows.starts_with("rows [") && rows.ends_with(",end)"),
+        "{rows}"
+    );
+    assert_eq!(reason, "the invocation ran out of time");
 }
 
 // proves: D25

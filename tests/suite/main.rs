@@ -10,6 +10,7 @@ mod support;
 mod bridge;
 mod command_line;
 mod config;
+mod continuations;
 mod corpus;
 mod events;
 mod fuzzing;

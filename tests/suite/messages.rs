@@ -1,8 +1,8 @@
 //! Several messages in one event: they are delivered side by side, and none costs another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use edgetap::batch::Limits;
@@ -11,8 +11,9 @@ use edgetap::local_bridge::{Arrival, Options, Reaction, decode};
 use edgetap::time::Clock;
 use jiff::SignedDuration;
 use serde_json::json;
+use tokio::sync::Notify;
 
-use crate::support::fake_sqs::{DEAD_LETTERS, OTHER_DEAD_LETTERS, OTHER_WORK, WORK};
+use crate::support::fake_sqs::{DEAD_LETTERS, ENTRY, OTHER_DEAD_LETTERS, OTHER_WORK, WORK};
 use crate::support::{World, at_edge, log, row, s3_event, world, world_with};
 
 const LIMITS: Limits = Limits {
@@ -113,6 +114,76 @@ async fn kill_costs_finished_messages_nothing() {
     };
     assert!(left.body.contains("log-3"), "{}", left.body);
     assert_eq!(world.ids().len(), 75);
+}
+
+/// The process is killed at each of its requests in turn, to whichever peer.
+// proves: D17, D29, D30
+#[tokio::test]
+async fn kill_at_any_request_loses_nothing() {
+    let (mut kills, mut is_killed) = (0, true);
+    while is_killed {
+        kills += 1;
+        let (requests, is_there) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
+        let count = {
+            let (requests, is_there) = (requests.clone(), is_there.clone());
+            move || {
+                if requests.fetch_add(1, Ordering::SeqCst) + 1 == kills {
+                    is_there.notify_one();
+                }
+            }
+        };
+        let (at_bridge, was_down) = (count.clone(), AtomicBool::new(false));
+        let options = at_edge(move |arrival| {
+            at_bridge();
+            let ids = decode(arrival.body).unwrap();
+            let has = |id: &str| ids.iter().any(|t| t.transaction_id == id);
+            match () {
+                () if has("id-103") => Reaction::status(422),
+                () if has("id-215") && !was_down.swap(true, Ordering::SeqCst) => {
+                    Reaction::status(404)
+                }
+                () => Reaction::Normal,
+            }
+        });
+        let world = world_with(options, LIMITS, 4).await;
+        let at_s3 = count.clone();
+        world.s3.react(move || {
+            at_s3();
+            None
+        });
+        world.sqs.misbehave(move |action, _| {
+            if action != ENTRY {
+                count();
+            }
+            None
+        });
+        put(&world, "one", 0, 25);
+        put(&world, "rejected", 100, 15);
+        put(&world, "requeued", 200, 35);
+        // A killed process sends nothing more. What it sent before may still take effect.
+        is_killed = tokio::select! {
+            biased;
+            () = is_there.notified() => true,
+            _ = world.poll_batch(10, PLENTY) => false,
+        };
+        world.drain_batches(10, PLENTY, 10).await;
+        let arrived: BTreeSet<_> = world.ids().into_iter().collect();
+        let good = (0..25).chain(100..115).chain(200..235);
+        let expected = good
+            .filter(|row| *row != 103)
+            .map(|row| format!("id-{row}"));
+        assert_eq!(arrived, expected.collect(), "{kills}");
+        let letters = world.sqs.dead_letters();
+        let rejected = letters.iter().map(|letter| {
+            let letter: Continuation = serde_json::from_str(&letter.body).unwrap();
+            (letter.object.key, json!(letter.rows))
+        });
+        let rejected: BTreeSet<_> = rejected
+            .map(|(key, rows)| format!("{key} {rows}"))
+            .collect();
+        assert_eq!(rejected, ["rejected [[3,4]]".to_owned()].into(), "{kills}");
+    }
+    assert!(kills > 15, "{kills}");
 }
 
 // proves: D29

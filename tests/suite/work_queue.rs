@@ -1,14 +1,16 @@
 //! Requeue, retry delay, dead-letter queue: objects that cannot be delivered at once are not lost.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use edgetap::batch::Limits;
 use edgetap::continuation::Continuation;
 use edgetap::local_bridge::{Endpoint, Options, Reaction, decode};
 use jiff::SignedDuration;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use crate::support::fake_s3::Fault;
@@ -219,6 +221,28 @@ async fn bridge_that_accepts_little_gets_everything_once() {
     assert_eq!((invocations, requeue_count), (30, 29));
     assert_eq!(arrivals(&world), once_each(0..300));
     assert_eq!(world.sqs.dead_letters().len(), 0);
+}
+
+// proves: D7, D8, B2
+#[tokio::test]
+async fn bridge_that_often_says_401_gets_everything_once() {
+    for seed in 0..2 {
+        let dice = Mutex::new(StdRng::seed_from_u64(seed));
+        let options = at_edge(move |_, _| {
+            if dice.lock().unwrap().random_bool(0.5) {
+                Reaction::status(401)
+            } else {
+                Reaction::Normal
+            }
+        });
+        let world = world_with(options, LIMITS, 4).await;
+        world.s3.put("log", log(1_000));
+        world.notify("log");
+        let invocations = world.drain(PLENTY, 200).await;
+        assert!(invocations > 12, "{seed}: {invocations}");
+        assert_eq!(arrivals(&world), once_each(0..1_000), "{seed}");
+        assert_eq!(world.sqs.dead_letters().len(), 0, "{seed}");
+    }
 }
 
 // proves: D19, D20

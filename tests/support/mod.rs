@@ -6,6 +6,7 @@
 pub(crate) mod fake_s3;
 pub(crate) mod fake_sqs;
 pub(crate) mod fault_proxy;
+pub(crate) mod odd_bridge;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
