@@ -1,6 +1,5 @@
 //! Rows as messages: across redrives, releases and the size limit of SQS.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::fake_s3::Fault;
 use crate::support::fake_sqs::{DEAD_LETTERS, WORK};
-use crate::support::{HEADER, World, at_edge, gzip, log, row, world_with};
+use crate::support::{HEADER, World, at_edge, gzip, log, once_each, row, world_with};
 
 const LIMITS: Limits = Limits {
     transactions: 10,
@@ -32,21 +31,6 @@ fn continuation(text: &str) -> Continuation {
 fn dead_letters(world: &World) -> Vec<Continuation> {
     let letters = world.sqs.dead_letters();
     letters.iter().map(|one| continuation(&one.body)).collect()
-}
-
-/// The arrivals of each transaction.
-fn arrivals(world: &World) -> BTreeMap<String, u64> {
-    let mut arrivals = BTreeMap::new();
-    for id in world.ids() {
-        *arrivals.entry(id).or_default() += 1;
-    }
-    arrivals
-}
-
-fn once_each(rows: impl IntoIterator<Item = u64>) -> BTreeMap<String, u64> {
-    rows.into_iter()
-        .map(|row| (format!("id-{row}"), 1))
-        .collect()
 }
 
 /// A message with these members in place of the fixture's.
@@ -108,7 +92,7 @@ async fn redriven_rejected_rows_are_rejected_beside_others_only() {
     assert_eq!(world.poll_batch(10, much).await, [true, true]);
     assert_eq!(rejected().collect::<Vec<_>>(), [Rows::from(13..15)]);
     let good = (0..45).filter(|row| ![13, 14].contains(row));
-    assert_eq!(arrivals(&world), once_each(good.chain(100..1_100)));
+    assert_eq!(world.arrivals(), once_each(good.chain(100..1_100)));
 }
 
 /// What the release before wrote waits in the queue, or is redriven. It was dead-lettered after
@@ -147,7 +131,7 @@ async fn messages_of_version_1_start_over() {
             let asked: Rows = serde_json::from_value(rows.clone()).unwrap();
             let asked = asked.below(45);
             let expected = asked.ranges().iter().cloned().flatten();
-            assert_eq!(arrivals(&world), once_each(expected));
+            assert_eq!(world.arrivals(), once_each(expected));
             assert_eq!(world.sqs.dead_letters().len(), 0, "{rows} {since}");
         }
     }
@@ -239,5 +223,5 @@ async fn many_remaining_ranges_are_requeued_in_parts() {
     let reads = world.s3.gets().len();
     assert_eq!(world.drain(PLENTY, 3).await, 3);
     assert_eq!(world.s3.gets().len(), reads + 3, "one read a message");
-    assert_eq!(arrivals(&world), once_each((0..100).map(|row| row * 2)));
+    assert_eq!(world.arrivals(), once_each((0..100).map(|row| row * 2)));
 }

@@ -1,6 +1,6 @@
 //! Several messages in one event: they are delivered side by side, and none costs another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,14 +32,6 @@ fn put(world: &World, key: &str, first: u64, rows: u64) {
 fn first_id(arrival: &Arrival<'_>) -> u64 {
     let id = &decode(arrival.body).unwrap()[0].transaction_id;
     id[3..].parse().unwrap()
-}
-
-fn arrivals(world: &World) -> BTreeMap<String, u64> {
-    let mut arrivals = BTreeMap::new();
-    for id in world.ids() {
-        *arrivals.entry(id).or_default() += 1;
-    }
-    arrivals
 }
 
 /// The requests that are in flight at the bridge, and the most that were.
@@ -87,8 +79,8 @@ async fn messages_of_an_event_are_delivered_side_by_side() {
         deleted, 9,
         "the last one is done when the function responds"
     );
-    assert_eq!(arrivals(&world).len(), 50);
-    assert!(arrivals(&world).values().all(|times| *times == 1));
+    assert_eq!(world.arrivals().len(), 50);
+    assert!(world.arrivals().values().all(|times| *times == 1));
 }
 
 // proves: D29
@@ -203,7 +195,7 @@ async fn panic_fails_its_own_message_only() {
     assert_eq!(done.iter().filter(|done| !**done).count(), 1, "{done:?}");
     assert_eq!(world.ids().len(), 10);
     world.drain(PLENTY, 1).await;
-    assert_eq!(arrivals(&world).len(), 15);
+    assert_eq!(world.arrivals().len(), 15);
 }
 
 // proves: D29
@@ -263,7 +255,7 @@ async fn message_that_was_not_begun_is_visible_at_once() {
     assert_eq!(untouched.count(), 1, "{waiting:?}");
     assert_eq!(world.sqs.wait_for_next(), Some(SignedDuration::ZERO));
     world.drain_batches(10, PLENTY, 4).await;
-    assert_eq!(arrivals(&world).len(), 25);
+    assert_eq!(world.arrivals().len(), 25);
 }
 
 // proves: D29

@@ -14,7 +14,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use crate::support::fake_s3::Fault;
-use crate::support::{CapturedLogs, World, gzip, log, row, world_with};
+use crate::support::{CapturedLogs, World, gzip, log, once_each, row, world_with};
 
 const LIMITS: Limits = Limits {
     transactions: 10,
@@ -72,23 +72,6 @@ fn at_edge(react: impl Fn(u64, &[u8]) -> Reaction + Send + Sync + 'static) -> Op
 
 async fn sequential(options: Options) -> World {
     world_with(options, LIMITS, 1).await
-}
-
-/// Counts the arrivals of each transaction.
-fn arrivals(world: &World) -> BTreeMap<String, u64> {
-    world
-        .ids()
-        .into_iter()
-        .fold(BTreeMap::new(), |mut counts, id| {
-            *counts.entry(id).or_default() += 1;
-            counts
-        })
-}
-
-fn once_each(rows: impl IntoIterator<Item = u64>) -> BTreeMap<String, u64> {
-    rows.into_iter()
-        .map(|row| (format!("id-{row}"), 1))
-        .collect()
 }
 
 fn dead_letters(world: &World) -> Vec<Continuation> {
@@ -150,7 +133,7 @@ async fn requeued_rows_continue_where_delivery_stopped() {
     );
     assert_eq!(ranges(&lines), [(1, "[20,end)".to_owned())]);
     assert_eq!(world.drain(PLENTY, 5).await, 1);
-    assert_eq!(arrivals(&world), once_each(0..45));
+    assert_eq!(world.arrivals(), once_each(0..45));
     assert_eq!(world.sqs.dead_letters().len(), 0);
 }
 
@@ -185,7 +168,7 @@ async fn bridge_outage_delays_message_without_requeue() {
     assert_eq!(world.sqs.requests("SendMessage"), 0);
     down.store(false, Ordering::Relaxed);
     world.drain(PLENTY, 2).await;
-    assert_eq!(arrivals(&world), once_each(0..45));
+    assert_eq!(world.arrivals(), once_each(0..45));
 }
 
 // proves: D7, D8, D10
@@ -219,7 +202,7 @@ async fn bridge_that_accepts_little_gets_everything_once() {
         assert!(invocations < 400, "it loops");
     }
     assert_eq!((invocations, requeue_count), (30, 29));
-    assert_eq!(arrivals(&world), once_each(0..300));
+    assert_eq!(world.arrivals(), once_each(0..300));
     assert_eq!(world.sqs.dead_letters().len(), 0);
 }
 
@@ -240,7 +223,7 @@ async fn bridge_that_often_says_401_gets_everything_once() {
         world.notify("log");
         let invocations = world.drain(PLENTY, 200).await;
         assert!(invocations > 12, "{seed}: {invocations}");
-        assert_eq!(arrivals(&world), once_each(0..1_000), "{seed}");
+        assert_eq!(world.arrivals(), once_each(0..1_000), "{seed}");
         assert_eq!(world.sqs.dead_letters().len(), 0, "{seed}");
     }
 }
@@ -281,14 +264,14 @@ async fn rejected_rows_share_a_dead_letter_and_can_be_redriven() {
         "a dead letter holds no log content"
     );
     assert_eq!(
-        arrivals(&world),
+        world.arrivals(),
         once_each((0..45).filter(|row| ![13, 14, 31].contains(row)))
     );
 
     strict.store(false, Ordering::Relaxed);
     world.sqs.redrive();
     world.drain(PLENTY, 2).await;
-    assert_eq!(arrivals(&world), once_each(0..45));
+    assert_eq!(world.arrivals(), once_each(0..45));
     assert_eq!(world.sqs.dead_letters().len(), 0);
 }
 
@@ -315,7 +298,7 @@ async fn one_refused_transaction_withholds_no_other() {
         };
         assert_eq!(invocations, expected, "{status}");
         assert_eq!(
-            arrivals(&world),
+            world.arrivals(),
             once_each((0..45).filter(|row| *row != 13)),
             "{status}"
         );
@@ -390,7 +373,7 @@ async fn retries_end_in_a_dead_letter_with_the_last_reason() {
         "{}",
         letter.reason
     );
-    assert_eq!(arrivals(&world), once_each(0..10));
+    assert_eq!(world.arrivals(), once_each(0..10));
     // What is redriven starts over, however soon.
     world.sqs.redrive();
     assert_eq!(world.poll(PLENTY).await, Some(false));
@@ -409,7 +392,7 @@ async fn letter_of_many_ranges_is_one_read() {
     letter["object"] = json!({"bucket": "logs", "key": "a b/log.gz", "etag": null});
     world.sqs.send(letter.to_string());
     assert_eq!(world.drain(PLENTY, 3).await, 1);
-    assert_eq!(arrivals(&world), once_each((0..3_000).map(|row| row * 2)));
+    assert_eq!(world.arrivals(), once_each((0..3_000).map(|row| row * 2)));
     assert_eq!(world.s3.gets().len(), 1);
 }
 
@@ -437,7 +420,7 @@ async fn rejected_row_is_settled_once_sqs_has_its_dead_letter() {
     assert_eq!(world.poll(PLENTY).await, Some(false));
     world.drain(PLENTY, 5).await;
     assert_eq!(dead_letters(&world).len(), 1);
-    let arrived: BTreeSet<_> = arrivals(&world).into_keys().collect();
+    let arrived: BTreeSet<_> = world.arrivals().into_keys().collect();
     assert_eq!(
         arrived,
         once_each((0..45).filter(|row| *row != 13))
@@ -461,7 +444,7 @@ async fn unreadable_object_is_dead_lettered_after_its_good_rows() {
         world.notify(key);
     }
     assert_eq!(world.drain(PLENTY, 3).await, 3);
-    assert_eq!(arrivals(&world), once_each(0..1000));
+    assert_eq!(world.arrivals(), once_each(0..1000));
     let dead_letters = dead_letters(&world);
     let expected = [
         ("cut.gz", 1000, "cannot read the log to its end"),
@@ -494,7 +477,7 @@ async fn failed_requeue_duplicates_rows_but_loses_none() {
     world.notify("log");
     assert_eq!(world.poll(PLENTY).await, Some(false));
     world.drain(PLENTY, 5).await;
-    let arrived = arrivals(&world);
+    let arrived = world.arrivals();
     assert_eq!(
         arrived.keys().collect::<BTreeSet<_>>(),
         once_each(0..45).keys().collect()
@@ -528,7 +511,7 @@ async fn failed_visibility_change_loses_nothing() {
         "the visibility timeout of the event source mapping"
     );
     world.drain(PLENTY, 1).await;
-    assert_eq!(arrivals(&world), once_each(0..25));
+    assert_eq!(world.arrivals(), once_each(0..25));
 }
 
 // proves: D17
@@ -567,7 +550,7 @@ async fn short_deadline_delivers_in_several_invocations() {
     world.notify("log");
     let invocations = world.drain(Duration::from_millis(250), 60).await;
     assert!(invocations > 2, "{invocations}");
-    let arrived = arrivals(&world);
+    let arrived = world.arrivals();
     assert_eq!(
         arrived.keys().collect::<BTreeSet<_>>(),
         once_each(0..200).keys().collect()
@@ -637,7 +620,7 @@ async fn replaced_object_is_read_from_its_start() {
         .s3
         .put("log", crate::support::HEADER.to_owned() + &other);
     world.drain(PLENTY, 2).await;
-    assert_eq!(arrivals(&world), once_each((0..10).chain(100..130)));
+    assert_eq!(world.arrivals(), once_each((0..10).chain(100..130)));
 }
 
 /// Rejected rows that include row 0 must not be taken for the whole object.
@@ -670,7 +653,7 @@ async fn redriven_first_rows_of_replaced_object_start_over() {
     );
     world.sqs.redrive();
     world.drain(PLENTY, 2).await;
-    assert_eq!(arrivals(&world), once_each((1..20).chain(100..130)));
+    assert_eq!(world.arrivals(), once_each((1..20).chain(100..130)));
 }
 
 // proves: D11
@@ -722,7 +705,7 @@ async fn only_undelivered_objects_of_a_message_are_requeued() {
         );
         down.store(false, Ordering::Relaxed);
         world.drain(PLENTY, 1).await;
-        assert_eq!(arrivals(&world), once_each((0..25).chain(100..130)));
+        assert_eq!(world.arrivals(), once_each((0..25).chain(100..130)));
     }
 }
 
@@ -777,7 +760,7 @@ async fn s3_error_delays_the_message() {
         "a missing permission may be granted later"
     );
     world.drain(PLENTY, 1).await;
-    assert_eq!(arrivals(&world), once_each(0..45));
+    assert_eq!(world.arrivals(), once_each(0..45));
 }
 
 /// A batch cut short by a broken read would have another key, and so would every later batch.
@@ -807,7 +790,7 @@ async fn broken_read_keeps_batch_boundaries() {
         "25 rows were read, 20 of them in whole batches"
     );
     assert_eq!(world.drain(PLENTY, 1).await, 1);
-    assert_eq!(arrivals(&world), once_each(0..45));
+    assert_eq!(world.arrivals(), once_each(0..45));
     let sizes: Vec<_> = world
         .bridge
         .received()
@@ -844,7 +827,7 @@ async fn known_continuations_are_read_and_newer_ones_kept() {
         serde_json::from_str(include_str!("../fixtures/continuations/version-1.json")).unwrap();
     world.sqs.send(version_1.to_string());
     assert_eq!(world.drain(PLENTY, 2).await, 1);
-    assert_eq!(arrivals(&world), once_each((0..3).chain(40..45)));
+    assert_eq!(world.arrivals(), once_each((0..3).chain(40..45)));
 
     let version_2: Value =
         serde_json::from_str(include_str!("../fixtures/continuations/version-2.json")).unwrap();

@@ -284,6 +284,22 @@ impl World {
             .flat_map(|batch| batch.transactions.iter().map(|t| t.transaction_id.clone()))
             .collect()
     }
+
+    /// Counts the arrivals of each transaction at the bridge.
+    pub(crate) fn arrivals(&self) -> BTreeMap<String, u64> {
+        let mut arrivals = BTreeMap::new();
+        for id in self.ids() {
+            *arrivals.entry(id).or_default() += 1;
+        }
+        arrivals
+    }
+}
+
+/// One arrival of each of these rows, as [`World::arrivals`] counts them.
+pub(crate) fn once_each(rows: impl IntoIterator<Item = u64>) -> BTreeMap<String, u64> {
+    rows.into_iter()
+        .map(|row| (format!("id-{row}"), 1))
+        .collect()
 }
 
 /// A direct S3 event for objects in the bucket `logs`.
