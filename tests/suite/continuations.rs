@@ -106,6 +106,11 @@ async fn messages_of_version_1_start_over() {
         (json!([[20, null]]), 12, "1970-01-01T00:00:00Z"),
         (json!([[0, null]]), 255, "2100-01-01T00:00:00Z"),
         (json!([[1, 2], [3, 4], [5, 6]]), 11, "2026-01-01T00:00:00Z"),
+        (
+            json!([[9, 9], [5, 6], [1, 3], [2, 4]]),
+            1,
+            "2026-01-01T00:00:00Z",
+        ),
     ] {
         for queue in [WORK, DEAD_LETTERS] {
             let down = Arc::new(AtomicBool::new(true));
