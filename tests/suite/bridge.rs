@@ -115,7 +115,7 @@ fn left(outcome: &Outcome) -> Value {
 #[tokio::test]
 async fn other_status_leaves_each_batch_behind() {
     for (reaction, words) in [
-        (html(200), "HTML page"),
+        (html(200), "HTML page. This is probably a login page"),
         (
             Reaction::Respond {
                 status: 200,
@@ -464,10 +464,18 @@ async fn many_rejected_rows_are_rejected_in_parts() {
 // proves: B4, B5
 #[tokio::test]
 async fn nothing_is_rejected_without_a_witness() {
-    for status in [400, 403, 413, 422, 500] {
+    for (status, advice) in [
+        (400, "accepts API transactions"),
+        (403, "any firewall in front of the bridge"),
+        (413, "Set BATCH_MAX_BYTES below"),
+        (422, "accepts API transactions"),
+        (500, ". Check the bridge"),
+    ] {
         for (rows, number) in [(1, 1), (1, 3), (2, 3), (200, 1), (200, 3)] {
             let options = at_edge(move |_| Reaction::status(status));
             let (outcome, bridge) = attempt(&options, rows, number, Duration::from_secs(20)).await;
+            let why = outcome.why().unwrap();
+            assert!(why.contains(advice), "{status}: {why}");
             assert_eq!(outcome.summary.counts.rows, 0, "{status} {rows} {number}");
             assert_eq!(outcome.left.first(), Some(0), "{status} {rows} {number}");
             let requests = bridge.tally().requests;

@@ -861,6 +861,73 @@ async fn continuation_without_rows_fails() {
     }
 }
 
+// proves: D28
+#[tokio::test]
+async fn object_line_says_what_was_not_delivered() {
+    let (lines, _listening) = CapturedLogs::capture(tracing::Level::INFO);
+    let world = sequential(at_edge(|_, body| {
+        let ids = decode(body).unwrap();
+        let has = |id: &str| ids.iter().any(|t| t.transaction_id == id);
+        match () {
+            () if has("id-13") => Reaction::status(422),
+            () if has("id-33") => Reaction::status(404),
+            () => Reaction::Normal,
+        }
+    }))
+    .await;
+    for (rows, level, text) in [
+        (10, "INFO", "successfully sent 10 transactions"),
+        (20, "ERROR", ": the bridge rejected 1 transaction (422)"),
+        (
+            40,
+            "ERROR",
+            ": the bridge rejected 1 transaction (422); http://",
+        ),
+        (
+            40,
+            "ERROR",
+            "404 Not Found. Check the path of BRIDGE_EDGE_ENDPOINT",
+        ),
+    ] {
+        world.s3.put("log", log(rows));
+        world.notify("log");
+        assert_eq!(world.poll(PLENTY).await, Some(true));
+        let lines = lines.json();
+        let line = lines.iter().rfind(|line| line.get("_aws").is_some());
+        let (line, message) = (line.unwrap(), line.unwrap()["message"].as_str().unwrap());
+        assert_eq!(line["level"], level, "{message}");
+        assert!(message.contains(text), "{message}");
+    }
+}
+
+/// The deadline passes while the bridge accepts the first of two objects.
+// proves: D8, D11, D13
+#[tokio::test]
+async fn object_that_was_not_begun_is_requeued_at_once() {
+    let options = Options {
+        delay: Duration::from_millis(500),
+        ..Options::default()
+    };
+    let world = world_with(options, LIMITS, 4).await;
+    world.s3.put("first", log(10));
+    let rows: String = (100..110).map(row).collect();
+    world
+        .s3
+        .put("second", crate::support::HEADER.to_owned() + &rows);
+    let event = crate::support::s3_event(&["first", "second"]);
+    world.sqs.send(event.to_string());
+    assert_eq!(world.poll(Duration::from_millis(300)).await, Some(true));
+    let [left] = &world.sqs.messages()[..] else {
+        panic!("{:?}", world.sqs.messages())
+    };
+    let continuation: Continuation = serde_json::from_str(&left.body).unwrap();
+    assert_eq!(continuation.object.key, "second");
+    assert_eq!((continuation.attempts, continuation.requeue_count), (0, 1));
+    assert_eq!(left.visible_from, left.sent, "the deadline was the reason");
+    assert_eq!(world.drain(PLENTY, 1).await, 1);
+    assert_eq!(world.arrivals(), once_each((0..10).chain(100..110)));
+}
+
 /// Names, units, namespace and dimension of the metrics are those of the dashboard and the alarms.
 // proves: D28
 #[tokio::test]
