@@ -19,7 +19,8 @@ use crate::endpoint::EndpointUrl;
 use crate::http::{self, asked_wait, in_words, is_hang_up, is_html, read_at_most};
 use crate::job::ObjectRef;
 use crate::response::{
-    Answer, MAX_PROBES, Part, Scope, Step, Terms, Tries, VOUCHED_PARTS, advice, part, step,
+    Answer, MAX_PROBES, Part, RefusedPart, Scope, Step, Terms, Tries, VOUCHED_PARTS, advice, part,
+    step,
 };
 use crate::retry::Backoff;
 use crate::time::{Deadline, Moment};
@@ -36,8 +37,6 @@ const WITNESS_LIFETIME: Duration = Duration::from_mins(1);
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Times that the parts of a refused batch are sent again in one attempt.
-const MAX_ROUNDS: u32 = 10;
 /// Timeout of a part of a refused batch. A transaction that makes the bridge hang must not outlast
 /// its witness.
 const PART_TIMEOUT: Duration = Duration::from_secs(10);
@@ -254,10 +253,12 @@ impl Bridge {
         }
     }
 
-    /// Whether the bridge accepted a request that was sent after `refusal`, at most a minute ago.
-    fn has_witness(&self, refusal: Instant) -> bool {
+    /// Returns how many parts were rejected because of the last witness. `None` if the bridge
+    /// accepted no request that was sent after `refusal`, at most a minute ago.
+    fn vouched(&self, refusal: Instant) -> Option<u32> {
         let last = *self.witness.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| last.sent > refusal && !last.expiry.has_come())
+        last.filter(|last| last.sent > refusal && !last.expiry.has_come())
+            .map(|last| last.vouched)
     }
 
     /// Whether the last witness may speak for one more rejected part. Counts that part.
@@ -304,43 +305,39 @@ impl Delivery<'_> {
     ) -> Delivered {
         let probes = if may_probe { MAX_PROBES } else { 0 };
         // On the heap, its layout does not enlarge the futures around it.
-        Box::pin(self.deliver_parts(vec![batch], None, probes, settle)).await
+        let kept = Kept {
+            probes,
+            ..Kept::default()
+        };
+        Box::pin(self.deliver_parts(Some(batch), kept, settle)).await
     }
 
     /// Delivers the parts of a refused batch again.
-    pub(crate) async fn deliver_again(&self, refused: Refused, settle: &impl Fn(&Batch, Fate)) {
-        let Refused {
-            first,
-            trouble,
-            parts,
-        } = refused;
-        Box::pin(self.deliver_parts(parts, Some((first, trouble)), 0, settle)).await;
+    pub(crate) async fn deliver_again(&self, kept: Kept, settle: &impl Fn(&Batch, Fate)) {
+        Box::pin(self.deliver_parts(None, kept, settle)).await;
     }
 
     /// Whether the bridge accepted another request since a batch was refused.
-    pub(crate) fn has_witness(&self, refused: &Refused) -> bool {
-        self.bridge.has_witness(refused.first)
+    pub(crate) fn has_witness(&self, kept: &Kept) -> bool {
+        let refusal = kept.refusal.as_ref();
+        refusal.is_some_and(|(first, _)| self.bridge.vouched(*first).is_some())
     }
 
     async fn deliver_parts(
         &self,
-        parts: Vec<Batch>,
-        refusal: Option<(Instant, Trouble)>,
-        probes: u32,
+        batch: Option<Batch>,
+        mut kept: Kept,
         settle: &impl Fn(&Batch, Fate),
     ) -> Delivered {
-        // The larger parts first: what is rejected in one piece at the end is small.
-        let mut parts: VecDeque<_> = parts.into_iter().map(Pending::new).collect();
-        let mut kept = Kept {
-            refusal,
-            untried: Vec::new(),
-            singles: Vec::new(),
-            probes,
-            rounds: MAX_ROUNDS,
-            round: None,
-        };
+        let mut parts: VecDeque<_> = batch.into_iter().map(Pending::new).collect();
         let mut delivered = Delivered::default();
-        while let Some(Pending { batch, was_refused }) = parts.pop_front() {
+        loop {
+            if parts.is_empty() {
+                parts.extend(self.next_parts(&mut kept).into_iter().map(Pending::new));
+            }
+            let Some(Pending { batch, was_refused }) = parts.pop_front() else {
+                break;
+            };
             match self
                 .post_until_settled(&batch, kept.refusal.is_some(), was_refused)
                 .await
@@ -348,26 +345,31 @@ impl Delivery<'_> {
                 Ended::Accepted => {
                     delivered.is_accepted = true;
                     settle(&batch, Fate::Accepted);
+                    for single in kept.take_singles(VOUCHED_PARTS) {
+                        parts.push_front(Pending::new(single));
+                    }
                 }
                 Ended::Left(trouble) => {
+                    delivered.has_left = true;
                     let is_batch = |trouble: &Trouble| trouble.scope == Scope::Batch;
                     if !trouble.as_ref().is_some_and(is_batch) {
                         let others = parts.iter().map(|pending| &pending.batch);
                         let left = std::iter::once(&batch).chain(others).chain(kept.parts());
                         leave(left, trouble.as_ref(), settle);
-                        delivered.has_left = true;
                         return delivered;
                     }
-                    delivered.has_left = true;
                     settle(&batch, Fate::Behind(trouble));
                 }
                 Ended::Refused(status, trouble) => {
-                    let has_witness = self.bridge.has_witness(kept.refused(trouble));
+                    let refused = RefusedPart {
+                        transactions: batch.marks.len(),
+                        bytes: batch.body.len(),
+                        status,
+                    };
+                    let vouched = self.bridge.vouched(kept.refused(trouble));
                     let isolated = self.isolated.load(Ordering::Relaxed);
-                    match (
-                        part(batch.marks.len(), has_witness, isolated),
-                        batch.halves(),
-                    ) {
+                    match (part(refused, vouched, isolated), batch.halves()) {
+                        // Behind the others: the larger parts are sent while the witness is fresh.
                         (Part::Halve, Some(halves)) => parts.extend(halves.map(Pending::new)),
                         // Once could be chance, if the bridge fails now and then.
                         (Part::Reject, _) if !was_refused => parts.push_front(Pending {
@@ -382,30 +384,25 @@ impl Delivery<'_> {
                     }
                 }
             }
-            if parts.is_empty()
-                && let Some((first, trouble)) = kept.refusal.clone()
-            {
-                if self.bridge.has_witness(kept.round.unwrap_or(first)) && kept.has_rounds() {
-                    kept.round = Some(Instant::now());
-                    parts.extend(kept.take().into_iter().map(Pending::new));
-                } else if let Some(probe) = kept.probe() {
-                    parts.push_back(Pending::new(probe));
-                } else {
-                    leave(kept.parts(), Some(&trouble), settle);
-                    let parts = kept.take();
-                    delivered.has_left |= !parts.is_empty();
-                    if trouble.scope == Scope::Batch && !parts.is_empty() {
-                        delivered.refused = Some(Refused {
-                            first,
-                            trouble,
-                            parts,
-                        });
-                    }
-                    return delivered;
-                }
+        }
+        leave(kept.parts(), kept.trouble(), settle);
+        delivered.has_left |= kept.parts().next().is_some();
+        delivered.kept = kept.for_later();
+        delivered
+    }
+
+    /// Returns the kept parts to send next: those that the last witness speaks for, or a probe.
+    fn next_parts(&self, kept: &mut Kept) -> Vec<Batch> {
+        let Some((first, _)) = kept.refusal else {
+            return Vec::new();
+        };
+        if let Some(vouched) = self.bridge.vouched(first) {
+            let parts = kept.take(VOUCHED_PARTS.saturating_sub(vouched));
+            if !parts.is_empty() {
+                return parts;
             }
         }
-        delivered
+        kept.probe().into_iter().collect()
     }
 
     /// Sends a body until the bridge accepts or refuses it, or no try or no time is left.
@@ -579,22 +576,7 @@ pub(crate) struct Delivered {
     /// Whether a part of it stayed behind.
     pub(crate) has_left: bool,
     /// What stayed behind because it was refused, without a witness.
-    pub(crate) refused: Option<Refused>,
-}
-
-/// Parts of a batch that was refused without a witness.
-pub(crate) struct Refused {
-    /// When the batch was first refused.
-    first: Instant,
-    trouble: Trouble,
-    parts: Vec<Batch>,
-}
-
-impl Refused {
-    /// Returns the bytes of the bodies.
-    pub(crate) fn bytes(&self) -> usize {
-        self.parts.iter().map(|part| part.body.len()).sum()
-    }
+    pub(crate) kept: Option<Kept>,
 }
 
 /// A part of a batch that is to be sent.
@@ -614,19 +596,16 @@ impl Pending {
 }
 
 /// The parts of a refused batch that wait for a witness.
-struct Kept {
+#[derive(Default)]
+pub(crate) struct Kept {
     /// When the batch was first refused, and why its last refused part was.
     refusal: Option<(Instant, Trouble)>,
     /// Parts that probes are taken from: refused, or the rest of a refused part.
     untried: Vec<Batch>,
-    /// Single transactions that were refused.
-    singles: Vec<Batch>,
+    /// Single transactions that were refused, the one that was refused last at the end.
+    singles: VecDeque<Batch>,
     /// Probes that may still be sent.
     probes: u32,
-    /// Times that its parts may still be sent again, each beside a new witness.
-    rounds: u32,
-    /// When they were sent again last.
-    round: Option<Instant>,
 }
 
 impl Kept {
@@ -642,7 +621,7 @@ impl Kept {
 
     fn push(&mut self, batch: Batch) {
         if batch.marks.len() < 2 {
-            self.singles.push(batch);
+            self.singles.push_back(batch);
         } else {
             self.untried.push(batch);
         }
@@ -666,21 +645,36 @@ impl Kept {
         probe
     }
 
-    /// Whether its parts may be sent again, and there are any. Counts the round.
-    fn has_rounds(&mut self) -> bool {
-        let may = self.rounds > 0 && self.parts().next().is_some();
-        self.rounds -= u32::from(may);
-        may
+    /// Takes the parts that halving may help, and at most `singles` of the others, because without
+    /// a witness they would be sent in vain.
+    fn take(&mut self, singles: u32) -> Vec<Batch> {
+        let mut parts = std::mem::take(&mut self.untried);
+        parts.extend(self.take_singles(singles));
+        parts
     }
 
-    fn take(&mut self) -> Vec<Batch> {
-        let mut parts = std::mem::take(&mut self.untried);
-        parts.append(&mut self.singles);
-        parts
+    fn take_singles(&mut self, most: u32) -> impl Iterator<Item = Batch> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        self.singles.drain(..most.min(self.singles.len()))
     }
 
     fn parts(&self) -> impl Iterator<Item = &Batch> {
         self.untried.iter().chain(&self.singles)
+    }
+
+    fn trouble(&self) -> Option<&Trouble> {
+        self.refusal.as_ref().map(|(_, trouble)| trouble)
+    }
+
+    /// Returns the bytes of the bodies.
+    pub(crate) fn bytes(&self) -> usize {
+        self.parts().map(|part| part.body.len()).sum()
+    }
+
+    /// Returns what a later witness of the same attempt may help.
+    fn for_later(self) -> Option<Self> {
+        let is_batch = self.trouble()?.scope == Scope::Batch && self.parts().next().is_some();
+        is_batch.then_some(Self { probes: 0, ..self })
     }
 }
 

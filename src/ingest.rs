@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use crate::batch::Batch;
-use crate::bridge::{Attempt, Bridge, Delivered, Fate, GRACE, Meter, Refused, Trouble};
+use crate::bridge::{Attempt, Bridge, Delivered, Fate, GRACE, Kept, Meter, Trouble};
 use crate::job::Job;
 use crate::log::LogError;
 use crate::pipeline::{Batches, Rules, Summary};
@@ -138,10 +138,10 @@ pub async fn ingest_watched(
         deliveries.await;
         // A later batch may be the witness that a refused one lacked.
         let refused = std::mem::take(&mut locked().refused);
-        for refused in refused {
-            if deliver.has_witness(&refused) && !locked().is_stopped {
+        for kept in refused {
+            if deliver.has_witness(&kept) && !locked().is_stopped {
                 let permit = bridge.permit().await;
-                deliver.deliver_again(refused, settle).await;
+                deliver.deliver_again(kept, settle).await;
                 drop(permit);
             }
         }
@@ -226,7 +226,7 @@ struct Ledger<W> {
     /// Those of them of which probes were sent.
     fruitless: u32,
     /// Refused batches that a later witness may help.
-    refused: Vec<Refused>,
+    refused: Vec<Kept>,
     /// Whether no other batch may be begun.
     is_stopped: bool,
     /// Whether the log was read to its end, or to where it cannot be read.
@@ -239,7 +239,7 @@ impl<W: FnMut(&Summary, &Batch)> Ledger<W> {
         let Delivered {
             is_accepted,
             has_left,
-            refused,
+            kept,
         } = delivered;
         if is_accepted {
             (self.behind, self.fruitless) = (0, 0);
@@ -248,10 +248,9 @@ impl<W: FnMut(&Summary, &Batch)> Ledger<W> {
             self.fruitless += u32::from(was_probed);
             self.is_stopped |= self.behind >= most;
         }
-        let bytes = |refused: &Refused| refused.bytes();
-        let kept: usize = self.refused.iter().map(bytes).sum();
+        let bytes: usize = self.refused.iter().map(Kept::bytes).sum();
         self.refused
-            .extend(refused.filter(|refused| kept + bytes(refused) <= MAX_REFUSED));
+            .extend(kept.filter(|kept| bytes + kept.bytes() <= MAX_REFUSED));
     }
 
     fn settle(&mut self, part: &Batch, fate: Fate) {

@@ -26,7 +26,7 @@ use crate::event::{Event, EventError, Receipt, SqsRecord, Work};
 use crate::ingest::{StopReason, ingest_watched};
 use crate::job::Job;
 use crate::pipeline::{Rules, Summary};
-use crate::plan::{Facts, Message, Plan, Situation, Target, decide, retry_delay};
+use crate::plan::{Facts, LEAST_JITTER, Message, Plan, Situation, Target, decide, retry_delay};
 use crate::report::Report;
 use crate::response::Scope;
 use crate::rows::{OPEN, Rows};
@@ -200,7 +200,7 @@ impl Function {
         };
         let (suspects, others): (Vec<_>, Vec<_>) = records
             .into_iter()
-            .partition(|record| self.situation(record).may_have_been_killed(hold));
+            .partition(|record| self.situation(record).may_have_been_killed(time_left, hold));
         for SqsRecord {
             message_id,
             receipt: Receipt { receive_count, .. },
@@ -402,7 +402,7 @@ impl Function {
             message_age: now.duration_since(first_received),
             age: now.duration_since(since),
             retry_for: self.retry_for,
-            jitter: rand::random_range(0.8..=1.0),
+            jitter: rand::random_range(LEAST_JITTER..=1.0),
         }
     }
 

@@ -34,6 +34,13 @@ const POLLING: Duration = Duration::from_secs(30);
 /// How much later than its message's first delivery an invocation may begin.
 const COLD_START: Duration = Duration::from_secs(5);
 
+/// The least factor of a retry delay. Retries spread out with it.
+pub const LEAST_JITTER: f64 = 0.8;
+
+/// How long an attempt without progress usually takes at most: a minute of retries, and the last
+/// response.
+const ATTEMPT: Duration = Duration::from_secs(90);
+
 /// The result of one attempt at a job, as far as [`decide`] needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -141,7 +148,7 @@ pub struct Situation {
     pub age: SignedDuration,
     /// The age at which rows that make no progress go to the dead-letter queue.
     pub retry_for: SignedDuration,
-    /// Factor of the retry delay, 0.8 to 1.0, so that retries spread out.
+    /// Factor of the retry delay, [`LEAST_JITTER`] to 1.0.
     pub jitter: f64,
 }
 
@@ -183,15 +190,31 @@ impl Situation {
 
     /// Whether the message was redelivered when an invocation that Lambda killed had it every time:
     /// each time after `hold`, the visibility timeout that the function sets when it begins, and at
-    /// most half a minute later. A message that was delayed or not begun comes at other times.
-    pub fn may_have_been_killed(&self, hold: Duration) -> bool {
+    /// most half a minute later. A message that was delayed or not begun comes at other times. From
+    /// about the fifth retry on, retry delays may add up to the same time, which then is no sign.
+    /// `time` is what an invocation has for its attempts.
+    pub fn may_have_been_killed(&self, time: Duration, hold: Duration) -> bool {
         let deliveries = self.receive_count.saturating_sub(1);
-        let [least, most] = [
-            hold.saturating_sub(COLD_START),
-            hold.saturating_add(POLLING),
-        ]
-        .map(|time| time.saturating_mul(deliveries));
-        deliveries > 0 && (least..=most).contains(&self.message_age.unsigned_abs())
+        let age = self.message_age.unsigned_abs();
+        let each = |least: Duration, most: Duration| {
+            (least.saturating_mul(deliveries)..=most.saturating_mul(deliveries)).contains(&age)
+        };
+        deliveries > 0
+            && each(
+                hold.saturating_sub(COLD_START),
+                hold.saturating_add(POLLING),
+            )
+            && !self.was_delayed(deliveries, time.min(ATTEMPT), age)
+    }
+
+    /// Whether the retry delays after so many attempts, each of at most this time, make up the age.
+    fn was_delayed(&self, attempts: u32, time: Duration, age: Duration) -> bool {
+        let numbers = 1..=attempts.min(MAX_REQUEUES);
+        let delays: Duration = numbers
+            .map(|number| retry_delay(self.history.attempts.saturating_add(number)))
+            .sum();
+        let most = delays.saturating_add(time.saturating_mul(attempts));
+        (delays.mul_f64(LEAST_JITTER)..=most).contains(&age)
     }
 }
 
@@ -587,8 +610,46 @@ mod tests {
                 message_age: SignedDuration::from_secs(seconds),
                 ..FRESH
             };
-            let found = situation.may_have_been_killed(hold);
+            let found = situation.may_have_been_killed(hold - Duration::from_secs(70), hold);
             assert_eq!(found, killed, "{receive_count} {seconds}");
+        }
+    }
+
+    // proves: D18
+    #[test]
+    fn redelivery_that_retry_delays_explain_means_no_kill() {
+        for (hold, attempts, receive_count, seconds, killed) in [
+            (6, 0, 5, 4 * 360, true),
+            (6, 0, 6, 5 * 355, false),
+            (6, 0, 6, 5 * 390, false),
+            (6, 0, 7, 6 * 355, true),
+            (6, 0, 7, 6 * 360, false),
+            (6, 2, 2, 360, true),
+            (6, 3, 2, 383, true),
+            (6, 3, 2, 384, false),
+            (6, u32::MAX, 2, 360, true),
+            (6, 0, 400, 399 * 360, true),
+            (16, 0, 2, 960, true),
+            (16, 4, 2, 960, false),
+            (16, 4, 2, 990, false),
+            (16, 4, 3, 2 * 990, false),
+            (16, 0, 6, 5 * 960, true),
+        ] {
+            let situation = Situation {
+                receive_count,
+                message_age: SignedDuration::from_secs(seconds),
+                history: History {
+                    attempts,
+                    ..FRESH.history
+                },
+                ..FRESH
+            };
+            let hold = Duration::from_mins(hold);
+            let found = situation.may_have_been_killed(hold - Duration::from_secs(70), hold);
+            assert_eq!(
+                found, killed,
+                "{hold:?} {attempts} {receive_count} {seconds}"
+            );
         }
     }
 }

@@ -226,6 +226,23 @@ pub(crate) const SMALL_PART: usize = 4;
 /// They are chosen at random, so that a viewer cannot place bad transactions exactly there.
 pub(crate) const MAX_PROBES: u32 = 8;
 
+/// A refused part of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RefusedPart {
+    pub(crate) transactions: usize,
+    /// Bytes of the body.
+    pub(crate) bytes: usize,
+    /// `None` if the bridge closed the connection or did not respond.
+    pub(crate) status: Option<u16>,
+}
+
+impl RefusedPart {
+    /// Whether its size may be the reason, so that each of its halves may be accepted.
+    fn may_be_too_large(self) -> bool {
+        self.bytes > LARGE || matches!(self.status, None | Some(413))
+    }
+}
+
 /// What to do with a refused part of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -237,16 +254,22 @@ pub(crate) enum Part {
     Keep,
 }
 
-/// Decides about a refused part with this number of transactions. A witness is a request that was
-/// sent after the batch's first refusal, at most a minute ago, and accepted. `isolated` counts the
-/// parts of the object that were rejected before.
-pub(crate) fn part(transactions: usize, has_witness: bool, isolated: usize) -> Part {
-    if !has_witness {
-        Part::Keep
-    } else if transactions < 2 || (transactions <= SMALL_PART && isolated >= MAX_ISOLATED) {
-        Part::Reject
-    } else {
-        Part::Halve
+/// Decides about a refused part. A witness is a request that was sent after the batch's first
+/// refusal, at most a minute ago, and accepted; `vouched` counts the parts that were rejected
+/// because of it. `isolated` counts the parts of the object that were rejected before.
+pub(crate) fn part(refused: RefusedPart, vouched: Option<u32>, isolated: usize) -> Part {
+    let Some(vouched) = vouched else {
+        return Part::Keep;
+    };
+    let is_whole = refused.transactions < 2
+        || (refused.transactions <= SMALL_PART
+            && isolated >= MAX_ISOLATED
+            && !refused.may_be_too_large());
+    match () {
+        () if is_whole && vouched < VOUCHED_PARTS => Part::Reject,
+        () if refused.transactions < 2 => Part::Keep,
+        // A half may be the next witness.
+        () => Part::Halve,
     }
 }
 
@@ -469,24 +492,53 @@ mod tests {
     // proves: B4, B5
     #[test]
     fn refused_part_is_rejected_beside_a_witness_only() {
-        for (transactions, has_witness, isolated, fate) in [
-            (250, false, 0, Part::Keep),
-            (1, false, 0, Part::Keep),
-            (1, false, 10, Part::Keep),
-            (250, true, 0, Part::Halve),
-            (4, true, 9, Part::Halve),
-            (4, true, 10, Part::Reject),
-            (5, true, 10, Part::Halve),
-            (2, true, 10, Part::Reject),
-            (250, true, 500, Part::Halve),
-            (1, true, 0, Part::Reject),
-            (1, true, 10, Part::Reject),
+        for (transactions, vouched, isolated, fate) in [
+            (250, None, 0, Part::Keep),
+            (1, None, 0, Part::Keep),
+            (1, None, 10, Part::Keep),
+            (250, Some(0), 0, Part::Halve),
+            (4, Some(0), 9, Part::Halve),
+            (4, Some(0), 10, Part::Reject),
+            (5, Some(0), 10, Part::Halve),
+            (2, Some(2), 10, Part::Reject),
+            (2, Some(3), 10, Part::Halve),
+            (250, Some(0), 500, Part::Halve),
+            (250, Some(3), 500, Part::Halve),
+            (1, Some(0), 0, Part::Reject),
+            (1, Some(2), 10, Part::Reject),
+            (1, Some(3), 0, Part::Keep),
+            (1, Some(3), 10, Part::Keep),
         ] {
+            let refused = RefusedPart {
+                transactions,
+                bytes: LARGE,
+                status: Some(400),
+            };
             assert_eq!(
-                part(transactions, has_witness, isolated),
+                part(refused, vouched, isolated),
                 fate,
-                "{transactions} {has_witness} {isolated}"
+                "{transactions} {vouched:?} {isolated}"
             );
+        }
+    }
+
+    // proves: B4, B10
+    #[test]
+    fn part_that_may_be_too_large_is_never_rejected_whole() {
+        for (bytes, status, fate) in [
+            (LARGE, Some(400), Part::Reject),
+            (LARGE, Some(403), Part::Reject),
+            (LARGE + 1, Some(403), Part::Halve),
+            (1, Some(413), Part::Halve),
+            (1, None, Part::Halve),
+        ] {
+            let refused = |transactions| RefusedPart {
+                transactions,
+                bytes,
+                status,
+            };
+            assert_eq!(part(refused(2), Some(0), 10), fate, "{bytes} {status:?}");
+            assert_eq!(part(refused(1), Some(0), 10), Part::Reject);
         }
     }
 }

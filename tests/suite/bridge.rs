@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use edgetap::batch::{Limits, Rejection};
+use edgetap::batch::{Counts, Limits, Rejection};
 use edgetap::bridge::Attempt;
 use edgetap::credentials::CredentialsSource;
 use edgetap::encode::Encoding;
@@ -439,25 +439,38 @@ async fn rejected_rows_are_isolated_after_an_accepted_batch() {
     }
 }
 
-/// Beside a witness, what fails after ten isolated transactions is rejected in larger parts.
+/// After ten rejected parts, a small part is rejected whole, unless its size may be the reason.
 // proves: B5
 #[tokio::test]
-async fn many_rejected_rows_are_rejected_in_parts() {
-    let bad = |id: &String| id[3..].parse::<u64>().unwrap() % 2 == 1;
-    let options = at_edge(move |arrival| {
-        if ids(arrival.body).iter().any(bad) {
-            Reaction::status(400)
+async fn many_bad_rows_cost_few_requests_and_withhold_no_other() {
+    for (status, step) in [(400, 2), (400, 3), (413, 2), (413, 3), (413, 7)] {
+        let is_bad = move |id: &String| id[3..].parse::<u64>().unwrap() % step == 1;
+        let options = at_edge(move |arrival| {
+            if ids(arrival.body).iter().any(is_bad) {
+                Reaction::status(status)
+            } else {
+                Reaction::Normal
+            }
+        });
+        let bridge = start(&options).await;
+        let secret = CredentialsSource::Variables(credentials(&options));
+        let client = client_with(&bridge, secret, AuthMethod::Post, None);
+        let rules = rules(Limits::default());
+        let outcome = ingest(&job(), Cursor::new(log(1_000)), &rules, &client, FIRST).await;
+        let case = format!("{status} {step} {:?}", outcome.summary.counts);
+        let Counts { sent, rejected, .. } = outcome.summary.counts;
+        let left = outcome.left.below(1_000).count();
+        let bad = (0..1_000).filter(|row| row % step == 1).count() as u64;
+        assert_eq!(sent + rejected + left, 1_000, "{case}");
+        assert_eq!(sent, accepted(&bridge).len() as u64, "{case}");
+        if status == 413 {
+            assert_eq!(sent, 1_000 - bad, "{case}");
         } else {
-            Reaction::Normal
+            assert!((bad..=bad * 4).contains(&(rejected + left)), "{case}");
         }
-    });
-    let (outcome, bridge) = deliver(&options, 100, Duration::from_secs(20)).await;
-    let counts = outcome.summary.counts;
-    let left = outcome.left.count();
-    assert!(counts.accounts_for(&(left..100)), "{counts:?}");
-    assert_eq!(counts.sent, accepted(&bridge).len() as u64);
-    assert!((50..90).contains(&(counts.rejected + left)), "{counts:?}");
-    assert!(bridge.tally().requests < 200, "{}", bridge.tally().requests);
+        let requests = bridge.tally().requests;
+        assert!(requests < 3_000, "{case}: {requests} requests");
+    }
 }
 
 /// A bridge that refuses everything may recover: nothing is rejected without a witness.

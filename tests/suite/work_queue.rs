@@ -1021,3 +1021,18 @@ async fn object_line_carries_metrics_at_every_level() {
         .sum();
     assert!(latencies > 103, "{latencies}");
 }
+
+// proves: D18
+#[tokio::test]
+async fn outage_is_not_taken_for_kills() {
+    let (lines, _listening) = CapturedLogs::capture(tracing::Level::INFO);
+    let world = sequential(at_edge(|_, _| Reaction::status(404))).await;
+    world.s3.put("log", log(45));
+    world.notify("log");
+    for _ in 0..8 {
+        world.sqs.wait_for_next();
+        assert_eq!(world.poll(Duration::from_secs(50)).await, Some(false));
+    }
+    let text = lines.text();
+    assert!(!text.contains("killed"), "{text}");
+}
