@@ -610,7 +610,8 @@ mod tests {
                 message_age: SignedDuration::from_secs(seconds),
                 ..FRESH
             };
-            let found = situation.may_have_been_killed(hold - Duration::from_secs(70), hold);
+            let found =
+                situation.may_have_been_killed(hold.saturating_sub(Duration::from_secs(70)), hold);
             assert_eq!(found, killed, "{receive_count} {seconds}");
         }
     }
@@ -645,7 +646,8 @@ mod tests {
                 ..FRESH
             };
             let hold = Duration::from_mins(hold);
-            let found = situation.may_have_been_killed(hold - Duration::from_secs(70), hold);
+            let found =
+                situation.may_have_been_killed(hold.saturating_sub(Duration::from_secs(70)), hold);
             assert_eq!(
                 found, killed,
                 "{hold:?} {attempts} {receive_count} {seconds}"
