@@ -53,8 +53,11 @@ pub(super) fn encode(
     let id = transaction_id(transaction, origin, &mut digits);
     let line = Line {
         id: text(id),
-        started: Timestamp::from_millisecond(transaction.started)
-            .map_or_else(|_| Cow::Borrowed(""), |time| format!("{time:.3}").into()),
+        // Times from 2008 to 2100 are in jiff's range.
+        started: format!(
+            "{:.3}",
+            Timestamp::from_millisecond(transaction.started).unwrap_or_default()
+        ),
         took_ms: transaction.took,
         client: Client {
             ip: transaction.client_ip.map(text),
@@ -134,7 +137,7 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 #[derive(Serialize)]
 struct Line<'a> {
     id: Cow<'a, str>,
-    started: Cow<'a, str>,
+    started: String,
     took_ms: Option<i64>,
     client: Client<'a>,
     request: Request<'a>,

@@ -180,7 +180,7 @@ fn static_assets_are_dropped() {
         ("GET", "/", "-", "200", false),
     ] {
         let text = format!(
-            "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-content-type sc-status\n1\t192.0.2.1\t{method}\t{path}\t{content_type}\t{status}\n"
+            "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-content-type sc-status\n1700000000000\t192.0.2.1\t{method}\t{path}\t{content_type}\t{status}\n"
         );
         let (batches, _) = batches(&job("x"), text.into_bytes(), &rules(Limits::default()));
         let expected = Counts {
@@ -208,7 +208,7 @@ proptest! {
         status in prop::sample::select(vec!["200", "304", "404", "-"]),
     ) {
         let path: String = path.concat();
-        let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-content-type sc-status\n1\t::1\t{method}\t{path}\t{content_type}\t{status}\n");
+        let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-content-type sc-status\n1700000000000\t::1\t{method}\t{path}\t{content_type}\t{status}\n");
         let mut log = LogReader::new(text.as_bytes());
         prop_assert!(log.advance().unwrap());
         let (static_assets, mut scratch) = (StaticAssets::default(), Vec::new());
@@ -231,7 +231,7 @@ fn static_extensions_replace_edit_or_empty_the_list() {
             ..Rules::default()
         });
         let text = format!(
-            "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n1\t192.0.2.1\tGET\t{path}\n"
+            "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n1700000000000\t192.0.2.1\tGET\t{path}\n"
         );
         summary(&batches(&job("x"), text.into_bytes(), &rules).0)
             .counts
@@ -409,7 +409,7 @@ fn digest_distinguishes_values_with_newlines() {
 // proves: D25
 #[test]
 fn missing_request_id_is_derived_from_position() {
-    let row = "1\t::1\tGET\t/a\n";
+    let row = "1700000000000\t::1\tGET\t/a\n";
     let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n{row}{row}");
     let (batches, _) = batches(&job("x"), text.into_bytes(), &rules(Limits::default()));
     let ids: Vec<_> = decode(&batches[0].body)

@@ -449,7 +449,7 @@ async fn unreadable_object_is_dead_lettered_after_its_good_rows() {
     let expected = [
         ("cut.gz", 1000, "cannot read the log to its end"),
         ("other", 0, "cs-method"),
-        ("few-fields", 0, "c-ip"),
+        ("few-fields", 0, "cs-uri-stem"),
     ];
     assert_eq!(dead_letters.len(), expected.len());
     for (dead_letter, (key, from, reason)) in dead_letters.iter().zip(expected) {

@@ -179,7 +179,10 @@ fn fields(row: &Row<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
             }
             continue;
         };
-        let value = as_sent(field, logged, &mut scratch);
+        let value = match (field, row.redacted) {
+            (Field::UserAgent, Some(sent)) => sent.user_agent.unwrap_or_default(),
+            _ => as_sent(field, logged, &mut scratch),
+        };
         if field == Field::Cookie {
             let sent = row.redacted.and_then(|sent| sent.cookie);
             let value = match (&redaction.cookies, sent) {
@@ -233,7 +236,7 @@ impl Row<'_> {
             && self.record.defect().is_none()
             && !is_logged(field)
             && match field {
-                Field::ClientIp | Field::Method | Field::UriStem => true,
+                Field::Method | Field::UriStem => true,
                 Field::Date | Field::Time => {
                     !is_logged(Field::Timestamp) && !is_logged(Field::TimestampMs)
                 }

@@ -105,6 +105,11 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         total.batches += summary.batches;
         total.bytes += summary.bytes;
         total.rejected.extend(summary.rejected);
+        for name in summary.absent {
+            if !total.absent.contains(&name) {
+                total.absent.push(name);
+            }
+        }
         if let Some(problem) = problem {
             output::error(problem);
             unreadable += 1;
@@ -139,7 +144,7 @@ fn summarize(total: &Summary, objects: u64, args: &Args, time: Duration) {
         excluded,
         malformed,
         rejected,
-        ..
+        unreadable,
     } = total.counts;
     output::stderr_line(format_args!(
         "{}, {} in {:.1} s\n{} {done}, {} static, {} excluded, {} malformed, {} rejected\n{size}",
@@ -152,6 +157,15 @@ fn summarize(total: &Summary, objects: u64, args: &Args, time: Duration) {
         HumanCount(malformed),
         HumanCount(rejected),
     ));
+    if unreadable > 0 {
+        output::stderr_line(format_args!(
+            "{} unreadable, left out of the transactions",
+            count(unreadable, "value", "values")
+        ));
+    }
+    if !total.absent.is_empty() {
+        output::stderr_line(format_args!("absent: {}", total.absent.join(", ")));
+    }
 }
 
 fn per_second(rows: u64, since: Instant) -> u64 {

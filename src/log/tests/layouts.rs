@@ -13,11 +13,11 @@ fn unsupported_formats_are_rejected_with_a_hint() {
         ("[{\"date\":\"2026-11-14\"}]\n", "a JSON array"),
         (
             "{\"date\":\"2026-11-14\"}\n",
-            "required fields: cs-method, cs-uri-stem, c-ip",
+            "required fields: cs-method, cs-uri-stem",
         ),
         (
             "#Fields: date time cs-method\n",
-            "required fields: cs-uri-stem, c-ip",
+            "required fields: cs-uri-stem",
         ),
         // `plain` and `raw` have no header, so values cannot be assigned to fields.
         (
