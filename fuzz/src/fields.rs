@@ -36,9 +36,10 @@ pub fn fields(data: &[u8]) {
         redaction,
         ..Rules::default()
     });
+    // A log without a readable row ends with an error.
     let batches: Vec<_> = Batches::new(&job, Cursor::new(row.log()), rules)
-        .collect::<Result<_, _>>()
-        .unwrap();
+        .map_while(Result::ok)
+        .collect();
     let [batch] = &batches[..] else {
         panic!("{} batches of a row", batches.len())
     };

@@ -13,9 +13,10 @@ use edgetap::filter::{ExcludedPaths, StaticAssets};
 use edgetap::invocation::Context;
 use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{Options, decode};
-use edgetap::log::Field;
+use edgetap::log::{Field, LogError};
 use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::redact::{Cookies, Key, Redaction};
+use edgetap::rows::{OPEN, Rows};
 use edgetap::telemetry;
 use edgetap::time::Deadline;
 use edgetap::token::AuthMethod;
@@ -42,7 +43,11 @@ fn read(text: &str, rules: Rules) -> (Vec<u8>, Counts) {
         Cursor::new(text.to_owned().into_bytes()),
         Arc::new(rules),
     ) {
-        let batch = batch.unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(LogError::Malformed { .. }) => break,
+            Err(error) => panic!("{error}\n{text}"),
+        };
         bodies.extend_from_slice(&batch.body);
         summary.accept(&batch);
     }
@@ -441,11 +446,10 @@ fn suspicious_counts_are_logged_as_warnings() {
             "WARN",
             "every request is for a static asset",
         ),
-        (rows(0, 3, "/a"), "WARN", "every row is malformed"),
         (
             rows(1, 3, "/a.css"),
             "WARN",
-            "every row is static, excluded, malformed or rejected",
+            "every row is static, excluded, malformed, foreign or rejected",
         ),
         (rows(99, 1, "/a"), "INFO", "successfully sent 99"),
         (rows(98, 2, "/a"), "WARN", "2 of 100 rows are malformed"),
@@ -482,8 +486,13 @@ fn log_of_another_service_is_skipped_with_a_warning() {
     let lines = CapturedLogs::default();
     let line = said(&lines, "{\"Records\":[{\"eventVersion\":\"1.11\"}]}");
     assert_eq!(
-        (&line["rows"], &line["level"], &line["dead_letters"]),
-        (&json!(0), &json!("INFO"), &json!(0))
+        [
+            &line["rows"],
+            &line["foreign"],
+            &line["level"],
+            &line["dead_letters"]
+        ],
+        [&json!(1), &json!(1), &json!("INFO"), &json!(0)]
     );
     let warning = lines
         .json()
@@ -495,6 +504,126 @@ fn log_of_another_service_is_skipped_with_a_warning() {
         "skipped object: not a CloudFront access log"
     );
     assert_eq!(warning["kind"], "CloudTrail log");
+}
+
+fn counts_and_end(text: &str, rows: Rows) -> (Counts, Option<LogError>) {
+    let job = Job {
+        rows,
+        ..Job::all(ObjectRef::in_s3("b", "k"))
+    };
+    let (mut summary, mut end) = (Summary::default(), None);
+    let bytes = Cursor::new(text.to_owned().into_bytes());
+    for batch in Batches::new(&job, bytes, Arc::new(everything())) {
+        match batch {
+            Ok(batch) => summary.accept(&batch),
+            Err(error) => end = Some(error),
+        }
+    }
+    assert!(summary.counts.is_balanced(), "{:?}", summary.counts);
+    (summary.counts, end)
+}
+
+/// Whether a log is refused depends on its rows, not on those that an attempt asks for.
+// proves: I41
+#[test]
+fn log_without_a_readable_row_is_refused() {
+    let log = |rows: &str| {
+        let row = |kind| match kind {
+            'g' => "1700000000000\t192.0.2.7\tGET\t/a\n",
+            _ => "-\t192.0.2.7\tGET\t/a\n",
+        };
+        let rows: String = rows.chars().map(row).collect();
+        format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n{rows}")
+    };
+    for (rows, asked, is_refused) in [
+        ("", 0..OPEN, false),
+        ("m", 0..OPEN, true),
+        ("mmmm", 0..OPEN, true),
+        ("mmmm", 2..OPEN, true),
+        ("mmmm", 9..OPEN, true),
+        ("mmmm", 1..3, false),
+        ("mmmg", 0..OPEN, false),
+        ("gmmm", 0..OPEN, false),
+        ("gmmm", 1..OPEN, false),
+        ("mgmm", 3..OPEN, false),
+    ] {
+        let (counts, end) = counts_and_end(&log(rows), Rows::from(asked.clone()));
+        assert_eq!(end.is_some(), is_refused, "{rows} {asked:?}: {end:?}");
+        if let Some(end) = end {
+            let text = "every row is malformed. The first one (line 2): missing or unreadable time";
+            assert_eq!(end.to_string(), text, "{rows} {asked:?}");
+            assert_eq!(counts.malformed, counts.rows);
+        }
+    }
+}
+
+/// What JSON that is not CloudFront's does to the log, alone and beside rows.
+// proves: I9, I40, I41
+#[test]
+fn foreign_and_wrapped_objects_are_counted() {
+    let good = "{\"timestamp(ms)\":\"1700000000000\",\"c-ip\":\"::1\",\"cs-method\":\"GET\",\"cs-uri-stem\":\"/a\"}";
+    let few = "{\"timestamp(ms)\":\"1\",\"cs-method\":\"GET\"}";
+    let (foreign, wrapped, unknown) = ("{\"webaclId\":1}", "{\"message\":\"x\"}", "{\"a\":1}");
+    for (objects, [sent, malformed, rejected, foreign], reason) in [
+        (vec![good, foreign], [1, 0, 0, 1], None),
+        (vec![foreign, good, foreign], [1, 0, 0, 2], None),
+        (vec![foreign, foreign], [0, 0, 0, 2], None),
+        (vec![wrapped, good], [1, 0, 1, 0], None),
+        (vec![wrapped, unknown], [0, 1, 1, 0], None),
+        (vec![unknown, good], [1, 1, 0, 0], None),
+        (
+            vec![foreign, unknown],
+            [0, 1, 0, 1],
+            Some("(line 2): it has no field of a CloudFront access log"),
+        ),
+        (
+            vec![unknown, few],
+            [0, 2, 0, 0],
+            Some("(line 1): it has no field of a CloudFront access log"),
+        ),
+        (
+            vec![few, few],
+            [0, 2, 0, 0],
+            Some("(line 1): log lacks required fields: cs-uri-stem, c-ip. Add"),
+        ),
+    ] {
+        let (counts, end) = counts_and_end(&objects.join("\n"), Rows::all());
+        let found = [
+            counts.sent,
+            counts.malformed,
+            counts.rejected,
+            counts.foreign,
+        ];
+        assert_eq!(found, [sent, malformed, rejected, foreign], "{objects:?}");
+        match (&end, reason) {
+            (None, None) => {}
+            (Some(end), Some(reason)) => assert!(end.to_string().contains(reason), "{end}"),
+            _ => panic!("{objects:?}: {end:?}"),
+        }
+    }
+}
+
+/// Objects by which services test the bucket are told by their text, else by their name.
+// proves: I11
+#[test]
+fn access_tests_are_skipped() {
+    let is_skipped = |key: &str, text: &str| {
+        let bytes = Cursor::new(text.to_owned().into_bytes());
+        let job = Job::all(ObjectRef::in_s3("b", key));
+        Batches::new(&job, bytes, Arc::new(everything()))
+            .next()
+            .is_none()
+    };
+    assert!(is_skipped(
+        "logs/aws-logs-write-test",
+        "Permission Check Successful"
+    ));
+    assert!(is_skipped("logs/x", "Permission Check Successful\n"));
+    assert!(is_skipped(
+        "logs/aws-programmatic-access-test-object",
+        "anything"
+    ));
+    assert!(!is_skipped("logs/x", "anything"));
 }
 
 /// Without the key, which is part of the secret, nothing is sent.

@@ -85,15 +85,21 @@ fn fixtures_yield_expected_transactions_and_counts() {
                 ..Limits::default()
             }),
         );
-        assert!(end.is_none(), "{name}: {end:?}");
         let Summary {
             counts,
             distribution,
             ..
         } = summary(&batches);
         assert!(counts.is_balanced(), "{name}: {counts:?}");
+        let is_malformed = matches!(end, Some(LogError::Malformed { .. }));
         assert_eq!(
-            json!({"rows": counts.rows, "sent": counts.sent, "static": counts.static_assets, "excluded": counts.excluded, "malformed": counts.malformed, "rejected": 0}),
+            is_malformed,
+            counts.malformed == counts.rows,
+            "{name}: {end:?}"
+        );
+        assert!(is_malformed || end.is_none(), "{name}: {end:?}");
+        assert_eq!(
+            json!({"rows": counts.rows, "sent": counts.sent, "static": counts.static_assets, "excluded": counts.excluded, "malformed": counts.malformed, "rejected": counts.rejected, "foreign": counts.foreign}),
             expected["counts"],
             "{name}"
         );
@@ -579,6 +585,7 @@ proptest! {
         let limits = Limits { transactions, bytes };
         let mut text = HEADER.to_owned();
         let (mut row, mut kept) = (0u64, Vec::new());
+        let has_readable = kinds.iter().any(|kind| matches!(kind, Kind::Api(_) | Kind::Static));
         for kind in kinds {
             let (path, id) = match kind {
                 Kind::Blank => { text.push('\n'); continue }
@@ -591,7 +598,9 @@ proptest! {
         }
         let job = Job { rows: (from..u64::MAX).into(), ..job("x") };
         let (batches, end) = batches(&job, text.into_bytes(), &rules(limits));
-        prop_assert!(end.is_none());
+        let is_refused = row > 0 && !has_readable;
+        prop_assert_eq!(matches!(end, Some(LogError::Malformed { .. })), is_refused);
+        prop_assert_eq!(end.is_some(), is_refused);
         let mut next = from;
         let mut total = Counts::default();
         for batch in &batches {

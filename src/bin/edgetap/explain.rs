@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
     let mut log = LogReader::new(bytes);
     while log.advance().map_err(|error| anyhow!("{path}: {error}"))? {
         match line {
-            Some(line) if log.line() < line => {}
+            Some(line) if *log.lines().end() < line => {}
             Some(line) if log.line() > line => break,
             _ => return explain(&mut log, &object, &rules),
         }
