@@ -383,7 +383,7 @@ mod tests {
         }
     }
 
-    // proves: I40
+    // proves: I50
     #[test]
     fn times_of_requests_are_from_2008_to_2100() {
         for (time, plausible_time) in [
@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(old.as_millisecond(), ENCODED_ONCE);
     }
 
-    // proves: I41
+    // proves: I51
     #[test]
     fn addresses_have_one_spelling() {
         for (logged, spelled) in [

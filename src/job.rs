@@ -128,7 +128,7 @@ impl Job {
 mod tests {
     use super::*;
 
-    // proves: I42
+    // proves: I52
     #[test]
     fn distribution_is_told_from_the_key() {
         for (key, id) in [

@@ -584,7 +584,7 @@ fn foreign_and_wrapped_objects_are_counted() {
         (
             vec![few, few],
             [0, 2, 0, 0],
-            Some("(line 1): log lacks required fields: cs-uri-stem, c-ip. Add"),
+            Some("(line 1): log lacks required fields: cs-uri-stem. Add"),
         ),
     ] {
         let (counts, end) = counts_and_end(&objects.join("\n"), Rows::all());
