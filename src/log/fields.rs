@@ -108,8 +108,9 @@ const LEGACY_WIDTHS: [usize; 8] = [12, 15, 18, 19, 23, 24, 26, 33];
 const ABSENT: u32 = u32::MAX;
 
 /// Fields that transactions use if they are there, in addition to the required ones.
-const OPTIONAL: [Field; 17] = [
+const OPTIONAL: [Field; 18] = [
     Field::RequestId,
+    Field::ClientIp,
     Field::TimeTaken,
     Field::ClientPort,
     Field::Protocol,
@@ -211,11 +212,11 @@ impl Columns {
             .map(Field::name)
     }
 
-    /// Returns the required fields of a transaction (method, path, client address, time) that these
-    /// columns lack.
+    /// Returns the required fields of a transaction (method, path, time) that these columns
+    /// lack.
     pub fn missing(&self) -> Vec<&'static str> {
         let has = |field| self.index(field).is_some();
-        let mut missing: Vec<_> = [Field::Method, Field::UriStem, Field::ClientIp]
+        let mut missing: Vec<_> = [Field::Method, Field::UriStem]
             .into_iter()
             .filter(|&field| !has(field))
             .map(Field::name)

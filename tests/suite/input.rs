@@ -15,7 +15,7 @@ use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{Options, decode};
 use edgetap::log::{Field, LogError};
 use edgetap::pipeline::{Batches, Rules, Summary};
-use edgetap::redact::{Cookies, Key, Redaction};
+use edgetap::redact::{Cookies, Key, Names, Redaction};
 use edgetap::rows::{OPEN, Rows};
 use edgetap::telemetry;
 use edgetap::time::Deadline;
@@ -161,7 +161,7 @@ fn each_field_is_decoded_by_its_own_rules() {
             "cs(User-Agent)",
             "Mozilla/5.0%2520(X11)",
             "/request/headers/user-agent",
-            json!("Mozilla/5.0 (X11)"),
+            json!("Mozilla/5.0%20(X11)"),
         ),
         (
             "cs(User-Agent)",
@@ -241,6 +241,8 @@ fn each_field_is_decoded_by_its_own_rules() {
 fn unreadable_values_are_left_out_and_counted() {
     for (field, logged, pointer) in [
         ("c-ip", "x.x.x.x", "/client/ip"),
+        ("c-ip", "-", "/client/ip"),
+        ("c-ip", "", "/client/ip"),
         ("c-ip", "***", "/client/ip"),
         ("c-port", "65536", "/client/port"),
         ("time-taken", "soon", "/took_ms"),
@@ -268,7 +270,7 @@ fn unreadable_values_are_left_out_and_counted() {
         .unreadable,
         0
     );
-    for missing in ["c-ip", "cs-method", "cs-uri-stem", "timestamp(ms)"] {
+    for missing in ["cs-method", "cs-uri-stem", "timestamp(ms)"] {
         assert_eq!(
             read(&row(&[(missing, "-")]), everything()).1.malformed,
             1,
@@ -429,10 +431,10 @@ fn said(warnings: &CapturedLogs, text: &'static str) -> Value {
 #[test]
 fn suspicious_counts_are_logged_as_warnings() {
     let rows = |good: usize, bad: usize, stem: &str| -> &'static str {
-        let row = |ip: &str| format!("1700000000000\t{ip}\tGET\t{stem}\n");
+        let row = |method: &str| format!("1700000000000\t192.0.2.7\t{method}\t{stem}\n");
         let text = format!(
             "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n{}{}",
-            row("192.0.2.7").repeat(good),
+            row("GET").repeat(good),
             row("-").repeat(bad)
         );
         text.leak()
@@ -582,7 +584,7 @@ fn foreign_and_wrapped_objects_are_counted() {
         (
             vec![few, few],
             [0, 2, 0, 0],
-            Some("(line 1): log lacks required fields: cs-uri-stem, c-ip. Add"),
+            Some("(line 1): log lacks required fields: cs-uri-stem. Add"),
         ),
     ] {
         let (counts, end) = counts_and_end(&objects.join("\n"), Rows::all());
@@ -630,7 +632,7 @@ fn access_tests_are_skipped() {
 async fn cookies_are_hashed_with_the_key_from_the_secret() {
     let text = row(&[("cs(Cookie)", "sid=canary"), ("x-edge-request-id", "id")]);
     let hashed = Redaction {
-        urls: true,
+        urls: Some(Names::default()),
         cookies: Cookies::Hash(None),
     };
     for key in [None, Key::new(*b"0123456789abcdef")] {
@@ -882,7 +884,7 @@ proptest! {
         broken in any::<bool>(),
     ) {
         let value = format!("{prefix}{CANARY}");
-        let mut text = if json { json!({"timestamp(ms)": "1", "c-ip": "::1", "cs-method": "GET", "cs-uri-stem": "/a", field: value}).to_string() } else { row(&[(field, &value)]) };
+        let mut text = if json { json!({"timestamp(ms)": "1700000000000", "c-ip": "::1", "cs-method": "GET", "cs-uri-stem": "/a", field: value}).to_string() } else { row(&[(field, &value)]) };
         if broken {
             text.truncate(text.len() - 5);
         }
@@ -896,6 +898,8 @@ proptest! {
         name in prop::sample::select(vec![
             "X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature",
             "Policy", "Key-Pair-Id", "password", "passwd", "pwd", "client_secret", "access_token", "refresh_token", "id_token",
+            "passphrase", "j_password", "new_password", "password[]", "user[password]", "user.password", "user:password", "csrf_token",
+            "access_token[0]", "token", "api_key", "apikey", "secret", "code", "otp", "session_id", "authorization",
         ]),
         upper in any::<bool>(),
         depth in 0usize..3,
@@ -906,8 +910,13 @@ proptest! {
     ) {
         prop_assume!(!NO_URLS.contains(&field));
         let name = if upper { name.to_uppercase() } else { name.to_owned() };
-        // In a path a slash ends a parameter. Elsewhere it may be part of the value.
-        let parameter = format!("{name}={}{CANARY}", if field == "cs-uri-stem" && depth == 0 { "" } else { "a/b;c+" });
+        // A password may contain anything, but in a path a slash ends it.
+        let before = match (name.to_lowercase().contains("pass") || name.eq_ignore_ascii_case("pwd"), field) {
+            (true, "cs-uri-stem") => "",
+            (true, _) => "a/b?c+",
+            (false, _) => "a-b_c~d.e%2F",
+        };
+        let parameter = format!("{name}={before}{CANARY}");
         let nested = (0..depth).fold(parameter, |inner, _| format!("next={}", percent_encoding::utf8_percent_encode(&inner, percent_encoding::NON_ALPHANUMERIC)));
         let value = match field {
             "cs-uri-stem" => format!("/a;{nested}"),
@@ -926,13 +935,13 @@ proptest! {
         } else {
             row(&[(field, &logged(&value))])
         };
-        let redaction = Redaction { urls: true, cookies };
+        let redaction = Redaction { urls: Some(Names::default()), cookies };
         let encoding = if ndjson { Encoding::Ndjson } else { Rules::default().encoding };
         let (body, counts) = read(&text, Rules { redaction, encoding, ..everything() });
         prop_assert_eq!(counts.sent, 1);
         prop_assert!(!shown(&body).contains(CANARY), "{}\n{}", text, shown(&body));
         // It is sent if redaction is off.
-        let off = Redaction { urls: false, cookies: Cookies::Keep };
+        let off = Redaction { urls: None, cookies: Cookies::Keep };
         let (body, _) = read(&text, Rules { redaction: off, ..everything() });
         let numeric = ["sc-status", "time-taken", "c-port", "sc-content-len", "sc-range-start", "sc-range-end", "DistributionId"];
         prop_assert!(shown(&body).contains(CANARY) || numeric.contains(&field), "{}", text);

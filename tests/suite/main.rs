@@ -8,6 +8,7 @@ mod runtime_api;
 mod support;
 
 mod bridge;
+mod cases;
 mod command_line;
 mod config;
 mod continuations;

@@ -12,7 +12,7 @@ use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::decode;
 use edgetap::log::{LogError, LogReader};
 use edgetap::pipeline::{Batches, Rules, Summary};
-use edgetap::redact::{Cookies, Key, Redaction};
+use edgetap::redact::{Cookies, Key, Names, Redaction};
 use edgetap::transaction::stitch;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -186,7 +186,7 @@ fn static_assets_are_dropped() {
         ("GET", "/", "-", "200", false),
     ] {
         let text = format!(
-            "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-content-type sc-status\n1\t192.0.2.1\t{method}\t{path}\t{content_type}\t{status}\n"
+            "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-content-type sc-status\n1700000000000\t192.0.2.1\t{method}\t{path}\t{content_type}\t{status}\n"
         );
         let (batches, _) = batches(&job("x"), text.into_bytes(), &rules(Limits::default()));
         let expected = Counts {
@@ -214,7 +214,7 @@ proptest! {
         status in prop::sample::select(vec!["200", "304", "404", "-"]),
     ) {
         let path: String = path.concat();
-        let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-content-type sc-status\n1\t::1\t{method}\t{path}\t{content_type}\t{status}\n");
+        let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem sc-content-type sc-status\n1700000000000\t::1\t{method}\t{path}\t{content_type}\t{status}\n");
         let mut log = LogReader::new(text.as_bytes());
         prop_assert!(log.advance().unwrap());
         let (static_assets, mut scratch) = (StaticAssets::default(), Vec::new());
@@ -237,7 +237,7 @@ fn static_extensions_replace_edit_or_empty_the_list() {
             ..Rules::default()
         });
         let text = format!(
-            "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n1\t192.0.2.1\tGET\t{path}\n"
+            "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n1700000000000\t192.0.2.1\tGET\t{path}\n"
         );
         summary(&batches(&job("x"), text.into_bytes(), &rules).0)
             .counts
@@ -281,7 +281,7 @@ fn all_set() -> Rules {
         static_assets: static_assets("js,css"),
         excluded_paths: excluded_paths("/metrics/**,/health,/metrics/**"),
         redaction: Redaction {
-            urls: true,
+            urls: Some(Names::default()),
             cookies: Cookies::Hash(Key::new(*b"0123456789abcdef")),
         },
         encoding: Encoding::Uap(Uap {
@@ -342,7 +342,7 @@ fn digest_is_unchanged_and_depends_on_every_field() {
             "f40c46f71b1abfe4",
         ),
         (
-            changed(&|rules| rules.redaction.urls = false),
+            changed(&|rules| rules.redaction.urls = None),
             "446ddeb069a7b6a9",
         ),
         (
@@ -415,7 +415,7 @@ fn digest_distinguishes_values_with_newlines() {
 // proves: D25
 #[test]
 fn missing_request_id_is_derived_from_position() {
-    let row = "1\t::1\tGET\t/a\n";
+    let row = "1700000000000\t::1\tGET\t/a\n";
     let text = format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n{row}{row}");
     let (batches, _) = batches(&job("x"), text.into_bytes(), &rules(Limits::default()));
     let ids: Vec<_> = decode(&batches[0].body)

@@ -458,7 +458,7 @@ async fn unreadable_object_is_dead_lettered_after_its_good_rows() {
             json!([[0, 1]]),
             "(line 1): it has no field of a CloudFront access log",
         ),
-        ("few-fields", json!([[0, null]]), "c-ip"),
+        ("few-fields", json!([[0, null]]), "cs-uri-stem"),
     ];
     assert_eq!(dead_letters.len(), expected.len());
     for (dead_letter, (key, rows, reason)) in dead_letters.iter().zip(expected) {

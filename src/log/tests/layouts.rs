@@ -40,7 +40,7 @@ fn unsupported_formats_are_rejected_with_a_hint() {
         ),
         (
             "#Fields: date time cs-method\n",
-            "required fields: cs-uri-stem, c-ip",
+            "required fields: cs-uri-stem",
         ),
         // `plain` and `raw` have no header, so values cannot be assigned to fields.
         (
