@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use super::MAX_LINE;
+
 /// Most members of an object that is read as a row. CloudFront has about 50 fields.
 pub(super) const MAX_MEMBERS: usize = 1_000;
 /// Most brackets that may be open.
@@ -67,6 +69,10 @@ pub(super) struct Scanner {
     /// How a member with a string begins, `,"name":"`, for the names of the last object. Nearly all
     /// objects of a log have the same names, written the same way.
     beginnings: Vec<Vec<u8>>,
+    /// How many of them are names of this object.
+    named: usize,
+    /// Whether they may be a mix of those of two objects.
+    is_mixed: bool,
     /// Whether the names differ from those of the object before.
     pub(super) has_new_names: bool,
     /// Whether the object has more than [`MAX_MEMBERS`].
@@ -86,6 +92,8 @@ impl Scanner {
             objects: 0,
             values: Vec::new(),
             beginnings: Vec::new(),
+            named: 0,
+            is_mixed: false,
             has_new_names: false,
             has_too_many: false,
         }
@@ -99,7 +107,11 @@ impl Scanner {
         self.next = Next::NameOrEnd;
         (self.depth, self.objects) = (1, 1);
         self.values.clear();
-        self.has_new_names = false;
+        self.has_new_names = std::mem::take(&mut self.is_mixed);
+        if self.has_new_names {
+            self.beginnings.clear();
+        }
+        self.named = 0;
         self.has_too_many = false;
     }
 
@@ -118,18 +130,19 @@ impl Scanner {
         self.start = 0;
         self.forgotten += needed;
         self.has_too_many = true;
-        self.give_up_names();
         needed
     }
 
-    /// Forgets the names, which may be a mix of those of two objects.
-    pub(super) fn give_up_names(&mut self) {
-        self.beginnings.clear();
+    /// Gives up the values of an object with a defect, and its names once the next one begins.
+    pub(super) fn give_up(&mut self) {
+        self.values.clear();
+        self.is_mixed = true;
     }
 
-    /// Returns the names of the object's members as they are written, with escapes.
+    /// Returns the names of the object's members as they are written, with escapes. Of an object
+    /// that is too long or has too many members, these are the first ones.
     pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
-        let names = self.beginnings.iter();
+        let names = self.beginnings.iter().take(self.named);
         names.map(|beginning| &beginning[2..beginning.len() - 3])
     }
 
@@ -148,8 +161,8 @@ impl Scanner {
             };
             if let Some(step) = step {
                 if step == Step::Closed {
-                    self.has_new_names |= self.values.len() != self.beginnings.len();
-                    self.beginnings.truncate(self.values.len());
+                    self.has_new_names |= self.named != self.beginnings.len();
+                    self.beginnings.truncate(self.named);
                 }
                 return step;
             }
@@ -175,6 +188,7 @@ impl Scanner {
     fn skip_beginning(&mut self) {
         let comma = usize::from(self.next == Next::CommaOrEnd);
         let len = self.beginnings[self.values.len()].len();
+        self.named = self.values.len() + 1;
         self.at += len - 1 + comma;
         self.begin_value(Next::RestOfText, 0);
     }
@@ -320,9 +334,10 @@ impl Scanner {
     /// Compares a name with that of the object before.
     fn note_name(&mut self, name: &[u8]) {
         let index = self.values.len();
-        if index >= MAX_MEMBERS || self.has_too_many {
+        if index >= MAX_MEMBERS || self.has_too_many || self.at > MAX_LINE {
             return;
         }
+        self.named = index + 1;
         if self.names().nth(index) != Some(name) {
             self.has_new_names = true;
             self.beginnings.truncate(index);

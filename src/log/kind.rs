@@ -178,7 +178,7 @@ pub(super) fn of_names(names: &[&[u8]], columns: &Columns) -> Option<Kind> {
 }
 
 /// Beginnings of files that are not text.
-const MAGIC: [(&[u8], &str); 15] = [
+const MAGIC: [(&[u8], &str); 12] = [
     (
         b"PAR1",
         "Parquet is not supported. Set the delivery's output format to `w3c` or `json`",
@@ -221,9 +221,6 @@ const MAGIC: [(&[u8], &str); 15] = [
     ),
     (b"\xff\xfe", UTF_16),
     (b"\xfe\xff", UTF_16),
-    (b"#\0", UTF_16),
-    (b"\0#", UTF_16),
-    (b"{\0", UTF_16),
 ];
 const UTF_16: &str = "its text is UTF-16. Convert it to UTF-8";
 
@@ -232,6 +229,11 @@ pub(super) fn of_start(text: &[u8], line: &[u8]) -> Option<Kind> {
     let magic = MAGIC.iter().find(|(magic, _)| text.starts_with(magic));
     if let Some((_, reason)) = magic {
         return Some(Kind::Refused(reason));
+    }
+    if let [0, other, ..] | [other, 0, ..] = text
+        && other.is_ascii_graphic()
+    {
+        return Some(Kind::Refused(UTF_16));
     }
     let words: Vec<&[u8]> = line
         .split(u8::is_ascii_whitespace)
@@ -280,7 +282,7 @@ pub(super) fn of_start(text: &[u8], line: &[u8]) -> Option<Kind> {
             "it is an export of CloudWatch Logs, with a time before each line. Deliver the logs to S3 directly, or remove the times",
         ),
         [b"#Software:", b"Microsoft", ..] => IIS,
-        _ if is_csv_header(line) => Kind::Refused(
+        _ if is_csv_header(line) || line.starts_with(b"\"") && has("\",\"") => Kind::Refused(
             "it is a CSV export of a table. Export the rows as JSON, with CloudFront's field names",
         ),
         _ => return None,

@@ -219,10 +219,7 @@ impl<R: Read> LogReader<R> {
             if !values.advance().map_err(LogError::Cut)? {
                 return Ok(false);
             }
-            self.defect = values.defect();
-            if self.defect.is_none() {
-                self.read_object();
-            }
+            self.read_object();
             self.next += 1;
             return Ok(true);
         }
@@ -277,17 +274,23 @@ impl<R: Read> LogReader<R> {
         Ok(())
     }
 
-    /// Reads the names of the current JSON object, if they are new, and notes what it is.
+    /// Notes what the current JSON object is, by its names.
     fn read_object(&mut self) {
         let Rows::Json(values) = &self.rows else {
             return;
         };
-        if values.has_new_names() {
+        self.defect = values.defect();
+        let is_readable = self.defect.is_none();
+        if is_readable && values.has_new_names()
+            || matches!(self.defect, Some(Defect::TooLong | Defect::TooMany))
+        {
             let names: Vec<Cow<'_, [u8]>> = values.names().collect();
             let names: Vec<&[u8]> = names.iter().map(Cow::as_ref).collect();
             let columns = Columns::from_names(names.iter().copied());
             self.kind = kind::of_names(&names, &columns);
             self.columns = Some(columns);
+        } else if !is_readable {
+            return;
         }
         let is_control = |index| values.cells().get(index) == Some(kind::CONTROL_MESSAGE);
         self.defect = match self.kind {
@@ -297,6 +300,7 @@ impl<R: Read> LogReader<R> {
             }
             Some(Kind::Messages(_)) => Some(Defect::Wrapped(kind::SUBSCRIPTION)),
             Some(Kind::Refused(reason)) => Some(Defect::Wrapped(reason)),
+            None if !is_readable => self.defect,
             None if self
                 .columns
                 .as_ref()

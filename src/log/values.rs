@@ -145,8 +145,7 @@ impl<R: Read> Values<R> {
             self.unescape();
             return None;
         };
-        self.scanner.give_up_names();
-        self.scanner.values.clear();
+        self.scanner.give_up();
         Some(defect)
     }
 
@@ -154,8 +153,7 @@ impl<R: Read> Values<R> {
     /// at the object's next line that begins another one: a line was cut. Without such a line, it
     /// resumes behind the wrong byte.
     fn skip_broken(&mut self, is_long: bool) -> io::Result<Option<Defect>> {
-        self.scanner.give_up_names();
-        self.scanner.values.clear();
+        self.scanner.give_up();
         let end = self.next + self.scanner.at;
         if is_long {
             self.newlines += self.scanner.newlines;

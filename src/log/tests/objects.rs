@@ -313,6 +313,46 @@ fn foreign_and_wrapped_objects_are_told_by_their_names() {
     }
 }
 
+/// Whole files of other services are one object.
+// proves: I9, I22, I40
+#[test]
+fn long_objects_are_told_by_their_first_names() {
+    let many = "{\"a\":\"b\"},\n".repeat(200_000);
+    let a = object("/a");
+    for (start, is_long, expected) in [
+        ("{\"Records\":[", true, "(Foreign(\"CloudTrail log\"))"),
+        (
+            "{\"fileVersion\":\"1.0\",\n\"configurationItems\":[",
+            true,
+            "(Foreign(\"AWS Config log\"))",
+        ),
+        ("{\"requestId\":1,\"records\":[", true, "Firehose request"),
+        ("{\"hello\":[", true, "(TooLong)"),
+        ("{\"timestamp(ms)\":[", true, "(TooLong)"),
+        ("{\"Records\":[", false, "(Foreign(\"CloudTrail log\"))"),
+    ] {
+        let items = if is_long { &many[..] } else { "{}," };
+        let whole = format!("{a}\n{start}{items}{{}}],\"webaclId\":1}}{a}\n");
+        let found = paths_of(&whole);
+        assert_eq!(
+            (&found[0][..], &found[2][..], found.len()),
+            ("/a", "/a", 3),
+            "{start}"
+        );
+        assert!(found[1].contains(expected), "{start}: {found:?}");
+        for sizes in [&[1 << 22][..], &[60_000, 1_100_000], &[700_001]] {
+            let [_, (lines, defect, ..), _] = &seen(whole.as_bytes(), sizes)[..] else {
+                panic!("{start} in reads of {sizes:?}")
+            };
+            assert_eq!(*lines.start(), 2);
+            assert!(
+                format!("({defect:?})").contains(expected.trim_matches(&['(', ')'])),
+                "{start}: {defect:?}"
+            );
+        }
+    }
+}
+
 /// An access log may have a field that other records have too.
 // proves: I10
 #[test]
