@@ -191,7 +191,7 @@ impl Situation {
     /// Whether the message was redelivered when an invocation that Lambda killed had it every time:
     /// each time after `hold`, the visibility timeout that the function sets when it begins, and at
     /// most half a minute later. A message that was delayed or not begun comes at other times. From
-    /// about the fifth retry on, retry delays may add up to the same time, which then is no sign.
+    /// about the fifth retry on, retry delays may add up to the same time, which then says nothing.
     /// `time` is what an invocation has for its attempts.
     pub fn may_have_been_killed(&self, time: Duration, hold: Duration) -> bool {
         let deliveries = self.receive_count.saturating_sub(1);
