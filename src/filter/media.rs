@@ -63,7 +63,7 @@ pub(super) fn is_error_page(content_type: &[u8]) -> bool {
 
 /// Whether a content type has this media type, in any case, with or without parameters.
 fn is<const N: usize>(content_type: &[u8], media_type: &[u8; N]) -> bool {
-    begins(content_type, media_type) && matches!(content_type.get(N), None | Some(b';' | b' '))
+    begins(content_type, media_type) && matches!(content_type.get(N), None | Some(b';'))
 }
 
 fn begins<const N: usize>(content_type: &[u8], prefix: &[u8; N]) -> bool {
@@ -125,7 +125,7 @@ fn is_api(content_type: &[u8]) -> bool {
         b"thrift",
     ];
     let end = memchr::memchr(b';', content_type).unwrap_or(content_type.len());
-    let media_type = content_type[..end].trim_ascii();
+    let media_type = &content_type[..end];
     let ends = |suffix: &[u8]| {
         media_type
             .len()

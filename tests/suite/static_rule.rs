@@ -9,6 +9,9 @@ use edgetap::filter::{ExcludedPaths, IncludedPaths, Keep, StaticAssets};
 use edgetap::job::{Job, ObjectRef};
 use edgetap::log::{Field, LogReader};
 use edgetap::pipeline::{Batches, Rules, Summary};
+use proptest::prelude::*;
+
+use crate::fuzzing::targets;
 
 /// The columns of a legacy log that the rule reads, with the values of an ordinary asset.
 const ASSET: [(&str, &str); 9] = [
@@ -788,5 +791,53 @@ fn only_harmless_methods_are_excluded() {
         let found = counts(log(&values, &[]), rules);
         let expected = (u64::from(excluded), u64::from(!excluded));
         assert_eq!((found.excluded, found.sent), expected, "{method}");
+    }
+}
+
+fn one_of(words: &'static str) -> impl Strategy<Value = String> {
+    prop::sample::select(words.split_whitespace().collect::<Vec<_>>()).prop_map(str::to_owned)
+}
+
+fn joined(words: &'static str, most: usize) -> impl Strategy<Value = String> {
+    prop::collection::vec(one_of(words), 0..most).prop_map(|words| words.concat())
+}
+
+fn header() -> impl Strategy<Value = String> {
+    prop_oneof![
+        2 => Just("-".to_owned()),
+        1 => joined("Mozilla/5.0%20(X11;%20Linux) a%20b $ { %7B %24 %3C %253C < %22 \" %60 ` %25 % \\x22 \\x20 24 3C", 5),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// The rule on logged values drops what a second rule on decoded ones drops.
+    // proves: I27
+    #[test]
+    fn rule_agrees_with_a_second_one_on_decoded_values(
+        absent in prop_oneof![3 => Just(0u8), 1 => any::<u8>()],
+        method in one_of("GET GET GET GET HEAD POST get"),
+        path in joined("/ / a b .min . .. .php .jsp .css.js %252e %252f %253b %2525 %25 %20 %2520 %C3%A9 %25C3%25A9 %25FF ; \\ ? php - \u{e9}", 7),
+        extension in one_of(".png .css .js .map .woff .ico .mp4 .PNG .txt .p%6eg"),
+        query in prop_oneof![
+            2 => Just("-".to_owned()),
+            3 => joined("a = & - . .. _ %7E %252C %253a %2525 %25 % 2C _method callback JSONP / + '", 8),
+        ],
+        status in one_of("200 200 200 206 304 000 0 404 301 503 403 500 - 3xx"),
+        result in one_of("Hit Redirect Error -"),
+        content_type in one_of(
+            "image/png image/png image/png text/css text/javascript;%20charset=x font/woff2 video/mp4 text/html text/plain
+             application/json application/octet-stream binary/octet-stream application/xml a/b+xml image/svg+xml text/css%20
+             Text/HTML application/vnd.api+json;x -"
+        ),
+        headers in prop::array::uniform3(header()),
+    ) {
+        let path = format!("/{path}{extension}");
+        let cells = [method, path, query, status, result, content_type];
+        let has_column = |index: usize| index < 2 || absent >> (index - 2) & 1 == 0;
+        let cells = cells.into_iter().chain(headers).enumerate();
+        let row: Vec<_> = cells.filter_map(|(index, cell)| has_column(index).then_some(cell)).collect();
+        targets::static_rule(&[&[absent], row.join("\t").as_bytes()].concat());
     }
 }
