@@ -219,3 +219,7 @@ fn test_headers(record: Record<'_>, scratch: &mut Vec<u8>) -> Result<(), Keep> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
