@@ -18,7 +18,7 @@ use crate::credentials::Credentials;
 use crate::dotenv;
 use crate::encode::{Encoding, Uap};
 use crate::endpoint::EndpointUrl;
-use crate::filter::{ExcludedPaths, ExtensionsError, GlobsError, StaticAssets};
+use crate::filter::{ExcludedPaths, ExtensionsError, GlobsError, IncludedPaths, StaticAssets};
 use crate::grant::ParametersError;
 use crate::pipeline::Rules;
 use crate::redact::{Cookies, Key, Names, NamesError, Redaction};
@@ -312,7 +312,8 @@ impl<'a> Reader<'a> {
         Rules {
             encoding: Encoding::Uap(Uap::new(static_assets.name())),
             static_assets,
-            excluded_paths: self.excluded_paths(),
+            included_paths: self.globs(&settings::INCLUDE_PATHS, IncludedPaths::parse),
+            excluded_paths: self.globs(&settings::EXCLUDE_PATHS, ExcludedPaths::parse),
             redaction: self.redaction(),
             limits,
         }
@@ -351,11 +352,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn excluded_paths(&mut self) -> ExcludedPaths {
-        let setting = &settings::EXCLUDE_PATHS;
-        let parsed = self.variables.get(setting).map(ExcludedPaths::parse);
-        match parsed.transpose() {
-            Ok(excluded_paths) => excluded_paths.unwrap_or_default(),
+    fn globs<T: Default>(
+        &mut self,
+        setting: &Setting,
+        parse: fn(&str) -> Result<T, GlobsError>,
+    ) -> T {
+        match self.variables.get(setting).map(parse).transpose() {
+            Ok(paths) => paths.unwrap_or_default(),
             Err(error) => {
                 let (message, position, reason) = match error {
                     GlobsError::Relative { position } => {
@@ -369,7 +372,7 @@ impl<'a> Reader<'a> {
                 let position = position.to_string();
                 let values = [("position", position.as_str()), ("reason", &reason)];
                 self.problem(setting, message, &values);
-                ExcludedPaths::default()
+                T::default()
             }
         }
     }

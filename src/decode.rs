@@ -34,6 +34,29 @@ pub(crate) fn decode<'a>(field: Field, logged: &'a [u8], scratch: &mut Vec<u8>) 
     }
 }
 
+/// Like [`decode`], but undoes one layer of encoding in a user agent of any age, too.
+pub(crate) fn decode_once<'a>(field: Field, logged: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
+    match field {
+        Field::UserAgent => decoded(logged, scratch),
+        _ => decode(field, logged, scratch),
+    }
+}
+
+/// Undoes the percent-encoding of `text` in place. Returns the length of the result.
+pub(crate) fn decode_in_place(text: &mut [u8]) -> usize {
+    let (mut from, mut to) = (0, 0);
+    while let Some(&first) = text.get(from) {
+        let escape = match text[from..] {
+            [b'%', high, low, ..] => hex(high, low),
+            _ => None,
+        };
+        text[to] = escape.unwrap_or(first);
+        from += if escape.is_some() { 3 } else { 1 };
+        to += 1;
+    }
+    to
+}
+
 /// A value as it was logged, or a range of the scratch buffer.
 #[derive(Clone, Copy)]
 pub(crate) enum Span<'a> {

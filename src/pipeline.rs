@@ -11,10 +11,11 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::batch::{Batch, Builder, Counts, Flaw, Flaws, Limits, Rejection};
+use crate::decode::as_sent;
 use crate::encode::{Encoding, Origin, Uap};
-use crate::filter::{ExcludedPaths, StaticAssets};
+use crate::filter::{ExcludedPaths, IncludedPaths, StaticAssets};
 use crate::job::{Job, ObjectRef};
-use crate::log::{Columns, Defect, Field, LogError, LogReader};
+use crate::log::{Columns, Defect, Field, LogError, LogReader, Record};
 use crate::redact::{Cookies, Key, Redaction};
 use crate::transaction::{Malformed, stitch, suffices};
 
@@ -23,12 +24,13 @@ const SHOWN_PATH: usize = 200;
 
 /// Revision of the text that [`Rules::digest`] hashes. Increase it when that text changes for the
 /// same rules.
-const DIGEST_REVISION: u32 = 1;
+const DIGEST_REVISION: u32 = 2;
 
 /// Which requests are sent, in which form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     pub static_assets: StaticAssets,
+    pub included_paths: IncludedPaths,
     pub excluded_paths: ExcludedPaths,
     pub redaction: Redaction,
     pub encoding: Encoding,
@@ -42,6 +44,7 @@ impl Default for Rules {
         Self {
             encoding: Encoding::Uap(Uap::new(static_assets.name())),
             static_assets,
+            included_paths: IncludedPaths::default(),
             excluded_paths: ExcludedPaths::default(),
             redaction: Redaction::default(),
             limits: Limits::default(),
@@ -66,6 +69,19 @@ impl Rules {
             redaction,
             ..(**self).clone()
         }))
+    }
+
+    /// Whether a request is for a static asset, and is not included by its path. It is decided from
+    /// the record, because most rows of most logs need nothing else.
+    fn drops_as_static(&self, record: Record<'_>, scratch: &mut Vec<u8>) -> bool {
+        self.static_assets.test(record, scratch).is_ok() && {
+            let stem = record.get(Field::UriStem).unwrap_or_default();
+            self.included_paths.is_empty()
+                || self
+                    .included_paths
+                    .matching_glob(as_sent(Field::UriStem, stem, scratch))
+                    .is_none()
+        }
     }
 
     /// Returns a digest of what determines a body in addition to its rows: these rules with their
@@ -100,11 +116,11 @@ impl Rules {
     /// value contains.
     ///
     /// ```text
-    /// edgetap rules 1
+    /// edgetap rules 2
     /// STATIC_EXTENSIONS 2
     /// 3:css
     /// 2:js
-    /// EXCLUDE_PATHS 0
+    /// INCLUDE_PATHS 0
     /// …
     /// ```
     ///
@@ -113,6 +129,7 @@ impl Rules {
     pub fn canonical_text(&self) -> String {
         let Self {
             static_assets,
+            included_paths,
             excluded_paths,
             redaction: Redaction { urls, cookies },
             encoding,
@@ -133,7 +150,7 @@ impl Rules {
             }) => ("uap", Some(server_ip), Some(filter_name)),
             Encoding::Ndjson => ("ndjson", None, None),
         };
-        let excluded_paths: BTreeSet<&str> = excluded_paths.patterns().collect();
+        let set = |globs: BTreeSet<&str>| globs.into_iter().map(str::to_owned).collect();
         let one = |value: &dyn ToString| vec![value.to_string()];
         let masked = urls.as_ref().map_or_else(
             || one(&"off"),
@@ -141,10 +158,8 @@ impl Rules {
         );
         let settings = [
             ("STATIC_EXTENSIONS", static_assets.extensions().collect()),
-            (
-                "EXCLUDE_PATHS",
-                excluded_paths.into_iter().map(str::to_owned).collect(),
-            ),
+            ("INCLUDE_PATHS", set(included_paths.patterns().collect())),
+            ("EXCLUDE_PATHS", set(excluded_paths.patterns().collect())),
             ("REDACT", masked),
             ("REDACT_COOKIES", one(&cookies)),
             ("BATCH_MAX_TRANSACTIONS", one(transactions)),
@@ -348,14 +363,13 @@ impl<R: Read> Batches<R> {
     /// the row did not fit there.
     fn take_row(&mut self) -> Option<Batch> {
         let Rules {
-            static_assets,
             excluded_paths,
             redaction,
             encoding,
             ..
         } = &*self.rules;
         let (row, record) = self.log.record();
-        if static_assets.is_certainly_static(record) && suffices(record).is_ok() {
+        if self.rules.drops_as_static(record, &mut self.scratch) && suffices(record).is_ok() {
             self.found.has_readable = true;
             self.builder.push_static();
             log_static(record.get(Field::UriStem).unwrap_or_default());
@@ -379,11 +393,6 @@ impl<R: Read> Batches<R> {
                         }
                     }
                 }
-                None
-            }
-            Ok(transaction) if static_assets.matches(&transaction) => {
-                self.builder.push_static();
-                log_static(transaction.stem);
                 None
             }
             Ok(transaction) if excluded_paths.matches(&transaction) => {

@@ -197,10 +197,14 @@ settings! {
         about: "Static assets to drop: `css,js` replaces the built-in list, `+pdf,-svg` edits it, \
             `none` keeps all",
     }
+    INCLUDE_PATHS {
+        kind: Kind::Globs,
+        about: "Paths whose requests are sent, even static assets: `/users/*/id-card.jpg`",
+    }
     EXCLUDE_PATHS {
         kind: Kind::Globs,
-        about: "Paths whose requests are dropped: `/health,/metrics/**`; `*` stays within a path \
-            segment",
+        about: "GET, HEAD and OPTIONS for these paths are dropped: `/health,/metrics/**`; `*` matches \
+            no `/`",
     }
     REDACT {
         kind: Kind::Names { values: &["on", "off"], max_length: MAX_NAME },

@@ -220,8 +220,20 @@ variable "static_extensions" {
   }
 }
 
+variable "include_paths" {
+  description = "INCLUDE_PATHS: globs of paths whose requests are sent, even those for static assets."
+  type        = string
+  default     = null
+
+  # The function checks the syntax of each glob.
+  validation {
+    condition     = alltrue([for glob in regexall("[^,\\s][^,]*", coalesce(var.include_paths, ",")) : startswith(glob, "/")])
+    error_message = "glob ${try(index([for glob in regexall("[^,\\s][^,]*", var.include_paths) : startswith(glob, "/")], false), 0) + 1} of `include_paths` must start with `/`."
+  }
+}
+
 variable "exclude_paths" {
-  description = "EXCLUDE_PATHS: globs of paths whose requests are dropped."
+  description = "EXCLUDE_PATHS: globs of paths whose GET, HEAD and OPTIONS requests are dropped."
   type        = string
   default     = null
 

@@ -111,7 +111,7 @@ fn the_pipeline_is_pure_and_synchronous() {
         "simd.rs",
         "decode.rs",
         "transaction.rs",
-        "filter.rs",
+        "filter/",
         "redact/",
         "batch.rs",
         "pipeline.rs",

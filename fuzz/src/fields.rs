@@ -309,7 +309,7 @@ fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
     ))
 }
 
-fn decoded(mut text: &[u8]) -> Vec<u8> {
+pub(crate) fn decoded(mut text: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     while let Some((&first, after)) = text.split_first() {
         let (byte, rest) = escape(text).unwrap_or((first, after));
@@ -348,7 +348,7 @@ fn user_agent(logged: &[u8], ended: i64) -> Vec<u8> {
 }
 
 /// `\x20` is another way to write `%20`.
-fn forwarded_for(mut logged: &[u8]) -> Vec<u8> {
+pub(crate) fn forwarded_for(mut logged: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     while let Some((&first, after)) = logged.split_first() {
         logged = match logged {

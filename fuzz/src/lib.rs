@@ -11,6 +11,7 @@ mod fields;
 mod keys;
 mod masks;
 mod retry_after;
+mod static_rule;
 
 pub use batches::batches;
 pub use continuations::continuations;
@@ -19,6 +20,7 @@ pub use fields::fields;
 pub use keys::keys;
 pub use masks::masks;
 pub use retry_after::retry_after;
+pub use static_rule::static_rule;
 
 use std::sync::Arc;
 
@@ -31,7 +33,7 @@ use edgetap::pipeline::Rules;
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is also the name of its corpus directory.
-pub const TARGETS: [(&str, Check); 7] = [
+pub const TARGETS: [(&str, Check); 8] = [
     ("batches", batches),
     ("continuations", continuations),
     ("events", events),
@@ -39,6 +41,7 @@ pub const TARGETS: [(&str, Check); 7] = [
     ("keys", keys),
     ("masks", masks),
     ("retry_after", retry_after),
+    ("static_rule", static_rule),
 ];
 
 fn rules(encoding: Encoding, static_assets: StaticAssets, limits: Limits) -> Arc<Rules> {

@@ -504,6 +504,15 @@ impl<'a> Record<'a> {
         self.cell(self.columns?.index(field)?)
     }
 
+    /// Whether the log has a column for the field, whatever this row has in it.
+    pub fn has_column(&self, field: Field) -> bool {
+        self.columns.is_some_and(|columns| {
+            let index = columns.index(field);
+            // A later row of a log without a header may be longer than the first.
+            index.is_some_and(|index| index < columns.width() || self.cells.get(index).is_some())
+        })
+    }
+
     /// Returns the values of the columns that are not a [`Field`], with their names.
     pub fn others(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         let record = *self;

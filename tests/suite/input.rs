@@ -383,6 +383,15 @@ fn excluded_paths_are_dropped_but_lookalikes_are_sent() {
         ("/health/**", "/health/..%255Capi", false),
         ("/health/**", "/health/..%252fapi", false),
         ("/health/**", "/health/x%2500", false),
+        ("/health/**", "/health/;/api", false),
+        ("/health/**", "/health;x=1", false),
+        ("/health/**", "/health/%25c0%25ae%25c0%25ae/api", false),
+        ("/health/**", "/health/%25FF", false),
+        ("/health/**", "/health/%FF", false),
+        ("/health/**", "/health/...", false),
+        ("/health/**", "/health/%2520../api", false),
+        ("/health/**", "/health/%253Fapi", false),
+        ("/health/**", "/health/a.b", true),
         ("", "/health", false),
     ] {
         let rules = || Rules {

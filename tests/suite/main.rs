@@ -24,5 +24,6 @@ mod process;
 mod secrecy;
 mod settings;
 mod source;
+mod static_rule;
 mod token;
 mod work_queue;

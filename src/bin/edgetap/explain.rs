@@ -95,31 +95,28 @@ fn explain(
     let (row, record) = log.record();
     let mut scratch = Vec::new();
     let stitched = stitch(row, record, &mut scratch);
-    let dropped = match &stitched {
-        Err(malformed) => Some(format!("malformed row ({malformed})")),
-        Ok(transaction) => dropped(transaction, rules),
+    let decision = match &stitched {
+        Err(malformed) => Err(format!("malformed row ({malformed})")),
+        Ok(transaction) => decide(transaction, rules),
     };
     let mut stdout = stdout();
     writeln!(stdout, "{object}, line {line} (row {row})")?;
-    match (&stitched, &dropped) {
-        (_, Some(reason)) => writeln!(stdout, "Not sent: {reason}.")?,
-        (Ok(transaction), None) => {
-            if let Some(kept) = rules.static_assets.keep_reason(transaction) {
-                writeln!(stdout, "Sent: {kept}.")?;
-            }
-            if transaction.unreadable > 0 {
-                writeln!(
-                    stdout,
-                    "Left out: {}.",
-                    count(
-                        transaction.unreadable,
-                        "value that cannot be read",
-                        "values that cannot be read"
-                    )
-                )?;
-            }
-        }
-        (Err(_), None) => {}
+    match &decision {
+        Err(why) => writeln!(stdout, "Not sent: {why}.")?,
+        Ok(why) => writeln!(stdout, "Sent: {why}.")?,
+    }
+    if let (Ok(transaction), Ok(_)) = (&stitched, &decision)
+        && transaction.unreadable > 0
+    {
+        writeln!(
+            stdout,
+            "Left out: {}.",
+            count(
+                transaction.unreadable,
+                "value that cannot be read",
+                "values that cannot be read"
+            )
+        )?;
     }
     let mut redacted_values = Vec::new();
     let redacted = stitched
@@ -130,7 +127,7 @@ fn explain(
         record,
         redacted: redacted.as_ref(),
     };
-    let Fields { table, masked } = fields(&row, &rules.redaction, dropped.is_none());
+    let Fields { table, masked } = fields(&row, &rules.redaction, decision.is_ok());
     if table.row_count() > 0 {
         writeln!(stdout, "\n{}", table.trim_fmt())?;
     }
@@ -140,7 +137,7 @@ fn explain(
     if !absent.is_empty() {
         writeln!(stdout, "\nNot in this log: {}", absent.join(", "))?;
     }
-    if let (Some(redacted), None) = (&redacted, &dropped) {
+    if let (Some(redacted), Ok(_)) = (&redacted, &decision) {
         let json = as_json(redacted, object, rules);
         writeln!(stdout, "\n{}", show::json(&json, show::width()))?;
     }
@@ -300,22 +297,25 @@ fn place(field: Field) -> &'static str {
     }
 }
 
-/// Why a request is not sent.
-fn dropped(transaction: &Transaction<'_>, rules: &Rules) -> Option<String> {
-    if rules.static_assets.matches(transaction) {
-        let extension = extension(transaction.path());
-        return Some(format!("static asset (extension `.{extension}`)"));
+/// Returns why a request is sent.
+///
+/// # Errors
+/// Why it is not sent.
+fn decide(transaction: &Transaction<'_>, rules: &Rules) -> Result<String, String> {
+    let sent = match rules
+        .static_assets
+        .test(transaction.record, &mut Vec::new())
+    {
+        Err(keep) => keep.to_string(),
+        Ok(extension) => match rules.included_paths.matching_glob(transaction.path()) {
+            None => return Err(format!("static asset (extension `.{extension}`)")),
+            Some(glob) => format!("included path (INCLUDE_PATHS has `{glob}`)"),
+        },
+    };
+    match rules.excluded_paths.matching_glob(transaction) {
+        Some(glob) => Err(format!("excluded path (EXCLUDE_PATHS has `{glob}`)")),
+        None => Ok(sent),
     }
-    let glob = rules.excluded_paths.matching_glob(transaction)?;
-    Some(format!("excluded path (EXCLUDE_PATHS has `{glob}`)"))
-}
-
-/// The extension by which a path was recognized as that of a static asset.
-fn extension(path: &[u8]) -> String {
-    let last = |text, at: u8| <[u8]>::rsplit(text, move |byte| *byte == at).next();
-    let name = last(path, b'/').and_then(|name| name.split(|byte| *byte == b';').next());
-    let extension = name.and_then(|name| last(name, b'.')).unwrap_or_default();
-    String::from_utf8_lossy(extension).to_ascii_lowercase()
 }
 
 fn as_json(redacted: &Transaction<'_>, object: &ObjectRef, rules: &Rules) -> Vec<u8> {
