@@ -23,7 +23,7 @@ const INTRODUCTIONS: [&str; 16] = [
     "bearer",
 ];
 
-/// The input is a byte that selects path or query, and the text.
+/// The input is a byte that selects path, query or URL, and the text.
 pub fn masks(data: &[u8]) {
     let Some((&selector, text)) = data.split_first() else {
         return;
@@ -32,7 +32,7 @@ pub fn masks(data: &[u8]) {
     if text.windows(8).any(|word| word == b"REDACTED") {
         return;
     }
-    let part = [Part::Path, Part::Query][usize::from(selector % 2)];
+    let part = [Part::Path, Part::Query, Part::Url][usize::from(selector % 3)];
     let redaction = Redaction::default();
     let mut scratch = Vec::new();
     let masked = redaction.mask_value(text, part, &mut scratch);
@@ -42,11 +42,9 @@ pub fn masks(data: &[u8]) {
     assert_eq!(reasons.is_empty(), masked == text, "{}", shown());
     assert!(holds_credential(text) || masked == text, "{}", shown());
     assert!(is_rest(masked, text), "{}", shown());
-    if part == Part::Path {
-        let [before, after] =
-            [text, masked].map(|text| path(text).split(|byte| *byte == b'/').count());
-        assert_eq!(before, after, "a slash was removed: {}", shown());
-    }
+    let [before, after] =
+        [text, masked].map(|text| path(text, part).split(|byte| *byte == b'/').count());
+    assert_eq!(before, after, "a slash was removed: {}", shown());
     let (before, after) = (names(text, part), names(masked, part));
     assert_eq!(before.len(), after.len(), "{}", shown());
     for (before, after) in before.iter().zip(after) {
@@ -116,17 +114,20 @@ fn is_rest(masked: &[u8], text: &[u8]) -> bool {
 
 const KINDS: [&str; 5] = ["quote", "space", "bracket", "semicolon", "control"];
 
-fn path(text: &[u8]) -> &[u8] {
-    text.split(|byte| matches!(byte, b'?' | b'#'))
-        .next()
-        .unwrap_or_default()
+fn path(text: &[u8], part: Part) -> &[u8] {
+    let is_query = |byte: &u8| matches!(byte, b'?' | b'#');
+    match part {
+        Part::Path => text,
+        Part::Query => b"",
+        Part::Url => text.split(is_query).next().unwrap_or_default(),
+    }
 }
 
-/// The names of the parameters of a query, or of the query of a path.
+/// The names of the parameters of a query.
 fn names(text: &[u8], part: Part) -> Vec<&[u8]> {
     let query = match part {
         Part::Query => text,
-        Part::Path => text.get(path(text).len() + 1..).unwrap_or_default(),
+        _ => text.get(path(text, part).len() + 1..).unwrap_or_default(),
     };
     query
         .split(|byte| *byte == b'&')

@@ -6,8 +6,11 @@
 //! The values of query and path parameters that hold credentials are masked. So are the password
 //! before the host of a URL, and the payload and signature of a JSON Web Token (RFC 7519).
 
+mod cursor;
+mod finder;
 mod mask;
 mod names;
+mod web_token;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +22,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::transaction::Transaction;
-use mask::Finder;
+use finder::Finder;
 
 pub(crate) use names::MAX_NAME;
 
@@ -101,7 +104,7 @@ impl Redaction {
         let referer = transaction
             .referer
             .zip(names)
-            .and_then(|(referer, names)| mask::mask(referer, Part::Path, names, scratch));
+            .and_then(|(referer, names)| mask::mask(referer, Part::Url, names, scratch));
         let cookie = transaction.cookie.and_then(|cookie| match &self.cookies {
             Cookies::Hash(Some(key)) => Some(hash_cookies(cookie, key, scratch)),
             _ => None,

@@ -203,7 +203,8 @@ fn fields(row: &Row<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
         add(name, shown, place);
         if shown != value {
             let part = match field {
-                Field::UriStem | Field::Referer => Part::Path,
+                Field::UriStem => Part::Path,
+                Field::Referer => Part::Url,
                 _ => Part::Query,
             };
             fields
