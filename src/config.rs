@@ -21,7 +21,7 @@ use crate::endpoint::EndpointUrl;
 use crate::filter::{ExcludedPaths, ExtensionsError, GlobsError, StaticAssets};
 use crate::grant::ParametersError;
 use crate::pipeline::Rules;
-use crate::redact::{Cookies, Key, Redaction};
+use crate::redact::{Cookies, Key, Names, NamesError, Redaction};
 use crate::settings::{self, Kind, Message, SETTINGS, Setting, messages};
 use crate::tls::{ServerTrust, TlsError};
 use crate::token::{AuthMethod, TokenParameters};
@@ -377,13 +377,28 @@ impl<'a> Reader<'a> {
     fn redaction(&mut self) -> Redaction {
         let key = self.redaction_key();
         Redaction {
-            urls: self.choice(&settings::REDACT) == "on",
+            urls: self.masked_names(),
             cookies: match self.choice(&settings::REDACT_COOKIES) {
                 "keep" => Cookies::Keep,
                 "hash" => Cookies::Hash(key),
                 _ => Cookies::Drop,
             },
         }
+    }
+
+    fn masked_names(&mut self) -> Option<Names> {
+        let setting = &settings::REDACT;
+        let parsed = self.variables.get(setting).map(Names::parse);
+        parsed
+            .unwrap_or_else(|| Ok(Some(Names::default())))
+            .unwrap_or_else(|error| {
+                let (message, position) = match error {
+                    NamesError::Switch => (&messages::CHOICE, 0),
+                    NamesError::Invalid { position } => (&messages::NAME_INVALID, position),
+                };
+                self.problem(setting, message, &[("position", &position.to_string())]);
+                Some(Names::default())
+            })
     }
 
     /// Returns the key, or `None` if it is unset or invalid; it may be in the secret instead.

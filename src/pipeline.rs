@@ -60,7 +60,7 @@ impl Rules {
         }
         let redaction = Redaction {
             cookies: Cookies::Hash(Some(key.ok_or(MissingKey)?)),
-            ..self.redaction
+            ..self.redaction.clone()
         };
         Ok(Arc::new(Self {
             redaction,
@@ -135,13 +135,17 @@ impl Rules {
         };
         let excluded_paths: BTreeSet<&str> = excluded_paths.patterns().collect();
         let one = |value: &dyn ToString| vec![value.to_string()];
+        let masked = urls.as_ref().map_or_else(
+            || one(&"off"),
+            |names| one(&"on").into_iter().chain(names.edits()).collect(),
+        );
         let settings = [
             ("STATIC_EXTENSIONS", static_assets.extensions().collect()),
             (
                 "EXCLUDE_PATHS",
                 excluded_paths.into_iter().map(str::to_owned).collect(),
             ),
-            ("REDACT", one(if *urls { &"on" } else { &"off" })),
+            ("REDACT", masked),
             ("REDACT_COOKIES", one(&cookies)),
             ("BATCH_MAX_TRANSACTIONS", one(transactions)),
             ("BATCH_MAX_BYTES", one(bytes)),

@@ -233,13 +233,18 @@ variable "exclude_paths" {
 }
 
 variable "redact" {
-  description = "REDACT: on masks credentials in URLs; off sends them."
+  description = "REDACT: on masks credentials in URLs, on,+name,-name edits the list of parameters, off sends them."
   type        = string
   default     = null
 
   validation {
-    condition     = var.redact == null || contains(["on", "off"], coalesce(var.redact, "-"))
+    condition     = can(regex("^\\s*(on|off)\\s*(,|$)", coalesce(var.redact, "on"))) && !can(regex("^\\s*off[,\\s]*[^,\\s]", coalesce(var.redact, "on")))
     error_message = "`redact` must be `on` or `off`."
+  }
+
+  validation {
+    condition     = alltrue([for name in regexall(",\\s*([^,\\s][^,]*)", coalesce(var.redact, "on")) : can(regex("^[+-][*]?[A-Za-z0-9_-]{0,63}[A-Za-z0-9]\\s*$", name[0]))])
+    error_message = "name ${try(index([for name in regexall(",\\s*([^,\\s][^,]*)", var.redact) : can(regex("^[+-][*]?[A-Za-z0-9_-]{0,63}[A-Za-z0-9]\\s*$", name[0]))], false), 0) + 1} of `redact` is invalid."
   }
 }
 

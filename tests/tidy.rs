@@ -112,7 +112,7 @@ fn the_pipeline_is_pure_and_synchronous() {
         "decode.rs",
         "transaction.rs",
         "filter.rs",
-        "redact.rs",
+        "redact/",
         "batch.rs",
         "pipeline.rs",
     ];

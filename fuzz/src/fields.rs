@@ -27,7 +27,7 @@ pub fn fields(data: &[u8]) {
     let (static_assets, redaction) = (
         StaticAssets::parse("none").unwrap(),
         Redaction {
-            urls: false,
+            urls: None,
             ..Redaction::default()
         },
     );

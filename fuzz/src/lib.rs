@@ -9,6 +9,7 @@ mod continuations;
 mod events;
 mod fields;
 mod keys;
+mod masks;
 mod retry_after;
 
 pub use batches::batches;
@@ -16,6 +17,7 @@ pub use continuations::continuations;
 pub use events::events;
 pub use fields::fields;
 pub use keys::keys;
+pub use masks::masks;
 pub use retry_after::retry_after;
 
 use std::sync::Arc;
@@ -29,12 +31,13 @@ use edgetap::pipeline::Rules;
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is also the name of its corpus directory.
-pub const TARGETS: [(&str, Check); 6] = [
+pub const TARGETS: [(&str, Check); 7] = [
     ("batches", batches),
     ("continuations", continuations),
     ("events", events),
     ("fields", fields),
     ("keys", keys),
+    ("masks", masks),
     ("retry_after", retry_after),
 ];
 

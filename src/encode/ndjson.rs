@@ -10,7 +10,7 @@ use serde_with::skip_serializing_none;
 
 use super::{Framing, Origin, transaction_id};
 use crate::log::Field;
-use crate::redact::Redaction;
+use crate::redact::{Part, Redaction};
 use crate::transaction::Transaction;
 
 pub(super) const FRAMING: Framing = Framing {
@@ -123,7 +123,7 @@ fn others<'a>(transaction: &Transaction<'a>, redaction: &Redaction) -> BTreeMap<
 
 fn masked(logged: &[u8], redaction: &Redaction) -> String {
     let value: Cow<'_, [u8]> = percent_encoding::percent_decode(logged).into();
-    text(redaction.mask_value(&value, &mut Vec::new())).into_owned()
+    text(redaction.mask_value(&value, Part::Query, &mut Vec::new())).into_owned()
 }
 
 fn text(bytes: &[u8]) -> Cow<'_, str> {

@@ -20,6 +20,7 @@ run "unusual_forms_are_accepted" {
     bridge_edge_endpoint    = "HTTP://[::1]:8080/x?y=z@"
     bridge_token_parameters = " scope=a+b&audience=https://api.example/?client_id=c& "
     bridge_credentials      = { client_id = "id", client_secret = "secret", redaction_key = "0123456789abcdef" }
+    redact                  = " on , +pin, -*_token,"
     redact_cookies          = "hash"
     static_extensions       = " +pdf , -.svg,"
     exclude_paths           = ""
@@ -64,13 +65,14 @@ run "second_kind_of_mistakes_is_rejected" {
     bridge_concurrency      = 0
     bridge_token_parameters = "scope=a&Client_ID=b"
     static_extensions       = "css,a-b"
+    redact                  = "on,+pin,code"
     redact_cookies          = "hash"
     retry_for               = "59s"
   }
 
   expect_failures = [
-    var.bridge_auth_endpoint, var.bridge_edge_endpoint, var.bridge_concurrency, var.static_extensions, var.redact_cookies, var.retry_for,
-    var.bridge_token_parameters,
+    var.bridge_auth_endpoint, var.bridge_edge_endpoint, var.bridge_concurrency, var.static_extensions, var.redact, var.redact_cookies,
+    var.retry_for, var.bridge_token_parameters,
   ]
 }
 

@@ -172,6 +172,7 @@ fn unreadable_input_exits_1_after_reading_the_rest() {
     }
 }
 
+// proves: I66
 #[test]
 fn explain_shows_verdict_fields_and_destinations() {
     let directory = tempfile::tempdir().unwrap();
@@ -184,7 +185,7 @@ fn explain_shows_verdict_fields_and_destinations() {
         header,
         &row("GET", "/a.js", "-"),
         "\n",
-        &row("POST", "/a.js", "sig=canary&a=1"),
+        &row("POST", "/a.js", "otp=canary1&a=1&pwd=canary"),
         &row("GET", "/health", "-"),
         &row("-", "/", "-"),
     ];
@@ -209,9 +210,9 @@ fn explain_shows_verdict_fields_and_destinations() {
             &[
                 "line 4 (row 1)\nSent: ",
                 "request.uri-query-fragment",
-                "sig=REDACTED&a=1",
+                "otp=REDACTED&a=1&pwd=REDACTED",
                 "x-new",
-                "Masked (REDACT): cs-uri-query\n",
+                "Masked (REDACT): cs-uri-query (`otp`, `pwd`)\n",
                 "\"x-new\": \"x ",
             ],
         ),

@@ -15,7 +15,7 @@ use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{Options, decode};
 use edgetap::log::Field;
 use edgetap::pipeline::{Batches, Rules, Summary};
-use edgetap::redact::{Cookies, Key, Redaction};
+use edgetap::redact::{Cookies, Key, Names, Redaction};
 use edgetap::telemetry;
 use edgetap::time::Deadline;
 use edgetap::token::AuthMethod;
@@ -501,7 +501,7 @@ fn log_of_another_service_is_skipped_with_a_warning() {
 async fn cookies_are_hashed_with_the_key_from_the_secret() {
     let text = row(&[("cs(Cookie)", "sid=canary"), ("x-edge-request-id", "id")]);
     let hashed = Redaction {
-        urls: true,
+        urls: Some(Names::default()),
         cookies: Cookies::Hash(None),
     };
     for key in [None, Key::new(*b"0123456789abcdef")] {
@@ -767,6 +767,8 @@ proptest! {
         name in prop::sample::select(vec![
             "X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature",
             "Policy", "Key-Pair-Id", "password", "passwd", "pwd", "client_secret", "access_token", "refresh_token", "id_token",
+            "passphrase", "j_password", "new_password", "password[]", "user[password]", "user.password", "user:password", "csrf_token",
+            "access_token[0]", "token", "api_key", "apikey", "secret", "code", "otp", "session_id", "authorization",
         ]),
         upper in any::<bool>(),
         depth in 0usize..3,
@@ -777,8 +779,15 @@ proptest! {
     ) {
         prop_assume!(!NO_URLS.contains(&field));
         let name = if upper { name.to_uppercase() } else { name.to_owned() };
-        // In a path a slash ends a parameter. Elsewhere it may be part of the value.
-        let parameter = format!("{name}={}{CANARY}", if field == "cs-uri-stem" && depth == 0 { "" } else { "a/b;c+" });
+        // A password may contain anything, but in a path a slash ends it.
+        let is_password = name.to_lowercase().contains("pass") || name.eq_ignore_ascii_case("pwd");
+        let before = match (is_password, field) {
+            (true, "cs-uri-stem") => "",
+            (true, _) => "a/b?c+",
+            (false, "cs-uri-stem") => "a-b_c~d.e%2B",
+            (false, _) => "a-b_c~d.e%2F",
+        };
+        let parameter = format!("{name}={before}{CANARY}");
         let nested = (0..depth).fold(parameter, |inner, _| format!("next={}", percent_encoding::utf8_percent_encode(&inner, percent_encoding::NON_ALPHANUMERIC)));
         let value = match field {
             "cs-uri-stem" => format!("/a;{nested}"),
@@ -797,13 +806,13 @@ proptest! {
         } else {
             row(&[(field, &logged(&value))])
         };
-        let redaction = Redaction { urls: true, cookies };
+        let redaction = Redaction { urls: Some(Names::default()), cookies };
         let encoding = if ndjson { Encoding::Ndjson } else { Rules::default().encoding };
         let (body, counts) = read(&text, Rules { redaction, encoding, ..everything() });
         prop_assert_eq!(counts.sent, 1);
         prop_assert!(!shown(&body).contains(CANARY), "{}\n{}", text, shown(&body));
         // It is sent if redaction is off.
-        let off = Redaction { urls: false, cookies: Cookies::Keep };
+        let off = Redaction { urls: None, cookies: Cookies::Keep };
         let (body, _) = read(&text, Rules { redaction: off, ..everything() });
         let numeric = ["sc-status", "time-taken", "c-port", "sc-content-len", "sc-range-start", "sc-range-end", "DistributionId"];
         prop_assert!(shown(&body).contains(CANARY) || numeric.contains(&field), "{}", text);

@@ -12,7 +12,7 @@ use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::decode;
 use edgetap::log::{LogError, LogReader};
 use edgetap::pipeline::{Batches, Rules, Summary};
-use edgetap::redact::{Cookies, Key, Redaction};
+use edgetap::redact::{Cookies, Key, Names, Redaction};
 use edgetap::transaction::stitch;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -275,7 +275,7 @@ fn all_set() -> Rules {
         static_assets: static_assets("js,css"),
         excluded_paths: excluded_paths("/metrics/**,/health,/metrics/**"),
         redaction: Redaction {
-            urls: true,
+            urls: Some(Names::default()),
             cookies: Cookies::Hash(Key::new(*b"0123456789abcdef")),
         },
         encoding: Encoding::Uap(Uap {
@@ -336,7 +336,7 @@ fn digest_is_unchanged_and_depends_on_every_field() {
             "f40c46f71b1abfe4",
         ),
         (
-            changed(&|rules| rules.redaction.urls = false),
+            changed(&|rules| rules.redaction.urls = None),
             "446ddeb069a7b6a9",
         ),
         (

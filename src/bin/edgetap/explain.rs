@@ -1,5 +1,6 @@
 //! `edgetap explain`: how one row is handled, and why.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -12,7 +13,7 @@ use edgetap::encode::{Encoding, Origin};
 use edgetap::job::ObjectRef;
 use edgetap::log::{Field, LogReader, Record};
 use edgetap::pipeline::Rules;
-use edgetap::redact::{Cookies, Redaction};
+use edgetap::redact::{Cookies, Part, Redaction};
 use edgetap::source::Opened;
 use edgetap::transaction::{Transaction, stitch};
 use flate2::bufread::MultiGzDecoder;
@@ -146,7 +147,7 @@ fn explain(
     Ok(())
 }
 
-/// The fields of a row, and the names of those whose value is masked.
+/// The fields of a row, and those whose value is masked, with the reasons.
 struct Fields {
     table: Table,
     masked: Vec<String>,
@@ -197,25 +198,39 @@ fn fields(row: &Row<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
             (Field::UriQuery, Some(sent)) => sent.query().unwrap_or_default(),
             (Field::Referer, Some(sent)) => sent.referer.unwrap_or_default(),
             (_, Some(_)) if place != NOT_SENT => value,
-            _ => redaction.mask_value(value, &mut mask),
+            _ => redaction.mask_value(value, Part::Query, &mut mask),
         };
         add(name, shown, place);
         if shown != value {
-            fields.masked.push(name.to_owned());
+            let part = match field {
+                Field::UriStem => Part::Path,
+                Field::Referer => Part::Url,
+                _ => Part::Query,
+            };
+            fields
+                .masked
+                .push(masked(name, &redaction.reasons(value, part)));
         }
     }
     for (name, logged) in row.record.others() {
         let value = as_sent(Field::ViewerRequestLogData, logged, &mut scratch);
-        let shown = redaction.mask_value(value, &mut mask);
+        let shown = redaction.mask_value(value, Part::Query, &mut mask);
         add(name, shown, NOT_SENT);
         if shown != value {
-            fields.masked.push(show::printable(name));
+            let reasons = redaction.reasons(value, Part::Query);
+            fields.masked.push(masked(&show::printable(name), &reasons));
         }
     }
     if is_sent {
         show::wrap_before(&mut fields.table, 2);
     }
     fields
+}
+
+/// A field with a masked value, and by what each credential in it was recognized.
+fn masked(name: &str, reasons: &BTreeSet<String>) -> String {
+    let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
+    format!("{name} ({})", reasons.join(", "))
 }
 
 /// A row, with what is sent of it.
