@@ -176,7 +176,7 @@ mod tests {
         );
     }
 
-    // proves: I60
+    // proves: I80
     #[test]
     fn masked_password_tells_what_it_held() {
         check(
@@ -204,7 +204,7 @@ mod tests {
         );
     }
 
-    // proves: I61
+    // proves: I81
     #[test]
     fn delimiters_end_a_password() {
         check(
@@ -258,7 +258,7 @@ mod tests {
         );
     }
 
-    // proves: I62
+    // proves: I82
     #[test]
     fn token_is_masked_only_if_it_looks_like_one() {
         check(
@@ -373,7 +373,7 @@ mod tests {
         );
     }
 
-    // proves: I63
+    // proves: I83
     #[test]
     fn only_the_password_before_a_host_is_masked() {
         check(
@@ -441,7 +441,7 @@ mod tests {
 
     const HEADER: &str = "eyJhbGciOiJub25lIn0";
 
-    // proves: I64
+    // proves: I84
     #[test]
     fn web_token_keeps_only_its_header() {
         let token = format!("{HEADER}.eyJhIjoxfQ.c2ln");
@@ -482,7 +482,7 @@ mod tests {
         }
     }
 
-    // proves: I64
+    // proves: I84
     #[test]
     fn bearer_token_is_masked() {
         check(
@@ -501,7 +501,7 @@ mod tests {
         );
     }
 
-    // proves: I65
+    // proves: I85
     #[test]
     fn edited_names_are_masked() {
         let names = Names::parse("on,+pin,-password").unwrap().unwrap();
@@ -600,7 +600,7 @@ mod tests {
             prop_assert!(!is_plain(text.as_bytes(), &names) || found.is_none(), "{}: {:?}", text, found);
         }
 
-        // proves: I61
+        // proves: I81
         #[test]
         fn masking_keeps_slashes_and_names(text in text(), part in parts()) {
             let masked = masked(&text, part);
@@ -619,7 +619,7 @@ mod tests {
             }
         }
 
-        // proves: I61
+        // proves: I81
         #[test]
         fn text_without_a_credential_is_unchanged(words in prop::collection::vec("[a-z]{0,2}|[&=/?;@%+.]|%[2-5][0-9a-f]|//|\"", 0..20), part in parts()) {
             let text = words.concat();

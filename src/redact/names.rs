@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(form(&names, &format!("a{long}")), None);
     }
 
-    // proves: I65
+    // proves: I85
     #[test]
     fn names_are_added_and_removed() {
         let names = Names::parse(" on, +Reset-Key,-code ,-page_token,+*_pin,-*_token,+sig,")
@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(Names::parse("off"), Ok(None));
     }
 
-    // proves: I33, I62
+    // proves: I33, I82
     #[test]
     fn documentation_lists_every_name() {
         let text = include_str!("../../docs/input.md");

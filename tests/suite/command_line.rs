@@ -172,7 +172,7 @@ fn unreadable_input_exits_1_after_reading_the_rest() {
     }
 }
 
-// proves: I66
+// proves: I86
 #[test]
 fn explain_shows_verdict_fields_and_destinations() {
     let directory = tempfile::tempdir().unwrap();

@@ -242,7 +242,7 @@ fn digest_is_unchanged_and_depends_on_every_field() {
         ),
         (
             changed(&|rules| rules.redaction.urls = None),
-            "446ddeb069a7b6a9",
+            "4e57add9b88d67c5",
         ),
         (
             changed(&|rules| rules.redaction.cookies = Cookies::Keep),
