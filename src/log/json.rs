@@ -58,9 +58,8 @@ pub(super) struct Scanner {
     /// Newlines in the scanned text.
     pub(super) newlines: u64,
     next: Next,
-    /// Start of the string or scalar that is being read.
-    start: usize,
-    has_escapes: bool,
+    /// The string or scalar that is being read; its end is not known.
+    current: Value,
     /// The open brackets: their number, and for each a bit that is set if it is that of an object.
     depth: u32,
     objects: u128,
@@ -86,8 +85,7 @@ impl Scanner {
             forgotten: 0,
             newlines: 0,
             next: Next::Name,
-            start: 0,
-            has_escapes: false,
+            current: Value::default(),
             depth: 0,
             objects: 0,
             values: Vec::new(),
@@ -123,11 +121,11 @@ impl Scanner {
     /// Gives up the values. Returns how many bytes at the start are not needed any more.
     pub(super) fn forget(&mut self) -> usize {
         let needed = match self.next {
-            Next::RestOfScalar => self.start,
+            Next::RestOfScalar => self.current.text.start,
             _ => self.at,
         };
         self.at -= needed;
-        self.start = 0;
+        self.current.text.start = 0;
         self.forgotten += needed;
         self.has_too_many = true;
         needed
@@ -204,7 +202,7 @@ impl Scanner {
             match text[self.at] {
                 b'"' => break,
                 b'\\' => {
-                    self.has_escapes = true;
+                    self.current.has_escapes = true;
                     match text.get(self.at + 1) {
                         None => return Some(Step::More),
                         Some(b'\n') => self.at += 1,
@@ -217,10 +215,10 @@ impl Scanner {
         let end = self.at;
         self.at += 1;
         if self.next == Next::RestOfText {
-            self.end_value(self.start..end);
+            self.end_value(self.current.text.start..end);
         } else {
             if self.depth == 1 {
-                self.note_name(&text[self.start..end]);
+                self.note_name(&text[self.current.text.start..end]);
             }
             self.next = Next::Colon;
         }
@@ -231,19 +229,21 @@ impl Scanner {
         let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
         let end = text[self.at..].iter().position(|byte| !is_part(byte));
         let scanned = end.map_or(text.len(), |end| self.at + end);
-        if scanned - self.start > MAX_SCALAR {
-            self.at = self.start + MAX_SCALAR;
+        if scanned - self.current.text.start > MAX_SCALAR {
+            self.at = self.current.text.start + MAX_SCALAR;
             return Some(Step::Broken);
         }
         self.at = scanned;
         if end.is_none() {
             return Some(Step::More);
         }
-        match &text[self.start..scanned] {
+        match &text[self.current.text.start..scanned] {
             b"null" => self.end_value(0..0),
-            b"true" | b"false" | [b'-' | b'0'..=b'9', ..] => self.end_value(self.start..scanned),
+            b"true" | b"false" | [b'-' | b'0'..=b'9', ..] => {
+                self.end_value(self.current.text.start..scanned);
+            }
             _ => {
-                self.at = self.start;
+                self.at = self.current.text.start;
                 return Some(Step::Broken);
             }
         }
@@ -300,8 +300,8 @@ impl Scanner {
     }
 
     fn begin_value(&mut self, next: Next, quote: usize) {
-        self.start = self.at + quote;
-        self.has_escapes = false;
+        self.current.text.start = self.at + quote;
+        self.current.has_escapes = false;
         self.next = next;
     }
 
@@ -315,7 +315,7 @@ impl Scanner {
             self.has_too_many = true;
         }
         if !self.has_too_many {
-            let has_escapes = self.has_escapes;
+            let has_escapes = self.current.has_escapes;
             self.values.push(Value { text, has_escapes });
         }
     }
@@ -326,7 +326,7 @@ impl Scanner {
         if self.depth == 0 {
             return Some(Step::Closed);
         }
-        self.has_escapes = false;
+        self.current.has_escapes = false;
         self.end_value(0..0);
         None
     }
