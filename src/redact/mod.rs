@@ -216,6 +216,25 @@ fn digest(value: &[u8], key: &Key) -> String {
 mod tests {
     use super::*;
 
+    // proves: I66
+    #[test]
+    fn reasons_name_what_a_credential_was_recognized_by() {
+        let redaction = Redaction::default();
+        for (text, expected) in [
+            (
+                "newPassword=x&csrf_token=abcdef",
+                &["`*_token`", "`new_password`"][..],
+            ),
+            ("u=https://me:secret@h/", &["password before a host"]),
+            ("t=eyJhbGciOiJub25lIn0.eyJhIjoxfQ.c2ln", &["JSON Web Token"]),
+            ("a=Bearer+abc123", &["`Bearer`"]),
+            ("a=1", &[]),
+        ] {
+            let reasons = redaction.reasons(text.as_bytes(), Part::Query);
+            assert_eq!(Vec::from_iter(reasons), expected, "{text}");
+        }
+    }
+
     // proves: I36
     #[test]
     fn cookie_hash_depends_on_value_and_key() {
