@@ -14,7 +14,8 @@ def untagged($name): could_be_ours($name) | select(.tags.edgetap == null) | .arn
 
 # Returns {destination, sources}: edgetap's delivery destination, and one entry per distribution
 # that has a delivery source. `owner` is the name of the installation that created the resource, or
-# null.
+# null. `unsafe_delimiter` is the delimiter if a viewer can write it into a value: edgetap then cannot
+# read the row.
 def model($name):
   .tags as $tags | .destinations as $destinations | .deliveries as $deliveries
   | def owner: .tags.edgetap // $tags[.arn].edgetap;
@@ -24,6 +25,7 @@ def model($name):
           to_edgetap: ($arn | endswith(":delivery-destination:edgetap-\($name)")),
           to: ($destination.deliveryDestinationConfiguration.destinationResourceArn // $arn),
           format: $destination.outputFormat, fields: (.recordFields // []), delimiter: .fieldDelimiter,
+          unsafe_delimiter: (if $destination.outputFormat == "w3c" and (.fieldDelimiter // "" | test("^[,;!$*@|]+$")) then .fieldDelimiter else null end),
           suffix: .s3DeliveryConfiguration.suffixPath, hive: (.s3DeliveryConfiguration.enableHiveCompatiblePath // false) };
     def source:
       .name as $source

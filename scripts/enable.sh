@@ -218,6 +218,7 @@ enable_once() {
     update_delivery "$delivery" || return
   else
     row "$id" "unchanged: delivers to edgetap's bucket, but was not enabled by edgetap (no tag $TAG=$name)"
+    find_unsafe_delimiter "$id" "$delivery"
     return
   fi
   log_cookies "$id" "$(jq -r .arn <<<"$delivery")" || return
@@ -286,7 +287,17 @@ reads_existing_logs() {
   bucket=$(jq -r --argjson existing "${existing_log_sources:-[]}" '
     first(.deliveries[]? | select(.type == "S3" and (.to_edgetap | not)) | .to | split(":::")[1] // "" | split("/")[0]
       | select(. as $bucket | any($existing[]; .bucket == $bucket))) // empty' <<<"${2:-null}")
-  [[ -n $bucket ]] && row "$id" "unchanged: read from $bucket (existing_log_sources)"
+  [[ -n $bucket ]] || return
+  row "$id" "unchanged: read from $bucket (existing_log_sources)"
+  find_unsafe_delimiter "$id" "$(jq -c --arg bucket "$bucket" \
+    'first(.deliveries[] | select(.to | split(":::")[1] // "" | split("/")[0] == $bucket))' <<<"$2")"
+}
+
+# Adds a finding if a viewer can write the delimiter of a delivery into a value.
+find_unsafe_delimiter() {
+  local delimiter
+  delimiter=$(jq -r '.unsafe_delimiter // empty' <<<"$2")
+  [[ -z $delimiter ]] || findings+=("$1: a value can contain the field delimiter $delimiter. edgetap cannot read such rows, and sends them to the dead-letter queue."$'\n'"  hint: ask the delivery's owner to set its field delimiter to a tab")
 }
 
 # Whether the logs go to another bucket and not to edgetap's. CloudWatch Logs rejects a second

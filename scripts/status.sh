@@ -104,7 +104,8 @@ describe_distribution() {
       | { id: $id, domain: ($distribution.Aliases.Items[0] // $distribution.DomainName // "not in this account"),
           enabled: (if $own then "yes" elif $theirs == null then "no"
                     elif any($existing[]; .bucket == $bucket) then "external" else "elsewhere" end),
-          delivery: $own.id, made_by_edgetap: ($own != null and $own.owner == $name), elsewhere: $theirs.to,
+          delivery: $own.id, unsafe_delimiter: ($own // $theirs | .unsafe_delimiter),
+          made_by_edgetap: ($own != null and $own.owner == $name), elsewhere: $theirs.to,
           fields: (if $own then { logged: ($wanted_fields - ($wanted_fields - $own.fields) | length), wanted: ($wanted_fields | length),
                                    lacking: ($wanted_fields - $own.fields) } else null end),
           cookies: (if $own then {logged: $cookies, turned_on_by_edgetap: $turned_on} else null end),
@@ -147,6 +148,8 @@ show_status() {
   } | table
   jq -r '.distributions[] | select(.fields.lacking // [] | length > 0)
     | "\n\(.id) does not log \(.fields.lacking | join(", ")).\n  hint: run scripts/enable.sh --distribution \(.id)"' "$scratch/status"
+  jq -r '.distributions[] | select(.unsafe_delimiter and .enabled != "elsewhere")
+    | "\n\(.id): a value can contain the field delimiter \(.unsafe_delimiter). edgetap cannot read such rows.\n  hint: set the delivery\u0027s field delimiter to a tab"' "$scratch/status"
   jq -r '.distributions[] | select(.enabled == "elsewhere")
     | "\n\(.id) delivers its logs to \(.elsewhere).\n  hint: scripts/enable.sh --distribution \(.id) --dry-run shows what to do"' "$scratch/status"
   say

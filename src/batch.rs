@@ -9,7 +9,8 @@ use std::ops::{AddAssign, Range, Sub};
 use bytes::Bytes;
 
 use crate::encode::Framing;
-use crate::rows::Rows;
+use crate::log::Defect;
+use crate::rows::{OPEN, Rows};
 use crate::transaction::Transaction;
 
 /// Most rows of a batch, dropped ones included. It bounds what is read again after a failure when
@@ -35,7 +36,7 @@ impl Default for Limits {
 }
 
 /// Row counts by outcome. The conservation law: every row read is counted exactly once, so
-/// `rows = sent + static + excluded + malformed + rejected`.
+/// `rows = sent + static + excluded + malformed + rejected + foreign`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub rows: u64,
@@ -47,8 +48,10 @@ pub struct Counts {
     pub excluded: u64,
     /// Rows that could not be read as transactions.
     pub malformed: u64,
-    /// Rows whose transactions the bridge rejected.
+    /// Rows whose transactions the bridge rejected, and [`Flaws`].
     pub rejected: u64,
+    /// Records of another service, or of another kind of log.
+    pub foreign: u64,
     /// Values (not rows) that could not be read. Their transactions are sent without them.
     pub unreadable: u64,
 }
@@ -57,7 +60,8 @@ impl Counts {
     /// Whether the conservation law holds. It cannot see a row that was not counted at all: compare
     /// `rows` with the row range, as [`accounts_for`](Self::accounts_for) does.
     pub fn is_balanced(&self) -> bool {
-        self.rows == self.sent + self.static_assets + self.excluded + self.malformed + self.rejected
+        let unsent = self.static_assets + self.excluded + self.malformed + self.foreign;
+        self.rows == self.sent + unsent + self.rejected
     }
 
     /// Whether the conservation law holds and as many rows are counted as are in `rows`. These are
@@ -75,6 +79,7 @@ impl AddAssign for Counts {
         self.excluded += other.excluded;
         self.malformed += other.malformed;
         self.rejected += other.rejected;
+        self.foreign += other.foreign;
         self.unreadable += other.unreadable;
     }
 }
@@ -90,6 +95,7 @@ impl Sub for Counts {
             excluded: self.excluded - other.excluded,
             malformed: self.malformed - other.malformed,
             rejected: self.rejected - other.rejected,
+            foreign: self.foreign - other.foreign,
             unreadable: self.unreadable - other.unreadable,
         }
     }
@@ -101,6 +107,47 @@ pub struct Rejection {
     pub row: u64,
     /// The HTTP status of the response, if there was one.
     pub status: Option<u16>,
+}
+
+/// Rows that may hold requests but cannot be read ([`Defect::is_rejection`]). They go to the
+/// dead-letter queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flaws {
+    pub rows: Rows,
+    /// The first of them.
+    pub first: Option<Flaw>,
+}
+
+/// A row that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    pub row: u64,
+    /// Its line in the log, from 1.
+    pub line: u64,
+    pub defect: Defect,
+}
+
+impl Flaws {
+    /// Adds those of another batch.
+    pub fn extend(&mut self, other: &Self) {
+        self.rows.extend(&other.rows);
+        let firsts = [self.first.take(), other.first.clone()];
+        self.first = firsts.into_iter().flatten().min_by_key(|flaw| flaw.row);
+    }
+
+    fn push(&mut self, flaw: Flaw) {
+        self.rows.insert(flaw.row..flaw.row + 1);
+        self.first.get_or_insert(flaw);
+    }
+
+    fn within(&self, rows: &Range<u64>) -> Self {
+        let outside: Rows = [0..rows.start, rows.end..OPEN].into_iter().collect();
+        let first = self.first.clone();
+        Self {
+            rows: self.rows.without(&outside),
+            first: first.filter(|flaw| rows.contains(&flaw.row)),
+        }
+    }
 }
 
 /// Position of a transaction in a body.
@@ -122,6 +169,7 @@ pub struct Batch {
     /// The framed body; empty if every row was dropped.
     pub body: Bytes,
     pub marks: Vec<Mark>,
+    pub flaws: Flaws,
     /// The distribution, from the log's own field.
     pub distribution: Option<String>,
     /// Optional fields that the log lacks; only set in the first batch of an object.
@@ -197,8 +245,10 @@ impl Batch {
             end: mark.end - shift,
             before: mark.before - before,
         });
+        let rows = self.rows.start + before.rows..self.rows.start + after.rows;
         Self {
-            rows: self.rows.start + before.rows..self.rows.start + after.rows,
+            flaws: self.flaws.within(&rows),
+            rows,
             counts: after - before,
             body: body.into(),
             marks: marks.collect(),
@@ -216,6 +266,7 @@ pub(crate) struct Builder {
     framing: Framing,
     body: Vec<u8>,
     marks: Vec<Mark>,
+    flaws: Flaws,
     counts: Counts,
     first_row: u64,
     distribution: Option<String>,
@@ -231,6 +282,7 @@ impl Builder {
             framing,
             body: Vec::new(),
             marks: Vec::new(),
+            flaws: Flaws::default(),
             counts: Counts::default(),
             first_row,
             distribution: None,
@@ -273,6 +325,19 @@ impl Builder {
     pub(crate) fn push_malformed(&mut self) {
         self.counts.rows += 1;
         self.counts.malformed += 1;
+    }
+
+    /// Counts a record of another log.
+    pub(crate) fn push_foreign(&mut self) {
+        self.counts.rows += 1;
+        self.counts.foreign += 1;
+    }
+
+    /// Counts a row that may hold a request but cannot be read.
+    pub(crate) fn push_flaw(&mut self, flaw: Flaw) {
+        self.counts.rows += 1;
+        self.counts.rejected += 1;
+        self.flaws.push(flaw);
     }
 
     /// Counts a transaction, which `encode` appends to the body. Returns the batch before it if the
@@ -352,6 +417,7 @@ impl Builder {
             counts: std::mem::take(&mut self.counts),
             body: std::mem::replace(&mut self.body, next_body).into(),
             marks: std::mem::replace(&mut self.marks, next_marks),
+            flaws: std::mem::take(&mut self.flaws),
             distribution: self.distribution.clone(),
             absent: std::mem::take(&mut self.absent),
             oldest_end: self.oldest_end.take(),

@@ -18,10 +18,10 @@ use crate::credentials::Credentials;
 use crate::dotenv;
 use crate::encode::{Encoding, Uap};
 use crate::endpoint::EndpointUrl;
-use crate::filter::{ExcludedPaths, ExtensionsError, GlobsError, StaticAssets};
+use crate::filter::{ExcludedPaths, ExtensionsError, GlobsError, IncludedPaths, StaticAssets};
 use crate::grant::ParametersError;
 use crate::pipeline::Rules;
-use crate::redact::{Cookies, Key, Redaction};
+use crate::redact::{Cookies, Key, Names, NamesError, Redaction};
 use crate::settings::{self, Kind, Message, SETTINGS, Setting, messages};
 use crate::tls::{ServerTrust, TlsError};
 use crate::token::{AuthMethod, TokenParameters};
@@ -312,7 +312,8 @@ impl<'a> Reader<'a> {
         Rules {
             encoding: Encoding::Uap(Uap::new(static_assets.name())),
             static_assets,
-            excluded_paths: self.excluded_paths(),
+            included_paths: self.globs(&settings::INCLUDE_PATHS, IncludedPaths::parse),
+            excluded_paths: self.globs(&settings::EXCLUDE_PATHS, ExcludedPaths::parse),
             redaction: self.redaction(),
             limits,
         }
@@ -351,11 +352,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn excluded_paths(&mut self) -> ExcludedPaths {
-        let setting = &settings::EXCLUDE_PATHS;
-        let parsed = self.variables.get(setting).map(ExcludedPaths::parse);
-        match parsed.transpose() {
-            Ok(excluded_paths) => excluded_paths.unwrap_or_default(),
+    fn globs<T: Default>(
+        &mut self,
+        setting: &Setting,
+        parse: fn(&str) -> Result<T, GlobsError>,
+    ) -> T {
+        match self.variables.get(setting).map(parse).transpose() {
+            Ok(paths) => paths.unwrap_or_default(),
             Err(error) => {
                 let (message, position, reason) = match error {
                     GlobsError::Relative { position } => {
@@ -369,7 +372,7 @@ impl<'a> Reader<'a> {
                 let position = position.to_string();
                 let values = [("position", position.as_str()), ("reason", &reason)];
                 self.problem(setting, message, &values);
-                ExcludedPaths::default()
+                T::default()
             }
         }
     }
@@ -377,13 +380,28 @@ impl<'a> Reader<'a> {
     fn redaction(&mut self) -> Redaction {
         let key = self.redaction_key();
         Redaction {
-            urls: self.choice(&settings::REDACT) == "on",
+            urls: self.masked_names(),
             cookies: match self.choice(&settings::REDACT_COOKIES) {
                 "keep" => Cookies::Keep,
                 "hash" => Cookies::Hash(key),
                 _ => Cookies::Drop,
             },
         }
+    }
+
+    fn masked_names(&mut self) -> Option<Names> {
+        let setting = &settings::REDACT;
+        let parsed = self.variables.get(setting).map(Names::parse);
+        parsed
+            .unwrap_or_else(|| Ok(Some(Names::default())))
+            .unwrap_or_else(|error| {
+                let (message, position) = match error {
+                    NamesError::Switch => (&messages::CHOICE, 0),
+                    NamesError::Invalid { position } => (&messages::NAME_INVALID, position),
+                };
+                self.problem(setting, message, &[("position", &position.to_string())]);
+                Some(Names::default())
+            })
     }
 
     /// Returns the key, or `None` if it is unset or invalid; it may be in the secret instead.

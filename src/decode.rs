@@ -4,12 +4,22 @@
 //! that were sent. There are two exceptions: until January 2020 user agents were encoded twice, and
 //! in `x-forwarded-for` a space is logged as `\x20`. `+` is not an encoded space.
 
+use std::io::Write as _;
 use std::net::Ipv6Addr;
+use std::ops::Range;
 
 use crate::log::Field;
 use crate::simd::{Positions, equal, every, hex, is_graphic};
 
-/// Returns a logged value, decoded by the rules of its field. `scratch` is cleared first.
+/// Milliseconds since the Unix epoch that can be the time of a request: from 2008, when CloudFront
+/// began, to 2100.
+const TIMES: Range<i64> = 1_199_145_600_000..4_102_444_800_000;
+
+/// 2020-02-01, in milliseconds since the Unix epoch. Earlier user agents may be encoded twice.
+const ENCODED_ONCE: i64 = 1_580_515_200_000;
+
+/// Returns a logged value, decoded by the rules of its field. User agents are decoded once.
+/// `scratch` is cleared first.
 pub fn as_sent<'a>(field: Field, logged: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     scratch.clear();
     decode(field, logged, scratch).of(scratch)
@@ -18,11 +28,33 @@ pub fn as_sent<'a>(field: Field, logged: &'a [u8], scratch: &'a mut Vec<u8>) -> 
 /// Like [`as_sent`], but appends to `scratch`.
 pub(crate) fn decode<'a>(field: Field, logged: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
     match field {
-        Field::UserAgent => decoded_user_agent(logged, scratch),
         Field::XForwardedFor => decoded_forwarded_for(logged, scratch),
         Field::Method | Field::UriStem | Field::UriQuery => visible(logged, scratch),
         _ => decoded(logged, scratch),
     }
+}
+
+/// Like [`decode`], but undoes one layer of encoding in a user agent of any age, too.
+pub(crate) fn decode_once<'a>(field: Field, logged: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
+    match field {
+        Field::UserAgent => decoded(logged, scratch),
+        _ => decode(field, logged, scratch),
+    }
+}
+
+/// Undoes the percent-encoding of `text` in place. Returns the length of the result.
+pub(crate) fn decode_in_place(text: &mut [u8]) -> usize {
+    let (mut from, mut to) = (0, 0);
+    while let Some(&first) = text.get(from) {
+        let escape = match text[from..] {
+            [b'%', high, low, ..] => hex(high, low),
+            _ => None,
+        };
+        text[to] = escape.unwrap_or(first);
+        from += if escape.is_some() { 3 } else { 1 };
+        to += 1;
+    }
+    to
 }
 
 /// A value as it was logged, or a range of the scratch buffer.
@@ -67,35 +99,39 @@ fn push_decoded(value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&value[copied..]);
 }
 
-/// Decodes a user agent. Until January 2020 CloudFront encoded them twice (`%2520` for a space), so
-/// one that contains `%20`, `%22` or `%5C` but no space after decoding is decoded again: no client
-/// writes `%20` for every space.
-fn decoded_user_agent<'a>(value: &'a [u8], scratch: &mut Vec<u8>) -> Span<'a> {
-    let once = decoded(value, scratch);
+/// Decodes the user agent of a request that ended at this time. Until January 2020 CloudFront encoded
+/// them twice (`%2520` for a space), so one that contains `%20`, `%22` or `%5C` but no space after
+/// decoding is decoded again: no client writes `%20` for every space. Control characters stay
+/// encoded then, because they would be new header lines.
+pub(crate) fn user_agent<'a>(logged: &'a [u8], ended: i64, scratch: &mut Vec<u8>) -> Span<'a> {
+    let once = decoded(logged, scratch);
     let Span::Decoded(start, end) = once else {
         return once;
     };
-    let text = &scratch[start..end];
+    if ended >= ENCODED_ONCE || !is_encoded_twice(&scratch[start..end]) {
+        return once;
+    }
+    let mut at = start;
+    while let Some((&first, rest)) = scratch[at..end].split_first() {
+        let escape = match (first, rest) {
+            (b'%', [high, low, ..]) => hex(*high, *low).filter(|byte| !byte.is_ascii_control()),
+            _ => None,
+        };
+        at += if escape.is_some() { 3 } else { 1 };
+        scratch.push(escape.unwrap_or(first));
+    }
+    Span::Decoded(end, scratch.len())
+}
+
+/// Whether a user agent that was decoded once is still encoded.
+fn is_encoded_twice(text: &[u8]) -> bool {
     let is_encoded = |at: usize| {
         matches!(
             text[at..],
             [_, b'2', b'0' | b'2', ..] | [_, b'5', b'C' | b'c', ..]
         )
     };
-    if memchr::memchr(b' ', text).is_some() || !memchr::memchr_iter(b'%', text).any(is_encoded) {
-        return once;
-    }
-    let mut at = start;
-    while let Some((&first, rest)) = scratch[at..end].split_first() {
-        let escape = if let (b'%', [high, low, ..]) = (first, rest) {
-            hex(*high, *low)
-        } else {
-            None
-        };
-        at += if escape.is_some() { 3 } else { 1 };
-        scratch.push(escape.unwrap_or(first));
-    }
-    Span::Decoded(end, scratch.len())
+    memchr::memchr(b' ', text).is_none() && memchr::memchr_iter(b'%', text).any(is_encoded)
 }
 
 /// Decodes `x-forwarded-for`, in which a space is logged as `\x20`. A backslash from the viewer
@@ -163,6 +199,11 @@ pub(crate) fn push_visible(value: &[u8], out: &mut Vec<u8>) {
         }
         rest = &rest[if escape.is_some() { 3 } else { 1 }..];
     }
+}
+
+/// Returns a time in milliseconds since the Unix epoch, if it can be that of a request.
+pub(crate) fn plausible(time: i64) -> Option<i64> {
+    TIMES.contains(&time).then_some(time)
 }
 
 /// Parses `YYYY-MM-DD` and `HH:MM:SS` (UTC) to milliseconds since the Unix epoch. A leap second
@@ -255,9 +296,16 @@ pub(crate) fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-pub(crate) fn is_address(logged: &[u8]) -> bool {
-    is_ipv4(logged)
-        || std::str::from_utf8(logged).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+/// Returns an address in the spelling of RFC 5952, and an IPv4-mapped one as IPv4.
+pub(crate) fn address<'a>(logged: &'a [u8], scratch: &mut Vec<u8>) -> Option<Span<'a>> {
+    if is_ipv4(logged) {
+        return Some(Span::Logged(logged));
+    }
+    let address: Ipv6Addr = std::str::from_utf8(logged).ok()?.parse().ok()?;
+    let start = scratch.len();
+    // Writing to a `Vec` cannot fail.
+    _ = write!(scratch, "{}", address.to_canonical());
+    Some(Span::Decoded(start, scratch.len()))
 }
 
 /// Agrees with the standard library's parser (four numbers up to 255 without leading zeros) but is
@@ -319,19 +367,91 @@ mod tests {
 
     // proves: I17
     #[test]
-    fn user_agents_encoded_twice_are_decoded_twice() {
-        for (logged, sent) in [
+    fn old_user_agents_are_decoded_twice() {
+        for (logged, sent, old) in [
             (
                 "Mozilla/5.0%2520(Windows%2520NT)",
+                "Mozilla/5.0%20(Windows%20NT)",
                 "Mozilla/5.0 (Windows NT)",
             ),
-            ("Mozilla/5.0%20(Windows%20NT)", "Mozilla/5.0 (Windows NT)"),
-            ("a%20b%2520c", "a b%20c"),
-            ("Mastodon/4.5.2+glitch", "Mastodon/4.5.2+glitch"),
-            ("Bad%UA%", "Bad%UA%"),
-            ("x%2541", "x%41"),
+            (
+                "Mozilla/5.0%20(Windows%20NT)",
+                "Mozilla/5.0 (Windows NT)",
+                "Mozilla/5.0 (Windows NT)",
+            ),
+            ("a%20b%2520c", "a b%20c", "a b%20c"),
+            (
+                "Mastodon/4.5.2+glitch",
+                "Mastodon/4.5.2+glitch",
+                "Mastodon/4.5.2+glitch",
+            ),
+            ("Bad%UA%", "Bad%UA%", "Bad%UA%"),
+            ("x%2541", "x%41", "x%41"),
+            ("x%255C%2541", "x%5C%41", "x\\A"),
+            (
+                "x%2520%250d%250aCookie:%2500%257F%251b",
+                "x%20%0d%0aCookie:%00%7F%1b",
+                "x %0d%0aCookie:%00%7F%1b",
+            ),
         ] {
-            assert_eq!(shown(decoded_user_agent, logged), sent, "{logged}");
+            for (ended, sent) in [
+                (0, old),
+                (ENCODED_ONCE - 1, old),
+                (ENCODED_ONCE, sent),
+                (i64::MAX, sent),
+            ] {
+                let decoded = shown(|value, scratch| user_agent(value, ended, scratch), logged);
+                assert_eq!(decoded, sent, "{logged} {ended}");
+            }
+        }
+    }
+
+    // proves: I50
+    #[test]
+    fn times_of_requests_are_from_2008_to_2100() {
+        for (time, plausible_time) in [
+            ("2007-12-31T23:59:59.999Z", false),
+            ("2008-01-01T00:00:00Z", true),
+            ("2099-12-31T23:59:59.999Z", true),
+            ("2100-01-01T00:00:00Z", false),
+        ] {
+            let time: jiff::Timestamp = time.parse().unwrap();
+            let time = time.as_millisecond();
+            assert_eq!(plausible(time).is_some(), plausible_time, "{time}");
+        }
+        let old: jiff::Timestamp = "2020-02-01T00:00:00Z".parse().unwrap();
+        assert_eq!(old.as_millisecond(), ENCODED_ONCE);
+    }
+
+    // proves: I51
+    #[test]
+    fn addresses_have_one_spelling() {
+        for (logged, spelled) in [
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("::ffff:192.0.2.1", Some("192.0.2.1")),
+            ("::FFFF:c000:0201", Some("192.0.2.1")),
+            ("0:0:0:0:0:ffff:192.0.2.1", Some("192.0.2.1")),
+            (
+                "2001:0DB8:0000:0000:0000:ff00:0042:8329",
+                Some("2001:db8::ff00:42:8329"),
+            ),
+            ("2001:db8:0:1:1:1:1:1", Some("2001:db8:0:1:1:1:1:1")),
+            ("2001:db8:0:0:1:0:0:1", Some("2001:db8::1:0:0:1")),
+            ("2001:db8::", Some("2001:db8::")),
+            ("::", Some("::")),
+            ("fe80::1%eth0", None),
+            ("fe80::1%25eth0", None),
+            ("[2001:db8::1]", None),
+            ("192.0.2.1:443", None),
+            ("192.0.2.010", None),
+            ("192.0.2", None),
+            ("***", None),
+            ("x.x.x.x", None),
+        ] {
+            let mut scratch = b"before".to_vec();
+            let found = address(logged.as_bytes(), &mut scratch);
+            let found = found.map(|span| String::from_utf8_lossy(span.of(&scratch)));
+            assert_eq!(found.as_deref(), spelled, "{logged}");
         }
     }
 
@@ -390,7 +510,7 @@ mod tests {
                 format!("1.2.3.{number}"),
             ] {
                 assert_eq!(
-                    is_address(address.as_bytes()),
+                    is_ipv4(address.as_bytes()),
                     address.parse::<IpAddr>().is_ok(),
                     "{address}"
                 );
@@ -422,7 +542,11 @@ mod tests {
 
         #[test]
         fn addresses_agree_with_std(text in "(([0-9]|[12][0-9]{1,2}|0?[0-9]{1,3})[.]){3}[0-9]{1,3}[.]?|[0-9a-f:.]{1,20}|::1") {
-            prop_assert_eq!(is_address(text.as_bytes()), text.parse::<IpAddr>().is_ok());
+            let mut scratch = Vec::new();
+            let found = address(text.as_bytes(), &mut scratch);
+            let found = found.map(|span| String::from_utf8_lossy(span.of(&scratch)).into_owned());
+            let expected = text.parse().ok().map(|address: IpAddr| address.to_canonical().to_string());
+            prop_assert_eq!(found, expected);
         }
 
         #[test]
@@ -435,7 +559,8 @@ mod tests {
         fn arbitrary_bytes_do_not_panic(value in prop::collection::vec(any::<u8>(), 0..40)) {
             let mut scratch = Vec::new();
             decoded(&value, &mut scratch);
-            decoded_user_agent(&value, &mut scratch);
+            user_agent(&value, 0, &mut scratch);
+            address(&value, &mut scratch);
             decoded_forwarded_for(&value, &mut scratch);
             visible(&value, &mut scratch);
             milliseconds(&value);

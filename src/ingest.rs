@@ -185,7 +185,11 @@ impl Outcome {
                     self.because(StopReason::Source(error.to_string()));
                     return;
                 }
-                let unreadable = self.left.without(&Rows::from(0..rows));
+                // Rows of a log without a readable one were counted, but none was delivered.
+                let unreadable = match error {
+                    LogError::Malformed { .. } => Rows::from(0..rows),
+                    _ => self.left.without(&Rows::from(0..rows)),
+                };
                 self.left = self.left.below(rows);
                 // A defect behind the rows that were asked for does not matter.
                 self.unreadable = (!unreadable.is_empty()).then_some((unreadable, error));

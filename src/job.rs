@@ -40,21 +40,54 @@ impl ObjectRef {
         }
     }
 
-    /// Returns the distribution ID in the key: `E` and ten or more upper-case letters and digits.
-    /// It is in the file name (`E27FO14I29XXXX.2026-11-14-20.d740d76b.gz`), else in a part of the
-    /// prefix, with or without a Hive-style name (`DistributionId=E27FO14I29XXXX/`).
+    /// Returns the distribution ID in the key. It is in the file name
+    /// (`E27FO14I29XXXX.2026-11-14-20.d740d76b.gz`), else in a folder named
+    /// `DistributionId=E27FO14I29XXXX`, else it is the only folder that can be one.
     pub fn distribution(&self) -> Option<&str> {
-        self.key
-            .rsplit(['/', '\\'])
-            .flat_map(|segment| segment.split(['.', '=']))
-            .find(|part| {
-                part.len() >= 11
-                    && part.starts_with('E')
-                    && part
-                        .bytes()
-                        .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        let (folders, name) = self.key.rsplit_once(SEPARATORS).unwrap_or(("", &self.key));
+        let mut folders = folders.split(SEPARATORS);
+        in_file_name(name)
+            .or_else(|| folders.clone().find_map(in_hive_folder))
+            .or_else(|| {
+                let mut ids = folders.by_ref().filter(|folder| is_distribution_id(folder));
+                let id = ids.next()?;
+                ids.all(|other| other == id).then_some(id)
             })
     }
+}
+
+const SEPARATORS: [char; 2] = ['/', '\\'];
+
+/// Returns the ID in a file name that CloudFront gives: `ID.YYYY-MM-DD-HH.` and a unique part.
+fn in_file_name(name: &str) -> Option<&str> {
+    let mut parts = name.split('.');
+    let (id, hour, _) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_hour = hour.len() == 13
+        && hour.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 | 10 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    (is_hour && is_alphanumeric(id)).then_some(id)
+}
+
+fn in_hive_folder(folder: &str) -> Option<&str> {
+    let (name, id) = folder.split_once('=')?;
+    (name.eq_ignore_ascii_case("DistributionId") && is_alphanumeric(id)).then_some(id)
+}
+
+fn is_alphanumeric(id: &str) -> bool {
+    (1..=32).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Whether a name has the form of the IDs that CloudFront gives: `E` and ten or more upper-case
+/// letters and digits.
+fn is_distribution_id(name: &str) -> bool {
+    (11..=32).contains(&name.len())
+        && name.starts_with('E')
+        && name.bytes().any(|byte| byte.is_ascii_digit())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
 impl fmt::Display for ObjectRef {
@@ -88,5 +121,50 @@ impl Job {
     /// are lost.
     pub(crate) fn has_started(&self) -> bool {
         !self.rows.is_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // proves: I52
+    #[test]
+    fn distribution_is_told_from_the_key() {
+        for (key, id) in [
+            (
+                "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz",
+                Some("E27FO14I29XXXX"),
+            ),
+            (
+                "logs/EXPORTS2026Q4/E27FO14I29XXXX.2026-11-14-20.d740d76b.gz",
+                Some("E27FO14I29XXXX"),
+            ),
+            (
+                "DistributionId=E1AAAAAAAAAAA1/E27FO14I29XXXX.2026-11-14-20.x.parquet",
+                Some("E27FO14I29XXXX"),
+            ),
+            (
+                "a/EXPORTS2026Q4/distributionid=E27FO14I29XXXX/year=2026/x.gz",
+                Some("E27FO14I29XXXX"),
+            ),
+            (r"C:\logs\E27FO14I29XXXX\2026\x.gz", Some("E27FO14I29XXXX")),
+            (
+                "AWSLogs/123456789012/E27FO14I29XXXX/x.gz",
+                Some("E27FO14I29XXXX"),
+            ),
+            ("E27FO14I29XXXX/E27FO14I29XXXX/x.gz", Some("E27FO14I29XXXX")),
+            ("EXPORTS2026Q4/E27FO14I29XXXX/x.gz", None),
+            ("ENVIRONMENTPROD/x.gz", None),
+            ("e27fo14i29xxxx/x.gz", None),
+            ("other=E27FO14I29XXXX/x.gz", None),
+            ("E27FO14I29XXXX.gz", None),
+            ("E27FO14I29XXXX.2026-11-14.d740d76b.gz", None),
+            ("../..2026-11-14-20.x.gz", None),
+            ("a=DistributionId=/.2026-11-14-20.x", None),
+            ("", None),
+        ] {
+            assert_eq!(ObjectRef::in_s3("b", key).distribution(), id, "{key}");
+        }
     }
 }

@@ -10,25 +10,27 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::batch::{Batch, Builder, Counts, Limits, Rejection};
+use crate::batch::{Batch, Builder, Counts, Flaw, Flaws, Limits, Rejection};
+use crate::decode::as_sent;
 use crate::encode::{Encoding, Origin, Uap};
-use crate::filter::{ExcludedPaths, StaticAssets};
+use crate::filter::{ExcludedPaths, IncludedPaths, StaticAssets};
 use crate::job::{Job, ObjectRef};
-use crate::log::{Columns, Field, LogError, LogReader};
+use crate::log::{Columns, Defect, Field, LogError, LogReader, Record};
 use crate::redact::{Cookies, Key, Redaction};
-use crate::transaction::{stitch, suffices};
+use crate::transaction::{Malformed, stitch, suffices};
 
 /// Bytes of a path that a log line shows.
 const SHOWN_PATH: usize = 200;
 
 /// Revision of the text that [`Rules::digest`] hashes. Increase it when that text changes for the
 /// same rules.
-const DIGEST_REVISION: u32 = 1;
+const DIGEST_REVISION: u32 = 2;
 
 /// Which requests are sent, in which form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     pub static_assets: StaticAssets,
+    pub included_paths: IncludedPaths,
     pub excluded_paths: ExcludedPaths,
     pub redaction: Redaction,
     pub encoding: Encoding,
@@ -42,6 +44,7 @@ impl Default for Rules {
         Self {
             encoding: Encoding::Uap(Uap::new(static_assets.name())),
             static_assets,
+            included_paths: IncludedPaths::default(),
             excluded_paths: ExcludedPaths::default(),
             redaction: Redaction::default(),
             limits: Limits::default(),
@@ -60,12 +63,25 @@ impl Rules {
         }
         let redaction = Redaction {
             cookies: Cookies::Hash(Some(key.ok_or(MissingKey)?)),
-            ..self.redaction
+            ..self.redaction.clone()
         };
         Ok(Arc::new(Self {
             redaction,
             ..(**self).clone()
         }))
+    }
+
+    /// Whether a request is for a static asset, and is not included by its path. It is decided from
+    /// the record, because most rows of most logs need nothing else.
+    fn drops_as_static(&self, record: Record<'_>, scratch: &mut Vec<u8>) -> bool {
+        self.static_assets.test(record, scratch).is_ok() && {
+            let stem = record.get(Field::UriStem).unwrap_or_default();
+            self.included_paths.is_empty()
+                || self
+                    .included_paths
+                    .matching_glob(as_sent(Field::UriStem, stem, scratch))
+                    .is_none()
+        }
     }
 
     /// Returns a digest of what determines a body in addition to its rows: these rules with their
@@ -100,11 +116,11 @@ impl Rules {
     /// value contains.
     ///
     /// ```text
-    /// edgetap rules 1
+    /// edgetap rules 2
     /// STATIC_EXTENSIONS 2
     /// 3:css
     /// 2:js
-    /// EXCLUDE_PATHS 0
+    /// INCLUDE_PATHS 0
     /// …
     /// ```
     ///
@@ -113,6 +129,7 @@ impl Rules {
     pub fn canonical_text(&self) -> String {
         let Self {
             static_assets,
+            included_paths,
             excluded_paths,
             redaction: Redaction { urls, cookies },
             encoding,
@@ -133,15 +150,17 @@ impl Rules {
             }) => ("uap", Some(server_ip), Some(filter_name)),
             Encoding::Ndjson => ("ndjson", None, None),
         };
-        let excluded_paths: BTreeSet<&str> = excluded_paths.patterns().collect();
+        let set = |globs: BTreeSet<&str>| globs.into_iter().map(str::to_owned).collect();
         let one = |value: &dyn ToString| vec![value.to_string()];
+        let masked = urls.as_ref().map_or_else(
+            || one(&"off"),
+            |names| one(&"on").into_iter().chain(names.edits()).collect(),
+        );
         let settings = [
             ("STATIC_EXTENSIONS", static_assets.extensions().collect()),
-            (
-                "EXCLUDE_PATHS",
-                excluded_paths.into_iter().map(str::to_owned).collect(),
-            ),
-            ("REDACT", one(if *urls { &"on" } else { &"off" })),
+            ("INCLUDE_PATHS", set(included_paths.patterns().collect())),
+            ("EXCLUDE_PATHS", set(excluded_paths.patterns().collect())),
+            ("REDACT", masked),
             ("REDACT_COOKIES", one(&cookies)),
             ("BATCH_MAX_TRANSACTIONS", one(transactions)),
             ("BATCH_MAX_BYTES", one(bytes)),
@@ -178,6 +197,7 @@ pub struct Summary {
     /// Bytes of these bodies.
     pub bytes: u64,
     pub rejected: Vec<Rejection>,
+    pub flaws: Flaws,
     /// The distribution: from the log's own field, else from the object's name.
     pub distribution: Option<String>,
     /// Optional fields that the log lacks. Its transactions are sent without them.
@@ -198,7 +218,7 @@ impl Summary {
     pub fn reject(&mut self, batch: &Batch, status: Option<u16>) {
         let counts = Counts {
             sent: 0,
-            rejected: batch.counts.sent,
+            rejected: batch.counts.rejected + batch.counts.sent,
             ..batch.counts
         };
         self.count(batch, counts);
@@ -209,11 +229,24 @@ impl Summary {
 
     fn count(&mut self, batch: &Batch, counts: Counts) {
         self.counts += counts;
+        self.flaws.extend(&batch.flaws);
         self.absent.extend(&batch.absent);
         if self.distribution.is_none() {
             self.distribution.clone_from(&batch.distribution);
         }
     }
+}
+
+/// What was found in the rows so far, those that were not asked for included. It depends on the
+/// object alone.
+#[derive(Debug, Default)]
+struct Found {
+    has_readable: bool,
+    has_flaw: bool,
+    /// The first malformed row: its line, and why.
+    malformed: Option<(u64, String)>,
+    /// The first record of another log: its line, and the log.
+    foreign: Option<(u64, &'static str)>,
 }
 
 /// The batches of an object, read on demand. If the log ends early, the last and partial batch is
@@ -232,8 +265,7 @@ pub struct Batches<R: Read> {
     redacted: Vec<u8>,
     /// Whether the first batch was told which fields the log lacks.
     absent_set: bool,
-    /// Whether a malformed row was logged.
-    malformed_logged: bool,
+    found: Found,
     /// How the log ended, until the iterator has returned it.
     end: Option<Result<(), LogError>>,
 }
@@ -255,7 +287,7 @@ impl<R: Read> Batches<R> {
             scratch: Vec::new(),
             redacted: Vec::new(),
             absent_set: false,
-            malformed_logged: false,
+            found: Found::default(),
             end: None,
         }
     }
@@ -277,28 +309,29 @@ impl<R: Read> Batches<R> {
         loop {
             let more = self.log.advance();
             if !matches!(more, Ok(true)) {
-                self.end = Some(self.end_of(more));
+                self.end = Some(self.end_of(more.map(|_| ())));
                 let next_row = self.log.next_row().max(self.rows.start);
                 return self.builder.finish(next_row);
             }
             let row = self.log.number();
             if row >= self.rows.end {
                 let last = self.builder.finish(row);
-                match self.ranges.next() {
-                    Some(rows) => {
-                        self.builder.restart(rows.start);
-                        self.rows = rows;
-                    }
-                    None => self.end = Some(Ok(())),
+                if let Some(rows) = self.ranges.next() {
+                    self.builder.restart(rows.start);
+                    self.rows = rows;
+                } else {
+                    self.found.log_foreign(&self.object);
+                    self.end = Some(Ok(()));
                 }
                 if last.is_some() || self.end.is_some() {
                     return last;
                 }
             }
             if row < self.rows.start {
+                self.look_at_row();
                 continue; // not asked for: an earlier attempt settled it
             }
-            if !self.absent_set {
+            if !self.absent_set && self.log.record().1.defect().is_none() {
                 self.absent_set = true;
                 let absent = self.log.columns().into_iter().flat_map(Columns::absent);
                 self.builder.set_absent(absent);
@@ -315,35 +348,51 @@ impl<R: Read> Batches<R> {
         }
     }
 
+    /// Finds out whether a row that was not asked for can be read, until one can.
+    fn look_at_row(&mut self) {
+        if self.found.has_readable {
+            return;
+        }
+        match suffices(self.log.record().1) {
+            Ok(()) => self.found.has_readable = true,
+            Err(malformed) => _ = self.found.note(malformed, &self.log),
+        }
+    }
+
     /// Counts the current row, and encodes it if it is to be sent. Returns the batch before it if
     /// the row did not fit there.
     fn take_row(&mut self) -> Option<Batch> {
         let Rules {
-            static_assets,
             excluded_paths,
             redaction,
             encoding,
             ..
         } = &*self.rules;
         let (row, record) = self.log.record();
-        if static_assets.is_certainly_static(record) && suffices(record).is_ok() {
+        if self.rules.drops_as_static(record, &mut self.scratch) && suffices(record).is_ok() {
+            self.found.has_readable = true;
             self.builder.push_static();
             log_static(record.get(Field::UriStem).unwrap_or_default());
             return None;
         }
-        let line = self.log.line();
-        match stitch(row, record, &mut self.scratch) {
+        let stitched = stitch(row, record, &mut self.scratch);
+        self.found.has_readable |= stitched.is_ok();
+        match stitched {
             Err(malformed) => {
-                self.builder.push_malformed();
-                if !self.malformed_logged {
-                    self.malformed_logged = true;
-                    tracing::warn!(object = %self.object, line, reason = %malformed, "malformed row (logged once per object)");
+                let is_first = self.found.note(malformed, &self.log);
+                let line = self.log.line();
+                match malformed {
+                    Malformed::Defect(Defect::Foreign(_)) => self.builder.push_foreign(),
+                    Malformed::Defect(defect) if defect.is_rejection() => {
+                        self.builder.push_flaw(Flaw { row, line, defect });
+                    }
+                    _ => {
+                        self.builder.push_malformed();
+                        if is_first {
+                            tracing::warn!(object = %self.object, line, reason = %malformed, "malformed row (logged once per object)");
+                        }
+                    }
                 }
-                None
-            }
-            Ok(transaction) if static_assets.matches(&transaction) => {
-                self.builder.push_static();
-                log_static(transaction.stem);
                 None
             }
             Ok(transaction) if excluded_paths.matches(&transaction) => {
@@ -363,15 +412,96 @@ impl<R: Read> Batches<R> {
         }
     }
 
-    /// How the log ended. The log of another AWS service is skipped: that is not an error.
-    fn end_of(&self, last: Result<bool, LogError>) -> Result<(), LogError> {
-        match last {
-            Err(LogError::OtherLog(kind)) if self.log.next_row() == 0 => {
-                tracing::warn!(object = %self.object, kind, "skipped object: not a CloudFront access log");
+    /// How the log ended. An object of another AWS service is skipped: that is not an error. A log
+    /// without a row that can be read is one.
+    fn end_of(&self, last: Result<(), LogError>) -> Result<(), LogError> {
+        let skip = |kind| {
+            tracing::warn!(object = %self.object, kind, "skipped object: not a CloudFront access log");
+        };
+        match (last, &self.found) {
+            (Err(LogError::OtherLog(kind)), _) if self.log.next_row() == 0 => {
+                skip(kind);
                 Ok(())
             }
-            last => last.map(|_| ()),
+            (Err(LogError::NotAccessLog(_)), _)
+                if self.log.next_row() == 0 && is_access_test(&self.object) =>
+            {
+                skip("access test");
+                Ok(())
+            }
+            (
+                Ok(()),
+                Found {
+                    has_readable: false,
+                    has_flaw: false,
+                    malformed,
+                    foreign,
+                },
+            ) => match (malformed, foreign) {
+                (Some((line, reason)), _) => Err(LogError::Malformed {
+                    line: *line,
+                    reason: reason.clone(),
+                }),
+                (None, Some((_, kind))) => {
+                    skip(kind);
+                    Ok(())
+                }
+                (None, None) => Ok(()),
+            },
+            (last, found) => {
+                found.log_foreign(&self.object);
+                last
+            }
         }
+    }
+}
+
+impl Found {
+    /// Notes a row that is not sent. Returns whether it is the first malformed one.
+    fn note(&mut self, malformed: Malformed, log: &LogReader<impl Read>) -> bool {
+        match malformed {
+            Malformed::Defect(Defect::Foreign(kind)) => {
+                self.foreign.get_or_insert((log.line(), kind));
+            }
+            Malformed::Defect(defect) if defect.is_rejection() => self.has_flaw = true,
+            _ if self.malformed.is_none() => {
+                self.malformed = Some((log.line(), reason(malformed, log.columns())));
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn log_foreign(&self, object: &ObjectRef) {
+        if let Some((line, kind)) = self.foreign {
+            tracing::warn!(%object, line, kind, "foreign record (logged once per object)");
+        }
+    }
+}
+
+/// Names of objects by which AWS services test whether they may write to a bucket.
+const ACCESS_TESTS: [&str; 5] = [
+    "aws-logs-write-test",
+    "aws-programmatic-access-test-object",
+    "ELBAccessLogTestFile",
+    "ELBConnectionLogTestFile",
+    "ConfigWritabilityCheckFile",
+];
+
+fn is_access_test(object: &ObjectRef) -> bool {
+    let name = object.key.rsplit('/').next().unwrap_or_default();
+    ACCESS_TESTS.contains(&name)
+}
+
+/// Returns why a row is malformed. If its columns lack required fields, it names them all.
+fn reason(malformed: Malformed, columns: Option<&Columns>) -> String {
+    let missing = columns.map(Columns::missing).unwrap_or_default();
+    match malformed {
+        Malformed::Missing(_) if !missing.is_empty() => {
+            LogError::MissingFields(missing.join(", ")).to_string()
+        }
+        malformed => malformed.to_string(),
     }
 }
 

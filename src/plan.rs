@@ -10,12 +10,15 @@
 //! 4. Once `RETRY_FOR` is over, a message without progress goes to the dead-letter queue. With
 //!    progress, rows that are left are requeued until twice that time is over.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::batch::{Flaw, Flaws, Rejection};
 use crate::continuation::History;
 use crate::ingest::{Outcome, StopReason};
+use crate::pipeline::Summary;
 use crate::rows::Rows;
 
 /// The limit on requeues. A requeued message has fewer rows than the one before, so only a defect
@@ -114,12 +117,26 @@ fn join(reasons: impl Iterator<Item = String>) -> String {
 
 /// Returns the rejected rows and the reason as text.
 fn rejected(outcome: &Outcome) -> Option<(Rows, String)> {
-    let rejected = &outcome.summary.rejected;
+    let Summary {
+        rejected, flaws, ..
+    } = &outcome.summary;
+    let by_bridge: BTreeSet<u64> = rejected.iter().map(|rejection| rejection.row).collect();
+    let mut rows: Rows = by_bridge.into_iter().map(|row| row..row + 1).collect();
+    rows.extend(&flaws.rows);
+    let why = join(
+        [rejected_by_bridge(rejected), flawed(flaws)]
+            .into_iter()
+            .flatten(),
+    );
+    (!rows.is_empty()).then_some((rows, why))
+}
+
+fn rejected_by_bridge(rejected: &[Rejection]) -> Option<String> {
     let first = rejected.first()?;
     let status =
         |status: Option<u16>| status.map_or("no response".to_owned(), |code| code.to_string());
     let is_same = rejected.iter().all(|other| other.status == first.status);
-    let why = format!(
+    Some(format!(
         "the bridge rejected {} ({})",
         match rejected.len() {
             1 => "1 transaction".to_owned(),
@@ -130,10 +147,22 @@ fn rejected(outcome: &Outcome) -> Option<(Rows, String)> {
         } else {
             "different statuses".to_owned()
         },
-    );
-    let mut rows: Vec<_> = rejected.iter().map(|rejection| rejection.row).collect();
-    rows.sort_unstable();
-    Some((rows.into_iter().map(|row| row..row + 1).collect(), why))
+    ))
+}
+
+/// Describes the rows that cannot be read. Returns `None` for an empty set.
+pub fn flawed(flaws: &Flaws) -> Option<String> {
+    let count = match flaws.rows.count() {
+        0 => return None,
+        1 => "1 row cannot be read".to_owned(),
+        count => format!("{count} rows cannot be read"),
+    };
+    Some(match &flaws.first {
+        Some(Flaw { line, defect, .. }) => {
+            format!("{count}. The first one (line {line}): {defect}")
+        }
+        None => count,
+    })
 }
 
 /// What is known about a message.

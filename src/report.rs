@@ -89,6 +89,7 @@ impl Report {
             excluded,
             malformed,
             rejected,
+            foreign,
             unreadable,
         } = self.summary.counts;
         let source = [
@@ -104,6 +105,7 @@ impl Report {
             ("excluded", Number(excluded)),
             ("malformed", Number(malformed)),
             ("rejected", Number(rejected)),
+            ("foreign", Number(foreign)),
             ("unreadable", Number(unreadable)),
             ("batches", Number(self.summary.batches)),
             ("bytes", Number(self.summary.bytes)),
@@ -146,6 +148,7 @@ impl Report {
             rows,
             sent,
             malformed,
+            foreign,
             ..
         } = counts;
         match &self.undelivered {
@@ -155,7 +158,7 @@ impl Report {
                     "sent {sent} transactions for distribution {distribution}, but not all rows were delivered: {why}"
                 ),
             ),
-            None if *rows > 0 && *sent == 0 => (
+            None if rows > foreign && *sent == 0 => (
                 Level::WARN,
                 format!(
                     "sent no transactions for distribution {distribution}: {}",
@@ -185,7 +188,7 @@ fn why_none_sent(counts: &Counts) -> &'static str {
         rows if rows == counts.static_assets => "every request is for a static asset",
         rows if rows == counts.excluded => "every request is for an excluded path",
         rows if rows == counts.rejected => "the bridge rejected every transaction",
-        _ => "every row is static, excluded, malformed or rejected",
+        _ => "every row is static, excluded, malformed, foreign or rejected",
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::filter::MAX_EXTENSION;
 use crate::grant::RESERVED_PARAMETERS;
-use crate::redact::Key;
+use crate::redact::{Key, MAX_NAME};
 
 /// One setting.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -66,6 +66,11 @@ pub enum Kind {
     },
     /// A comma-separated list of file extensions, or of edits of the built-in list.
     Extensions {
+        max_length: usize,
+    },
+    /// A choice; the first value may be followed by edits of a built-in list of names.
+    Names {
+        values: &'static [&'static str],
         max_length: usize,
     },
     /// A comma-separated list of globs of paths.
@@ -192,15 +197,20 @@ settings! {
         about: "Static assets to drop: `css,js` replaces the built-in list, `+pdf,-svg` edits it, \
             `none` keeps all",
     }
+    INCLUDE_PATHS {
+        kind: Kind::Globs,
+        about: "Paths whose requests are sent, even static assets: `/users/*/id-card.jpg`",
+    }
     EXCLUDE_PATHS {
         kind: Kind::Globs,
-        about: "Paths whose requests are dropped: `/health,/metrics/**`; `*` stays within a path \
-            segment",
+        about: "GET, HEAD and OPTIONS for these paths are dropped: `/health,/metrics/**`; `*` matches \
+            no `/`",
     }
     REDACT {
-        kind: Kind::Choice { values: &["on", "off"], ignore_case: false },
+        kind: Kind::Names { values: &["on", "off"], max_length: MAX_NAME },
         default: Some("on"),
-        about: "Mask credentials in URLs (signatures, tokens, passwords); `off` sends them",
+        about: "Mask credentials in URLs; `on,+name,-name` edits the list of parameters, `off` \
+            sends them",
     }
     REDACT_COOKIES {
         kind: Kind::Choice { values: &["keep", "drop", "hash"], ignore_case: false },
@@ -269,6 +279,10 @@ impl Setting {
             }
             Kind::Choice { values, .. } => vec![("values", alternatives(values))],
             Kind::Secret { min_bytes } => vec![("min_bytes", min_bytes.to_string())],
+            Kind::Names { values, max_length } => vec![
+                ("values", alternatives(values)),
+                ("max_length", max_length.to_string()),
+            ],
             Kind::Extensions { max_length } => vec![("max_length", max_length.to_string())],
             Kind::Parameters { reserved } => vec![("reserved", alternatives(reserved))],
             _ => Vec::new(),
@@ -411,6 +425,9 @@ pub mod messages {
             => "use one of the two forms";
         EXTENSIONS_INVALID: "extension {position} of `{name}` is invalid"
             => "an extension has 1 to {max_length} letters and digits";
+        NAME_INVALID: "name {position} of `{name}` is invalid"
+            => "write `+name` or `-name` with 1 to {max_length} letters, digits, `_` and `-`; \
+                `*` at its beginning stands for anything";
         GLOB_RELATIVE: "glob {position} of `{name}` must start with `/`";
         GLOB_INVALID: "glob {position} of `{name}` is invalid: {reason}";
         GLOBS_TOO_LARGE: "`{name}` cannot be used: {reason}" => "use fewer or shorter globs";

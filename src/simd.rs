@@ -19,6 +19,36 @@ pub(crate) fn every(bytes: &[u8], matches: impl Fn(i8x16) -> i8x16) -> bool {
     }
 }
 
+/// Returns whether `matches` holds for every byte of `bytes`, seen with the two bytes after it.
+///
+/// `matches` receives the lanes of 16 bytes, of the bytes after each, and of those after these;
+/// behind the end of `bytes` they are 0. It must hold for a byte 0 followed by zeros.
+#[inline]
+pub(crate) fn every_three(bytes: &[u8], matches: impl Fn([i8x16; 3]) -> i8x16) -> bool {
+    let all = |window: &[u8; LANES + 2]| {
+        let [first, second, third] = [0, 1, 2].map(|at| {
+            let mut lanes = [0; LANES];
+            lanes.copy_from_slice(&window[at..at + LANES]);
+            i8x16::from_ne_bytes(lanes)
+        });
+        matches([first, second, third]).all()
+    };
+    let mut rest = bytes;
+    while let Some(window) = rest.first_chunk() {
+        if !all(window) {
+            return false;
+        }
+        rest = &rest[LANES..];
+    }
+    let mut end = [0; LANES + 2];
+    match bytes.last_chunk::<LANES>() {
+        // The last step overlaps the one before it.
+        Some(last) => end[..LANES].copy_from_slice(last),
+        None => end[..bytes.len()].copy_from_slice(bytes),
+    }
+    all(&end)
+}
+
 /// Fills 16 lanes with the 1 to 15 bytes of `bytes` by repeating some of them: `abcde` becomes
 /// `abcdbcdeaaaaaaaa`. Returns `None` if `bytes` is empty.
 #[inline]
@@ -228,6 +258,20 @@ mod tests {
         fn every_agrees_with_std(text in text()) {
             prop_assert_eq!(every(&text, is_graphic), text.iter().all(u8::is_ascii_graphic));
             prop_assert_eq!(every(&text, |lanes| !equal(lanes, b'\t')), !text.contains(&b'\t'));
+        }
+
+        #[test]
+        fn every_three_agrees_with_a_simple_search(text in prop::collection::vec(prop::sample::select(&b"aaaa%23\0"[..]), 0..70)) {
+            let found = !every_three(&text, |[first, second, third]| {
+                !(equal(first, b'%') & equal(second, b'2') & equal(third, b'3'))
+            });
+            prop_assert_eq!(found, text.windows(3).any(|three| three == b"%23"));
+            let at_the_end = !every_three(&text, |[first, second, third]| {
+                !(equal(first, b'%') & (equal(second, 0) | equal(third, 0)))
+            });
+            let padded = [&text[..], b"\0\0"].concat();
+            let simple = padded.windows(3).any(|three| three[0] == b'%' && three[1..].contains(&0));
+            prop_assert_eq!(at_the_end, simple);
         }
 
         #[test]

@@ -12,7 +12,8 @@
 use thiserror::Error;
 
 use crate::decode::{
-    Span, date_time, decode, is_address, milliseconds, number, push_visible, status,
+    Span, address, date_time, decode, milliseconds, number, plausible, push_visible, status,
+    user_agent,
 };
 use crate::log::{Defect, Field, Record};
 
@@ -27,8 +28,8 @@ pub struct Transaction<'a> {
     pub started: i64,
     /// Milliseconds from receiving the request to queuing the last byte of the response.
     pub took: Option<i64>,
-    /// The client's address as logged, or `None` if CloudFront anonymized it (`x.x.x.x`, `***`) or
-    /// it is invalid.
+    /// The client's address (IPv6 as in RFC 5952), or `None` if it was not logged, CloudFront
+    /// anonymized it (`x.x.x.x`, `***`), or it is invalid.
     pub client_ip: Option<&'a [u8]>,
     pub client_port: Option<u16>,
     /// `http`, `https`, `grpcs`, `ws`, `wss`.
@@ -101,25 +102,25 @@ pub enum Malformed {
 /// Builds a transaction from a record, decoding into `scratch`, which is cleared first.
 ///
 /// # Errors
-/// [`Malformed`] if the row lacks a method, path, client address or time. Other values that cannot
-/// be read are left out and counted.
+/// [`Malformed`] if the row lacks a method, path or time. Other values that cannot be read are left
+/// out and counted.
 pub fn stitch<'a>(
     row: u64,
     record: Record<'a>,
     scratch: &'a mut Vec<u8>,
 ) -> Result<Transaction<'a>, Malformed> {
-    let (ended, [client_ip, method, stem]) = required(record)?;
+    let (ended, [method, stem]) = required(record)?;
     let mut unreadable = Unreadable(0);
-    let client_ip = unreadable.count(Some(client_ip), |logged| {
-        is_address(logged).then_some(logged)
-    });
+    scratch.clear();
+    // A client always has an address, so one that is not logged is as unreadable as a masked one.
+    let logged = record.get(Field::ClientIp).unwrap_or_default();
+    let client_ip = unreadable.count(Some(logged), |logged| address(logged, scratch));
     let took = unreadable.count(record.get(Field::TimeTaken), |logged| {
-        milliseconds(logged).filter(|took| ended.checked_sub(*took).is_some())
+        milliseconds(logged).filter(|took| ended.checked_sub(*took).and_then(plausible).is_some())
     });
     let ends = [Field::RangeStart, Field::RangeEnd]
         .map(|field| unreadable.count(record.get(field), number));
 
-    scratch.clear();
     let target = scratch.len();
     push_visible(stem, scratch);
     let path_len = scratch.len() - target;
@@ -132,13 +133,11 @@ pub fn stitch<'a>(
     let mut decode = |field| record.get(field).map(|value| decode(field, value, scratch));
     let host_header = decode(Field::HostHeader);
     let host = host_header.or_else(|| decode(Field::DistributionDomain));
-    let [referer, cookie, content_type, user_agent] = [
-        Field::Referer,
-        Field::Cookie,
-        Field::ContentType,
-        Field::UserAgent,
-    ]
-    .map(decode);
+    let [referer, cookie, content_type] =
+        [Field::Referer, Field::Cookie, Field::ContentType].map(decode);
+    let user_agent = record
+        .get(Field::UserAgent)
+        .map(|logged| user_agent(logged, ended, scratch));
     let x_forwarded_for = forwarded_for(record.get(Field::XForwardedFor), client_ip, scratch);
 
     let scratch: &'a [u8] = scratch;
@@ -148,7 +147,7 @@ pub fn stitch<'a>(
         request_id: record.get(Field::RequestId),
         started: ended - took.unwrap_or(0),
         took,
-        client_ip,
+        client_ip: client_ip.map(text),
         client_port: unreadable.count(record.get(Field::ClientPort), |logged| {
             u16::try_from(number(logged)?).ok()
         }),
@@ -187,11 +186,11 @@ pub fn stitch<'a>(
 /// ("Request and response behavior for custom origins: Client IP addresses" in its Developer Guide).
 fn forwarded_for<'a>(
     logged: Option<&'a [u8]>,
-    client_ip: Option<&'a [u8]>,
+    client_ip: Option<Span<'a>>,
     scratch: &mut Vec<u8>,
 ) -> Option<Span<'a>> {
     let Some(logged) = logged else {
-        return client_ip.map(Span::Logged);
+        return client_ip;
     };
     let start = scratch.len();
     let viewers = decode(Field::XForwardedFor, logged, scratch);
@@ -202,7 +201,10 @@ fn forwarded_for<'a>(
         scratch.extend_from_slice(viewers);
     }
     scratch.extend_from_slice(b", ");
-    scratch.extend_from_slice(client_ip);
+    match client_ip {
+        Span::Logged(address) => scratch.extend_from_slice(address),
+        Span::Decoded(start, end) => scratch.extend_from_within(start..end),
+    }
     Some(Span::Decoded(start, scratch.len()))
 }
 
@@ -214,21 +216,14 @@ pub fn suffices(record: Record<'_>) -> Result<(), Malformed> {
     required(record).map(|_| ())
 }
 
-/// Returns the end time, and the client address, method and path as logged.
-fn required(record: Record<'_>) -> Result<(i64, [&[u8]; 3]), Malformed> {
+/// Returns the end time, and the method and path as logged.
+fn required(record: Record<'_>) -> Result<(i64, [&[u8]; 2]), Malformed> {
     if let Some(defect) = record.defect() {
         return Err(Malformed::Defect(defect));
     }
     let get = |field: Field| record.get(field).ok_or(Malformed::Missing(field.name()));
     let ended = end_time(record).ok_or(Malformed::Missing("time"))?;
-    Ok((
-        ended,
-        [
-            get(Field::ClientIp)?,
-            get(Field::Method)?,
-            get(Field::UriStem)?,
-        ],
-    ))
+    Ok((ended, [get(Field::Method)?, get(Field::UriStem)?]))
 }
 
 /// Counts values that are logged but cannot be read.
@@ -253,9 +248,14 @@ fn end_time(record: Record<'_>) -> Option<i64> {
         record
             .get(field)
             .and_then(number)
-            .and_then(|n| i64::try_from(n).ok()?.checked_mul(unit))
+            .and_then(|n| plausible(i64::try_from(n).ok()?.checked_mul(unit)?))
     };
     epoch(Field::TimestampMs, 1)
-        .or_else(|| date_time(record.get(Field::Date)?, record.get(Field::Time)?))
+        .or_else(|| {
+            plausible(date_time(
+                record.get(Field::Date)?,
+                record.get(Field::Time)?,
+            )?)
+        })
         .or_else(|| epoch(Field::Timestamp, 1000))
 }

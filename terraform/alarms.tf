@@ -167,13 +167,13 @@ resource "aws_cloudwatch_metric_alarm" "nothing_sent" {
 
   metric_query {
     id          = "nothing_sent"
-    expression  = "IF(rows > 0 AND sent == 0, 1, 0)"
+    expression  = "IF(rows > foreign AND sent == 0, 1, 0)"
     label       = "rows read, none sent"
     return_data = true
   }
 
   dynamic "metric_query" {
-    for_each = toset(["rows", "sent"])
+    for_each = toset(["rows", "sent", "foreign"])
 
     content {
       id = metric_query.key

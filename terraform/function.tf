@@ -13,6 +13,7 @@ locals {
     BATCH_MAX_TRANSACTIONS  = var.batch_max_transactions
     BATCH_MAX_BYTES         = var.batch_max_bytes
     STATIC_EXTENSIONS       = var.static_extensions
+    INCLUDE_PATHS           = var.include_paths
     EXCLUDE_PATHS           = var.exclude_paths
     REDACT                  = var.redact
     REDACT_COOKIES          = var.redact_cookies

@@ -220,8 +220,20 @@ variable "static_extensions" {
   }
 }
 
+variable "include_paths" {
+  description = "INCLUDE_PATHS: globs of paths whose requests are sent, even those for static assets."
+  type        = string
+  default     = null
+
+  # The function checks the syntax of each glob.
+  validation {
+    condition     = alltrue([for glob in regexall("[^,\\s][^,]*", coalesce(var.include_paths, ",")) : startswith(glob, "/")])
+    error_message = "glob ${try(index([for glob in regexall("[^,\\s][^,]*", var.include_paths) : startswith(glob, "/")], false), 0) + 1} of `include_paths` must start with `/`."
+  }
+}
+
 variable "exclude_paths" {
-  description = "EXCLUDE_PATHS: globs of paths whose requests are dropped."
+  description = "EXCLUDE_PATHS: globs of paths whose GET, HEAD and OPTIONS requests are dropped."
   type        = string
   default     = null
 
@@ -233,13 +245,18 @@ variable "exclude_paths" {
 }
 
 variable "redact" {
-  description = "REDACT: on masks credentials in URLs; off sends them."
+  description = "REDACT: on masks credentials in URLs, on,+name,-name edits the list of parameters, off sends them."
   type        = string
   default     = null
 
   validation {
-    condition     = var.redact == null || contains(["on", "off"], coalesce(var.redact, "-"))
+    condition     = can(regex("^\\s*(on|off)\\s*(,|$)", coalesce(var.redact, "on"))) && !can(regex("^\\s*off[,\\s]*[^,\\s]", coalesce(var.redact, "on")))
     error_message = "`redact` must be `on` or `off`."
+  }
+
+  validation {
+    condition     = alltrue([for name in regexall(",\\s*([^,\\s][^,]*)", coalesce(var.redact, "on")) : can(regex("^[+-][*]?[A-Za-z0-9_-]{0,63}[A-Za-z0-9]\\s*$", name[0]))])
+    error_message = "name ${try(index([for name in regexall(",\\s*([^,\\s][^,]*)", var.redact) : can(regex("^[+-][*]?[A-Za-z0-9_-]{0,63}[A-Za-z0-9]\\s*$", name[0]))], false), 0) + 1} of `redact` is invalid."
   }
 }
 

@@ -204,14 +204,14 @@ pub(crate) fn multiset<T: Ord>(all: impl IntoIterator<Item = T>) -> BTreeMap<T, 
 fn text(key: &str, rows: &[Row]) -> String {
     let mut text = HEADER.to_owned();
     for (row, kind) in rows.iter().enumerate() {
-        let (ip, suffix) = match kind {
-            Row::Sent => ("192.0.2.7", ""),
-            Row::Static => ("192.0.2.7", ".js"),
+        let (method, suffix) = match kind {
+            Row::Sent => ("GET", ""),
+            Row::Static => ("GET", ".js"),
             Row::Malformed => ("-", ""),
         };
         writeln!(
             text,
-            "2026-11-14\t20:00:00\t{ip}\tGET\t/{CONTENT_CANARY}/{row}{suffix}\t200\t{key}-{row}"
+            "2026-11-14\t20:00:00\t192.0.2.7\t{method}\t/{CONTENT_CANARY}/{row}{suffix}\t200\t{key}-{row}"
         )
         .unwrap();
     }

@@ -27,7 +27,7 @@ pub fn fields(data: &[u8]) {
     let (static_assets, redaction) = (
         StaticAssets::parse("none").unwrap(),
         Redaction {
-            urls: false,
+            urls: None,
             ..Redaction::default()
         },
     );
@@ -36,9 +36,10 @@ pub fn fields(data: &[u8]) {
         redaction,
         ..Rules::default()
     });
+    // A log without a readable row ends with an error.
     let batches: Vec<_> = Batches::new(&job, Cursor::new(row.log()), rules)
-        .collect::<Result<_, _>>()
-        .unwrap();
+        .map_while(Result::ok)
+        .collect();
     let [batch] = &batches[..] else {
         panic!("{} batches of a row", batches.len())
     };
@@ -110,20 +111,23 @@ impl<'a> Row<'a> {
     fn expected(&self) -> Option<Expected<'a, '_>> {
         let target = (self.get(Field::UriStem)?, self.get(Field::UriQuery));
         let (method, ended) = (self.get(Field::Method)?, self.ended()?);
-        let client_ip = self.text(Field::ClientIp)?;
-        let client_ip = if client_ip.parse::<IpAddr>().is_ok() {
-            client_ip
-        } else {
-            "0.0.0.0".to_owned()
-        };
+        let client_ip: Option<IpAddr> = self
+            .text(Field::ClientIp)
+            .and_then(|address| address.parse().ok());
+        let client_ip = client_ip.map_or_else(
+            || "0.0.0.0".to_owned(),
+            |address| address.to_canonical().to_string(),
+        );
         let took = self.get(Field::TimeTaken).and_then(milliseconds);
         let started = took
             .and_then(|took| ended.checked_sub(took))
+            .filter(|started| is_plausible(*started))
             .unwrap_or(ended);
         Some(Expected {
             row: self,
             target,
             method,
+            ended,
             started,
             client_ip,
         })
@@ -132,6 +136,7 @@ impl<'a> Row<'a> {
     /// In milliseconds since the Unix epoch.
     fn ended(&self) -> Option<i64> {
         let epoch = |field, unit| i64::try_from(self.number(field)?).ok()?.checked_mul(unit);
+        let epoch = |field, unit| epoch(field, unit).filter(|time| is_plausible(*time));
         epoch(Field::TimestampMs, 1)
             .or_else(|| {
                 let (date, time) = (self.text(Field::Date)?, self.text(Field::Time)?);
@@ -151,16 +156,22 @@ impl<'a> Row<'a> {
                 // jiff reads a leap second as the second before it.
                 let leap = if time.ends_with(":60") { 1000 } else { 0 };
                 let time: jiff::Timestamp = format!("{date}T{time}Z").parse().ok()?;
-                Some(time.as_millisecond() + leap)
+                Some(time.as_millisecond() + leap).filter(|time| is_plausible(*time))
             })
             .or_else(|| epoch(Field::Timestamp, 1000))
     }
+}
+
+/// Whether a time, in milliseconds since the Unix epoch, is from 2008 to 2100.
+fn is_plausible(time: i64) -> bool {
+    (1_199_145_600_000..4_102_444_800_000).contains(&time)
 }
 
 struct Expected<'a, 'r> {
     row: &'r Row<'a>,
     target: (&'a [u8], Option<&'a [u8]>),
     method: &'a [u8],
+    ended: i64,
     started: i64,
     client_ip: String,
 }
@@ -215,7 +226,8 @@ impl Expected<'_, '_> {
         assert_eq!(found.request_header("Cookie"), once(Field::Cookie));
         assert_eq!(
             found.request_header("User-Agent"),
-            row.get(Field::UserAgent).map(user_agent)
+            row.get(Field::UserAgent)
+                .map(|logged| user_agent(logged, self.ended))
         );
         let chain = row.get(Field::XForwardedFor).map(forwarded_for);
         let peer = row.text(Field::ClientIp);
@@ -297,7 +309,7 @@ fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
     ))
 }
 
-fn decoded(mut text: &[u8]) -> Vec<u8> {
+pub(crate) fn decoded(mut text: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     while let Some((&first, after)) = text.split_first() {
         let (byte, rest) = escape(text).unwrap_or((first, after));
@@ -307,8 +319,12 @@ fn decoded(mut text: &[u8]) -> Vec<u8> {
     out
 }
 
-fn user_agent(logged: &[u8]) -> Vec<u8> {
+/// Rows before 2020-02-01 have user agents that may be encoded twice.
+fn user_agent(logged: &[u8], ended: i64) -> Vec<u8> {
     let once = decoded(logged);
+    if ended >= 1_580_515_200_000 {
+        return once;
+    }
     let is_escape = |three: &[u8]| {
         [b"%20", b"%22", b"%5c"]
             .iter()
@@ -316,15 +332,23 @@ fn user_agent(logged: &[u8]) -> Vec<u8> {
     };
     let is_encoded_twice =
         !once.contains(&b' ') && once.to_ascii_lowercase().windows(3).any(is_escape);
-    if is_encoded_twice {
-        decoded(&once)
-    } else {
-        once
+    if !is_encoded_twice {
+        return once;
     }
+    let mut text = &once[..];
+    let mut twice = Vec::new();
+    while let Some((&first, after)) = text.split_first() {
+        let (byte, rest) = escape(text)
+            .filter(|(byte, _)| !byte.is_ascii_control())
+            .unwrap_or((first, after));
+        twice.push(byte);
+        text = rest;
+    }
+    twice
 }
 
 /// `\x20` is another way to write `%20`.
-fn forwarded_for(mut logged: &[u8]) -> Vec<u8> {
+pub(crate) fn forwarded_for(mut logged: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     while let Some((&first, after)) = logged.split_first() {
         logged = match logged {

@@ -9,14 +9,18 @@ mod continuations;
 mod events;
 mod fields;
 mod keys;
+mod masks;
 mod retry_after;
+mod static_rule;
 
 pub use batches::batches;
 pub use continuations::continuations;
 pub use events::events;
 pub use fields::fields;
 pub use keys::keys;
+pub use masks::masks;
 pub use retry_after::retry_after;
+pub use static_rule::static_rule;
 
 use std::sync::Arc;
 
@@ -29,13 +33,15 @@ use edgetap::pipeline::Rules;
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is also the name of its corpus directory.
-pub const TARGETS: [(&str, Check); 6] = [
+pub const TARGETS: [(&str, Check); 8] = [
     ("batches", batches),
     ("continuations", continuations),
     ("events", events),
     ("fields", fields),
     ("keys", keys),
+    ("masks", masks),
     ("retry_after", retry_after),
+    ("static_rule", static_rule),
 ];
 
 fn rules(encoding: Encoding, static_assets: StaticAssets, limits: Limits) -> Arc<Rules> {

@@ -10,7 +10,7 @@ use serde_with::skip_serializing_none;
 
 use super::{Framing, Origin, transaction_id};
 use crate::log::Field;
-use crate::redact::Redaction;
+use crate::redact::{Part, Redaction};
 use crate::transaction::Transaction;
 
 pub(super) const FRAMING: Framing = Framing {
@@ -53,8 +53,11 @@ pub(super) fn encode(
     let id = transaction_id(transaction, origin, &mut digits);
     let line = Line {
         id: text(id),
-        started: Timestamp::from_millisecond(transaction.started)
-            .map_or_else(|_| Cow::Borrowed(""), |time| format!("{time:.3}").into()),
+        // Times from 2008 to 2100 are in jiff's range.
+        started: format!(
+            "{:.3}",
+            Timestamp::from_millisecond(transaction.started).unwrap_or_default()
+        ),
         took_ms: transaction.took,
         client: Client {
             ip: transaction.client_ip.map(text),
@@ -123,7 +126,7 @@ fn others<'a>(transaction: &Transaction<'a>, redaction: &Redaction) -> BTreeMap<
 
 fn masked(logged: &[u8], redaction: &Redaction) -> String {
     let value: Cow<'_, [u8]> = percent_encoding::percent_decode(logged).into();
-    text(redaction.mask_value(&value, &mut Vec::new())).into_owned()
+    text(redaction.mask_value(&value, Part::Query, &mut Vec::new())).into_owned()
 }
 
 fn text(bytes: &[u8]) -> Cow<'_, str> {
@@ -134,7 +137,7 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 #[derive(Serialize)]
 struct Line<'a> {
     id: Cow<'a, str>,
-    started: Cow<'a, str>,
+    started: String,
     took_ms: Option<i64>,
     client: Client<'a>,
     request: Request<'a>,

@@ -21,9 +21,11 @@ macro_rules! fields {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// Returns the field with this name, ignoring case.
+            /// Returns the field with this name, ignoring case. Parquet files and tables of Athena have
+            /// underscores: `cs_User_Agent`, `timestamp_ms`.
             pub fn from_name(name: &[u8]) -> Option<Self> {
-                Self::ALL.iter().copied().find(|field| field.name().as_bytes().eq_ignore_ascii_case(name))
+                let mut fields = Self::ALL.iter().copied();
+                fields.find(|field| is_name(name, field.name()))
             }
         }
     };
@@ -77,6 +79,28 @@ fields! {
     ViewerResponseLogData "viewer-response-log-data",
 }
 
+/// Whether `name` is CloudFront's name `known`, or that name in a table.
+fn is_name(name: &[u8], known: &str) -> bool {
+    // Every name begins with a letter, which tells most of them apart.
+    let known = known.as_bytes();
+    let has_initial =
+        name.first().map(u8::to_ascii_lowercase) == known.first().map(u8::to_ascii_lowercase);
+    has_initial && (name.eq_ignore_ascii_case(known) || is_in_table(name, known))
+}
+
+/// Whether `name` is `known` with one underscore for each run of other characters, and none at the
+/// end. AWS's example for Athena spells one name in its own way.
+fn is_in_table(name: &[u8], known: &[u8]) -> bool {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric();
+    let words = known
+        .split(|byte| !is_word(byte))
+        .filter(|word| !word.is_empty());
+    name.split(|byte| *byte == b'_')
+        .map(<[u8]>::to_ascii_lowercase)
+        .eq(words.map(<[u8]>::to_ascii_lowercase))
+        || known == b"cs(Referer)" && name.eq_ignore_ascii_case(b"cs_referrer")
+}
+
 /// Numbers of columns that legacy logs have had over time. Fields were only ever appended.
 const LEGACY_WIDTHS: [usize; 8] = [12, 15, 18, 19, 23, 24, 26, 33];
 
@@ -84,8 +108,9 @@ const LEGACY_WIDTHS: [usize; 8] = [12, 15, 18, 19, 23, 24, 26, 33];
 const ABSENT: u32 = u32::MAX;
 
 /// Fields that transactions use if they are there, in addition to the required ones.
-const OPTIONAL: [Field; 17] = [
+const OPTIONAL: [Field; 18] = [
     Field::RequestId,
+    Field::ClientIp,
     Field::TimeTaken,
     Field::ClientPort,
     Field::Protocol,
@@ -138,10 +163,13 @@ impl Columns {
         columns
     }
 
-    /// Returns the columns of a legacy log without a header whose first row has `width` columns.
-    /// Later rows may have more: the fields that were appended since are known too.
-    pub fn from_legacy_width(width: usize) -> Option<Self> {
+    /// Returns the columns of a legacy log without a header, by its first row. That may end in a tab,
+    /// or have more columns than are known. Later rows may have more: the fields that were appended
+    /// since are known too.
+    pub fn from_legacy_row(row: &[u8]) -> Option<Self> {
         let [.., most] = LEGACY_WIDTHS;
+        let width = row.split(|byte| *byte == b'\t').count() - usize::from(row.ends_with(b"\t"));
+        let width = width.min(most);
         let names = Field::ALL[..most]
             .iter()
             .map(|field| field.name().as_bytes());
@@ -156,6 +184,12 @@ impl Columns {
     pub fn index(&self, field: Field) -> Option<usize> {
         let index = self.indices[field as usize];
         (index != ABSENT).then_some(index as usize)
+    }
+
+    /// Returns how many fields are known.
+    pub(super) fn known(&self) -> usize {
+        let indices = self.indices.iter();
+        indices.filter(|index| **index != ABSENT).count()
     }
 
     /// Returns the number of columns.
@@ -178,11 +212,11 @@ impl Columns {
             .map(Field::name)
     }
 
-    /// Returns the required fields of a transaction (method, path, client address, time) that these
-    /// columns lack.
+    /// Returns the required fields of a transaction (method, path, time) that these columns
+    /// lack.
     pub fn missing(&self) -> Vec<&'static str> {
         let has = |field| self.index(field).is_some();
-        let mut missing: Vec<_> = [Field::Method, Field::UriStem, Field::ClientIp]
+        let mut missing: Vec<_> = [Field::Method, Field::UriStem]
             .into_iter()
             .filter(|&field| !has(field))
             .map(Field::name)
@@ -224,13 +258,13 @@ mod tests {
     // proves: I3
     #[test]
     fn legacy_width_is_a_prefix_of_the_33_columns() {
-        assert_eq!(
-            Columns::from_legacy_width(33)
-                .unwrap()
-                .index(Field::RangeEnd),
-            Some(32)
-        );
-        let columns = Columns::from_legacy_width(24).unwrap();
+        let of_width = |width: usize| Columns::from_legacy_row("-\t".repeat(width).as_bytes());
+        for width in [33, 34, 100] {
+            let columns = of_width(width).unwrap();
+            assert_eq!(columns.index(Field::RangeEnd), Some(32), "{width}");
+            assert_eq!(columns.width(), 33, "{width}");
+        }
+        let columns = of_width(24).unwrap();
         assert_eq!(columns.index(Field::ProtocolVersion), Some(23));
         assert_eq!(
             columns.absent().collect::<Vec<_>>(),
@@ -242,7 +276,7 @@ mod tests {
                 "sc-range-end"
             ]
         );
-        assert_eq!(Columns::from_legacy_width(17), None);
+        assert_eq!(of_width(17), None);
     }
 
     // proves: I13

@@ -1,9 +1,11 @@
 //! Turns the bytes of an object into its text: decompressed if they are gzip, and with a bounded
 //! line length.
 
-use std::io::{self, BufReader, Chain, Cursor, Read};
+#![expect(clippy::disallowed_types, reason = "`Members` reads every member")]
 
-use flate2::bufread::MultiGzDecoder;
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+
+use flate2::bufread::GzDecoder;
 use thiserror::Error;
 
 /// Longest line that is read as a row (1 MiB). Rows of real logs reach 100 KB.
@@ -31,7 +33,7 @@ type Sniffed<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
 
 enum State<R: Read> {
     Unread(R),
-    Gzip(Box<MultiGzDecoder<Sniffed<R>>>),
+    Gzip(Box<Members<Sniffed<R>>>),
     Plain(Sniffed<R>),
     /// Reading the first two bytes failed, so every later read fails too.
     Broken,
@@ -55,7 +57,7 @@ impl<R: Read> Inflate<R> {
         let gzip = magic == GZIP_MAGIC;
         let whole = BufReader::with_capacity(BUFFER, Cursor::new(magic).chain(source));
         Ok(if gzip {
-            State::Gzip(Box::new(MultiGzDecoder::new(whole)))
+            State::Gzip(Box::new(Members::new(whole)))
         } else {
             State::Plain(whole)
         })
@@ -84,6 +86,83 @@ impl<R: Read> Read for Inflate<R> {
     }
 }
 
+/// Reads the members of a gzip file one after the other. Zeros behind the last one are padding.
+struct Members<R>(GzDecoder<Lent<R>>);
+
+impl<R: BufRead> Members<R> {
+    fn new(file: R) -> Self {
+        Self(GzDecoder::new(Lent(Some(file))))
+    }
+
+    /// Goes to the next member. Returns `false` at the end of the file.
+    fn advance(&mut self) -> io::Result<bool> {
+        let Some(mut file) = self.0.get_mut().0.take() else {
+            return Ok(false);
+        };
+        let next = skip_padding(&mut file);
+        if matches!(next, Ok(true)) {
+            self.0.reset(Lent(Some(file)));
+        } else {
+            self.0.get_mut().0 = Some(file);
+        }
+        next
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.0.read(buf)?;
+            if read > 0 || buf.is_empty() || !self.advance()? {
+                return Ok(read);
+            }
+        }
+    }
+}
+
+/// Reads the zeros behind a member. Returns whether another member follows.
+fn skip_padding(file: &mut impl BufRead) -> io::Result<bool> {
+    let mut is_padded = false;
+    loop {
+        let bytes = match file.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            bytes => bytes?,
+        };
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        if bytes.is_empty() {
+            return Ok(false);
+        } else if zeros < bytes.len() && (is_padded || zeros > 0) {
+            let text = "the zeros behind a gzip member are followed by other data";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        } else if zeros == 0 {
+            return Ok(true);
+        }
+        is_padded = true;
+        file.consume(zeros);
+    }
+}
+
+/// A file that can be taken from its decoder and given to the next one.
+struct Lent<R>(Option<R>);
+
+impl<R: Read> Read for Lent<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.as_mut().map_or(Ok(0), |file| file.read(buf))
+    }
+}
+
+impl<R: BufRead> BufRead for Lent<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.as_mut().map_or(Ok(&[]), BufRead::fill_buf)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        if let Some(file) = &mut self.0 {
+            file.consume(amount);
+        }
+    }
+}
+
 /// Discards the bytes of each line after the first [`MAX_LINE`] + 1, so that a line buffer stays
 /// bounded. A line of `MAX_LINE` + 1 bytes was therefore too long.
 pub(super) struct CapLines<R> {
@@ -95,6 +174,11 @@ pub(super) struct CapLines<R> {
 impl<R: Read> CapLines<R> {
     pub(super) fn new(inner: R) -> Self {
         Self { inner, line: 0 }
+    }
+
+    /// Returns the text behind what was read, with lines of any length.
+    pub(super) fn into_inner(self) -> R {
+        self.inner
     }
 
     /// Moves the bytes to keep to the front of `bytes` and returns their number.

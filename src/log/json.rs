@@ -1,150 +1,347 @@
-//! Reads a line of a JSON log into a row. Values are percent-encoded strings, as in the other
-//! formats.
+//! Scans a JSON object, in as many pieces as it comes. Where the object ends and what values it has
+//! is found in one pass, which looks at each byte once.
+//!
+//! Only what could move the end of a value or of the object is checked. An unknown escape, and a
+//! control character other than a newline, stay in their value.
 
-use std::borrow::Cow;
-use std::fmt;
+use std::ops::Range;
 
-use csv::ByteRecord;
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use super::MAX_LINE;
 
-/// The keys of the last line, in its order. Nearly all lines of a log have the same.
-#[derive(Debug, Default)]
-pub(super) struct Keys(Vec<Vec<u8>>);
+/// Most members of an object that is read as a row. CloudFront has about 50 fields.
+pub(super) const MAX_MEMBERS: usize = 1_000;
+/// Most brackets that may be open.
+const MAX_DEPTH: u32 = u128::BITS;
+/// Bytes of the longest number.
+const MAX_SCALAR: usize = 1_000;
 
-impl Keys {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().map(Vec::as_slice)
-    }
+/// What came of a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The object continues behind the piece.
+    More,
+    /// The object ends at [`Scanner::at`].
+    Closed,
+    /// The byte at [`Scanner::at`] cannot follow those before it.
+    Broken,
+}
 
-    /// Reads a line's values into `row`. Returns whether its keys differ from those of the line
-    /// before.
-    ///
-    /// # Errors
-    /// If the line is not exactly one JSON object. The error must not be shown: it may quote the
-    /// line.
-    pub(super) fn read(
-        &mut self,
-        line: &[u8],
-        row: &mut ByteRecord,
-    ) -> Result<bool, serde_json::Error> {
-        row.clear();
-        let mut deserializer = serde_json::Deserializer::from_slice(line);
-        let read = Object {
-            keys: &mut self.0,
-            row,
+/// What may come next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Name,
+    NameOrEnd,
+    Colon,
+    Value,
+    ValueOrEnd,
+    CommaOrEnd,
+    RestOfName,
+    RestOfText,
+    /// The rest of a number, or of `true`, `false` or `null`.
+    RestOfScalar,
+}
+
+/// A value of an object, as a range of its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Value {
+    pub(super) text: Range<usize>,
+    pub(super) has_escapes: bool,
+}
+
+/// The scan of an object, and of the one before it.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    /// End of the scanned text. It counts from the start of the object, without what was forgotten.
+    pub(super) at: usize,
+    /// Bytes at the start that were [forgotten](Self::forget).
+    forgotten: usize,
+    /// Newlines in the scanned text.
+    pub(super) newlines: u64,
+    next: Next,
+    /// The string or scalar that is being read; its end is not known.
+    current: Value,
+    /// The open brackets: their number, and for each a bit that is set if it is that of an object.
+    depth: u32,
+    objects: u128,
+    /// The values, in the order of the names. Arrays, objects and `null` are empty.
+    pub(super) values: Vec<Value>,
+    /// How a member with a string begins, `,"name":"`, for the names of the last object. Nearly all
+    /// objects of a log have the same names, written the same way.
+    beginnings: Vec<Vec<u8>>,
+    /// How many of them are names of this object.
+    named: usize,
+    /// Whether they may be a mix of those of two objects.
+    is_mixed: bool,
+    /// Whether the names differ from those of the object before.
+    pub(super) has_new_names: bool,
+    /// Whether the object has more than [`MAX_MEMBERS`].
+    pub(super) has_too_many: bool,
+}
+
+impl Scanner {
+    pub(super) fn new() -> Self {
+        Self {
+            at: 0,
+            forgotten: 0,
+            newlines: 0,
+            next: Next::Name,
+            current: Value::default(),
+            depth: 0,
+            objects: 0,
+            values: Vec::new(),
+            beginnings: Vec::new(),
+            named: 0,
+            is_mixed: false,
+            has_new_names: false,
+            has_too_many: false,
         }
-        .deserialize(&mut deserializer);
-        let read = read.and_then(|changed| deserializer.end().map(|()| changed));
-        if read.is_err() {
-            self.0.clear(); // they may be a mix of two lines
-            row.clear();
+    }
+
+    /// Begins an object. Its first byte, `{`, counts as scanned.
+    pub(super) fn begin(&mut self) {
+        self.at = 1;
+        self.forgotten = 0;
+        self.newlines = 0;
+        self.next = Next::NameOrEnd;
+        (self.depth, self.objects) = (1, 1);
+        self.values.clear();
+        self.has_new_names = std::mem::take(&mut self.is_mixed);
+        if self.has_new_names {
+            self.beginnings.clear();
         }
-        read
-    }
-}
-
-struct Object<'a> {
-    keys: &'a mut Vec<Vec<u8>>,
-    row: &'a mut ByteRecord,
-}
-
-impl<'de> DeserializeSeed<'de> for Object<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Object<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+        self.named = 0;
+        self.has_too_many = false;
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let (mut count, mut changed) = (0, false);
-        while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
-            if self.keys.get(count).map(Vec::as_slice) != Some(key.as_bytes()) {
-                changed = true;
-                self.keys.truncate(count);
-                self.keys.push(key.as_bytes().to_vec());
+    /// Returns the number of bytes scanned.
+    pub(super) fn len(&self) -> usize {
+        self.forgotten + self.at
+    }
+
+    /// Gives up the values. Returns how many bytes at the start are not needed any more.
+    pub(super) fn forget(&mut self) -> usize {
+        let needed = match self.next {
+            Next::RestOfScalar => self.current.text.start,
+            _ => self.at,
+        };
+        self.at -= needed;
+        self.current.text.start = 0;
+        self.forgotten += needed;
+        self.has_too_many = true;
+        needed
+    }
+
+    /// Gives up the values of an object with a defect, and its names once the next one begins.
+    pub(super) fn give_up(&mut self) {
+        self.values.clear();
+        self.is_mixed = true;
+    }
+
+    /// Returns the names of the object's members as they are written, with escapes. Of an object
+    /// that is too long or has too many members, these are the first ones.
+    pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        let names = self.beginnings.iter().take(self.named);
+        names.map(|beginning| &beginning[2..beginning.len() - 3])
+    }
+
+    /// Scans on. `text` starts where the object does, without what was forgotten, and must be longer
+    /// than before.
+    pub(super) fn scan(&mut self, text: &[u8]) -> Step {
+        loop {
+            let step = match self.next {
+                Next::RestOfText | Next::RestOfName => self.scan_string(text),
+                Next::RestOfScalar => self.scan_scalar(text),
+                _ if self.next_begins(text) => {
+                    self.skip_beginning();
+                    None
+                }
+                _ => self.scan_punctuation(text),
+            };
+            if let Some(step) = step {
+                if step == Step::Closed {
+                    self.has_new_names |= self.named != self.beginnings.len();
+                    self.beginnings.truncate(self.named);
+                }
+                return step;
             }
-            count += 1;
-            map.next_value_seed(Cell(self.row))?;
         }
-        changed |= self.keys.len() != count;
-        self.keys.truncate(count);
-        Ok(changed)
-    }
-}
-
-/// A string. It is borrowed from the line unless it contains escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Appends one value to the row. Arrays and objects, which access logs do not contain, become
-/// empty.
-struct Cell<'a>(&'a mut ByteRecord);
-
-impl<'de> DeserializeSeed<'de> for Cell<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Cell<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        self.0.push_field(value.as_bytes());
-        Ok(())
+    /// Whether the next member begins like the one of the object before.
+    #[inline]
+    fn next_begins(&self, text: &[u8]) -> bool {
+        let Some(beginning) = self.beginnings.get(self.values.len()) else {
+            return false;
+        };
+        let beginning = match self.next {
+            Next::CommaOrEnd => &beginning[..],
+            Next::NameOrEnd => &beginning[1..],
+            _ => return false,
+        };
+        self.depth == 1 && text[self.at..].starts_with(beginning)
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.0
-            .push_field(itoa::Buffer::new().format(value).as_bytes());
-        Ok(())
+    /// Goes to the value of that member.
+    #[inline]
+    fn skip_beginning(&mut self) {
+        let comma = usize::from(self.next == Next::CommaOrEnd);
+        let len = self.beginnings[self.values.len()].len();
+        self.named = self.values.len() + 1;
+        self.at += len - 1 + comma;
+        self.begin_value(Next::RestOfText, 0);
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.0
-            .push_field(itoa::Buffer::new().format(value).as_bytes());
-        Ok(())
+    #[inline]
+    fn scan_string(&mut self, text: &[u8]) -> Option<Step> {
+        loop {
+            let Some(found) = memchr::memchr3(b'"', b'\\', b'\n', &text[self.at..]) else {
+                self.at = text.len();
+                return Some(Step::More);
+            };
+            self.at += found;
+            match text[self.at] {
+                b'"' => break,
+                b'\\' => {
+                    self.current.has_escapes = true;
+                    match text.get(self.at + 1) {
+                        None => return Some(Step::More),
+                        Some(b'\n') => self.at += 1,
+                        Some(_) => self.at += 2,
+                    }
+                }
+                _ => return Some(Step::Broken),
+            }
+        }
+        let end = self.at;
+        self.at += 1;
+        if self.next == Next::RestOfText {
+            self.end_value(self.current.text.start..end);
+        } else {
+            if self.depth == 1 {
+                self.note_name(&text[self.current.text.start..end]);
+            }
+            self.next = Next::Colon;
+        }
+        None
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.0.push_field(value.to_string().as_bytes());
-        Ok(())
+    fn scan_scalar(&mut self, text: &[u8]) -> Option<Step> {
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+        let end = text[self.at..].iter().position(|byte| !is_part(byte));
+        let scanned = end.map_or(text.len(), |end| self.at + end);
+        if scanned - self.current.text.start > MAX_SCALAR {
+            self.at = self.current.text.start + MAX_SCALAR;
+            return Some(Step::Broken);
+        }
+        self.at = scanned;
+        if end.is_none() {
+            return Some(Step::More);
+        }
+        match &text[self.current.text.start..scanned] {
+            b"null" => self.end_value(0..0),
+            b"true" | b"false" | [b'-' | b'0'..=b'9', ..] => {
+                self.end_value(self.current.text.start..scanned);
+            }
+            _ => {
+                self.at = self.current.text.start;
+                return Some(Step::Broken);
+            }
+        }
+        None
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.0.push_field(if value { b"true" } else { b"false" });
-        Ok(())
+    /// Scans one character that is not part of a value.
+    fn scan_punctuation(&mut self, text: &[u8]) -> Option<Step> {
+        let Some(&byte) = text.get(self.at) else {
+            return Some(Step::More);
+        };
+        match (self.next, byte) {
+            (_, b' ' | b'\t' | b'\r') => {}
+            (_, b'\n') => self.newlines += 1,
+            (Next::Name | Next::NameOrEnd, b'"') => self.begin_value(Next::RestOfName, 1),
+            (Next::Colon, b':') => self.next = Next::Value,
+            (Next::Value | Next::ValueOrEnd, b'"') => self.begin_value(Next::RestOfText, 1),
+            (Next::Value | Next::ValueOrEnd, b'{' | b'[') => {
+                if self.depth == MAX_DEPTH {
+                    return Some(Step::Broken);
+                }
+                let is_object = byte == b'{';
+                let bit = 1 << self.depth;
+                self.objects = self.objects & !bit | if is_object { bit } else { 0 };
+                self.depth += 1;
+                self.next = if is_object {
+                    Next::NameOrEnd
+                } else {
+                    Next::ValueOrEnd
+                };
+            }
+            (Next::Value | Next::ValueOrEnd, b'-' | b'0'..=b'9' | b'a'..=b'z') => {
+                self.begin_value(Next::RestOfScalar, 0);
+                return None;
+            }
+            (Next::CommaOrEnd, b',') => {
+                self.next = if self.is_in_object() {
+                    Next::Name
+                } else {
+                    Next::Value
+                };
+            }
+            (Next::CommaOrEnd, b'}') if self.is_in_object() => return self.end_bracket(),
+            (Next::CommaOrEnd, b']') if !self.is_in_object() => return self.end_bracket(),
+            (Next::NameOrEnd, b'}') | (Next::ValueOrEnd, b']') => return self.end_bracket(),
+            _ => return Some(Step::Broken),
+        }
+        self.at += 1;
+        None
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.0.push_field(b"");
-        Ok(())
+    fn is_in_object(&self) -> bool {
+        self.objects >> (self.depth - 1) & 1 == 1
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        self.0.push_field(b"");
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(())
+    fn begin_value(&mut self, next: Next, quote: usize) {
+        self.current.text.start = self.at + quote;
+        self.current.has_escapes = false;
+        self.next = next;
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        self.0.push_field(b"");
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
+    #[inline]
+    fn end_value(&mut self, text: Range<usize>) {
+        self.next = Next::CommaOrEnd;
+        if self.depth > 1 {
+            return;
+        }
+        if self.values.len() >= MAX_MEMBERS {
+            self.has_too_many = true;
+        }
+        if !self.has_too_many {
+            let has_escapes = self.current.has_escapes;
+            self.values.push(Value { text, has_escapes });
+        }
+    }
+
+    fn end_bracket(&mut self) -> Option<Step> {
+        self.at += 1;
+        self.depth -= 1;
+        if self.depth == 0 {
+            return Some(Step::Closed);
+        }
+        self.current.has_escapes = false;
+        self.end_value(0..0);
+        None
+    }
+
+    /// Compares a name with that of the object before.
+    fn note_name(&mut self, name: &[u8]) {
+        let index = self.values.len();
+        if index >= MAX_MEMBERS || self.has_too_many || self.at > MAX_LINE {
+            return;
+        }
+        self.named = index + 1;
+        if self.names().nth(index) != Some(name) {
+            self.has_new_names = true;
+            self.beginnings.truncate(index);
+            self.beginnings.push([b",\"", name, b"\":\""].concat());
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! Legacy logs are separated by tabs. A `#Fields` line separates names by spaces, tabs or the
 //! delimiter, so the delimiter may have to be detected from the first row.
 
-use super::{Columns, LogError};
+use super::{Columns, LogError, MAX_NAMES, delimiter, kind};
 
 /// How rows are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,17 +13,11 @@ pub(super) enum Layout {
     Tabs,
     /// Columns separated by another delimiter.
     Delimited(Vec<u8>),
-    /// One JSON object per line.
+    /// JSON objects.
     Json,
 }
 
 const FIELDS: &[u8] = b"#Fields:";
-
-/// Characters of a delimiter, in addition to the tab.
-const DELIMITERS: &[u8] = b" |^~#<>\"'`{}[]\\,;!$*@";
-/// Those of them that CloudFront encodes inside values, so that a viewer cannot write them
-/// (Developer Guide, "Standard log file format").
-const ENCODED: &[u8] = b" |^~#<>\"'`{}[]\\";
 
 impl Layout {
     /// Detects the layout of a log that starts with `head`.
@@ -31,64 +25,101 @@ impl Layout {
     /// # Errors
     /// [`LogError::OtherLog`] and [`LogError::NotAccessLog`].
     pub(super) fn of(head: &[u8]) -> Result<Self, LogError> {
-        let mut start = head;
-        while let Some(after_blank) = start
-            .strip_prefix(b"\n")
-            .or_else(|| start.strip_prefix(b"\r\n"))
-        {
-            start = after_blank;
+        let Head { header, row, first } = Head::of(head);
+        if let Some(kind) = kind::of_start(head, first) {
+            return Err(kind.into());
         }
-        if let Some(other) = other_log(start) {
-            return Err(LogError::OtherLog(other));
+        let start = row.unwrap_or_default().trim_ascii_start();
+        match (header, row) {
+            (Some(names), row) => Self::of_header(names, row, head),
+            (None, None) => Ok(Self::Tabs),
+            (None, Some(_)) if is_json(start) => Ok(Self::Json),
+            (None, Some(row)) if is_legacy_row(row) => Ok(Self::Tabs),
+            (None, Some(row)) => Err(LogError::NotAccessLog(without_header(row))),
         }
-        let reason = match start {
-            [b'{', ..] => return Ok(Self::Json),
-            [b'[', ..] => "the content is a JSON array, but a JSON log has one object per line",
-            [b'P', b'A', b'R', b'1', ..] => {
-                "Parquet is not supported. Set the delivery's output format to `w3c` or `json`"
-            }
-            _ => return Self::of_lines(start),
-        };
-        Err(LogError::NotAccessLog(reason))
     }
 
-    fn of_lines(text: &[u8]) -> Result<Self, LogError> {
-        let bare = |line| <[u8]>::strip_suffix(line, b"\r").unwrap_or(line);
-        let lines = || {
-            text.split(|byte| *byte == b'\n')
-                .map(bare)
-                .filter(|line| !line.is_empty())
-        };
-        let header = lines()
-            .take_while(|line| line.starts_with(b"#"))
-            .find_map(field_names);
-        let Some(row) = lines().find(|line| !line.starts_with(b"#")) else {
-            return Ok(header
-                .and_then(between_names)
-                .map_or(Self::Tabs, |between| Self::Delimited(between.to_vec())));
-        };
-        let Some(names) = header else {
-            return if is_legacy_row(row) {
-                Ok(Self::Tabs)
-            } else {
-                Err(LogError::NotAccessLog(without_header(row)))
-            };
-        };
+    fn of_header(names: &[u8], row: Option<&[u8]>, head: &[u8]) -> Result<Self, LogError> {
         if let Some(between) = between_names(names) {
             return Ok(Self::Delimited(between.to_vec()));
         }
-        let width = names
-            .split(u8::is_ascii_whitespace)
-            .filter(|name| !name.is_empty())
-            .count();
-        if width < 2 || row.contains(&b'\t') {
+        let names: Vec<&[u8]> = words(names).take(MAX_NAMES).collect();
+        let Some(row) = row else {
+            return Ok(Self::Tabs);
+        };
+        if names.len() < 2 || row.contains(&b'\t') {
             return Ok(Self::Tabs);
         }
-        delimiter(row, width)
+        let columns = Columns::from_names(names.into_iter());
+        let rows: Vec<&[u8]> = rows(head).take(delimiter::SAMPLE).collect();
+        delimiter::detect(&columns, &rows)
             .map(Self::Delimited)
             .ok_or(LogError::NotAccessLog(
                 "the column delimiter cannot be detected. Set the delivery's field delimiter to a tab",
             ))
+    }
+}
+
+/// Whether enough of a log is known for [`Layout::of`]: its first row, and several rows if that does
+/// not show the delimiter. Whatever follows does not change the layout.
+pub(super) fn is_enough(head: &[u8]) -> bool {
+    let complete = &head[..memchr::memrchr(b'\n', head).map_or(0, |at| at + 1)];
+    let Head { header, row, .. } = Head::of(complete);
+    let shows_delimiter = |row: &[u8]| match header {
+        Some(names) => {
+            between_names(names).is_some() || row.contains(&b'\t') || words(names).count() < 2
+        }
+        None => true,
+    };
+    row.is_some_and(|row| {
+        shows_delimiter(row) || rows(complete).take(delimiter::SAMPLE).count() == delimiter::SAMPLE
+    })
+}
+
+/// The beginning of a log.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    /// The names of the first `#Fields` line before the first row.
+    header: Option<&'a [u8]>,
+    row: Option<&'a [u8]>,
+    /// The first line, of any kind, or the `#Software` line.
+    first: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    fn of(text: &'a [u8]) -> Self {
+        let directives = || lines(text).take_while(|line| line.starts_with(b"#"));
+        let software = directives().find(|line| line.starts_with(b"#Software:"));
+        Self {
+            header: directives().find_map(field_names),
+            row: rows(text).next(),
+            first: software.or(lines(text).next()).unwrap_or_default(),
+        }
+    }
+}
+
+/// Returns the lines that are not blank.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let bare = |line| <[u8]>::strip_suffix(line, b"\r").unwrap_or(line);
+    let lines = text.split(|byte| *byte == b'\n').map(bare);
+    lines.filter(|line| !line.trim_ascii().is_empty())
+}
+
+fn rows(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    lines(text).filter(|line| !line.starts_with(b"#"))
+}
+
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let words = text.split(u8::is_ascii_whitespace);
+    words.filter(|word| !word.is_empty())
+}
+
+/// Whether the text is that of a JSON object, or of an array that may have objects.
+fn is_json(start: &[u8]) -> bool {
+    match start.strip_prefix(b"\x1e").unwrap_or(start) {
+        [b'{', ..] => true,
+        [b'[', rest @ ..] => matches!(rest.trim_ascii_start(), [] | [b'{' | b'[' | b']', ..]),
+        _ => false,
     }
 }
 
@@ -108,58 +139,18 @@ fn between_names(names: &[u8]) -> Option<&[u8]> {
     let between = &between[..between.iter().position(is_of_name)?];
     let is_delimiter = between
         .iter()
-        .all(|byte| DELIMITERS.contains(byte) || byte.is_ascii_whitespace());
+        .all(|byte| byte.is_ascii_whitespace() || delimiter::is_delimiter(&[*byte]));
     (is_delimiter && !between.iter().all(u8::is_ascii_whitespace)).then_some(between)
-}
-
-/// Finds a delimiter that splits `row` into `width` columns.
-///
-/// The delimiter must contain the row's first character of [`ENCODED`] or, without one, of
-/// [`DELIMITERS`]. Later characters are not trusted: a viewer could have written text that happens
-/// to split the row into the same number of columns.
-fn delimiter(row: &[u8], width: usize) -> Option<Vec<u8>> {
-    const MAX_DELIMITER: usize = 5;
-    let first = |of: &[u8]| row.iter().position(|byte| of.contains(byte));
-    let at = first(ENCODED).or_else(|| first(DELIMITERS))?;
-    (1..=MAX_DELIMITER).rev().find_map(|len| {
-        let around = at.saturating_sub(len - 1)..=at;
-        let mut candidates = around.filter_map(|start| row.get(start..start + len));
-        let found = candidates.find(|candidate| {
-            candidate.iter().all(|byte| DELIMITERS.contains(byte))
-                && split(row, candidate).count() == width
-        });
-        found.map(<[u8]>::to_vec)
-    })
-}
-
-/// Splits a line at each `delimiter`.
-pub(super) fn split<'a>(line: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    let mut rest = Some(line);
-    std::iter::from_fn(move || {
-        let line = rest?;
-        let at = memchr::memmem::find(line, delimiter);
-        rest = at.map(|at| &line[at + delimiter.len()..]);
-        Some(&line[..at.unwrap_or(line.len())])
-    })
 }
 
 /// Whether a row is one of a legacy log, judged by the number of columns and the first nine values.
 fn is_legacy_row(row: &[u8]) -> bool {
-    let cells: Vec<&[u8]> = split(row, b"\t").collect();
+    let cells: Vec<&[u8]> = row.split(|byte| *byte == b'\t').take(10).collect();
     let [date, time, _, bytes, _, method, _, stem, status, ..] = &cells[..] else {
         return false;
     };
-    let shaped = |cell: &[u8], pattern: &[u8]| {
-        cell.len() == pattern.len()
-            && cell.iter().zip(pattern).all(|(byte, like)| {
-                if *like == b'0' {
-                    byte.is_ascii_digit()
-                } else {
-                    byte == like
-                }
-            })
-    };
-    Columns::from_legacy_width(cells.len()).is_some()
+    let shaped = kind::has_shape;
+    Columns::from_legacy_row(row).is_some()
         && shaped(date, b"0000-00-00")
         && shaped(time, b"00:00:00")
         && (*bytes == b"-" || bytes.iter().all(u8::is_ascii_digit))
@@ -174,53 +165,4 @@ fn without_header(row: &[u8]) -> &'static str {
     } else {
         "the first line is neither a header nor a data row. If CloudFront wrote it, set the delivery's output format to `w3c` or `json`"
     }
-}
-
-/// Recognizes the logs of other services, which may share the prefix, by their first line.
-fn other_log(start: &[u8]) -> Option<&'static str> {
-    let line = start
-        .split(|byte| *byte == b'\n')
-        .next()
-        .unwrap_or_default();
-    let has = |part: &str| memchr::memmem::find(line, part.as_bytes()).is_some();
-    let first_word = line
-        .split(u8::is_ascii_whitespace)
-        .next()
-        .unwrap_or_default();
-    let is_hex = |word: &[u8]| word.iter().all(u8::is_ascii_hexdigit);
-    if line.starts_with(b"{\"Records\":[") {
-        return Some("CloudTrail log");
-    }
-    match first_word {
-        b"http" | b"https" | b"h2" | b"grpcs" | b"ws" | b"wss" if has(" app/") => {
-            Some("Application Load Balancer log")
-        }
-        b"tls" if has(" net/") => Some("Network Load Balancer log"),
-        b"version" if has("account-id interface-id") => Some("VPC flow log"),
-        [seconds @ .., b'.', _, _, _]
-            if seconds.len() == 10 && seconds.iter().all(u8::is_ascii_digit) =>
-        {
-            Some("CloudFront real-time log")
-        }
-        owner if owner.len() == 64 && is_hex(owner) && has(" [") => Some("S3 server access log"),
-        _ => None,
-    }
-}
-
-/// Recognizes the log of another service by the names of its fields, never by its values: a viewer
-/// controls those.
-pub(super) fn other_fields<'a>(mut names: impl Iterator<Item = &'a [u8]>) -> Option<&'static str> {
-    const KNOWN: [(&[u8], &str); 5] = [
-        (b"x-event", "RTMP distribution log"),
-        (b"connectionStatus", "CloudFront connection log"),
-        (b"digestS3Bucket", "CloudTrail digest"),
-        (b"webaclId", "AWS WAF log"),
-        (b"query_timestamp", "Route 53 query log"),
-    ];
-    names.find_map(|name| {
-        KNOWN
-            .iter()
-            .find(|(known, _)| name.eq_ignore_ascii_case(known))
-            .map(|(_, log)| *log)
-    })
 }

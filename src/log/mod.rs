@@ -5,22 +5,30 @@
 //! split into rows and columns before any value is decoded, so an encoded newline or tab in a
 //! request can never become a row or a column.
 
+mod delimiter;
 mod fields;
 mod inflate;
 mod json;
+mod kind;
 mod layout;
 mod lines;
+mod values;
 
 pub use fields::{Columns, Field};
 pub use inflate::{MAX_INFLATED, MAX_LINE};
 
+use std::borrow::Cow;
 use std::io::{self, Chain, Read};
+use std::ops::RangeInclusive;
 
 use csv::ByteRecord;
 use inflate::{CapLines, Inflate};
+use json::Value;
+use kind::Kind;
 use layout::Layout;
 use lines::Lines;
 use thiserror::Error;
+use values::Values;
 
 /// Why a log cannot be read completely. The text never contains log content.
 #[derive(Debug, Error)]
@@ -36,21 +44,45 @@ pub enum LogError {
     /// Transactions cannot be built without these fields.
     #[error("log lacks required fields: {0}. Add them to the distribution's log delivery")]
     MissingFields(String),
+    /// The log was read to its end, and none of its rows can be read.
+    #[error("every row is malformed. The first one (line {line}): {reason}")]
+    Malformed { line: u64, reason: String },
 }
 
-/// Why a row has no values.
+/// Why a row is not one of an access log, or has no values.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Defect {
     /// Longer than [`MAX_LINE`]. The end of such a line is discarded.
-    #[error("the line is longer than 1 MiB")]
+    #[error("it is longer than 1 MiB")]
     TooLong,
-    #[error("the line is not a JSON object")]
+    #[error("it is not a JSON object")]
     NotJson,
-    /// A value may contain the delimiter, so the columns cannot be assigned to fields.
+    #[error("it has more than 1,000 fields")]
+    TooMany,
+    #[error("it has no field of a CloudFront access log")]
+    Unknown,
     #[error("the number of columns differs from the header")]
     Width,
+    /// A viewer can cause this: the columns cannot be assigned to fields.
+    #[error("a value contains the column delimiter. Set the delivery's field delimiter to a tab")]
+    Delimiter,
+    /// Viewer requests may be inside, in a form that edgetap does not read.
+    #[error("{0}")]
+    Wrapped(&'static str),
+    /// A record of another service, or of another kind of log.
+    #[error("it is not of a CloudFront access log (detected: {0})")]
+    Foreign(&'static str),
 }
 
+impl Defect {
+    /// Whether the row may contain requests that must not be lost.
+    pub fn is_rejection(self) -> bool {
+        matches!(self, Self::Delimiter | Self::Wrapped(_))
+    }
+}
+
+/// Most names that a header or an object may have.
+const MAX_NAMES: usize = json::MAX_MEMBERS;
 /// Bytes of a log that are searched for its first row, from which the layout is detected.
 const HEAD: usize = 256 << 10;
 const BUFFER: usize = 64 << 10;
@@ -62,6 +94,8 @@ pub struct LogReader<R: Read> {
     row: ByteRecord,
     defect: Option<Defect>,
     columns: Option<Columns>,
+    /// What the names of a JSON object say it is, unless it is a row of an access log.
+    kind: Option<Kind>,
     /// Whether the next row must contain a tab: the first row after a header with several names.
     expects_tab: bool,
     /// The number of the next record.
@@ -70,33 +104,30 @@ pub struct LogReader<R: Read> {
 }
 
 /// The text after the head. A read error that occurred in the head is returned first.
-type Text<R> = Chain<FailOnce, CapLines<Inflate<R>>>;
+type Text<R> = Chain<FailOnce, Inflate<R>>;
+type CappedText<R> = Chain<FailOnce, CapLines<Inflate<R>>>;
 
 enum Rows<R: Read> {
     Unread(Option<R>),
-    Tabs(Lines<Text<R>>),
-    Delimited(Lines<Text<R>>, Vec<u8>),
-    Json(Lines<Text<R>>, json::Keys),
+    Tabs(Lines<CappedText<R>>),
+    Delimited(Lines<CappedText<R>>, Vec<u8>),
+    Json(Box<Values<Text<R>>>),
 }
 
 impl<R: Read> Rows<R> {
-    fn lines(&self) -> Option<&Lines<Text<R>>> {
-        match self {
-            Self::Unread(_) => None,
-            Self::Tabs(lines) | Self::Delimited(lines, _) | Self::Json(lines, _) => Some(lines),
-        }
-    }
-
     /// The current line.
     fn line(&self) -> &[u8] {
-        self.lines().map(Lines::line).unwrap_or_default()
+        match self {
+            Self::Unread(_) | Self::Json(_) => &[],
+            Self::Tabs(lines) | Self::Delimited(lines, _) => lines.line(),
+        }
     }
 
     /// Goes to the next line. Returns `false` at the end.
     fn next_line(&mut self) -> io::Result<bool> {
         match self {
-            Self::Unread(_) => Ok(false),
-            Self::Tabs(lines) | Self::Delimited(lines, _) | Self::Json(lines, _) => lines.advance(),
+            Self::Unread(_) | Self::Json(_) => Ok(false),
+            Self::Tabs(lines) | Self::Delimited(lines, _) => lines.advance(),
         }
     }
 }
@@ -109,6 +140,7 @@ impl<R: Read> LogReader<R> {
             row: ByteRecord::new(),
             defect: None,
             columns: None,
+            kind: None,
             expects_tab: false,
             next: 0,
             ended: false,
@@ -139,6 +171,7 @@ impl<R: Read> LogReader<R> {
     pub fn record(&self) -> (u64, Record<'_>) {
         let cells = match &self.rows {
             Rows::Tabs(lines) if self.defect.is_none() => lines.cells(),
+            Rows::Json(values) => values.cells(),
             _ => Cells::Row(&self.row),
         };
         (
@@ -158,7 +191,16 @@ impl<R: Read> LogReader<R> {
 
     /// Returns the line number of the current record, from 1. All lines are counted.
     pub fn line(&self) -> u64 {
-        self.rows.lines().map_or(0, Lines::number)
+        *self.lines().start()
+    }
+
+    /// Returns the line numbers of the current record. A JSON object may have several.
+    pub fn lines(&self) -> RangeInclusive<u64> {
+        match &self.rows {
+            Rows::Unread(_) => 0..=0,
+            Rows::Tabs(lines) | Rows::Delimited(lines, _) => lines.number()..=lines.number(),
+            Rows::Json(values) => values.lines(),
+        }
     }
 
     /// Returns the columns of the current record.
@@ -173,10 +215,18 @@ impl<R: Read> LogReader<R> {
             };
             self.rows = open(source)?;
         }
+        if let Rows::Json(values) = &mut self.rows {
+            if !values.advance().map_err(LogError::Cut)? {
+                return Ok(false);
+            }
+            self.read_object();
+            self.next += 1;
+            return Ok(true);
+        }
         while self.rows.next_line().map_err(LogError::Cut)? {
             match self.rows.line() {
                 b"" => {}
-                [b'#', ..] if !matches!(self.rows, Rows::Json(..)) => self.read_header()?,
+                [b'#', ..] => self.read_header()?,
                 _ => {
                     self.read_line()?;
                     self.next += 1;
@@ -200,17 +250,14 @@ impl<R: Read> LogReader<R> {
         row.clear();
         let line = rows.line();
         *defect = (line.len() > MAX_LINE).then_some(Defect::TooLong);
-        if columns.is_none() && !matches!(rows, Rows::Json(..)) {
+        if columns.is_none() {
             // A log without a header, which `Layout::of` has accepted for its first row.
-            let width = line.split(|byte| *byte == b'\t').count();
-            *columns = Some(
-                Columns::from_legacy_width(width).ok_or(LogError::NotAccessLog(
-                    "a data row precedes the `#Fields` line",
-                ))?,
-            );
+            *columns = Some(Columns::from_legacy_row(line).ok_or(LogError::NotAccessLog(
+                "a data row precedes the `#Fields` line",
+            ))?);
         }
         match rows {
-            Rows::Unread(_) => {}
+            Rows::Unread(_) | Rows::Json(_) => {}
             Rows::Tabs(_) => {
                 if std::mem::take(expects_tab) && !line.contains(&b'\t') {
                     return Err(LogError::NotAccessLog(
@@ -218,14 +265,51 @@ impl<R: Read> LogReader<R> {
                     ));
                 }
             }
-            _ if defect.is_some() => {}
+            Rows::Delimited(..) if defect.is_some() => {}
             Rows::Delimited(lines, delimiter) => {
                 let width = columns.as_ref().map_or(0, Columns::width);
                 *defect = split_columns(lines.line(), delimiter, width, row);
             }
-            Rows::Json(lines, keys) => *defect = read_members(lines.line(), keys, columns, row)?,
         }
         Ok(())
+    }
+
+    /// Notes what the current JSON object is, by its names.
+    fn read_object(&mut self) {
+        let Rows::Json(values) = &self.rows else {
+            return;
+        };
+        self.defect = values.defect();
+        let is_readable = self.defect.is_none();
+        if is_readable && values.has_new_names()
+            || matches!(self.defect, Some(Defect::TooLong | Defect::TooMany))
+        {
+            let names: Vec<Cow<'_, [u8]>> = values.names().collect();
+            let names: Vec<&[u8]> = names.iter().map(Cow::as_ref).collect();
+            let columns = Columns::from_names(names.iter().copied());
+            self.kind = kind::of_names(&names, &columns);
+            self.columns = Some(columns);
+        } else if !is_readable {
+            return;
+        }
+        let is_control = |index| values.cells().get(index) == Some(kind::CONTROL_MESSAGE);
+        self.defect = match self.kind {
+            Some(Kind::Foreign(log)) => Some(Defect::Foreign(log)),
+            Some(Kind::Messages(index)) if is_control(index) => {
+                Some(Defect::Foreign(kind::CONTROL_MESSAGES))
+            }
+            Some(Kind::Messages(_)) => Some(Defect::Wrapped(kind::SUBSCRIPTION)),
+            Some(Kind::Refused(reason)) => Some(Defect::Wrapped(reason)),
+            None if !is_readable => self.defect,
+            None if self
+                .columns
+                .as_ref()
+                .is_none_or(|columns| columns.known() == 0) =>
+            {
+                Some(Defect::Unknown)
+            }
+            None => None,
+        };
     }
 
     /// Takes the columns from a `#Fields` line. Other directives are ignored.
@@ -240,7 +324,8 @@ impl<R: Read> LogReader<R> {
             ));
         }
         let spaced = match &self.rows {
-            Rows::Delimited(_, delimiter) => layout::split(names, delimiter)
+            Rows::Delimited(_, delimiter) => delimiter::split(names, delimiter)
+                .take(MAX_NAMES + 1)
                 .collect::<Vec<_>>()
                 .join(&b' '),
             _ => names.to_vec(),
@@ -248,9 +333,15 @@ impl<R: Read> LogReader<R> {
         let names: Vec<&[u8]> = spaced
             .split(u8::is_ascii_whitespace)
             .filter(|name| !name.is_empty())
+            .take(MAX_NAMES + 1)
             .collect();
+        if names.len() > MAX_NAMES {
+            return Err(LogError::NotAccessLog(
+                "the `#Fields` line has more than 1,000 names",
+            ));
+        }
         let columns = Columns::from_names(names.iter().copied());
-        require_fields(&columns, names.iter().copied())?;
+        require_fields(&columns, &names)?;
         self.expects_tab = names.len() > 1;
         self.columns = Some(columns);
         Ok(())
@@ -268,7 +359,11 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
         match text.read(&mut head[before..]) {
             Ok(read) => {
                 head.truncate(before + read);
-                if read == 0 || has_row(without_mark(&head)) || head.len() >= HEAD {
+                let has_new_line = head[before..].contains(&b'\n');
+                if read == 0
+                    || head.len() >= HEAD
+                    || has_new_line && layout::is_enough(without_mark(&head))
+                {
                     break read == 0;
                 }
             }
@@ -283,7 +378,7 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
     head.drain(..head.len() - without_mark(&head).len());
     // An incomplete last line is not used, unless the head is full or is the whole text.
     let seen = if whole || head.len() >= HEAD {
-        &head[..]
+        &head[..head.len().min(HEAD)]
     } else {
         &head[..memchr::memrchr(b'\n', &head).map_or(0, |at| at + 1)]
     };
@@ -291,11 +386,14 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
         Some(error) if seen.is_empty() => return Err(LogError::Cut(error)),
         _ => Layout::of(seen)?,
     };
-    let lines = Lines::new(head, FailOnce(failed).chain(text));
+    let failed = FailOnce(failed);
     Ok(match layout {
-        Layout::Tabs => Rows::Tabs(lines),
-        Layout::Delimited(delimiter) => Rows::Delimited(lines, delimiter),
-        Layout::Json => Rows::Json(lines, json::Keys::default()),
+        Layout::Tabs => Rows::Tabs(Lines::new(head, failed.chain(text))),
+        Layout::Delimited(delimiter) => {
+            Rows::Delimited(Lines::new(head, failed.chain(text)), delimiter)
+        }
+        // The head is shorter than the longest line, so nothing of it was discarded.
+        Layout::Json => Rows::Json(Box::new(Values::new(head, failed.chain(text.into_inner())))),
     })
 }
 
@@ -304,26 +402,16 @@ fn without_mark(head: &[u8]) -> &[u8] {
     head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head)
 }
 
-/// Whether the text contains a complete row.
-fn has_row(head: &[u8]) -> bool {
-    head.split_inclusive(|byte| *byte == b'\n').any(|line| {
-        line.ends_with(b"\n") && !line.starts_with(b"#") && !matches!(line, b"\n" | b"\r\n")
-    })
-}
-
 /// Checks that transactions can be built from these columns.
-fn require_fields<'a>(
-    columns: &Columns,
-    names: impl Iterator<Item = &'a [u8]>,
-) -> Result<(), LogError> {
+fn require_fields(columns: &Columns, names: &[&[u8]]) -> Result<(), LogError> {
+    if let Some(kind) = kind::of_names(names, columns) {
+        return Err(kind.into());
+    }
     let missing = columns.missing();
     if missing.is_empty() {
         return Ok(());
     }
-    Err(layout::other_fields(names).map_or_else(
-        || LogError::MissingFields(missing.join(", ")),
-        LogError::OtherLog,
-    ))
+    Err(LogError::MissingFields(missing.join(", ")))
 }
 
 /// Returns the error on the first read, if there is one, and is then empty.
@@ -343,34 +431,17 @@ fn split_columns(
     row: &mut ByteRecord,
 ) -> Option<Defect> {
     // One column too many proves the defect; a hostile line could have a million.
-    let cells = layout::split(line, delimiter).take(width + 1);
+    let cells = delimiter::split(line, delimiter).take(width + 1);
     cells.for_each(|cell| row.push_field(cell));
     if row.len() == width {
         return None;
     }
     row.clear();
-    Some(Defect::Width)
-}
-
-/// Reads the values of a line of JSON into `row`. Every line may have keys, and so columns, of its
-/// own.
-fn read_members(
-    line: &[u8],
-    keys: &mut json::Keys,
-    columns: &mut Option<Columns>,
-    row: &mut ByteRecord,
-) -> Result<Option<Defect>, LogError> {
-    let Ok(changed) = keys.read(line, row) else {
-        return Ok(Some(Defect::NotJson));
-    };
-    if changed {
-        let named = Columns::from_names(keys.iter());
-        if columns.is_none() {
-            require_fields(&named, keys.iter())?;
-        }
-        *columns = Some(named);
-    }
-    Ok(None)
+    Some(if delimiter::is_writable(delimiter) {
+        Defect::Delimiter
+    } else {
+        Defect::Width
+    })
 }
 
 /// One row of a log, in CloudFront's words and encoding. It has no `Debug`, so that log content
@@ -387,8 +458,14 @@ pub struct Record<'a> {
 enum Cells<'a> {
     /// A tab-separated line with the starts of its columns, and of one that would follow.
     Line(&'a [u8], &'a [usize]),
-    /// Values that are not next to each other in the line, or are changed by unescaping.
+    /// Values that are not next to each other in the line.
     Row(&'a ByteRecord),
+    /// The values of a JSON object. Those with escapes are ranges of `unescaped`.
+    Values {
+        object: &'a [u8],
+        values: &'a [Value],
+        unescaped: &'a [u8],
+    },
 }
 
 impl<'a> Cells<'a> {
@@ -400,6 +477,15 @@ impl<'a> Cells<'a> {
                 line.get(start..next - 1)
             }
             Self::Row(row) => row.get(index),
+            Self::Values {
+                object,
+                values,
+                unescaped,
+            } => {
+                let Value { text, has_escapes } = values.get(index)?;
+                let source = if *has_escapes { unescaped } else { object };
+                source.get(text.clone())
+            }
         }
     }
 }
@@ -416,6 +502,15 @@ impl<'a> Record<'a> {
     #[inline]
     pub fn get(&self, field: Field) -> Option<&'a [u8]> {
         self.cell(self.columns?.index(field)?)
+    }
+
+    /// Whether the log has a column for the field, whatever this row has in it.
+    pub fn has_column(&self, field: Field) -> bool {
+        self.columns.is_some_and(|columns| {
+            let index = columns.index(field);
+            // A later row of a log without a header may be longer than the first.
+            index.is_some_and(|index| index < columns.width() || self.cells.get(index).is_some())
+        })
     }
 
     /// Returns the values of the columns that are not a [`Field`], with their names.

@@ -35,6 +35,7 @@ run "every_setting_reaches_the_function" {
     batch_max_transactions  = 100
     batch_max_bytes         = 50000
     static_extensions       = "+pdf"
+    include_paths           = "/users/*/id-card.jpg"
     exclude_paths           = "/health"
     redact                  = "off"
     redact_cookies          = "drop"
@@ -53,6 +54,7 @@ run "every_setting_reaches_the_function" {
       BATCH_MAX_TRANSACTIONS  = "100"
       BATCH_MAX_BYTES         = "50000"
       STATIC_EXTENSIONS       = "+pdf"
+      INCLUDE_PATHS           = "/users/*/id-card.jpg"
       EXCLUDE_PATHS           = "/health"
       REDACT                  = "off"
       REDACT_COOKIES          = "drop"

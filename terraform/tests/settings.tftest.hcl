@@ -20,8 +20,10 @@ run "unusual_forms_are_accepted" {
     bridge_edge_endpoint    = "HTTP://[::1]:8080/x?y=z@"
     bridge_token_parameters = " scope=a+b&audience=https://api.example/?client_id=c& "
     bridge_credentials      = { client_id = "id", client_secret = "secret", redaction_key = "0123456789abcdef" }
+    redact                  = " on , +pin, -*_token,"
     redact_cookies          = "hash"
     static_extensions       = " +pdf , -.svg,"
+    include_paths           = ""
     exclude_paths           = ""
     retry_for               = "1d 12h"
     bridge_concurrency      = 1
@@ -41,6 +43,7 @@ run "first_kind_of_mistakes_is_rejected" {
     batch_max_transactions  = 251
     batch_max_bytes         = 999
     static_extensions       = "css,+pdf"
+    include_paths           = "users/*"
     exclude_paths           = "/health,metrics"
     redact                  = "ON"
     redact_cookies          = "none"
@@ -50,7 +53,8 @@ run "first_kind_of_mistakes_is_rejected" {
 
   expect_failures = [
     var.bridge_auth_endpoint, var.bridge_edge_endpoint, var.bridge_auth_method, var.bridge_concurrency,
-    var.batch_max_transactions, var.batch_max_bytes, var.static_extensions, var.exclude_paths, var.redact, var.redact_cookies,
+    var.batch_max_transactions, var.batch_max_bytes, var.static_extensions, var.include_paths, var.exclude_paths,
+    var.redact, var.redact_cookies,
     var.retry_for, var.log_level, var.bridge_token_parameters,
   ]
 }
@@ -64,13 +68,14 @@ run "second_kind_of_mistakes_is_rejected" {
     bridge_concurrency      = 0
     bridge_token_parameters = "scope=a&Client_ID=b"
     static_extensions       = "css,a-b"
+    redact                  = "on,+pin,code"
     redact_cookies          = "hash"
     retry_for               = "59s"
   }
 
   expect_failures = [
-    var.bridge_auth_endpoint, var.bridge_edge_endpoint, var.bridge_concurrency, var.static_extensions, var.redact_cookies, var.retry_for,
-    var.bridge_token_parameters,
+    var.bridge_auth_endpoint, var.bridge_edge_endpoint, var.bridge_concurrency, var.static_extensions, var.redact, var.redact_cookies,
+    var.retry_for, var.bridge_token_parameters,
   ]
 }
 

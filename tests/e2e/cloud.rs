@@ -245,7 +245,7 @@ impl Queue {
 }
 
 /// Returns a log of `requests` requests, each with a canary cookie; their IDs are `id-0` and so on.
-/// After the first come a request for a static asset and a row without a client address.
+/// After the first come a request for a static asset and a row without a method.
 pub(crate) fn log(requests: usize) -> Vec<u8> {
     log_with_ids("id", requests)
 }
@@ -255,14 +255,14 @@ pub(crate) fn log_with_ids(name: &str, requests: usize) -> Vec<u8> {
     let mut text = "#Version: 1.0\n#Fields: date time x-edge-location c-ip cs-method cs-uri-stem cs-uri-query sc-status cs(Cookie) x-edge-request-id\n"
         .to_owned();
     for number in 0..requests {
-        let row = |ip, stem, id| {
+        let row = |method, stem, id| {
             format!(
-                "2026-11-14\t20:00:00\tFRA56-P4\t{ip}\tGET\t{stem}\tkey={COOKIE_CANARY}\t200\tsession={COOKIE_CANARY}\t{id}-{number}\n"
+                "2026-11-14\t20:00:00\tFRA56-P4\t192.0.2.7\t{method}\t{stem}\tkey={COOKIE_CANARY}\t200\tsession={COOKIE_CANARY}\t{id}-{number}\n"
             )
         };
-        text += &row("192.0.2.7", "/v1/orders", name);
+        text += &row("GET", "/v1/orders", name);
         if number == 0 {
-            text += &row("192.0.2.7", "/static/small.jpg", "static");
+            text += &row("GET", "/static/small.jpg", "static");
             text += &row("-", "/v1/orders", "malformed");
         }
     }

@@ -140,6 +140,17 @@ updating='Requested resource is currently being updated. Please try again later.
   called "update-delivery-configuration --id abc --field-delimiter \\$'\\\\t'"
 }
 
+@test "delimiter that may stand in a value is reported" {
+  enabled '{"fieldDelimiter":",","tags":{"edgetap":null,"team":"web"}}'
+  respond logs.list-tags-for-resource '{"tags":{"team":"web"}}'
+  enable
+  exits 0
+  has 'a value can contain the field delimiter ,.'
+  enabled '{"fieldDelimiter":" ","tags":{"edgetap":null,"team":"web"}}'
+  enable
+  has_not 'field delimiter'
+}
+
 @test "delivery created by others is not changed" {
   enabled '{"recordFields":["date"],"tags":{"edgetap":null,"team":"web"}}'
   respond logs.list-tags-for-resource '{"tags":{"team":"web"}}'

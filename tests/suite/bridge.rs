@@ -675,7 +675,7 @@ async fn key_covers_the_rows_and_what_makes_bodies_of_them() {
         |job, _| job.rows = (1..u64::MAX).into(),
         |_, rules| rules.static_assets = StaticAssets::parse("none").unwrap(),
         |_, rules| rules.excluded_paths = ExcludedPaths::parse("/health").unwrap(),
-        |_, rules| rules.redaction.urls = false,
+        |_, rules| rules.redaction.urls = None,
         |_, rules| rules.redaction.cookies = Cookies::Drop,
         |_, rules| rules.redaction.cookies = Cookies::Hash(Key::new("one key of 16 bytes")),
         |_, rules| rules.redaction.cookies = Cookies::Hash(Key::new("another one of them")),

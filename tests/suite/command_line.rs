@@ -172,6 +172,7 @@ fn unreadable_input_exits_1_after_reading_the_rest() {
     }
 }
 
+// proves: I86
 #[test]
 fn explain_shows_verdict_fields_and_destinations() {
     let directory = tempfile::tempdir().unwrap();
@@ -184,7 +185,7 @@ fn explain_shows_verdict_fields_and_destinations() {
         header,
         &row("GET", "/a.js", "-"),
         "\n",
-        &row("POST", "/a.js", "sig=canary&a=1"),
+        &row("POST", "/a.js", "otp=canary1&a=1&pwd=canary"),
         &row("GET", "/health", "-"),
         &row("-", "/", "-"),
     ];
@@ -209,9 +210,9 @@ fn explain_shows_verdict_fields_and_destinations() {
             &[
                 "line 4 (row 1)\nSent: ",
                 "request.uri-query-fragment",
-                "sig=REDACTED&a=1",
+                "otp=REDACTED&a=1&pwd=REDACTED",
                 "x-new",
-                "Masked (REDACT): cs-uri-query\n",
+                "Masked (REDACT): cs-uri-query (`otp`, `pwd`)\n",
                 "\"x-new\": \"x ",
             ],
         ),
@@ -247,13 +248,182 @@ fn explain_shows_verdict_fields_and_destinations() {
     }
 }
 
+/// The values of a row that differ from those of an ordinary asset, and what `explain` says first.
+// proves: I27
+#[test]
+fn explain_names_the_test_that_keeps_a_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("static.log");
+    for (method, stem, query, agent, status, content_type, verdict) in [
+        (
+            "GET",
+            "/a.CSS",
+            "v=1",
+            "x",
+            "200",
+            "text/css",
+            "Not sent: static asset (extension `.css`)",
+        ),
+        (
+            "GET",
+            "/users/1/id-card.jpg",
+            "-",
+            "x",
+            "200",
+            "image/jpeg",
+            "Sent: included path (INCLUDE_PATHS has `/users/*/id-card.jpg`)",
+        ),
+        (
+            "PUT",
+            "/a.css",
+            "-",
+            "x",
+            "200",
+            "text/css",
+            "Sent: the method is neither GET nor HEAD",
+        ),
+        (
+            "GET",
+            "/a",
+            "-",
+            "x",
+            "200",
+            "text/css",
+            "Sent: the path does not end in a static-asset extension",
+        ),
+        (
+            "GET",
+            "/;/a.css",
+            "-",
+            "x",
+            "200",
+            "text/css",
+            "Sent: the path contains `;`, `\\`, `?`, `#`, a control character or an encoded delimiter",
+        ),
+        (
+            "GET",
+            "/%25252f/a.css",
+            "-",
+            "x",
+            "200",
+            "text/css",
+            "Sent: the path contains an encoded `%`, or a `%` that encodes nothing",
+        ),
+        (
+            "GET",
+            "/%25ff/a.css",
+            "-",
+            "x",
+            "200",
+            "text/css",
+            "Sent: the path is not UTF-8",
+        ),
+        (
+            "GET",
+            "/../a.css",
+            "-",
+            "x",
+            "200",
+            "text/css",
+            "Sent: the path contains a segment of dots",
+        ),
+        (
+            "GET",
+            "/a.php/a.css",
+            "-",
+            "x",
+            "200",
+            "text/css",
+            "Sent: the path names a server's script before its extension",
+        ),
+        (
+            "GET",
+            "/a.css",
+            "a='",
+            "x",
+            "200",
+            "text/css",
+            "Sent: the query is not one that static assets have",
+        ),
+        (
+            "GET",
+            "/a.css",
+            &"a".repeat(2049),
+            "x",
+            "200",
+            "text/css",
+            "Sent: the query is longer than 2,048 bytes",
+        ),
+        (
+            "GET",
+            "/a.css",
+            "callback=x",
+            "x",
+            "200",
+            "text/css",
+            "Sent: a query parameter selects a callback or another method",
+        ),
+        (
+            "GET",
+            "/a.css",
+            "-",
+            "x",
+            "403",
+            "text/css",
+            "Sent: the status is not one that static assets have",
+        ),
+        (
+            "GET",
+            "/a.css",
+            "-",
+            "x",
+            "200",
+            "text/plain",
+            "Sent: the content type of the response does not fit the extension",
+        ),
+        (
+            "GET",
+            "/a.css",
+            "-",
+            "x",
+            "200",
+            "-",
+            "Sent: the response has no content type",
+        ),
+        (
+            "GET",
+            "/a.css",
+            "-",
+            "%3Cb",
+            "200",
+            "text/css",
+            "Sent: cs(User-Agent) contains `${`, `<`, `\"` or a backtick",
+        ),
+    ] {
+        let names = "cs-method cs-uri-stem cs-uri-query cs(User-Agent) sc-status sc-content-type";
+        let row = [method, stem, query, agent, status, content_type].join("\t");
+        let text =
+            format!("#Fields: timestamp(ms) c-ip {names}\n1700000000000\t192.0.2.7\t{row}\n");
+        std::fs::write(&path, text).unwrap();
+        let globs = [("INCLUDE_PATHS", "/a/*,/users/*/id-card.jpg")];
+        let output = edgetap(&["explain", path.to_str().unwrap()], &globs, b"");
+        assert!(output.status.success(), "{}", stderr(&output));
+        let output = stdout(&output);
+        assert_eq!(
+            output.lines().nth(1),
+            Some(&*format!("{verdict}.")),
+            "{row}"
+        );
+    }
+}
+
 #[test]
 fn explain_shows_cookies_as_they_are_sent() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cookies.log");
     let text = "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem cs(Cookie)\n\
                 1700000000000\t192.0.2.7\tGET\t/a\taccess_token=canary\n\
-                1700000000000\t-\tGET\t/a\taccess_token=canary\n";
+                1700000000000\t192.0.2.7\t-\t/a\taccess_token=canary\n";
     std::fs::write(&path, text).unwrap();
     let explain = |line: &str, variables: &[(&str, &str)]| {
         let output = edgetap(
@@ -291,7 +461,7 @@ fn explain_shows_cookies_as_they_are_sent() {
     for variables in [&hash[..], &[("REDACT_COOKIES", "drop")]] {
         let malformed = explain("3", variables);
         assert!(
-            malformed.contains("\nc-ip           (missing)\n"),
+            malformed.contains("\ncs-method      (missing)\n"),
             "{malformed}"
         );
         assert!(!malformed.contains("canary"), "{malformed}");

@@ -156,6 +156,7 @@ fn all_problems_are_reported_without_values() {
         ("BATCH_MAX_TRANSACTIONS", "251"),
         ("BATCH_MAX_BYTES", "1e6"),
         ("STATIC_EXTENSIONS", "css,+canary"),
+        ("INCLUDE_PATHS", "canary"),
         ("EXCLUDE_PATHS", "/a,canary"),
         ("REDACT", "canary"),
         ("REDACT_COOKIES", "canary"),
@@ -187,6 +188,7 @@ fn all_problems_are_reported_without_values() {
             "`STATIC_EXTENSIONS` mixes a list (`css,js`) with edits of the built-in list (`+pdf,-svg`)",
             "`TF_AUTO_APPROVE` must be `true` or `false`",
             "cannot read the file in `BRIDGE_CA_FILE`: No such file or directory",
+            "glob 1 of `INCLUDE_PATHS` must start with `/`",
             "glob 2 of `EXCLUDE_PATHS` must start with `/`",
             "missing setting `BRIDGE_CLIENT_SECRET`",
             "parameter 2 of `BRIDGE_TOKEN_PARAMETERS` must have the form `name=value`",
@@ -220,6 +222,11 @@ fn values_are_rejected_in_words() {
             "EXCLUDE_PATHS",
             "/b,/a[",
             "glob 2 of `EXCLUDE_PATHS` is invalid: unclosed character class",
+        ),
+        (
+            "INCLUDE_PATHS",
+            "/b,/a[",
+            "glob 2 of `INCLUDE_PATHS` is invalid: unclosed character class",
         ),
         ("RETRY_FOR", "73h 1s", "from `1m` to `3d`"),
         (

@@ -1,7 +1,7 @@
 //! Runs the fuzz targets on their committed corpus. `fuzz/README.md` explains how to fuzz.
 
 #[path = "../../fuzz/src/lib.rs"]
-mod targets;
+pub(crate) mod targets;
 
 use std::collections::BTreeSet;
 use std::path::Path;

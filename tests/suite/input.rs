@@ -13,9 +13,10 @@ use edgetap::filter::{ExcludedPaths, StaticAssets};
 use edgetap::invocation::Context;
 use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{Options, decode};
-use edgetap::log::Field;
+use edgetap::log::{Field, LogError};
 use edgetap::pipeline::{Batches, Rules, Summary};
-use edgetap::redact::{Cookies, Key, Redaction};
+use edgetap::redact::{Cookies, Key, Names, Redaction};
+use edgetap::rows::{OPEN, Rows};
 use edgetap::telemetry;
 use edgetap::time::Deadline;
 use edgetap::token::AuthMethod;
@@ -42,7 +43,11 @@ fn read(text: &str, rules: Rules) -> (Vec<u8>, Counts) {
         Cursor::new(text.to_owned().into_bytes()),
         Arc::new(rules),
     ) {
-        let batch = batch.unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(LogError::Malformed { .. }) => break,
+            Err(error) => panic!("{error}\n{text}"),
+        };
         bodies.extend_from_slice(&batch.body);
         summary.accept(&batch);
     }
@@ -156,7 +161,7 @@ fn each_field_is_decoded_by_its_own_rules() {
             "cs(User-Agent)",
             "Mozilla/5.0%2520(X11)",
             "/request/headers/user-agent",
-            json!("Mozilla/5.0 (X11)"),
+            json!("Mozilla/5.0%20(X11)"),
         ),
         (
             "cs(User-Agent)",
@@ -236,6 +241,8 @@ fn each_field_is_decoded_by_its_own_rules() {
 fn unreadable_values_are_left_out_and_counted() {
     for (field, logged, pointer) in [
         ("c-ip", "x.x.x.x", "/client/ip"),
+        ("c-ip", "-", "/client/ip"),
+        ("c-ip", "", "/client/ip"),
         ("c-ip", "***", "/client/ip"),
         ("c-port", "65536", "/client/port"),
         ("time-taken", "soon", "/took_ms"),
@@ -263,7 +270,7 @@ fn unreadable_values_are_left_out_and_counted() {
         .unreadable,
         0
     );
-    for missing in ["c-ip", "cs-method", "cs-uri-stem", "timestamp(ms)"] {
+    for missing in ["cs-method", "cs-uri-stem", "timestamp(ms)"] {
         assert_eq!(
             read(&row(&[(missing, "-")]), everything()).1.malformed,
             1,
@@ -376,6 +383,15 @@ fn excluded_paths_are_dropped_but_lookalikes_are_sent() {
         ("/health/**", "/health/..%255Capi", false),
         ("/health/**", "/health/..%252fapi", false),
         ("/health/**", "/health/x%2500", false),
+        ("/health/**", "/health/;/api", false),
+        ("/health/**", "/health;x=1", false),
+        ("/health/**", "/health/%25c0%25ae%25c0%25ae/api", false),
+        ("/health/**", "/health/%25FF", false),
+        ("/health/**", "/health/%FF", false),
+        ("/health/**", "/health/...", false),
+        ("/health/**", "/health/%2520../api", false),
+        ("/health/**", "/health/%253Fapi", false),
+        ("/health/**", "/health/a.b", true),
         ("", "/health", false),
     ] {
         let rules = || Rules {
@@ -424,10 +440,10 @@ fn said(warnings: &CapturedLogs, text: &'static str) -> Value {
 #[test]
 fn suspicious_counts_are_logged_as_warnings() {
     let rows = |good: usize, bad: usize, stem: &str| -> &'static str {
-        let row = |ip: &str| format!("1700000000000\t{ip}\tGET\t{stem}\n");
+        let row = |method: &str| format!("1700000000000\t192.0.2.7\t{method}\t{stem}\n");
         let text = format!(
             "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n{}{}",
-            row("192.0.2.7").repeat(good),
+            row("GET").repeat(good),
             row("-").repeat(bad)
         );
         text.leak()
@@ -439,11 +455,10 @@ fn suspicious_counts_are_logged_as_warnings() {
             "WARN",
             "every request is for a static asset",
         ),
-        (rows(0, 3, "/a"), "WARN", "every row is malformed"),
         (
             rows(1, 3, "/a.css"),
             "WARN",
-            "every row is static, excluded, malformed or rejected",
+            "every row is static, excluded, malformed, foreign or rejected",
         ),
         (rows(99, 1, "/a"), "INFO", "successfully sent 99"),
         (rows(98, 2, "/a"), "WARN", "2 of 100 rows are malformed"),
@@ -480,8 +495,13 @@ fn log_of_another_service_is_skipped_with_a_warning() {
     let lines = CapturedLogs::default();
     let line = said(&lines, "{\"Records\":[{\"eventVersion\":\"1.11\"}]}");
     assert_eq!(
-        (&line["rows"], &line["level"], &line["dead_letters"]),
-        (&json!(0), &json!("INFO"), &json!(0))
+        [
+            &line["rows"],
+            &line["foreign"],
+            &line["level"],
+            &line["dead_letters"]
+        ],
+        [&json!(1), &json!(1), &json!("INFO"), &json!(0)]
     );
     let warning = lines
         .json()
@@ -495,13 +515,133 @@ fn log_of_another_service_is_skipped_with_a_warning() {
     assert_eq!(warning["kind"], "CloudTrail log");
 }
 
+fn counts_and_end(text: &str, rows: Rows) -> (Counts, Option<LogError>) {
+    let job = Job {
+        rows,
+        ..Job::all(ObjectRef::in_s3("b", "k"))
+    };
+    let (mut summary, mut end) = (Summary::default(), None);
+    let bytes = Cursor::new(text.to_owned().into_bytes());
+    for batch in Batches::new(&job, bytes, Arc::new(everything())) {
+        match batch {
+            Ok(batch) => summary.accept(&batch),
+            Err(error) => end = Some(error),
+        }
+    }
+    assert!(summary.counts.is_balanced(), "{:?}", summary.counts);
+    (summary.counts, end)
+}
+
+/// Whether a log is refused depends on its rows, not on those that an attempt asks for.
+// proves: I41
+#[test]
+fn log_without_a_readable_row_is_refused() {
+    let log = |rows: &str| {
+        let row = |kind| match kind {
+            'g' => "1700000000000\t192.0.2.7\tGET\t/a\n",
+            _ => "-\t192.0.2.7\tGET\t/a\n",
+        };
+        let rows: String = rows.chars().map(row).collect();
+        format!("#Fields: timestamp(ms) c-ip cs-method cs-uri-stem\n{rows}")
+    };
+    for (rows, asked, is_refused) in [
+        ("", 0..OPEN, false),
+        ("m", 0..OPEN, true),
+        ("mmmm", 0..OPEN, true),
+        ("mmmm", 2..OPEN, true),
+        ("mmmm", 9..OPEN, true),
+        ("mmmm", 1..3, false),
+        ("mmmg", 0..OPEN, false),
+        ("gmmm", 0..OPEN, false),
+        ("gmmm", 1..OPEN, false),
+        ("mgmm", 3..OPEN, false),
+    ] {
+        let (counts, end) = counts_and_end(&log(rows), Rows::from(asked.clone()));
+        assert_eq!(end.is_some(), is_refused, "{rows} {asked:?}: {end:?}");
+        if let Some(end) = end {
+            let text = "every row is malformed. The first one (line 2): missing or unreadable time";
+            assert_eq!(end.to_string(), text, "{rows} {asked:?}");
+            assert_eq!(counts.malformed, counts.rows);
+        }
+    }
+}
+
+/// What JSON that is not CloudFront's does to the log, alone and beside rows.
+// proves: I9, I40, I41
+#[test]
+fn foreign_and_wrapped_objects_are_counted() {
+    let good = "{\"timestamp(ms)\":\"1700000000000\",\"c-ip\":\"::1\",\"cs-method\":\"GET\",\"cs-uri-stem\":\"/a\"}";
+    let few = "{\"timestamp(ms)\":\"1\",\"cs-method\":\"GET\"}";
+    let (foreign, wrapped, unknown) = ("{\"webaclId\":1}", "{\"message\":\"x\"}", "{\"a\":1}");
+    for (objects, [sent, malformed, rejected, foreign], reason) in [
+        (vec![good, foreign], [1, 0, 0, 1], None),
+        (vec![foreign, good, foreign], [1, 0, 0, 2], None),
+        (vec![foreign, foreign], [0, 0, 0, 2], None),
+        (vec![wrapped, good], [1, 0, 1, 0], None),
+        (vec![wrapped, unknown], [0, 1, 1, 0], None),
+        (vec![unknown, good], [1, 1, 0, 0], None),
+        (
+            vec![foreign, unknown],
+            [0, 1, 0, 1],
+            Some("(line 2): it has no field of a CloudFront access log"),
+        ),
+        (
+            vec![unknown, few],
+            [0, 2, 0, 0],
+            Some("(line 1): it has no field of a CloudFront access log"),
+        ),
+        (
+            vec![few, few],
+            [0, 2, 0, 0],
+            Some("(line 1): log lacks required fields: cs-uri-stem. Add"),
+        ),
+    ] {
+        let (counts, end) = counts_and_end(&objects.join("\n"), Rows::all());
+        let found = [
+            counts.sent,
+            counts.malformed,
+            counts.rejected,
+            counts.foreign,
+        ];
+        assert_eq!(found, [sent, malformed, rejected, foreign], "{objects:?}");
+        match (&end, reason) {
+            (None, None) => {}
+            (Some(end), Some(reason)) => assert!(end.to_string().contains(reason), "{end}"),
+            _ => panic!("{objects:?}: {end:?}"),
+        }
+    }
+}
+
+/// Objects by which services test the bucket are told by their text, else by their name.
+// proves: I11
+#[test]
+fn access_tests_are_skipped() {
+    let is_skipped = |key: &str, text: &str| {
+        let bytes = Cursor::new(text.to_owned().into_bytes());
+        let job = Job::all(ObjectRef::in_s3("b", key));
+        Batches::new(&job, bytes, Arc::new(everything()))
+            .next()
+            .is_none()
+    };
+    assert!(is_skipped(
+        "logs/aws-logs-write-test",
+        "Permission Check Successful"
+    ));
+    assert!(is_skipped("logs/x", "Permission Check Successful\n"));
+    assert!(is_skipped(
+        "logs/aws-programmatic-access-test-object",
+        "anything"
+    ));
+    assert!(!is_skipped("logs/x", "anything"));
+}
+
 /// Without the key, which is part of the secret, nothing is sent.
 // proves: I37
 #[tokio::test]
 async fn cookies_are_hashed_with_the_key_from_the_secret() {
     let text = row(&[("cs(Cookie)", "sid=canary"), ("x-edge-request-id", "id")]);
     let hashed = Redaction {
-        urls: true,
+        urls: Some(Names::default()),
         cookies: Cookies::Hash(None),
     };
     for key in [None, Key::new(*b"0123456789abcdef")] {
@@ -753,7 +893,7 @@ proptest! {
         broken in any::<bool>(),
     ) {
         let value = format!("{prefix}{CANARY}");
-        let mut text = if json { json!({"timestamp(ms)": "1", "c-ip": "::1", "cs-method": "GET", "cs-uri-stem": "/a", field: value}).to_string() } else { row(&[(field, &value)]) };
+        let mut text = if json { json!({"timestamp(ms)": "1700000000000", "c-ip": "::1", "cs-method": "GET", "cs-uri-stem": "/a", field: value}).to_string() } else { row(&[(field, &value)]) };
         if broken {
             text.truncate(text.len() - 5);
         }
@@ -767,6 +907,8 @@ proptest! {
         name in prop::sample::select(vec![
             "X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature",
             "Policy", "Key-Pair-Id", "password", "passwd", "pwd", "client_secret", "access_token", "refresh_token", "id_token",
+            "passphrase", "j_password", "new_password", "password[]", "user[password]", "user.password", "user:password", "csrf_token",
+            "access_token[0]", "token", "api_key", "apikey", "secret", "code", "otp", "session_id", "authorization",
         ]),
         upper in any::<bool>(),
         depth in 0usize..3,
@@ -777,8 +919,15 @@ proptest! {
     ) {
         prop_assume!(!NO_URLS.contains(&field));
         let name = if upper { name.to_uppercase() } else { name.to_owned() };
-        // In a path a slash ends a parameter. Elsewhere it may be part of the value.
-        let parameter = format!("{name}={}{CANARY}", if field == "cs-uri-stem" && depth == 0 { "" } else { "a/b;c+" });
+        // A password may contain anything, but in a path a slash ends it.
+        let is_password = name.to_lowercase().contains("pass") || name.eq_ignore_ascii_case("pwd");
+        let before = match (is_password, field) {
+            (true, "cs-uri-stem") => "",
+            (true, _) => "a/b?c+",
+            (false, "cs-uri-stem") => "a-b_c~d.e%2B",
+            (false, _) => "a-b_c~d.e%2F",
+        };
+        let parameter = format!("{name}={before}{CANARY}");
         let nested = (0..depth).fold(parameter, |inner, _| format!("next={}", percent_encoding::utf8_percent_encode(&inner, percent_encoding::NON_ALPHANUMERIC)));
         let value = match field {
             "cs-uri-stem" => format!("/a;{nested}"),
@@ -797,13 +946,13 @@ proptest! {
         } else {
             row(&[(field, &logged(&value))])
         };
-        let redaction = Redaction { urls: true, cookies };
+        let redaction = Redaction { urls: Some(Names::default()), cookies };
         let encoding = if ndjson { Encoding::Ndjson } else { Rules::default().encoding };
         let (body, counts) = read(&text, Rules { redaction, encoding, ..everything() });
         prop_assert_eq!(counts.sent, 1);
         prop_assert!(!shown(&body).contains(CANARY), "{}\n{}", text, shown(&body));
         // It is sent if redaction is off.
-        let off = Redaction { urls: false, cookies: Cookies::Keep };
+        let off = Redaction { urls: None, cookies: Cookies::Keep };
         let (body, _) = read(&text, Rules { redaction: off, ..everything() });
         let numeric = ["sc-status", "time-taken", "c-port", "sc-content-len", "sc-range-start", "sc-range-end", "DistributionId"];
         prop_assert!(shown(&body).contains(CANARY) || numeric.contains(&field), "{}", text);

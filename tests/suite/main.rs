@@ -8,6 +8,7 @@ mod runtime_api;
 mod support;
 
 mod bridge;
+mod cases;
 mod command_line;
 mod config;
 mod continuations;
@@ -23,5 +24,6 @@ mod process;
 mod secrecy;
 mod settings;
 mod source;
+mod static_rule;
 mod token;
 mod work_queue;

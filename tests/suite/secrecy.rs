@@ -391,7 +391,7 @@ async fn object_is_logged_in_one_line_with_its_counts() {
     };
     assert_eq!(warning["level"], "WARN");
     assert_eq!(warning["message"], "malformed row (logged once per object)");
-    assert_eq!(warning["reason"], "missing or unreadable c-ip");
+    assert_eq!(warning["reason"], "missing or unreadable cs-method");
     let message = "successfully sent 12 transactions for distribution E27FO14I29XXXX, but 1 of 17 rows are malformed";
     assert_eq!(line["message"], message);
     assert_eq!(

@@ -56,7 +56,7 @@ fn values(setting: &Setting) -> String {
         Kind::Duration { from, to } => {
             format!("`{}` to `{}`", duration_text(from), duration_text(to))
         }
-        Kind::Choice { values, .. } => alternatives(values),
+        Kind::Choice { values, .. } | Kind::Names { values, .. } => alternatives(values),
         Kind::Extensions { .. } | Kind::Globs => "list".to_owned(),
         Kind::Parameters { .. } => "`name=value&…`".to_owned(),
     }
@@ -306,6 +306,10 @@ fn validations(setting: &Setting, name: &str) -> (Vec<Problem>, Vec<String>) {
         Kind::Extensions { max_length } => (
             problems(&[&messages::EXTENSIONS_MIXED, &messages::EXTENSIONS_INVALID]),
             vec![format!("[A-Za-z0-9]{{1,{max_length}}}")],
+        ),
+        Kind::Names { values, max_length } => (
+            problems(&[&messages::CHOICE, &messages::NAME_INVALID]),
+            vec![values.join("|"), format!("{{0,{}}}", max_length - 1)],
         ),
         Kind::Globs => (problems(&[&messages::GLOB_RELATIVE]), Vec::new()),
         Kind::Parameters { reserved } => (

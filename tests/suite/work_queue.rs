@@ -23,7 +23,7 @@ const LIMITS: Limits = Limits {
 const PLENTY: Duration = Duration::from_secs(20);
 
 /// Every member of an object's line. Scripts and queries read them by name.
-const LINE_MEMBERS: [&str; 30] = [
+const LINE_MEMBERS: [&str; 31] = [
     "_aws",
     "absent",
     "batches",
@@ -37,6 +37,7 @@ const LINE_MEMBERS: [&str; 30] = [
     "duration",
     "elapsed_ms",
     "excluded",
+    "foreign",
     "function",
     "level",
     "lost",
@@ -435,7 +436,7 @@ async fn unreadable_object_is_dead_lettered_after_its_good_rows() {
     let world = sequential(Options::default()).await;
     let whole = gzip(&log(1000));
     world.s3.put("cut.gz", whole[..whole.len() - 8].to_vec());
-    world.s3.put("other", "{\"Records\": []}\n");
+    world.s3.put("other", "{\"hello\": []}\n");
     world.s3.put(
         "few-fields",
         "#Fields: date time cs-method\n2026-11-14\t20:00:00\tGET\n",
@@ -447,16 +448,52 @@ async fn unreadable_object_is_dead_lettered_after_its_good_rows() {
     assert_eq!(world.arrivals(), once_each(0..1000));
     let dead_letters = dead_letters(&world);
     let expected = [
-        ("cut.gz", 1000, "cannot read the log to its end"),
-        ("other", 0, "cs-method"),
-        ("few-fields", 0, "c-ip"),
+        (
+            "cut.gz",
+            json!([[1000, null]]),
+            "cannot read the log to its end",
+        ),
+        (
+            "other",
+            json!([[0, 1]]),
+            "(line 1): it has no field of a CloudFront access log",
+        ),
+        ("few-fields", json!([[0, null]]), "cs-uri-stem"),
     ];
     assert_eq!(dead_letters.len(), expected.len());
-    for (dead_letter, (key, from, reason)) in dead_letters.iter().zip(expected) {
+    for (dead_letter, (key, rows, reason)) in dead_letters.iter().zip(expected) {
         assert_eq!(dead_letter.object.key, key);
-        assert_eq!(json!(dead_letter.rows), json!([[from, null]]));
+        assert_eq!(json!(dead_letter.rows), rows);
         assert!(dead_letter.reason.contains(reason), "{dead_letter:?}");
     }
+}
+
+/// A viewer can hide a request neither by the delimiter nor behind the rows around it.
+// proves: I6, D19
+#[tokio::test]
+async fn row_with_the_delimiter_in_a_value_is_dead_lettered() {
+    let world = sequential(Options::default()).await;
+    let row =
+        |row: u64, agent: &str| format!("2026-11-14,20:00:00,192.0.2.7,GET,/a,id-{row},{agent}\n");
+    let agent = |number| match number {
+        13 | 40 => "a,b",
+        41 => "a,,",
+        _ => "curl/8",
+    };
+    let rows: String = (0..60).map(|number| row(number, agent(number))).collect();
+    let names = "date time c-ip cs-method cs-uri-stem x-edge-request-id cs(User-Agent)";
+    world.s3.put("log", format!("#Fields: {names}\n{rows}"));
+    world.notify("log");
+    assert_eq!(world.drain(PLENTY, 3).await, 1);
+    let is_sent = |row: &u64| ![13, 40, 41].contains(row);
+    assert_eq!(world.arrivals(), once_each((0..60).filter(is_sent)));
+    let [letter] = &dead_letters(&world)[..] else {
+        panic!("one dead letter")
+    };
+    assert_eq!(json!(letter.rows), json!([[13, 14], [40, 42]]));
+    let reason =
+        "3 rows cannot be read. The first one (line 15): a value contains the column delimiter";
+    assert!(letter.reason.starts_with(reason), "{}", letter.reason);
 }
 
 // proves: D16

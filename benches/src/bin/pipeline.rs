@@ -18,7 +18,7 @@ fn main() -> anyhow::Result<()> {
     let mut rules = Rules::default();
     if has("--ndjson") {
         rules.encoding = Encoding::Ndjson;
-        rules.redaction.urls = false;
+        rules.redaction.urls = None;
     }
     let object = ObjectRef::in_s3("logs", "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz");
     let mut summary = Summary::default();

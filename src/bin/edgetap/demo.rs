@@ -87,7 +87,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
     writeln!(
         stdout,
         "Static: requests for images, scripts, styles and fonts; edgetap drops them.\n\
-         Malformed: a row without a client address, which is in the sample on purpose.\n"
+         Malformed: a row without a method, which is in the sample on purpose.\n"
     )?;
 
     let (tally, received) = (local.tally(), local.received());

@@ -1,5 +1,6 @@
 //! `edgetap explain`: how one row is handled, and why.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -12,7 +13,7 @@ use edgetap::encode::{Encoding, Origin};
 use edgetap::job::ObjectRef;
 use edgetap::log::{Field, LogReader, Record};
 use edgetap::pipeline::Rules;
-use edgetap::redact::{Cookies, Redaction};
+use edgetap::redact::{Cookies, Part, Redaction};
 use edgetap::source::Opened;
 use edgetap::transaction::{Transaction, stitch};
 use flate2::bufread::MultiGzDecoder;
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
     let mut log = LogReader::new(bytes);
     while log.advance().map_err(|error| anyhow!("{path}: {error}"))? {
         match line {
-            Some(line) if log.line() < line => {}
+            Some(line) if *log.lines().end() < line => {}
             Some(line) if log.line() > line => break,
             _ => return explain(&mut log, &object, &rules),
         }
@@ -94,31 +95,28 @@ fn explain(
     let (row, record) = log.record();
     let mut scratch = Vec::new();
     let stitched = stitch(row, record, &mut scratch);
-    let dropped = match &stitched {
-        Err(malformed) => Some(format!("malformed row ({malformed})")),
-        Ok(transaction) => dropped(transaction, rules),
+    let decision = match &stitched {
+        Err(malformed) => Err(format!("malformed row ({malformed})")),
+        Ok(transaction) => decide(transaction, rules),
     };
     let mut stdout = stdout();
     writeln!(stdout, "{object}, line {line} (row {row})")?;
-    match (&stitched, &dropped) {
-        (_, Some(reason)) => writeln!(stdout, "Not sent: {reason}.")?,
-        (Ok(transaction), None) => {
-            if let Some(kept) = rules.static_assets.keep_reason(transaction) {
-                writeln!(stdout, "Sent: {kept}.")?;
-            }
-            if transaction.unreadable > 0 {
-                writeln!(
-                    stdout,
-                    "Left out: {}.",
-                    count(
-                        transaction.unreadable,
-                        "value that cannot be read",
-                        "values that cannot be read"
-                    )
-                )?;
-            }
-        }
-        (Err(_), None) => {}
+    match &decision {
+        Err(why) => writeln!(stdout, "Not sent: {why}.")?,
+        Ok(why) => writeln!(stdout, "Sent: {why}.")?,
+    }
+    if let (Ok(transaction), Ok(_)) = (&stitched, &decision)
+        && transaction.unreadable > 0
+    {
+        writeln!(
+            stdout,
+            "Left out: {}.",
+            count(
+                transaction.unreadable,
+                "value that cannot be read",
+                "values that cannot be read"
+            )
+        )?;
     }
     let mut redacted_values = Vec::new();
     let redacted = stitched
@@ -129,7 +127,7 @@ fn explain(
         record,
         redacted: redacted.as_ref(),
     };
-    let Fields { table, masked } = fields(&row, &rules.redaction, dropped.is_none());
+    let Fields { table, masked } = fields(&row, &rules.redaction, decision.is_ok());
     if table.row_count() > 0 {
         writeln!(stdout, "\n{}", table.trim_fmt())?;
     }
@@ -139,14 +137,14 @@ fn explain(
     if !absent.is_empty() {
         writeln!(stdout, "\nNot in this log: {}", absent.join(", "))?;
     }
-    if let (Some(redacted), None) = (&redacted, &dropped) {
+    if let (Some(redacted), Ok(_)) = (&redacted, &decision) {
         let json = as_json(redacted, object, rules);
         writeln!(stdout, "\n{}", show::json(&json, show::width()))?;
     }
     Ok(())
 }
 
-/// The fields of a row, and the names of those whose value is masked.
+/// The fields of a row, and those whose value is masked, with the reasons.
 struct Fields {
     table: Table,
     masked: Vec<String>,
@@ -179,7 +177,10 @@ fn fields(row: &Row<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
             }
             continue;
         };
-        let value = as_sent(field, logged, &mut scratch);
+        let value = match (field, row.redacted) {
+            (Field::UserAgent, Some(sent)) => sent.user_agent.unwrap_or_default(),
+            _ => as_sent(field, logged, &mut scratch),
+        };
         if field == Field::Cookie {
             let sent = row.redacted.and_then(|sent| sent.cookie);
             let value = match (&redaction.cookies, sent) {
@@ -197,25 +198,39 @@ fn fields(row: &Row<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
             (Field::UriQuery, Some(sent)) => sent.query().unwrap_or_default(),
             (Field::Referer, Some(sent)) => sent.referer.unwrap_or_default(),
             (_, Some(_)) if place != NOT_SENT => value,
-            _ => redaction.mask_value(value, &mut mask),
+            _ => redaction.mask_value(value, Part::Query, &mut mask),
         };
         add(name, shown, place);
         if shown != value {
-            fields.masked.push(name.to_owned());
+            let part = match field {
+                Field::UriStem => Part::Path,
+                Field::Referer => Part::Url,
+                _ => Part::Query,
+            };
+            fields
+                .masked
+                .push(masked(name, &redaction.reasons(value, part)));
         }
     }
     for (name, logged) in row.record.others() {
         let value = as_sent(Field::ViewerRequestLogData, logged, &mut scratch);
-        let shown = redaction.mask_value(value, &mut mask);
+        let shown = redaction.mask_value(value, Part::Query, &mut mask);
         add(name, shown, NOT_SENT);
         if shown != value {
-            fields.masked.push(show::printable(name));
+            let reasons = redaction.reasons(value, Part::Query);
+            fields.masked.push(masked(&show::printable(name), &reasons));
         }
     }
     if is_sent {
         show::wrap_before(&mut fields.table, 2);
     }
     fields
+}
+
+/// A field with a masked value, and by what each credential in it was recognized.
+fn masked(name: &str, reasons: &BTreeSet<String>) -> String {
+    let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
+    format!("{name} ({})", reasons.join(", "))
 }
 
 /// A row, with what is sent of it.
@@ -233,7 +248,7 @@ impl Row<'_> {
             && self.record.defect().is_none()
             && !is_logged(field)
             && match field {
-                Field::ClientIp | Field::Method | Field::UriStem => true,
+                Field::Method | Field::UriStem => true,
                 Field::Date | Field::Time => {
                     !is_logged(Field::Timestamp) && !is_logged(Field::TimestampMs)
                 }
@@ -283,22 +298,25 @@ fn place(field: Field) -> &'static str {
     }
 }
 
-/// Why a request is not sent.
-fn dropped(transaction: &Transaction<'_>, rules: &Rules) -> Option<String> {
-    if rules.static_assets.matches(transaction) {
-        let extension = extension(transaction.path());
-        return Some(format!("static asset (extension `.{extension}`)"));
+/// Returns why a request is sent.
+///
+/// # Errors
+/// Why it is not sent.
+fn decide(transaction: &Transaction<'_>, rules: &Rules) -> Result<String, String> {
+    let sent = match rules
+        .static_assets
+        .test(transaction.record, &mut Vec::new())
+    {
+        Err(keep) => keep.to_string(),
+        Ok(extension) => match rules.included_paths.matching_glob(transaction.path()) {
+            None => return Err(format!("static asset (extension `.{extension}`)")),
+            Some(glob) => format!("included path (INCLUDE_PATHS has `{glob}`)"),
+        },
+    };
+    match rules.excluded_paths.matching_glob(transaction) {
+        Some(glob) => Err(format!("excluded path (EXCLUDE_PATHS has `{glob}`)")),
+        None => Ok(sent),
     }
-    let glob = rules.excluded_paths.matching_glob(transaction)?;
-    Some(format!("excluded path (EXCLUDE_PATHS has `{glob}`)"))
-}
-
-/// The extension by which a path was recognized as that of a static asset.
-fn extension(path: &[u8]) -> String {
-    let last = |text, at: u8| <[u8]>::rsplit(text, move |byte| *byte == at).next();
-    let name = last(path, b'/').and_then(|name| name.split(|byte| *byte == b';').next());
-    let extension = name.and_then(|name| last(name, b'.')).unwrap_or_default();
-    String::from_utf8_lossy(extension).to_ascii_lowercase()
 }
 
 fn as_json(redacted: &Transaction<'_>, object: &ObjectRef, rules: &Rules) -> Vec<u8> {

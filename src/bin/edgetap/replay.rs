@@ -1,5 +1,6 @@
 //! `edgetap replay`: the pipeline on local or S3 logs.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use edgetap::encode::Encoding;
 use edgetap::ingest::ingest_watched;
 use edgetap::job::{Job, ObjectRef};
 use edgetap::pipeline::{Batches, Rules, Summary};
+use edgetap::plan::flawed;
 use edgetap::retry::Backoff;
 use edgetap::source::{Opened, S3};
 use edgetap::time::Deadline;
@@ -102,9 +104,9 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         let (summary, problem) = replayed.inspect_err(|_| progress.finish_and_clear())?;
         objects += 1;
         total.counts += summary.counts;
+        total.absent.extend(summary.absent);
         total.batches += summary.batches;
         total.bytes += summary.bytes;
-        total.rejected.extend(summary.rejected);
         if let Some(problem) = problem {
             output::error(problem);
             unreadable += 1;
@@ -114,7 +116,7 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
     if objects > 0 {
         summarize(&total, objects, &args, started.elapsed());
     }
-    if unreadable > 0 || !total.rejected.is_empty() {
+    if unreadable > 0 || total.counts.rejected > 0 {
         Err(Failure::Incomplete)
     } else {
         Ok(())
@@ -139,10 +141,24 @@ fn summarize(total: &Summary, objects: u64, args: &Args, time: Duration) {
         excluded,
         malformed,
         rejected,
-        ..
+        foreign,
+        unreadable,
     } = total.counts;
+    let absent: BTreeSet<&str> = total.absent.iter().copied().collect();
+    let absent = absent.into_iter().collect::<Vec<_>>().join(", ");
+    let more = [
+        (foreign > 0).then(|| format!(", {} foreign", HumanCount(foreign))),
+        (unreadable > 0).then(|| {
+            format!(
+                "\n{} left out as unreadable",
+                count(unreadable, "value", "values")
+            )
+        }),
+        (!absent.is_empty()).then(|| format!("\nabsent: {absent}")),
+    ];
+    let more: String = more.into_iter().flatten().collect();
     output::stderr_line(format_args!(
-        "{}, {} in {:.1} s\n{} {done}, {} static, {} excluded, {} malformed, {} rejected\n{size}",
+        "{}, {} in {:.1} s\n{} {done}, {} static, {} excluded, {} malformed, {} rejected{more}\n{size}",
         count(objects, "object", "objects"),
         count(rows, "row", "rows"),
         time.as_secs_f64(),
@@ -289,10 +305,9 @@ async fn replay(
             let written =
                 tokio::task::spawn_blocking(move || write(batches, one_per_line, watch)).await?;
             let (summary, error) = written.map_err(StdoutError)?;
-            Ok((
-                summary,
-                error.map(|error| format!("{}: {error}", job.object)),
-            ))
+            let problems = [flawed(&summary.flaws), error.map(|error| error.to_string())];
+            let problem = sentence(&job.object, problems);
+            Ok((summary, problem))
         }
         Sink::Bridge { rules, bridge } => {
             let keyed = match bridge.warm_up(Deadline::NEVER).await {
@@ -311,19 +326,24 @@ async fn replay(
             };
             let watch = |summary: &Summary, _: &_| watch(summary);
             let outcome = ingest_watched(&job, bytes, &rules, bridge, Attempt::ONLY, watch).await;
-            let rejected = outcome.summary.counts.rejected;
+            let flawed = flawed(&outcome.summary.flaws);
+            let rejected = outcome.summary.rejected.len() as u64;
             let rejected = (rejected > 0)
                 .then(|| format!("the bridge rejected {}", count(rejected, "row", "rows")));
             let undelivered = outcome.why().map(|why| match outcome.left.first() {
                 Some(row) => format!("not all rows were delivered (the first is row {row}): {why}"),
                 None => why,
             });
-            let problems: Vec<_> = [rejected, undelivered].into_iter().flatten().collect();
-            let problem =
-                (!problems.is_empty()).then(|| format!("{}: {}", job.object, problems.join("; ")));
+            let problem = sentence(&job.object, [rejected, flawed, undelivered]);
             Ok((outcome.summary, problem))
         }
     }
+}
+
+/// Joins the problems of an object to one text.
+fn sentence<const N: usize>(object: &ObjectRef, problems: [Option<String>; N]) -> Option<String> {
+    let problems: Vec<_> = problems.into_iter().flatten().collect();
+    (!problems.is_empty()).then(|| format!("{object}: {}", problems.join("; ")))
 }
 
 /// Writes the bodies of batches to stdout, up to the first that cannot be read. Returns that error

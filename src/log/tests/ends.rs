@@ -54,16 +54,30 @@ fn garbage_after_gzip_member_is_an_error() {
     for garbage in [
         &b"g"[..],
         b"garbage",
-        b"\0",
+        b"\0g",
         b"\x1f",
         b"\x1f\x8b",
-        &[0; 1000],
+        &[&[0; 1000][..], &gzip("more")].concat(),
     ] {
         let bytes = [&member, garbage].concat();
         for step in [1, 1000] {
             let (paths, end) = paths(LogReader::new(Chunks(&bytes, &[step], 0)));
             assert_eq!(paths, ["/row/0"], "{garbage:?}");
             assert!(matches!(end, Err(LogError::Cut(_))), "{garbage:?}: {end:?}");
+        }
+    }
+}
+
+// proves: I1
+#[test]
+fn zeros_after_the_last_gzip_member_are_padding() {
+    let member = gzip(&format!("{HEADER}{}\n", row(0)));
+    for zeros in [1, 511, 100_000] {
+        let bytes = [&member[..], &member, &vec![0; zeros]].concat();
+        for sizes in [&[1, 0][..], &[7], &[100_000]] {
+            let (paths, end) = paths(LogReader::new(Chunks(&bytes, sizes, 0)));
+            assert_eq!(paths, ["/row/0", "/row/0"], "{zeros} zeros");
+            end.unwrap();
         }
     }
 }

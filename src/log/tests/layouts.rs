@@ -10,14 +10,37 @@ fn unsupported_formats_are_rejected_with_a_hint() {
             "PAR1\u{1}",
             "Parquet is not supported. Set the delivery's output format to `w3c` or `json`",
         ),
-        ("[{\"date\":\"2026-11-14\"}]\n", "a JSON array"),
+        ("\u{1f}\u{8b}", "neither a header nor a data row"),
+        ("ORC\u{1}", "it is an ORC file"),
+        ("#\0F\0i\0", "its text is UTF-16"),
+        ("\u{50}\u{4b}\u{3}\u{4}zip", "it is a zip archive"),
         (
-            "{\"date\":\"2026-11-14\"}\n",
-            "required fields: cs-method, cs-uri-stem, c-ip",
+            "\"date\",\"time\",\"cs_method\"\n\"2026-11-14\",\"20:00:00\",\"GET\"\n",
+            "it is a CSV export of a table",
+        ),
+        (
+            "date;time;c-ip;cs(User-Agent)\r\n",
+            "it is a CSV export of a table",
+        ),
+        (
+            "2026-11-14T20:03:10.816Z {\"cs-method\":\"GET\"}\n",
+            "it is an export of CloudWatch Logs",
+        ),
+        (
+            "#Software: Microsoft Internet Information Services 10.0\n#Fields: date time c-ip cs-method cs-uri-stem\n",
+            "it is a log of IIS",
+        ),
+        (
+            "#Version: 1.0\n#Software: Microsoft Internet Information Services 8.5\n#Fields: date time c-ip\n",
+            "it is a log of IIS",
+        ),
+        (
+            "#Fields: date time s-ip cs-method cs-uri-stem s-port c-ip sc-status sc-win32-status\n",
+            "it is a log of IIS",
         ),
         (
             "#Fields: date time cs-method\n",
-            "required fields: cs-uri-stem, c-ip",
+            "required fields: cs-uri-stem",
         ),
         // `plain` and `raw` have no header, so values cannot be assigned to fields.
         (
@@ -38,7 +61,7 @@ fn unsupported_formats_are_rejected_with_a_hint() {
             "not those of a legacy log",
         ),
         (
-            "#Fields: date time c-ip cs-method cs-uri-stem\n2026-11-14 20:00:00 192.0.2.1 GET / more\n",
+            "#Fields: date time c-ip cs-method cs-uri-stem\n2026-11-14 20:00:00 192.0.2.1 GET\n",
             "column delimiter cannot be detected",
         ),
         (
@@ -46,16 +69,33 @@ fn unsupported_formats_are_rejected_with_a_hint() {
             "neither a header nor a data row",
         ),
         ("\u{1f}", "neither a header nor a data row"),
-        (
-            "\u{50}\u{4b}\u{3}\u{4}zip",
-            "neither a header nor a data row",
-        ),
     ] {
         let (rows, end) = paths(LogReader::new(text.as_bytes()));
         assert_eq!(rows.len(), 0);
         let error = end.expect_err(text);
         assert!(error.to_string().contains(reason), "{error}");
         assert!(!matches!(error, LogError::OtherLog(_)), "{error}");
+    }
+}
+
+/// Compressions other than one layer of gzip.
+// proves: I8
+#[test]
+fn unsupported_compression_is_named() {
+    for (bytes, reason) in [
+        (gzip_bytes(&gzip(HEADER)), "gzip inside gzip"),
+        (b"\x28\xb5\x2f\xfd\x04".to_vec(), "compressed with zstd"),
+        (gzip_bytes(b"\x28\xb5\x2f\xfd\x04"), "compressed with zstd"),
+        (b"BZh91AY".to_vec(), "compressed with bzip2"),
+        (b"\xfd7zXZ\0".to_vec(), "compressed with xz"),
+        (b"\xff\xfe#\0V\0".to_vec(), "UTF-16"),
+        (b"\xfe\xff\0#".to_vec(), "UTF-16"),
+    ] {
+        let (_, end) = paths(LogReader::new(&bytes[..]));
+        assert!(
+            matches!(&end, Err(LogError::NotAccessLog(text)) if text.contains(reason)),
+            "{end:?}"
+        );
     }
 }
 
@@ -73,25 +113,8 @@ fn logs_of_other_services_are_named() {
             "CloudFront real-time log",
         ),
         (
-            "{\"eventTimestamp\":\"1\",\"connectionId\":\"x\",\"connectionStatus\":\"Success\"}\n"
-                .to_owned(),
-            "CloudFront connection log",
-        ),
-        (
             "#Fields: eventTimestamp connectionId connectionStatus\n".to_owned(),
             "CloudFront connection log",
-        ),
-        (
-            "{\"Records\":[{\"eventVersion\":\"1.11\"}]}".to_owned(),
-            "CloudTrail log",
-        ),
-        (
-            "{\"awsAccountId\":\"1\",\"digestS3Bucket\":\"b\"}".to_owned(),
-            "CloudTrail digest",
-        ),
-        (
-            "{\"timestamp\":1,\"formatVersion\":1,\"webaclId\":\"arn\"}\n".to_owned(),
-            "AWS WAF log",
         ),
         (
             "https 2026-11-14T20:00:00.1Z app/my-lb/50dc 192.0.2.1:1 - -1\n".to_owned(),
@@ -104,6 +127,34 @@ fn logs_of_other_services_are_named() {
         (
             "version account-id interface-id srcaddr\n".to_owned(),
             "VPC flow log",
+        ),
+        (
+            "#Fields: timestamp c-ip sc-status cs-method cs-host cs-uri-stem\n".to_owned(),
+            "CloudFront real-time log",
+        ),
+        (
+            "#Fields: c-ip cs-method cs-uri-stem cs-user-agent c-ip-version\n".to_owned(),
+            "CloudFront real-time log",
+        ),
+        (
+            "2026-11-14T20:03:10.945958Z my-lb 192.0.2.7:2817 10.0.0.1:80 0.000073 0.001048 0.000057 200 200 0 29 \"GET http://h:80/ HTTP/1.1\" \"curl/7.38.0\" - -\n".to_owned(),
+            "Classic Load Balancer log",
+        ),
+        (
+            "2026-11-14T20:03:10.945958Z my-lb 192.0.2.7:2817 - -1 -1 -1 503 0 0 0 \"GET http://h:80/ HTTP/1.1\" \"-\" - -\n".to_owned(),
+            "Classic Load Balancer log",
+        ),
+        (
+            "2026-11-14T20:03:10.514108Z 192.0.2.7 36280 443 TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256 4.036 \"-\" - - - Success TID_1\n".to_owned(),
+            "Application Load Balancer connection log",
+        ),
+        (
+            "Permission Check Successful".to_owned(),
+            "test file of CloudWatch Logs",
+        ),
+        (
+            "Enable AccessLog for ELB: app/my-lb/50dc at 2026-11-14T20:00:00Z\n".to_owned(),
+            "test file of a load balancer",
         ),
         (
             format!("{owner} bucket [14/Nov/2026:20:00:00 +0000] 192.0.2.3\n"),
@@ -210,8 +261,69 @@ fn viewer_values_cannot_change_the_detected_format() {
             "{text}"
         );
     }
-    // An ambiguous delimiter is an error: no row is read with shifted values.
-    let (rows, end) = paths(LogReader::new(delimited(",", "a;;b;;c;;d;;e,").as_bytes()));
-    assert_eq!(rows, [""; 0]);
-    assert!(matches!(end, Err(LogError::NotAccessLog(_))), "{end:?}");
+    // Other rows tell the delimiter: no row is read with shifted values.
+    let text = delimited(",", "a;;b;;c;;d;;e,");
+    let (rows, end) = paths(LogReader::new(text.as_bytes()));
+    assert_eq!(
+        (rows, end.is_ok()),
+        (vec!["?".to_owned(), "/a".to_owned()], true)
+    );
+}
+
+/// A viewer who writes the first rows can neither choose the delimiter nor hide it.
+// proves: I5, I10
+#[test]
+fn viewers_first_rows_do_not_decide_the_delimiter() {
+    let row = |agent: &str| ["1700000000", "::1", "GET", "/a", agent].join(",") + "\n";
+    for agent in [
+        "a;b;c;d;e",
+        "a,b",
+        "a,b,c,d,e;;;;",
+        ",",
+        "1|::1|GET|/forged|x",
+        "1!::1!GET!/forged!x!",
+        "1700000000$::1$GET$/forged$x,",
+    ] {
+        for (hostile, honest) in [(1, 1), (40, 1), (63, 1), (64, 0), (200, 10)] {
+            let text = format!(
+                "#Fields: timestamp c-ip cs-method cs-uri-stem cs(User-Agent)\n{}{}",
+                row(agent).repeat(hostile),
+                row("x").repeat(honest)
+            );
+            let (rows, end) = paths(LogReader::new(text.as_bytes()));
+            assert!(end.is_ok(), "{agent}: {end:?}");
+            assert!(rows[hostile..].iter().all(|path| path == "/a"), "{agent}");
+            assert!(rows.iter().all(|path| path != "/forged"), "{agent}");
+        }
+    }
+}
+
+/// An editor replaced the tabs.
+// proves: I5
+#[test]
+fn spaces_in_place_of_tabs_are_a_delimiter() {
+    for spaces in [1, 2, 4, 6, 8, 16] {
+        let text = format!("{HEADER}{}\n", row(0).replace('\t', &" ".repeat(spaces)));
+        assert_eq!(
+            paths(LogReader::new(text.as_bytes())).0,
+            ["/row/0"],
+            "{spaces} spaces"
+        );
+    }
+}
+
+/// A first row whose values read like the names of a table, or like another log.
+// proves: I10
+#[test]
+fn values_that_read_like_names_do_not_decide() {
+    for agent in [
+        "x,date,time,c-ip,x",
+        "2026-11-14T20:03:10.816Z",
+        "Permission Check Successful",
+    ] {
+        let text = format!(
+            "{{\"cs(User-Agent)\":\"{agent}\",\"timestamp(ms)\":\"1\",\"c-ip\":\"::1\",\"cs-method\":\"GET\",\"cs-uri-stem\":\"/a\"}}\n"
+        );
+        assert_eq!(paths(LogReader::new(text.as_bytes())).0, ["/a"], "{agent}");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod ends;
 mod layouts;
+mod objects;
 mod rows;
 
 use std::io::Write;
@@ -50,8 +51,12 @@ fn path<R: Read>(reader: &LogReader<R>) -> Option<&[u8]> {
 }
 
 fn gzip(text: &str) -> Vec<u8> {
+    gzip_bytes(text.as_bytes())
+}
+
+fn gzip_bytes(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 

@@ -57,26 +57,24 @@ fn byte_order_mark_after_the_start_is_a_value() {
 fn leading_blank_lines_are_skipped_for_any_chunking() {
     let json =
         "{\"timestamp(ms)\":\"1\",\"c-ip\":\"::1\",\"cs-method\":\"GET\",\"cs-uri-stem\":\"/a\"}";
-    for (log, begins_with_blank_lines) in [("\r\n\n", true), ("\r\r\n", false), ("\r", false)]
+    for (log, is_read) in [("\r\n\n", true), ("\r\r\n", false), ("\r", false)]
         .into_iter()
         .flat_map(|(start, blank)| {
             [
-                format!("{start}{HEADER}{}\n", row(0)),
-                format!("{start}#Fields: c-ip`cs-method`cs-uri-stem`timestamp\n::1`GET`/a`1\n"),
-                format!("{start}{json}\n"),
+                (format!("{start}{HEADER}{}\n", row(0)), blank),
+                (
+                    format!("{start}#Fields: c-ip`cs-method`cs-uri-stem`timestamp\n::1`GET`/a`1\n"),
+                    blank,
+                ),
+                (format!("{start}{json}\n"), true),
             ]
-            .map(|log| (log, blank))
         })
     {
         for step in [1, 2, 3, 1000] {
             let (found, end) = paths(LogReader::new(Chunks(log.as_bytes(), &[0, step], 0)));
             assert_eq!(
                 (found.len(), end.is_ok()),
-                if begins_with_blank_lines {
-                    (1, true)
-                } else {
-                    (0, false)
-                },
+                if is_read { (1, true) } else { (0, false) },
                 "{log:?} in chunks of {step}"
             );
         }
@@ -123,85 +121,11 @@ fn row_of_wrong_width_is_a_defect_unless_tab_separated() {
     let (_, record) = reader.record();
     assert_eq!(
         (record.defect(), record.get(Field::ClientIp)),
-        (Some(Defect::Width), None)
+        (Some(Defect::Delimiter), None)
     );
     assert!(!reader.advance().unwrap());
     let text = format!("{HEADER}{}\t\n", row(0));
     assert_eq!(paths(LogReader::new(text.as_bytes())).0, ["/row/0"]);
-}
-
-// proves: I7
-#[test]
-fn json_rows_may_have_different_keys() {
-    let text = concat!(
-        "{\"timestamp(ms)\":\"1\",\"c-ip\":\"192.0.2.1\",\"CS-Method\":\"GET\",\"cs-uri-stem\":\"/a\",\"new\":\"x\"}\r\n",
-        "\n",
-        "{\"cs-uri-stem\":\"/\\u0062\",\"sc-status\":200,\"asn\":null,\"cs-method\":\"GET\"}\n",
-        "not json\n",
-        "{\"cs-uri-stem\":\"/c\"} {\n",
-        "{\"cs-uri-stem\":{\"a\":[1,{}]},\"c-ip\":[1],\"cs-method\":true}\n",
-        "{\"cs-uri-stem\":\"/d\"}",
-    );
-    let mut reader = LogReader::new(text.as_bytes());
-    let mut found = Vec::new();
-    while reader.advance().unwrap() {
-        let line = reader.line();
-        let (_, record) = reader.record();
-        let get = |field| {
-            record
-                .get(field)
-                .map(|value| String::from_utf8(value.to_vec()).unwrap())
-        };
-        found.push((
-            line,
-            record.defect(),
-            get(Field::UriStem),
-            get(Field::Status),
-            record.others().count(),
-        ));
-    }
-    let some = |text: &str| Some(text.to_owned());
-    assert_eq!(
-        found,
-        [
-            (1, None, some("/a"), None, 1),
-            (3, None, some("/b"), some("200"), 0),
-            (4, Some(Defect::NotJson), None, None, 0),
-            (5, Some(Defect::NotJson), None, None, 0),
-            (6, None, None, None, 0),
-            (7, None, some("/d"), None, 0),
-        ]
-    );
-}
-
-// proves: I24
-#[test]
-fn hostile_json_gives_malformed_rows() {
-    let first = "{\"timestamp(ms)\":\"1\",\"c-ip\":\"192.0.2.1\",\"cs-method\":\"GET\",\"cs-uri-stem\":\"/a\"}";
-    let (deep, long) = ("[".repeat(100_000), "x".repeat(2 * MAX_LINE));
-    let many = (0..50_000)
-        .map(|n| format!("\"{n}\":\"\""))
-        .collect::<Vec<_>>()
-        .join(",");
-    let text = format!(
-        "{first}\n{{\"a\":{deep}\n{{\"a\":\"{long}\"}}\n{{{many},\"c-ip\":\"::1\"}}\n{first}\n"
-    );
-    let mut reader = LogReader::new(text.as_bytes());
-    let mut found = Vec::new();
-    while reader.advance().unwrap() {
-        let (_, record) = reader.record();
-        found.push((record.defect(), record.get(Field::UriStem).is_some()));
-    }
-    assert_eq!(
-        found,
-        [
-            (None, true),
-            (Some(Defect::NotJson), false),
-            (Some(Defect::TooLong), false),
-            (None, false),
-            (None, true)
-        ]
-    );
 }
 
 // proves: I23
@@ -218,7 +142,7 @@ fn million_columns_are_one_row() {
         "|".repeat(1_000_000)
     );
     let mut reader = LogReader::new(text.as_bytes());
-    for defect in [None, Some(Defect::Width), None] {
+    for defect in [None, Some(Defect::Delimiter), None] {
         assert!(reader.advance().unwrap());
         assert_eq!(reader.record().1.defect(), defect);
     }
@@ -299,6 +223,48 @@ fn cut_fields_line_is_an_error() {
     assert_eq!(rows, [""; 0]);
     let error = end.unwrap_err().to_string();
     assert!(error.contains("`#Fields` line is longer"), "{error}");
+}
+
+// proves: I23
+#[test]
+fn fields_line_of_too_many_names_is_an_error() {
+    for (between, delimiter) in [(" ", "\t"), ("|", "|")] {
+        for (more, is_read) in [(995, true), (996, false), (500_000, false)] {
+            let names = ["timestamp", "c-ip", "cs-method", "cs-uri-stem", "x"].join(between);
+            let names = names + &format!("{between}y").repeat(more);
+            let values = ["1", "::1", "GET", "/a", "-"].join(delimiter);
+            let values = values + &format!("{delimiter}-").repeat(more);
+            let text = format!("#Fields: {names}\n{values}\n");
+            let (rows, end) = paths(LogReader::new(text.as_bytes()));
+            assert_eq!(
+                (rows.len(), end.is_ok()),
+                (usize::from(is_read), is_read),
+                "{more}"
+            );
+        }
+    }
+}
+
+// proves: I3
+#[test]
+fn legacy_rows_may_end_in_a_tab_or_be_wider() {
+    let values = "2026-11-14\t20:03:10\tFRA56\t512\t192.0.2.7\tGET\th\t/a\t200\t-\t-\t-";
+    for (more, is_read) in [
+        ("", true),
+        ("\t", true),
+        ("\tx", false),
+        (&"\t-".repeat(21), true),
+        (&"\tx".repeat(22), true),
+        (&"\tx".repeat(40), true),
+    ] {
+        let text = format!("{values}{more}\n{values}\n");
+        let (rows, _) = paths(LogReader::new(text.as_bytes()));
+        assert_eq!(
+            rows,
+            if is_read { vec!["/a", "/a"] } else { vec![] },
+            "{more:?}"
+        );
+    }
 }
 
 proptest! {
