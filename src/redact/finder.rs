@@ -65,10 +65,13 @@ impl Marks {
     /// Appends the names in parentheses, if there are any.
     pub(super) fn push(self, out: &mut Vec<u8>) {
         let noted = Self::NAMES.iter().zip(self.0).filter(|(_, is)| *is);
-        let names: Vec<&str> = noted.map(|(name, _)| *name).collect();
-        if !names.is_empty() {
-            out.push(b'(');
-            out.extend_from_slice(names.join(",").as_bytes());
+        let mut before = b'(';
+        for (name, _) in noted {
+            out.push(before);
+            out.extend_from_slice(name.as_bytes());
+            before = b',';
+        }
+        if before == b',' {
             out.push(b')');
         }
     }

@@ -19,6 +19,29 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// Characters of a header that are decoded, a multiple of 4.
+const HEADER: usize = 64;
+
+/// Whether the beginning of a header is that of a JSON text.
+fn is_text(header: &[u8]) -> bool {
+    let whole = header.len() - usize::from(header.len() % 4 == 1);
+    let mut json = [0; HEADER];
+    let Ok(len) = LENIENT.decode_slice(&header[..whole], &mut json) else {
+        return false;
+    };
+    let Some(first) = json[..len].utf8_chunks().next() else {
+        return false;
+    };
+    // The last character may be incomplete if the header is longer.
+    let is_whole = first.valid().len() == len
+        || header.len() == HEADER && first.valid().len() + first.invalid().len() == len;
+    is_whole
+        && first
+            .valid()
+            .chars()
+            .all(|c| !c.is_control() || c.is_whitespace())
+}
+
 /// Returns what follows the header of the JSON Web Token (RFC 7519) that begins at `at`: at least
 /// two dots, and something behind one of them.
 pub(super) fn web_token(text: &[u8], at: usize) -> Option<Range<usize>> {
@@ -27,18 +50,15 @@ pub(super) fn web_token(text: &[u8], at: usize) -> Option<Range<usize>> {
         cursor.take(*byte)?;
     }
     cursor.at = at;
-    let mut header = Vec::new();
+    let (mut header, mut len) = ([0; HEADER], 0);
     while let Some(character) = cursor.peek().filter(|next| is_name_byte(next.byte)) {
-        header.push(character.byte);
+        if let Some(slot) = header.get_mut(len) {
+            *slot = character.byte;
+            len += 1;
+        }
         cursor.at += character.len;
     }
-    header.truncate(header.len() - usize::from(header.len() % 4 == 1));
-    let json = LENIENT.decode(header).ok()?;
-    if !std::str::from_utf8(&json)
-        .ok()?
-        .chars()
-        .all(|c| !c.is_control() || c.is_whitespace())
-    {
+    if !is_text(&header[..len]) {
         return None;
     }
     let padding = |byte| byte == b'=';
