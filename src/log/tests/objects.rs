@@ -346,7 +346,7 @@ fn long_objects_are_told_by_their_first_names() {
             };
             assert_eq!(*lines.start(), 2);
             assert!(
-                format!("({defect:?})").contains(expected.trim_matches(&['(', ')'])),
+                format!("({defect:?})").contains(expected.trim_matches(['(', ')'])),
                 "{start}: {defect:?}"
             );
         }
