@@ -276,10 +276,10 @@ pub(crate) fn milliseconds(seconds: &[u8]) -> Option<i64> {
 }
 
 /// Checks that a status has three digits, the first not zero. `000`, which CloudFront logs if the
-/// viewer closed the connection before a response, becomes `0`.
+/// viewer closed the connection before a response (`0` as a number of JSON), becomes `0`.
 pub(crate) fn status(logged: &[u8]) -> Option<&[u8]> {
     match logged {
-        b"000" => Some(b"0"),
+        b"000" | b"0" => Some(b"0"),
         [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9'] => Some(logged),
         _ => None,
     }

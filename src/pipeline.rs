@@ -327,6 +327,9 @@ impl<R: Read> Batches<R> {
                     return last;
                 }
             }
+            if !self.found.has_readable {
+                self.found.has_readable = suffices(self.log.record().1).is_ok();
+            }
             if row < self.rows.start {
                 self.look_at_row();
                 continue; // not asked for: an earlier attempt settled it
@@ -348,14 +351,12 @@ impl<R: Read> Batches<R> {
         }
     }
 
-    /// Finds out whether a row that was not asked for can be read, until one can.
+    /// Notes a row that was not asked for, as long as none of them can be read.
     fn look_at_row(&mut self) {
-        if self.found.has_readable {
-            return;
-        }
-        match suffices(self.log.record().1) {
-            Ok(()) => self.found.has_readable = true,
-            Err(malformed) => _ = self.found.note(malformed, &self.log),
+        if !self.found.has_readable
+            && let Err(malformed) = suffices(self.log.record().1)
+        {
+            self.found.note(malformed, &self.log);
         }
     }
 
@@ -370,14 +371,11 @@ impl<R: Read> Batches<R> {
         } = &*self.rules;
         let (row, record) = self.log.record();
         if self.rules.drops_as_static(record, &mut self.scratch) && suffices(record).is_ok() {
-            self.found.has_readable = true;
             self.builder.push_static();
             log_static(record.get(Field::UriStem).unwrap_or_default());
             return None;
         }
-        let stitched = stitch(row, record, &mut self.scratch);
-        self.found.has_readable |= stitched.is_ok();
-        match stitched {
+        match stitch(row, record, &mut self.scratch) {
             Err(malformed) => {
                 let is_first = self.found.note(malformed, &self.log);
                 let line = self.log.line();

@@ -55,9 +55,13 @@ impl Log {
             3 => Row::Malformed,
             _ => Row::Sent,
         };
-        let rows: Vec<Row> = (0..rng.random_range(0..most))
+        let mut rows: Vec<Row> = (0..rng.random_range(0..most))
             .map(|_| kinds(rng.random_range(0..10)))
             .collect();
+        // A log without a readable row is refused as a whole.
+        if rows.iter().all(|row| matches!(row, Row::Malformed)) {
+            rows.fill(Row::Sent);
+        }
         let text = text(&key, &rows);
         let whole = match rng.random_range(0..3) {
             0 => text.clone().into_bytes(),

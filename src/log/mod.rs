@@ -23,12 +23,11 @@ use std::ops::RangeInclusive;
 
 use csv::ByteRecord;
 use inflate::{CapLines, Inflate};
-use json::Value;
 use kind::Kind;
 use layout::Layout;
 use lines::Lines;
 use thiserror::Error;
-use values::Values;
+use values::{Object, Values};
 
 /// Why a log cannot be read completely. The text never contains log content.
 #[derive(Debug, Error)]
@@ -86,6 +85,11 @@ const MAX_NAMES: usize = json::MAX_MEMBERS;
 /// Bytes of a log that are searched for its first row, from which the layout is detected.
 const HEAD: usize = 256 << 10;
 const BUFFER: usize = 64 << 10;
+
+/// Returns the text of a log, decompressed if it is gzip.
+pub fn text_of(source: impl Read) -> impl Read {
+    Inflate::new(source)
+}
 
 /// Reads the records of a log one at a time. All of them share its buffers.
 pub struct LogReader<R: Read> {
@@ -171,7 +175,7 @@ impl<R: Read> LogReader<R> {
     pub fn record(&self) -> (u64, Record<'_>) {
         let cells = match &self.rows {
             Rows::Tabs(lines) if self.defect.is_none() => lines.cells(),
-            Rows::Json(values) => values.cells(),
+            Rows::Json(values) => Cells::Object(values.object()),
             _ => Cells::Row(&self.row),
         };
         (
@@ -179,7 +183,7 @@ impl<R: Read> LogReader<R> {
             Record {
                 columns: self.columns.as_ref(),
                 cells,
-                defect: self.defect,
+                defect: self.defect.as_ref(),
             },
         )
     }
@@ -292,7 +296,7 @@ impl<R: Read> LogReader<R> {
         } else if !is_readable {
             return;
         }
-        let is_control = |index| values.cells().get(index) == Some(kind::CONTROL_MESSAGE);
+        let is_control = |index| values.object().get(index) == Some(kind::CONTROL_MESSAGE);
         self.defect = match self.kind {
             Some(Kind::Foreign(log)) => Some(Defect::Foreign(log)),
             Some(Kind::Messages(index)) if is_control(index) => {
@@ -450,7 +454,7 @@ fn split_columns(
 pub struct Record<'a> {
     columns: Option<&'a Columns>,
     cells: Cells<'a>,
-    defect: Option<Defect>,
+    defect: Option<&'a Defect>,
 }
 
 /// The values of a row, by the index of their column.
@@ -460,32 +464,26 @@ enum Cells<'a> {
     Line(&'a [u8], &'a [usize]),
     /// Values that are not next to each other in the line.
     Row(&'a ByteRecord),
-    /// The values of a JSON object. Those with escapes are ranges of `unescaped`.
-    Values {
-        object: &'a [u8],
-        values: &'a [Value],
-        unescaped: &'a [u8],
-    },
+    Object(&'a Object),
 }
 
 impl<'a> Cells<'a> {
     #[inline]
     fn get(self, index: usize) -> Option<&'a [u8]> {
+        let Self::Line(line, starts) = self else {
+            return self.get_apart(index);
+        };
+        let [start, next] = *starts.get(index..)?.first_chunk()?;
+        line.get(start..next - 1)
+    }
+
+    /// Returns a value of another layout. On its own, so that the common one is inlined.
+    #[inline(never)]
+    fn get_apart(self, index: usize) -> Option<&'a [u8]> {
         match self {
-            Self::Line(line, starts) => {
-                let [start, next] = *starts.get(index..)?.first_chunk()?;
-                line.get(start..next - 1)
-            }
+            Self::Line(..) => None,
             Self::Row(row) => row.get(index),
-            Self::Values {
-                object,
-                values,
-                unescaped,
-            } => {
-                let Value { text, has_escapes } = values.get(index)?;
-                let source = if *has_escapes { unescaped } else { object };
-                source.get(text.clone())
-            }
+            Self::Object(object) => object.get(index),
         }
     }
 }
@@ -494,7 +492,7 @@ impl<'a> Record<'a> {
     /// Returns why the row has no values.
     #[inline]
     pub fn defect(&self) -> Option<Defect> {
-        self.defect
+        self.defect.copied()
     }
 
     /// Returns the logged value, still percent-encoded, or `None` for an empty value, `-`

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 use std::ops::{Range, RangeInclusive};
 
-use super::json::{Scanner, Step};
-use super::{Cells, Defect, MAX_LINE};
+use super::json::{Scanner, Step, Value};
+use super::{Defect, MAX_LINE};
 
 /// Bytes to read at once. The buffer grows for a longer object, to 2 MiB at most: behind an object
 /// that is not complete after [`MAX_LINE`] bytes, and in the search for the next one, no more than
@@ -23,7 +23,7 @@ const BETWEEN: &[u8] = b" \t\r,[]\x1e\xef\xbb\xbf";
 /// Reads JSON objects one by one. Their values are slices of its buffer, unless they have escapes.
 pub(super) struct Values<R> {
     text: R,
-    buffer: Vec<u8>,
+    object: Object,
     /// End of the text in the buffer.
     filled: usize,
     /// Start of the text behind the current object.
@@ -32,14 +32,31 @@ pub(super) struct Values<R> {
     is_line_start: bool,
     /// Number of newlines before it.
     newlines: u64,
-    scanner: Scanner,
-    /// The current object.
-    object: Range<usize>,
     defect: Option<Defect>,
-    /// Its lines, from 0.
+    /// The lines of the current object, from 0.
     lines: Range<u64>,
+}
+
+/// The current object, in the buffer.
+pub(super) struct Object {
+    buffer: Vec<u8>,
+    range: Range<usize>,
+    scanner: Scanner,
     /// Its values that are changed by unescaping.
     unescaped: Vec<u8>,
+}
+
+impl Object {
+    /// Returns the value of a member.
+    #[inline]
+    pub(super) fn get(&self, index: usize) -> Option<&[u8]> {
+        let Value { text, has_escapes } = self.scanner.values.get(index)?;
+        if *has_escapes {
+            return self.unescaped.get(text.clone());
+        }
+        let start = self.range.start;
+        self.buffer.get(start + text.start..start + text.end)
+    }
 }
 
 /// Where the search for the next object ended.
@@ -57,15 +74,17 @@ impl<R: Read> Values<R> {
         Self {
             text,
             filled: head.len(),
-            buffer: head,
+            object: Object {
+                buffer: head,
+                range: 0..0,
+                scanner: Scanner::new(),
+                unescaped: Vec::new(),
+            },
             next: 0,
             is_line_start: true,
             newlines: 0,
-            scanner: Scanner::new(),
-            object: 0..0,
             defect: None,
             lines: 0..0,
-            unescaped: Vec::new(),
         }
     }
 
@@ -75,14 +94,14 @@ impl<R: Read> Values<R> {
     /// # Errors
     /// Read errors of the text. An incomplete object before the error is dropped.
     pub(super) fn advance(&mut self) -> io::Result<bool> {
-        self.object = 0..0;
-        self.scanner.values.clear();
+        self.object.range = 0..0;
+        self.object.scanner.values.clear();
         self.defect = Some(Defect::NotJson);
         loop {
             if self.next == self.filled && !self.fill()? {
                 return Ok(false);
             }
-            let byte = self.buffer[self.next];
+            let byte = self.object.buffer[self.next];
             self.lines = self.newlines..self.newlines + 1;
             match byte {
                 b'\n' => {
@@ -110,22 +129,25 @@ impl<R: Read> Values<R> {
     }
 
     fn read_object(&mut self) -> io::Result<Option<Defect>> {
-        self.scanner.begin();
+        self.object.scanner.begin();
         loop {
-            let step = self.scanner.scan(&self.buffer[self.next..self.filled]);
-            let is_long = self.scanner.len() > MAX_LINE;
+            let step = self
+                .object
+                .scanner
+                .scan(&self.object.buffer[self.next..self.filled]);
+            let is_long = self.object.scanner.len() > MAX_LINE;
             match step {
                 Step::Closed => {
-                    self.object = self.next..self.next + self.scanner.at;
-                    self.next = self.object.end;
-                    self.newlines += self.scanner.newlines;
+                    self.object.range = self.next..self.next + self.object.scanner.at;
+                    self.next = self.object.range.end;
+                    self.newlines += self.object.scanner.newlines;
                     self.lines.end = self.newlines + 1;
                     return Ok(self.finish_object(is_long));
                 }
                 Step::Broken => return self.skip_broken(is_long),
                 Step::More => {
                     if is_long {
-                        self.next += self.scanner.forget();
+                        self.next += self.object.scanner.forget();
                     }
                     if !self.fill()? {
                         return self.skip_broken(is_long);
@@ -139,13 +161,13 @@ impl<R: Read> Values<R> {
     fn finish_object(&mut self, is_long: bool) -> Option<Defect> {
         let defect = if is_long {
             Defect::TooLong
-        } else if self.scanner.has_too_many {
+        } else if self.object.scanner.has_too_many {
             Defect::TooMany
         } else {
             self.unescape();
             return None;
         };
-        self.scanner.give_up();
+        self.object.scanner.give_up();
         Some(defect)
     }
 
@@ -153,15 +175,15 @@ impl<R: Read> Values<R> {
     /// at the object's next line that begins another one: a line was cut. Without such a line, it
     /// resumes behind the wrong byte.
     fn skip_broken(&mut self, is_long: bool) -> io::Result<Option<Defect>> {
-        self.scanner.give_up();
-        let end = self.next + self.scanner.at;
+        self.object.scanner.give_up();
+        let end = self.next + self.object.scanner.at;
         if is_long {
-            self.newlines += self.scanner.newlines;
+            self.newlines += self.object.scanner.newlines;
             self.next = end;
             self.search()?;
             return Ok(Some(Defect::TooLong));
         }
-        let seen = &self.buffer[self.next..self.filled.min(end + 1)];
+        let seen = &self.object.buffer[self.next..self.filled.min(end + 1)];
         let begins_object = |newline: &usize| {
             let mut after = seen[newline + 1..].iter();
             after.find(|byte| !matches!(byte, b' ' | b'\t' | b'\r')) == Some(&b'{')
@@ -182,7 +204,7 @@ impl<R: Read> Values<R> {
     fn search(&mut self) -> io::Result<Found> {
         let mut searched = 0;
         loop {
-            let window = &self.buffer[self.next..self.filled.min(self.next + MAX_LINE)];
+            let window = &self.object.buffer[self.next..self.filled.min(self.next + MAX_LINE)];
             if let Some(newline) = memchr::memchr(b'\n', &window[searched..]) {
                 self.next += searched + newline;
                 return Ok(Found::Newline);
@@ -200,7 +222,7 @@ impl<R: Read> Values<R> {
         let mut is_behind_object = false;
         loop {
             while self.next < self.filled {
-                match self.buffer[self.next] {
+                match self.object.buffer[self.next] {
                     b'\n' => return Ok(Found::Newline),
                     b'{' if is_behind_object => return Ok(Found::Object),
                     b'}' => is_behind_object = true,
@@ -217,7 +239,7 @@ impl<R: Read> Values<R> {
 
     /// Goes over bytes of the buffer, and counts their newlines.
     fn skip(&mut self, len: usize) {
-        let skipped = &self.buffer[self.next..self.next + len];
+        let skipped = &self.object.buffer[self.next..self.next + len];
         self.newlines += memchr::memchr_iter(b'\n', skipped).count() as u64;
         self.next += len;
     }
@@ -225,19 +247,23 @@ impl<R: Read> Values<R> {
     /// Moves the text that was not read to the front of the buffer and reads more behind it. Returns
     /// `false` at the end of the text.
     fn fill(&mut self) -> io::Result<bool> {
-        self.buffer.copy_within(self.next..self.filled, 0);
+        self.object.buffer.copy_within(self.next..self.filled, 0);
         self.filled -= self.next;
         self.next = 0;
-        if self.filled == self.buffer.len() {
-            self.buffer.resize((self.filled + 1).next_power_of_two(), 0);
+        if self.filled == self.object.buffer.len() {
+            self.object
+                .buffer
+                .resize((self.filled + 1).next_power_of_two(), 0);
         }
         loop {
-            match self.text.read(&mut self.buffer[self.filled..]) {
+            match self.text.read(&mut self.object.buffer[self.filled..]) {
                 Ok(0) => return Ok(false),
                 Ok(read) => {
                     self.filled += read;
                     // Only now, because the head often is the whole text.
-                    self.buffer.resize(self.buffer.len().max(BUFFER), 0);
+                    self.object
+                        .buffer
+                        .resize(self.object.buffer.len().max(BUFFER), 0);
                     return Ok(true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -250,7 +276,7 @@ impl<R: Read> Values<R> {
 impl<R> Values<R> {
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.buffer.capacity()
+        self.object.buffer.capacity()
     }
 
     /// Why the current text is not an object with values.
@@ -258,23 +284,19 @@ impl<R> Values<R> {
         self.defect
     }
 
-    /// The values of the current object.
-    pub(super) fn cells(&self) -> Cells<'_> {
-        Cells::Values {
-            object: &self.buffer[self.object.clone()],
-            values: &self.scanner.values,
-            unescaped: &self.unescaped,
-        }
+    /// The current object.
+    pub(super) fn object(&self) -> &Object {
+        &self.object
     }
 
     /// Whether the names of the current object differ from those of the one before.
     pub(super) fn has_new_names(&self) -> bool {
-        self.scanner.has_new_names
+        self.object.scanner.has_new_names
     }
 
     /// The names of the current object.
     pub(super) fn names(&self) -> impl Iterator<Item = Cow<'_, [u8]>> {
-        self.scanner.names().map(|name| {
+        self.object.scanner.names().map(|name| {
             let mut plain = Vec::new();
             unescape(name, &mut plain);
             Cow::Owned(plain)
@@ -288,17 +310,23 @@ impl<R> Values<R> {
 
     /// Replaces values that are not the text they stand for.
     fn unescape(&mut self) {
-        self.unescaped.clear();
-        let object = &self.buffer[self.object.clone()];
+        let Object {
+            buffer,
+            range,
+            scanner,
+            unescaped,
+        } = &mut self.object;
+        unescaped.clear();
+        let object = &buffer[range.clone()];
         let is_ascii = object.is_ascii();
-        for value in &mut self.scanner.values {
+        for value in &mut scanner.values {
             let text = &object[value.text.clone()];
             if !value.has_escapes && (is_ascii || std::str::from_utf8(text).is_ok()) {
                 continue;
             }
-            let start = self.unescaped.len();
-            unescape(text, &mut self.unescaped);
-            value.text = start..self.unescaped.len();
+            let start = unescaped.len();
+            unescape(text, unescaped);
+            value.text = start..unescaped.len();
             value.has_escapes = true;
         }
     }

@@ -11,12 +11,11 @@ use edgetap::config::{Config, Variables};
 use edgetap::decode::as_sent;
 use edgetap::encode::{Encoding, Origin};
 use edgetap::job::ObjectRef;
-use edgetap::log::{Field, LogReader, Record};
+use edgetap::log::{Field, LogReader, Record, text_of};
 use edgetap::pipeline::Rules;
 use edgetap::redact::{Cookies, Part, Redaction};
 use edgetap::source::Opened;
 use edgetap::transaction::{Transaction, stitch};
-use flate2::bufread::MultiGzDecoder;
 
 use crate::Failure;
 use crate::output::stdout;
@@ -61,13 +60,7 @@ fn file_and_line(row: &str) -> (&str, Option<u64>) {
 
 /// Why a line of a log that was read to its end is not a data row.
 fn why_no_row(path: &str, line: u64) -> io::Result<String> {
-    let mut bytes = BufReader::new(File::open(path)?);
-    let text: Box<dyn Read> = if bytes.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-        Box::new(MultiGzDecoder::new(bytes))
-    } else {
-        Box::new(bytes)
-    };
-    let mut text = BufReader::new(text);
+    let mut text = BufReader::new(text_of(File::open(path)?));
     for before in 0..line.saturating_sub(1) {
         if text.skip_until(b'\n')? == 0 {
             return Ok(format!("the log has {}", count(before, "line", "lines")));
