@@ -230,9 +230,11 @@ impl Expected<'_, '_> {
                 .map(|logged| user_agent(logged, self.ended))
         );
         let chain = row.get(Field::XForwardedFor).map(forwarded_for);
-        let peer = row.text(Field::ClientIp);
-        let peer = peer.filter(|address| address.parse::<IpAddr>().is_ok());
-        let chain: Vec<_> = chain.into_iter().chain(peer.map(Into::into)).collect();
+        let peer: Option<IpAddr> = row
+            .text(Field::ClientIp)
+            .and_then(|address| address.parse().ok());
+        let peer = peer.map(|address| address.to_canonical().to_string().into());
+        let chain: Vec<_> = chain.into_iter().chain(peer).collect();
         assert_eq!(
             found.request_header("X-Forwarded-For"),
             (!chain.is_empty()).then(|| chain.join(&b", "[..]))
@@ -370,7 +372,7 @@ pub(crate) fn forwarded_for(mut logged: &[u8]) -> Vec<u8> {
 fn status(logged: String) -> Option<String> {
     let is_status = logged.len() == 3 && logged.bytes().all(|byte| byte.is_ascii_digit());
     match logged.as_str() {
-        "000" => Some("0".to_owned()),
+        "000" | "0" => Some("0".to_owned()),
         _ => Some(logged).filter(|status| is_status && !status.starts_with('0')),
     }
 }

@@ -50,10 +50,6 @@ pub(super) struct Value {
 
 /// The scan of an object, and of the one before it.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "they are independent facts about one object"
-)]
 pub(super) struct Scanner {
     /// End of the scanned text. It counts from the start of the object, without what was forgotten.
     pub(super) at: usize,
