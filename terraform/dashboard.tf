@@ -4,7 +4,7 @@ locals {
   # Three graphs per row. Each has a line per source, metric and statistic.
   graphs = concat(
     [for graph in [
-      { title = "Rows by result", metrics = ["rows", "sent", "static", "excluded"], statistics = ["Sum"] },
+      { title = "Rows by result", metrics = ["rows", "sent", "static", "excluded", "foreign"], statistics = ["Sum"] },
       { title = "Malformed and rejected rows, lost objects, unreadable values", metrics = ["malformed", "rejected", "lost", "unreadable"], statistics = ["Sum"] },
       { title = "Retries, requeues, delays and failures", metrics = ["retries", "requeues", "messages_delayed", "dead_letters", "unconfigured"], statistics = ["Sum"] },
       { title = "Delivery lag: CloudFront to bridge", metrics = ["delivery_lag"], statistics = ["p50", "p95", "Maximum"] },
