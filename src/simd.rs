@@ -41,6 +41,14 @@ pub(crate) fn every_three(bytes: &[u8], matches: impl Fn([i8x16; 3]) -> i8x16) -
         rest = &rest[LANES..];
     }
     let mut end = [0; LANES + 2];
+    // Of 17 bytes, the first is not among the last 16.
+    if rest.len() > LANES {
+        end[..rest.len()].copy_from_slice(rest);
+        if !all(&end) {
+            return false;
+        }
+        end = [0; LANES + 2];
+    }
     match bytes.last_chunk::<LANES>() {
         // The last step overlaps the one before it.
         Some(last) => end[..LANES].copy_from_slice(last),
@@ -250,6 +258,18 @@ mod tests {
                 block.mask(|lanes| equal(lanes, 0)).count_ones() as usize,
                 block.len()
             );
+        }
+    }
+
+    #[test]
+    fn every_three_sees_each_position_of_each_length() {
+        for len in 1..=4 * LANES + 3 {
+            for at in 0..len {
+                let mut text = vec![b'a'; len];
+                text[at] = b'%';
+                let is_clean = every_three(&text, |[first, ..]| !equal(first, b'%'));
+                assert!(!is_clean, "{at} of {len}");
+            }
         }
     }
 
