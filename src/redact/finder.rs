@@ -13,6 +13,8 @@ const MAX_INDEXES: usize = 4;
 const MAX_INDEX: usize = 32;
 /// Upper bound on the name of an authentication scheme, in characters.
 const MAX_SCHEME: usize = 16;
+/// Digits of the largest port, 65535.
+const MAX_PORT: usize = 5;
 
 /// A part of a text that is to be replaced.
 #[derive(Debug)]
@@ -379,13 +381,15 @@ impl<'a, 'n> Finder<'a, 'n> {
             depth = depth.max(cursor.take(b'/')?.depth);
         }
         let (mut start, mut end) = (None, None);
+        let mut last = 0;
         let (mut marks, mut marks_before_end) = (Marks::default(), Marks::default());
         while let Some(character) = cursor.peek() {
-            if self.ends_authority(&character, depth) {
+            if self.ends_authority(&character, depth) || (last, character.byte) == (b'.', b'.') {
                 break;
             }
             let at = cursor.at;
             cursor.at += character.len;
+            last = character.byte;
             match character.byte {
                 b'@' if character.depth <= depth && cursor.begins_host() => {
                     (end, marks_before_end) = (Some(at), marks);
@@ -396,37 +400,35 @@ impl<'a, 'n> Finder<'a, 'n> {
             }
         }
         let range = start?..end?;
-        (!range.is_empty()).then_some(Credential {
+        (!range.is_empty() && !self.begins_with_port(range.start)).then_some(Credential {
             range,
             reason: Reason::UserInformation,
             marks: marks_before_end,
         })
     }
 
+    /// Whether the number of a port is at this position, and something other than a host behind it.
+    fn begins_with_port(&self, at: usize) -> bool {
+        let mut cursor = self.cursor();
+        cursor.at = at;
+        cursor.skip(MAX_PORT, |byte| byte.is_ascii_digit());
+        let is_end = |next: Character| next.byte != b'@' && !next.byte.is_ascii_alphanumeric();
+        cursor.at > at && cursor.peek().is_some_and(is_end)
+    }
+
     /// Whether a character cannot be part of an authority (RFC 3986, section 3.2), or belongs to
-    /// the URL around it.
+    /// the URL around it. The delimiters of what attacks consist of are neither, even if they are
+    /// encoded deeper, as in a password that contains one.
     fn ends_authority(&self, character: &Character, depth: u8) -> bool {
         let is_query = self.part == Part::Query;
         let is_path = !is_query && (self.part == Part::Path || self.name.start > 0);
         match character.byte {
-            b'&' => is_query && (character.depth < depth || character.depth == 0),
+            b'/' | b'?' | b'&' | b'=' | 0..=b' ' | 0x7f => true,
             b'+' => is_query && character.depth == 0, // a space
             b';' => is_path && character.depth == 0,
-            b'/' if is_path => true,
-            b'/'
-            | b'?'
-            | b'#'
-            | b'\\'
-            | b'<'
-            | b'>'
-            | b'"'
-            | b'{'
-            | b'|'
-            | b'}'
-            | b'^'
-            | b'`'
-            | 0..=b' '
-            | 0x7f => character.depth <= depth,
+            b'#' | b'\\' | b'<' | b'>' | b'"' | b'{' | b'|' | b'}' | b'^' | b'`' => {
+                character.depth <= depth
+            }
             _ => false,
         }
     }

@@ -388,8 +388,16 @@ mod tests {
                     "u=https%3A%2F%2Fme%3AREDACTED%40h%2Fp&a",
                 ),
                 (
-                    "u=https%253A%252F%252Fme%253Aa%2526b%2540h",
+                    "u=https%253A%252F%252Fme%253Aa%252523b%2540h",
                     "u=https%253A%252F%252Fme%253AREDACTED%2540h",
+                ),
+                (
+                    "u=https://me:12345@h&v=http://me:1a,b@h",
+                    "u=https://me:REDACTED@h&v=http://me:REDACTED@h",
+                ),
+                (
+                    "q=https://u:secret@h%20or%20mail%20alice@example.com",
+                    "q=https://u:REDACTED@h%20or%20mail%20alice@example.com",
                 ),
                 (
                     "u=postgres://me:a@b@[::1]/",
@@ -399,13 +407,34 @@ mod tests {
                     r#"u={"a":"https:\/\/u:p@h"}"#,
                     r#"u={"a":"https:\/\/u:REDACTED@h"}"#,
                 ),
-                ("u=https://u:p'%20@h", "u=https://u:REDACTED(quote,space)@h"),
+                (
+                    "u=https://u:p'%3b@h",
+                    "u=https://u:REDACTED(quote,semicolon)@h",
+                ),
                 ("u=https://me@h/&v=https://:@h/&w=https://me:@h", ""),
                 ("u=//me:secret@h/", ""),
                 ("q=//1'%20UNION%20SELECT%20password%20FROM%20users--@", ""),
                 ("q=x://1:'+UNION+SELECT+1@h", ""),
                 ("q=x://1:<svg>@h", ""),
                 ("q=x://1:a@", ""),
+                // Evidence: no client writes a password like these.
+                ("u=https://u:p'%20@h", ""),
+                ("u=http://h:80%2F..%2F..%2Fetc%2Fpasswd@x", ""),
+                ("u=http://h:a..b@x&v=http://h:%2e%2e@x", ""),
+                ("u=https://h:443%3Fmail%3Dalice@example.com", ""),
+                ("u=https://h:x%253Fmail@example.com", ""),
+                (
+                    "q=visit%20http://localhost:8080%20or%20mail%20alice@example.com",
+                    "",
+                ),
+                ("urls=http://a:80,alice@example.com", ""),
+                (
+                    "next=https%3A%2F%2Fh%26time%3D10:30%26email%3Dalice@example.com",
+                    "",
+                ),
+                ("q=http://1:%27%20UNION%20SELECT%20password--@h", ""),
+                ("q=http://1:%27%0aUNION%0aSELECT%0apassword@h", ""),
+                ("q=x://a:cmd=whoami@h&u=x://a:cmd%3dwhoami@h", ""),
                 ("u=https://u:p&id=1@h", ""),
                 (
                     "redirect=%2Fusers%2Falice@example.com&file=%2F..%2Fetc:x%2Fpasswd@",
@@ -431,10 +460,12 @@ mod tests {
             Part::Url,
             &[
                 (
-                    "https://u:p;q&r@h/?a=b#token=abcdef",
+                    "https://u:p;q,r@h/?a=b#token=abcdef",
                     "https://u:REDACTED(semicolon)@h/?a=b#token=REDACTED",
                 ),
                 ("/x://a:..;..;admin@x/1", ""),
+                ("https://a:b%2f..%2f@h", ""),
+                ("https://a:b%2fc@h/?u=https://a:b%252fc@h", ""),
             ],
         );
     }
