@@ -279,17 +279,15 @@ impl<'a, 'n> Finder<'a, 'n> {
         let mut cursor = self.cursor();
         cursor.at = value.start;
         let (mut count, mut last) = (0, 0);
+        let mut backslashes = Backslashes::default();
         while let Some(character) = cursor.peek() {
-            if self.ends(value, &character, &Backslashes::default()) {
+            if self.ends(value, &character, &backslashes) {
                 break;
             }
-            let is_token = match character.byte {
-                b'+' | b'/' => {
-                    character.depth > value.depth || !is_parameter && character.depth > 0
-                }
-                b'.' => last != b'.',
-                b'=' | b'~' => true,
-                byte => is_name_byte(byte),
+            let is_token = match (character.byte, last) {
+                (b'\\', _) => value.is_quoted(), // of the closing quote
+                (_, b'\\') | (b'.', b'.') => false,
+                _ => value.may_hold(&character),
             };
             if !is_token {
                 if is_parameter {
@@ -297,10 +295,12 @@ impl<'a, 'n> Finder<'a, 'n> {
                 }
                 return None;
             }
-            (count, last) = (count + 1, character.byte);
+            backslashes.pass(&character, cursor.at);
+            count += usize::from(character.byte != b'\\');
+            last = character.byte;
             cursor.at += character.len;
         }
-        (count >= min).then_some(value.start..cursor.at)
+        (count >= min).then_some(value.start..backslashes.start_at(cursor.at, value))
     }
 
     /// Whether a character ends a value. A delimiter does so only if it is encoded no deeper than
@@ -466,6 +466,25 @@ struct Value {
     /// Layers of percent-encoding of what introduced it.
     depth: u8,
     shape: Shape,
+}
+
+impl Value {
+    fn is_quoted(&self) -> bool {
+        matches!(self.shape, Shape::Quoted(_))
+    }
+
+    /// Whether a token contains this character: clients encode `+` and `/`, and may encode `=` and
+    /// `~`, but no other one.
+    fn may_hold(&self, character: &Character) -> bool {
+        let deepest = self.depth + 1;
+        match character.byte {
+            // A string may be encoded as a whole.
+            b'+' | b'/' if self.is_quoted() => (1..=deepest).contains(&character.depth),
+            b'+' | b'/' => character.depth == deepest,
+            b'=' | b'~' => character.depth <= deepest,
+            byte => (is_name_byte(byte) || byte == b'.') && character.depth <= self.depth,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]

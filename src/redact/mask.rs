@@ -303,6 +303,13 @@ mod tests {
                 ("token=abcdef%00", ""),
                 ("token=abcdef%E2%80%A8", ""),
                 ("code=abcdef%27&page_token=abc,def", ""),
+                (
+                    "token=%252Fetc%252Fpasswd&sig=%55%4e%49%4f%4e%2BSELECT%2Bx",
+                    "",
+                ),
+                ("token=%61%64%6d%69%6e%31&code=abc%64ef&otp=abcde%2E", ""),
+                ("n=%3Ftoken%3Dabc%2525252Fdef&m=%3Ftoken%3Dabc%2Fdef", ""),
+                ("token=a~b%7Ecdef%3D=", "token=REDACTED"),
                 // What a payload contains is searched.
                 ("token=x%3Fpwd%3Dy", "token=x%3Fpwd%3DREDACTED"),
                 ("token=!token=abcdef", "token=!token=REDACTED"),
@@ -346,6 +353,15 @@ mod tests {
                     r#"q={"token":"ab/cdefg","access_token":"abcdef"}"#,
                     r#"q={"token":"ab/cdefg","access_token":"REDACTED"}"#,
                 ),
+                (
+                    r#"q={\"token\":\"abcdef\",\"code\" : \"abcdef\"}"#,
+                    r#"q={\"token\":\"REDACTED\",\"code\" : \"REDACTED\"}"#,
+                ),
+                (
+                    "q=%7B%5C%22token%5C%22%3A%5C%22abcdef%5C%22%7D",
+                    "q=%7B%5C%22token%5C%22%3A%5C%22REDACTED%5C%22%7D",
+                ),
+                (r#"q={"token":"abc\u0064ef"}"#, ""),
                 (
                     "q=%7B%22token%22%3A%22ab%2Fcdefg%22%7D",
                     "q=%7B%22token%22%3A%22REDACTED%22%7D",
