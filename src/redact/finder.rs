@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::cursor::{Character, Cursor, MAX_DEPTH, Quote, is_space};
 use super::mask::Part;
-use super::names::{Form, MAX_NAME, MIN_TOKEN, Names, Rule, is_name_byte};
+use super::names::{Form, MAX_NAME, MIN_SIGNATURE, MIN_TOKEN, Names, Rule, is_name_byte};
 use super::web_token::{WEB_TOKEN, web_token};
 
 /// Upper bound on the indexes behind a name, as in `password[a][0]`, and on the characters of each.
@@ -91,9 +91,9 @@ pub(super) struct Finder<'a, 'n> {
     at: usize,
     /// The text since the last delimiter.
     name: Name,
-    /// The depth of the space before the name, if there is one: the name is a word of a text, and
-    /// the next space ends its value.
-    space: Option<u8>,
+    before: Before,
+    /// The backslashes before `at`.
+    backslashes: usize,
     /// End of the JSON Web Token whose parts are being returned.
     web_token: usize,
     /// For each depth, up to where values that begin before are not tokens.
@@ -108,7 +108,8 @@ impl<'a, 'n> Finder<'a, 'n> {
             part,
             at: 0,
             name: Name::default(),
-            space: None,
+            before: Before::Parameter,
+            backslashes: 0,
             web_token: 0,
             payloads: [0; MAX_DEPTH as usize + 1],
         }
@@ -134,10 +135,10 @@ impl<'n> Iterator for Finder<'_, 'n> {
                 continue;
             }
             let found = self.credential(&character);
-            self.name.len = 0;
+            self.pass(&character);
             if let Some(found) = found {
                 self.at = found.range.end;
-                self.space = None;
+                self.before = Before::Other;
                 return Some(found);
             }
             if self.part == Part::Url
@@ -146,13 +147,36 @@ impl<'n> Iterator for Finder<'_, 'n> {
             {
                 self.part = Part::Query;
             }
-            self.space = is_space(character.byte).then_some(character.depth);
             self.at += character.len;
         }
     }
 }
 
 impl<'a, 'n> Finder<'a, 'n> {
+    /// Notes a delimiter for the name behind it.
+    fn pass(&mut self, delimiter: &Character) {
+        let &Character { byte, depth, .. } = delimiter;
+        let is_first = self.name.len == 0 && self.before == Before::Parameter;
+        let backslashes = if self.name.len == 0 {
+            self.backslashes
+        } else {
+            0
+        };
+        self.before = match byte {
+            b'&' | b';' | b'?' => Before::Parameter,
+            _ if is_space(byte) && is_first => Before::Parameter,
+            _ if is_space(byte) => Before::Space(depth),
+            b'"' | b'\'' => Before::Quote(Quote {
+                byte,
+                depth,
+                backslashes,
+            }),
+            _ => Before::Other,
+        };
+        self.backslashes = if byte == b'\\' { backslashes + 1 } else { 0 };
+        self.name.len = 0;
+    }
+
     /// Returns the credential that the name before `delimiter` introduces.
     fn credential(&mut self, delimiter: &Character) -> Option<Credential<'n>> {
         let name = self.name.bytes()?;
@@ -199,17 +223,22 @@ impl<'a, 'n> Finder<'a, 'n> {
             return Some(Value {
                 start: cursor.at,
                 depth: sign.depth,
-                shape: Shape::Parameter { space: self.space },
+                shape: Shape::Parameter {
+                    space: self.before.space(),
+                },
             });
         }
         if sign.byte != b':' {
             return None;
         }
         cursor.skip(usize::MAX, is_space);
+        if cursor.take(b'[').is_some() {
+            cursor.skip(usize::MAX, is_space);
+        }
         let (depth, shape) = match (cursor.quote(), key) {
             (Some(quote), _) => (quote.depth, Shape::Quoted(quote)),
-            (None, Some(key)) => (key.depth, Shape::Bare),
-            (None, None) => return None,
+            (None, Some(key)) if cursor.begins_scalar() => (key.depth, Shape::Bare),
+            (None, _) => return None,
         };
         Some(Value {
             start: cursor.at,
@@ -223,7 +252,10 @@ impl<'a, 'n> Finder<'a, 'n> {
         let min = match rule.form {
             Form::Password => {
                 let (end, marks) = self.password(&value);
-                return (end > value.start).then_some(Credential {
+                let text = &self.text[value.start..end];
+                let is_literal = matches!(value.shape, Shape::Bare)
+                    && matches!(text, b"null" | b"true" | b"false");
+                return (!text.is_empty() && !is_literal).then_some(Credential {
                     range: value.start..end,
                     reason: Reason::Name(&rule.name),
                     marks,
@@ -349,22 +381,32 @@ impl<'a, 'n> Finder<'a, 'n> {
         }
     }
 
-    /// Returns the token behind `Bearer` and a space. It has a digit, as any long random text has;
-    /// words do not.
+    /// Returns the token behind `Bearer` and a space, in a text or a quoted string.
     fn bearer(&mut self, space: &Character) -> Option<Credential<'n>> {
         let mut cursor = self.cursor();
         cursor.skip(usize::MAX, is_space);
+        let start = cursor.at;
+        let quoted = match self.before {
+            Before::Quote(quote) => self.token(
+                &Value {
+                    start,
+                    depth: quote.depth,
+                    shape: Shape::Quoted(quote),
+                },
+                MIN_TOKEN,
+            ),
+            _ => None,
+        };
         let layer = u8::from(space.byte != b'+'); // an encoded space is one layer deeper
-        let value = Value {
-            start: cursor.at,
+        let word = Value {
+            start,
             depth: space.depth.saturating_sub(layer),
             shape: Shape::Parameter {
                 space: Some(space.depth),
             },
         };
-        let range = self.token(&value, MIN_TOKEN)?;
-        let has_digit = self.text[range.clone()].iter().any(u8::is_ascii_digit);
-        has_digit.then_some(Credential {
+        let range = quoted.or_else(|| self.token(&word, MIN_TOKEN))?;
+        (!is_word(&self.text[range.clone()])).then_some(Credential {
             range,
             reason: Reason::Bearer,
             marks: Marks::default(),
@@ -457,6 +499,34 @@ impl<'a, 'n> Finder<'a, 'n> {
             reason: Reason::WebToken,
             marks: Marks::default(),
         })
+    }
+}
+
+/// Whether a text behind `Bearer` is a word of a language rather than a token.
+fn is_word(text: &[u8]) -> bool {
+    text.len() < MIN_SIGNATURE
+        && !text
+            .iter()
+            .any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+}
+
+/// What stands directly before a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// What begins a parameter, and any spaces behind it.
+    Parameter,
+    /// The name is a word of a text, and the next space of this depth ends its value.
+    Space(u8),
+    Quote(Quote),
+    Other,
+}
+
+impl Before {
+    fn space(self) -> Option<u8> {
+        match self {
+            Self::Space(depth) => Some(depth),
+            _ => None,
+        }
     }
 }
 

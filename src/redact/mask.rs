@@ -215,6 +215,11 @@ mod tests {
                 ("pwd=x#id=1", "pwd=REDACTED#id=1"),
                 ("pwd%3Dx=1", "pwd%3DREDACTED=1"),
                 ("a=%3Fpwd%3Dx%3Bb=1", "a=%3Fpwd%3DREDACTED%3Bb=1"),
+                (
+                    "a=1&+password=a+b&c=?%20pwd=a%20b;%20pwd=a%20b&%20+pwd=a+b",
+                    "a=1&+password=REDACTED(space)&c=?%20pwd=REDACTED(space);%20pwd=REDACTED(space)&%20+pwd=REDACTED(space)",
+                ),
+                ("+pwd=a+b", "+pwd=REDACTED(space)"),
                 // In a text, the next word is not part of it.
                 (
                     "id=1+AND+pwd=x+UNION+SELECT",
@@ -370,6 +375,19 @@ mod tests {
                     r#"query={login(password:"x",user:"y")}"#,
                     r#"query={login(password:"REDACTED",user:"y")}"#,
                 ),
+                (
+                    r#"q={"password":["x"],"token" : [ "abcdef"],"pwd":[12]}"#,
+                    r#"q={"password":["REDACTED"],"token" : [ "REDACTED"],"pwd":[REDACTED]}"#,
+                ),
+                (
+                    "q=%7B%22pwd%22%3A%5B%22x%22%5D%7D",
+                    "q=%7B%22pwd%22%3A%5B%22REDACTED%22%5D%7D",
+                ),
+                (
+                    r#"q={"password":{"a":"b"}}&r={"pwd":[{"a":1}],"pwd":[["x"]],"pwd":[]}"#,
+                    "",
+                ),
+                (r#"q={"password":null,"pwd":true,"pwd":[false]}"#, ""),
                 ("query={login(password:$pw)}&q=password:x", ""),
                 (r#"q={"password":""}&q={"password"}"#, ""),
                 // A quote that is not closed hides nothing behind the parameter.
@@ -542,6 +560,19 @@ mod tests {
                     "n=%3Fa%3DBEARER%2520REDACTED%26b",
                 ),
                 ("Bearer abc123", "Bearer REDACTED"),
+                (
+                    "a=Bearer+Abcdef&b=Bearer+aaaaaaaaaaaaaaaa",
+                    "a=Bearer+REDACTED&b=Bearer+REDACTED",
+                ),
+                (
+                    "q=%7B%22x%22:%22Bearer%20abc123%22%7D&a=%22Bearer%20abc123%22",
+                    "q=%7B%22x%22:%22Bearer%20REDACTED%22%7D&a=%22Bearer%20REDACTED%22",
+                ),
+                (
+                    r#"q={\"x\":\"Bearer abc123\"}&a='Bearer+abc%2F123'&b="Bearer abc123 x""#,
+                    r#"q={\"x\":\"Bearer REDACTED\"}&a='Bearer+REDACTED'&b="Bearer REDACTED x""#,
+                ),
+                ("a=%22Bearer%20abc123%27%22&b='Bearer+abc123%22", ""),
                 ("q=bearer+certificate&a=Bearer+a1b2c&b=Bearer+abc123'", ""),
                 ("q=ball-bearer+abc123", ""),
             ],

@@ -22,7 +22,7 @@ pub(super) enum Form {
 /// Shortest token, code or key, in characters: verification codes have six digits.
 pub(super) const MIN_TOKEN: usize = 6;
 /// Shortest signature or policy, in characters.
-const MIN_SIGNATURE: usize = 16;
+pub(super) const MIN_SIGNATURE: usize = 16;
 
 const DEFAULT: [(Form, &[&str]); 4] = [
     (
