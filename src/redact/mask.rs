@@ -9,7 +9,7 @@ use std::ops::Range;
 use wide::i8x16;
 
 use super::finder::{BEARER, Finder};
-use super::names::{MAX_NAME, Names, is_name_byte};
+use super::names::{AMZ, MAX_NAME, Names, is_name_byte};
 use super::web_token::WEB_TOKEN;
 use crate::simd::{Positions, equal};
 
@@ -64,6 +64,7 @@ pub(super) fn is_plain(text: &[u8], names: &Names) -> bool {
             | equal(bytes, b']')
             | equal(bytes, b'=')
             | equal(bytes, WEB_TOKEN[2])
+            | equal(bytes | i8x16::splat(0x20), b'z')
     };
     !Positions::new(text, is_suspect).any(|at| match text[at] {
         b'=' => is_assignment(text, at, names),
@@ -71,9 +72,18 @@ pub(super) fn is_plain(text: &[u8], names: &Names) -> bool {
             .last_chunk()
             .is_some_and(|word: &[u8; BEARER.len()]| word.eq_ignore_ascii_case(BEARER)),
         byte if byte == WEB_TOKEN[2] => text[..=at].ends_with(WEB_TOKEN),
+        b'z' | b'Z' => is_amz(text, at),
         b'!' | b'#' | b'$' | b'(' | b')' | b'*' => false,
         _ => true,
     })
+}
+
+/// Whether the `z` at this position is the one of `X-Amz-`.
+fn is_amz(text: &[u8], at: usize) -> bool {
+    let before = AMZ.len() - 2;
+    text[at.saturating_sub(before)..]
+        .first_chunk()
+        .is_some_and(|name: &[u8; AMZ.len()]| name.eq_ignore_ascii_case(AMZ))
 }
 
 /// Whether the `=` at this position may follow the name of a credential.
@@ -279,6 +289,10 @@ mod tests {
                 (
                     "Policy=eyJTdGF0ZW1lbnQi&Signature=a~b_0123456789ab&Key-Pair-Id=APKAEXAMPLE&Expires=1",
                     "Policy=REDACTED&Signature=REDACTED&Key-Pair-Id=REDACTED&Expires=1",
+                ),
+                (
+                    "X-Amz-Foo=abc123&x-amz-z9=AB12cd&X-Amz-Expires=604800&csrfToken=abc123",
+                    "X-Amz-Foo=REDACTED&x-amz-z9=REDACTED&X-Amz-Expires=604800&csrfToken=REDACTED",
                 ),
                 (
                     "apiKey=abc123&sessionId=abc123&otp=123456&code=123456",
@@ -599,6 +613,9 @@ mod tests {
             "password",
             "sig",
             "x-AMZ-Security-Token",
+            "X-Amz-a9",
+            "X-Amz-Date",
+            "csrfToken",
             "Refresh_token",
             "code",
             "aaaaaaaaaaaaaaaaaaaaaaaaa",
