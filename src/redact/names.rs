@@ -27,7 +27,7 @@ pub(super) const MIN_SIGNATURE: usize = 16;
 /// How the names begin that `X-Amz-*` stands for, in lower case.
 pub(super) const AMZ: &[u8; 6] = b"x-amz-";
 const ANY_AMZ: &str = "X-Amz-*";
-/// Names of this kind whose values are no credentials: parts of every signed URL of AWS.
+/// Names of this kind that every signed URL of AWS has, and whose values open nothing.
 const PUBLIC_AMZ: [&str; 4] = [
     "X-Amz-Algorithm",
     "X-Amz-Date",
