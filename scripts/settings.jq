@@ -114,10 +114,10 @@ def value_problems($setting):
     items as $items
     | $items[1:] as $names
     | if $items[0] == $setting.values[0] then
-        ($names | position(test("^[+-][*]?[A-Za-z0-9_-]{0,\($setting.max_length - 1)}[A-Za-z0-9]$") | not)) as $position
+        ($names | position(test("^([+-][*]?([A-Za-z0-9_][A-Za-z0-9_-]{0,\($setting.max_length - 2)})?[A-Za-z0-9]|-(?i:x-amz-)[*])$") | not)) as $position
         | refused("NAME_INVALID"; {position: $position})
       elif $items == $setting.values[1:] then empty
-      else refused("CHOICE"; {values: ($setting.values | alternatives)}) end
+      else refused("NAMES_SWITCH"; {values: ($setting.values | alternatives)}) end
   elif $setting.kind == "globs" then # src/config.rs checks their syntax
     (items | position(startswith("/") | not)) as $position | refused("GLOB_RELATIVE"; {position: $position})
   elif $setting.kind == "parameters" then

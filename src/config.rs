@@ -396,8 +396,9 @@ impl<'a> Reader<'a> {
             .unwrap_or_else(|| Ok(Some(Names::default())))
             .unwrap_or_else(|error| {
                 let (message, position) = match error {
-                    NamesError::Switch => (&messages::CHOICE, 0),
+                    NamesError::Switch => (&messages::NAMES_SWITCH, 0),
                     NamesError::Invalid { position } => (&messages::NAME_INVALID, position),
+                    NamesError::Unlisted { position } => (&messages::NAME_UNLISTED, position),
                 };
                 self.problem(setting, message, &[("position", &position.to_string())]);
                 Some(Names::default())

@@ -425,9 +425,13 @@ pub mod messages {
             => "use one of the two forms";
         EXTENSIONS_INVALID: "extension {position} of `{name}` is invalid"
             => "an extension has 1 to {max_length} letters and digits";
+        NAMES_SWITCH: "`{name}` must be {values}, or `on,+name,-name` to edit the list"
+            => "write it in lower case; names only follow `on`";
+        NAME_UNLISTED: "name {position} of `{name}` is not in the list"
+            => "leave it out: its values are sent as they are; docs/input.md has the list";
         NAME_INVALID: "name {position} of `{name}` is invalid"
-            => "write `+name` or `-name` with 1 to {max_length} letters, digits, `_` and `-`; \
-                `*` at its beginning stands for anything";
+            => "write `+name` or `-name` with 1 to {max_length} letters, digits, `_` and `-`, not \
+                beginning with `-`; `*` at its beginning stands for anything";
         GLOB_RELATIVE: "glob {position} of `{name}` must start with `/`";
         GLOB_INVALID: "glob {position} of `{name}` is invalid: {reason}";
         GLOBS_TOO_LARGE: "`{name}` cannot be used: {reason}" => "use fewer or shorter globs";

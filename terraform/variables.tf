@@ -251,12 +251,12 @@ variable "redact" {
 
   validation {
     condition     = can(regex("^\\s*(on|off)\\s*(,|$)", coalesce(var.redact, "on"))) && !can(regex("^\\s*off[,\\s]*[^,\\s]", coalesce(var.redact, "on")))
-    error_message = "`redact` must be `on` or `off`."
+    error_message = "`redact` must be `on` or `off`, or `on,+name,-name` to edit the list."
   }
 
   validation {
-    condition     = alltrue([for name in regexall(",\\s*([^,\\s][^,]*)", coalesce(var.redact, "on")) : can(regex("^[+-][*]?[A-Za-z0-9_-]{0,63}[A-Za-z0-9]\\s*$", name[0]))])
-    error_message = "name ${try(index([for name in regexall(",\\s*([^,\\s][^,]*)", var.redact) : can(regex("^[+-][*]?[A-Za-z0-9_-]{0,63}[A-Za-z0-9]\\s*$", name[0]))], false), 0) + 1} of `redact` is invalid."
+    condition     = alltrue([for name in regexall(",\\s*([^,\\s][^,]*)", coalesce(var.redact, "on")) : can(regex("^([+-][*]?([A-Za-z0-9_][A-Za-z0-9_-]{0,62})?[A-Za-z0-9]|-(?i:x-amz-)[*])\\s*$", name[0]))])
+    error_message = "name ${try(index([for name in regexall(",\\s*([^,\\s][^,]*)", var.redact) : can(regex("^([+-][*]?([A-Za-z0-9_][A-Za-z0-9_-]{0,62})?[A-Za-z0-9]|-(?i:x-amz-)[*])\\s*$", name[0]))], false), 0) + 1} of `redact` is invalid."
   }
 }
 

@@ -4,7 +4,7 @@ use edgetap::redact::{Part, Redaction};
 
 /// What every credential has before or in it, in lower case and without `_` and `-`, however it is
 /// encoded.
-const INTRODUCTIONS: [&str; 16] = [
+const INTRODUCTIONS: [&str; 17] = [
     "passw",
     "passphrase",
     "pwd",
@@ -16,6 +16,7 @@ const INTRODUCTIONS: [&str; 16] = [
     "sessionid",
     "accesskeyid",
     "keypairid",
+    "xamz",
     "credential",
     "authorization",
     "sig",

@@ -48,7 +48,8 @@ pub enum GlobsError {
 }
 
 impl Globs {
-    fn parse(text: &str, ignore_case: bool) -> Result<Self, GlobsError> {
+    /// `spelled` returns the spelling of a glob that is compared.
+    fn parse(text: &str, spelled: impl Fn(&str) -> String) -> Result<Self, GlobsError> {
         let patterns: Vec<String> = text
             .split(',')
             .map(str::trim)
@@ -60,9 +61,8 @@ impl Globs {
             if !pattern.starts_with('/') {
                 return Err(GlobsError::Relative { position });
             }
-            let glob = GlobBuilder::new(pattern)
+            let glob = GlobBuilder::new(&spelled(pattern))
                 .literal_separator(true)
-                .case_insensitive(ignore_case)
                 .build();
             set.add(glob.map_err(|error| GlobsError::Invalid {
                 position,
@@ -97,7 +97,7 @@ impl ExcludedPaths {
     /// # Errors
     /// If one of them is not a valid glob that begins with `/`.
     pub fn parse(text: &str) -> Result<Self, GlobsError> {
-        Globs::parse(text, false).map(Self)
+        Globs::parse(text, str::to_owned).map(Self)
     }
 
     /// Returns the globs, in the order in which they were given.
@@ -138,7 +138,7 @@ impl IncludedPaths {
     /// # Errors
     /// If one of them is not a valid glob that begins with `/`.
     pub fn parse(text: &str) -> Result<Self, GlobsError> {
-        Globs::parse(text, true).map(Self)
+        Globs::parse(text, canonical).map(Self)
     }
 
     /// Returns the globs, in the order in which they were given.
@@ -154,16 +154,19 @@ impl IncludedPaths {
     ///
     /// Case and repeated slashes are ignored, so that no other spelling of a path escapes its glob.
     pub fn matching_glob(&self, sent: &[u8]) -> Option<&str> {
-        let decoded = decoded(sent);
-        let mut path = String::with_capacity(decoded.len() + 1);
-        for segment in String::from_utf8_lossy(&decoded).split('/') {
-            if !segment.is_empty() {
-                path.push('/');
-                path.push_str(segment);
-            }
-        }
-        self.0.find(&path)
+        self.0
+            .find(&canonical(&String::from_utf8_lossy(&decoded(sent))))
     }
+}
+
+/// A path or glob in lower case, without empty segments.
+fn canonical(path: &str) -> String {
+    let mut canonical = String::with_capacity(path.len() + 1);
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        canonical.push('/');
+        canonical.extend(segment.chars().flat_map(char::to_lowercase));
+    }
+    canonical
 }
 
 /// A path with the viewer's encoding undone.

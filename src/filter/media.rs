@@ -72,7 +72,7 @@ fn begins<const N: usize>(content_type: &[u8], prefix: &[u8; N]) -> bool {
         .is_some_and(|start| start == prefix || start.eq_ignore_ascii_case(prefix))
 }
 
-/// The JavaScript media types of the WHATWG's MIME Sniffing Standard.
+/// The JavaScript media types of the WHATWG's MIME Sniffing Standard, and `text/js`.
 fn is_script(content_type: &[u8]) -> bool {
     is(content_type, b"text/javascript")
         || is(content_type, b"application/javascript")
@@ -82,6 +82,7 @@ fn is_script(content_type: &[u8]) -> bool {
         || is(content_type, b"application/x-ecmascript")
         || is(content_type, b"text/ecmascript")
         || is(content_type, b"text/x-ecmascript")
+        || is(content_type, b"text/js")
         || is(content_type, b"text/jscript")
         || is(content_type, b"text/livescript")
         || begins(content_type, b"text/javascript1.")
@@ -92,6 +93,16 @@ fn is_font(content_type: &[u8]) -> bool {
     begins(content_type, b"font/")
         || begins(content_type, b"application/font-")
         || begins(content_type, b"application/x-font-")
+        || is(content_type, b"application/eot")
+        || is(content_type, b"application/font")
+        || is(content_type, b"application/opentype")
+        || is(content_type, b"application/otf")
+        || is(content_type, b"application/truetype")
+        || is(content_type, b"application/ttf")
+        || is(content_type, b"application/x-opentype")
+        || is(content_type, b"application/x-otf")
+        || is(content_type, b"application/x-truetype-font")
+        || is(content_type, b"application/x-ttf")
         || is(content_type, b"application/x-woff")
         || is(content_type, b"application/vnd.ms-fontobject")
         || is(content_type, b"application/vnd.ms-opentype")
@@ -103,6 +114,7 @@ fn is_media(content_type: &[u8]) -> bool {
     begins(content_type, b"video/")
         || begins(content_type, b"audio/")
         || is(content_type, b"application/ogg")
+        || is(content_type, b"application/x-ogg")
         || is(content_type, b"application/mp4")
         || is(content_type, b"application/x-matroska")
         || is(content_type, b"application/x-shockwave-flash")

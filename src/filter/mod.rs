@@ -41,6 +41,8 @@ pub enum Keep {
     Parameter,
     Status,
     MediaType,
+    /// That of an asset, which no error page of CloudFront has.
+    OriginError,
     /// The response has none.
     NoMediaType,
     /// A request header.
@@ -66,6 +68,9 @@ impl fmt::Display for Keep {
             Self::Parameter => "a query parameter selects a callback or another method",
             Self::Status => "the status is not one that static assets have",
             Self::MediaType => "the content type of the response does not fit the extension",
+            Self::OriginError => {
+                "the origin answered with an error that has the content type of the extension"
+            }
             Self::NoMediaType => "the response has no content type",
             Self::Markup(field) => {
                 let name = field.name();
@@ -200,10 +205,12 @@ fn test_response(record: Record<'_>, family: Family) -> Result<(), Keep> {
             _ => Ok(()),
         };
     };
+    if matches!(content, Content::EdgePage) && family.fits(content_type) {
+        return Err(Keep::OriginError);
+    }
     let fits = match content {
         Content::Asset | Content::AssetOrNone => family.fits(content_type),
-        Content::ErrorPage => media::is_error_page(content_type),
-        Content::EdgePage => media::is_error_page(content_type) && !family.fits(content_type),
+        Content::ErrorPage | Content::EdgePage => media::is_error_page(content_type),
     };
     if fits { Ok(()) } else { Err(Keep::MediaType) }
 }

@@ -384,8 +384,13 @@ fn pages_of_the_edge_are_dropped() {
         ("502", "Error", "text/html", None),
         ("503", "Error", "-", None),
         ("504", "Error", "text/html;%20charset=UTF-8", None),
-        ("503", "Error", "image/png", Some(Keep::MediaType)),
-        ("503", "Error", "binary/octet-stream", Some(Keep::MediaType)),
+        ("503", "Error", "image/png", Some(Keep::OriginError)),
+        (
+            "503",
+            "Error",
+            "binary/octet-stream",
+            Some(Keep::OriginError),
+        ),
         (
             "502",
             "Error",
@@ -481,13 +486,15 @@ fn media_types_fit_the_extension() {
             "woff woff2 ttf otf eot",
             "font/woff2 application/font-woff application/font-woff2 application/font-sfnt application/x-font-woff \
              application/x-font-ttf application/x-font-otf application/x-font-opentype application/x-font-truetype \
-             application/vnd.ms-fontobject application/vnd.ms-opentype application/x-woff binary/octet-stream \
+             application/vnd.ms-fontobject application/vnd.ms-opentype application/x-woff application/eot \
+             application/font application/opentype application/otf application/truetype application/ttf \
+             application/x-opentype application/x-otf application/x-ttf application/x-truetype-font binary/octet-stream \
              application/octet-stream",
-            "text/plain image/png application/vnd.ms-excel",
+            "text/plain image/png application/vnd.ms-excel application/fonts application/ttf2",
         ),
         (
             "mp3 mp4 webm ogg ogv avi wav mov mkv flac flv swf",
-            "video/mp4 audio/mpeg application/ogg application/x-shockwave-flash binary/octet-stream \
+            "video/mp4 audio/mpeg application/ogg application/x-ogg application/x-shockwave-flash binary/octet-stream \
              application/octet-stream",
             "text/plain image/png application/x-mpegurl",
         ),
@@ -499,8 +506,8 @@ fn media_types_fit_the_extension() {
         (
             "js mjs",
             "text/javascript application/javascript;%20charset=UTF-8 application/x-javascript text/x-javascript \
-             text/ecmascript application/ecmascript text/javascript1.5 text/jscript Application/JavaScript",
-            "text/css text/plain application/javascripts",
+             text/ecmascript application/ecmascript text/javascript1.5 text/jscript text/js Application/JavaScript",
+            "text/css text/plain application/javascripts text/json text/jsx",
         ),
         (
             "map",
@@ -680,4 +687,20 @@ fn markup_in_headers_keeps_a_request() {
         ("\\x22x", Some(Keep::Markup(Field::XForwardedFor))),
     ];
     check("x-forwarded-for", &escaped);
+}
+
+// proves: I73
+#[test]
+fn no_spelling_of_a_path_escapes_its_glob() {
+    let included = IncludedPaths::parse("/A//b.png,/users/*//Caf\u{e9}.jpg,//x/**").unwrap();
+    for (path, expected) in [
+        ("/a/B.png", Some("/A//b.png")),
+        ("//a///%62.PNG", Some("/A//b.png")),
+        ("/users/7/CAF%C3%89.jpg", Some("/users/*//Caf\u{e9}.jpg")),
+        ("/users/7/8/caf%C3%A9.jpg", None),
+        ("/x//y/z.png", Some("//x/**")),
+        ("/a/b.png/c.png", None),
+    ] {
+        assert_eq!(included.matching_glob(path.as_bytes()), expected, "{path}");
+    }
 }

@@ -61,6 +61,12 @@ impl Cursor<'_> {
         None
     }
 
+    /// Whether a value of JSON begins here that is neither an object nor an array.
+    pub(super) fn begins_scalar(&self) -> bool {
+        self.peek()
+            .is_some_and(|next| !matches!(next.byte, b'{' | b'['))
+    }
+
     pub(super) fn begins_host(&self) -> bool {
         self.peek()
             .is_some_and(|next| next.byte.is_ascii_alphanumeric() || next.byte == b'[')
@@ -100,7 +106,7 @@ impl Character {
 }
 
 /// An opening quote. Inside a string of JSON it has a backslash before it; in a string of that, three.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Quote {
     pub(super) byte: u8,
     pub(super) depth: u8,

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::cursor::{Character, Cursor, MAX_DEPTH, Quote, is_space};
 use super::mask::Part;
-use super::names::{Form, MAX_NAME, MIN_TOKEN, Names, Rule, is_name_byte};
+use super::names::{Form, MAX_NAME, MIN_SIGNATURE, MIN_TOKEN, Names, Rule, is_name_byte};
 use super::web_token::{WEB_TOKEN, web_token};
 
 /// Upper bound on the indexes behind a name, as in `password[a][0]`, and on the characters of each.
@@ -13,6 +13,8 @@ const MAX_INDEXES: usize = 4;
 const MAX_INDEX: usize = 32;
 /// Upper bound on the name of an authentication scheme, in characters.
 const MAX_SCHEME: usize = 16;
+/// Digits of the largest port, 65535.
+const MAX_PORT: usize = 5;
 
 /// A part of a text that is to be replaced.
 #[derive(Debug)]
@@ -89,9 +91,9 @@ pub(super) struct Finder<'a, 'n> {
     at: usize,
     /// The text since the last delimiter.
     name: Name,
-    /// The depth of the space before the name, if there is one: the name is a word of a text, and
-    /// the next space ends its value.
-    space: Option<u8>,
+    before: Before,
+    /// The backslashes before `at`.
+    backslashes: usize,
     /// End of the JSON Web Token whose parts are being returned.
     web_token: usize,
     /// For each depth, up to where values that begin before are not tokens.
@@ -106,7 +108,8 @@ impl<'a, 'n> Finder<'a, 'n> {
             part,
             at: 0,
             name: Name::default(),
-            space: None,
+            before: Before::Parameter,
+            backslashes: 0,
             web_token: 0,
             payloads: [0; MAX_DEPTH as usize + 1],
         }
@@ -132,10 +135,10 @@ impl<'n> Iterator for Finder<'_, 'n> {
                 continue;
             }
             let found = self.credential(&character);
-            self.name.len = 0;
+            self.pass(&character);
             if let Some(found) = found {
                 self.at = found.range.end;
-                self.space = None;
+                self.before = Before::Other;
                 return Some(found);
             }
             if self.part == Part::Url
@@ -144,13 +147,36 @@ impl<'n> Iterator for Finder<'_, 'n> {
             {
                 self.part = Part::Query;
             }
-            self.space = is_space(character.byte).then_some(character.depth);
             self.at += character.len;
         }
     }
 }
 
 impl<'a, 'n> Finder<'a, 'n> {
+    /// Notes a delimiter for the name behind it.
+    fn pass(&mut self, delimiter: &Character) {
+        let &Character { byte, depth, .. } = delimiter;
+        let is_first = self.name.len == 0 && self.before == Before::Parameter;
+        let backslashes = if self.name.len == 0 {
+            self.backslashes
+        } else {
+            0
+        };
+        self.before = match byte {
+            b'&' | b';' | b'?' => Before::Parameter,
+            _ if is_space(byte) && is_first => Before::Parameter,
+            _ if is_space(byte) => Before::Space(depth),
+            b'"' | b'\'' => Before::Quote(Quote {
+                byte,
+                depth,
+                backslashes,
+            }),
+            _ => Before::Other,
+        };
+        self.backslashes = if byte == b'\\' { backslashes + 1 } else { 0 };
+        self.name.len = 0;
+    }
+
     /// Returns the credential that the name before `delimiter` introduces.
     fn credential(&mut self, delimiter: &Character) -> Option<Credential<'n>> {
         let name = self.name.bytes()?;
@@ -197,17 +223,22 @@ impl<'a, 'n> Finder<'a, 'n> {
             return Some(Value {
                 start: cursor.at,
                 depth: sign.depth,
-                shape: Shape::Parameter { space: self.space },
+                shape: Shape::Parameter {
+                    space: self.before.space(),
+                },
             });
         }
         if sign.byte != b':' {
             return None;
         }
         cursor.skip(usize::MAX, is_space);
+        if cursor.take(b'[').is_some() {
+            cursor.skip(usize::MAX, is_space);
+        }
         let (depth, shape) = match (cursor.quote(), key) {
             (Some(quote), _) => (quote.depth, Shape::Quoted(quote)),
-            (None, Some(key)) => (key.depth, Shape::Bare),
-            (None, None) => return None,
+            (None, Some(key)) if cursor.begins_scalar() => (key.depth, Shape::Bare),
+            (None, _) => return None,
         };
         Some(Value {
             start: cursor.at,
@@ -221,7 +252,10 @@ impl<'a, 'n> Finder<'a, 'n> {
         let min = match rule.form {
             Form::Password => {
                 let (end, marks) = self.password(&value);
-                return (end > value.start).then_some(Credential {
+                let text = &self.text[value.start..end];
+                let is_literal = matches!(value.shape, Shape::Bare)
+                    && matches!(text, b"null" | b"true" | b"false");
+                return (!text.is_empty() && !is_literal).then_some(Credential {
                     range: value.start..end,
                     reason: Reason::Name(&rule.name),
                     marks,
@@ -277,17 +311,15 @@ impl<'a, 'n> Finder<'a, 'n> {
         let mut cursor = self.cursor();
         cursor.at = value.start;
         let (mut count, mut last) = (0, 0);
+        let mut backslashes = Backslashes::default();
         while let Some(character) = cursor.peek() {
-            if self.ends(value, &character, &Backslashes::default()) {
+            if self.ends(value, &character, &backslashes) {
                 break;
             }
-            let is_token = match character.byte {
-                b'+' | b'/' => {
-                    character.depth > value.depth || !is_parameter && character.depth > 0
-                }
-                b'.' => last != b'.',
-                b'=' | b'~' => true,
-                byte => is_name_byte(byte),
+            let is_token = match (character.byte, last) {
+                (b'\\', _) => value.is_quoted(), // of the closing quote
+                (_, b'\\') | (b'.', b'.') => false,
+                _ => value.may_hold(&character),
             };
             if !is_token {
                 if is_parameter {
@@ -295,10 +327,12 @@ impl<'a, 'n> Finder<'a, 'n> {
                 }
                 return None;
             }
-            (count, last) = (count + 1, character.byte);
+            backslashes.pass(&character, cursor.at);
+            count += usize::from(character.byte != b'\\');
+            last = character.byte;
             cursor.at += character.len;
         }
-        (count >= min).then_some(value.start..cursor.at)
+        (count >= min).then_some(value.start..backslashes.start_at(cursor.at, value))
     }
 
     /// Whether a character ends a value. A delimiter does so only if it is encoded no deeper than
@@ -347,22 +381,32 @@ impl<'a, 'n> Finder<'a, 'n> {
         }
     }
 
-    /// Returns the token behind `Bearer` and a space. It has a digit, as any long random text has;
-    /// words do not.
+    /// Returns the token behind `Bearer` and a space, in a text or a quoted string.
     fn bearer(&mut self, space: &Character) -> Option<Credential<'n>> {
         let mut cursor = self.cursor();
         cursor.skip(usize::MAX, is_space);
+        let start = cursor.at;
+        let quoted = match self.before {
+            Before::Quote(quote) => self.token(
+                &Value {
+                    start,
+                    depth: quote.depth,
+                    shape: Shape::Quoted(quote),
+                },
+                MIN_TOKEN,
+            ),
+            _ => None,
+        };
         let layer = u8::from(space.byte != b'+'); // an encoded space is one layer deeper
-        let value = Value {
-            start: cursor.at,
+        let word = Value {
+            start,
             depth: space.depth.saturating_sub(layer),
             shape: Shape::Parameter {
                 space: Some(space.depth),
             },
         };
-        let range = self.token(&value, MIN_TOKEN)?;
-        let has_digit = self.text[range.clone()].iter().any(u8::is_ascii_digit);
-        has_digit.then_some(Credential {
+        let range = quoted.or_else(|| self.token(&word, MIN_TOKEN))?;
+        (!is_word(&self.text[range.clone()])).then_some(Credential {
             range,
             reason: Reason::Bearer,
             marks: Marks::default(),
@@ -379,13 +423,15 @@ impl<'a, 'n> Finder<'a, 'n> {
             depth = depth.max(cursor.take(b'/')?.depth);
         }
         let (mut start, mut end) = (None, None);
+        let mut last = 0;
         let (mut marks, mut marks_before_end) = (Marks::default(), Marks::default());
         while let Some(character) = cursor.peek() {
-            if self.ends_authority(&character, depth) {
+            if self.ends_authority(&character, depth) || (last, character.byte) == (b'.', b'.') {
                 break;
             }
             let at = cursor.at;
             cursor.at += character.len;
+            last = character.byte;
             match character.byte {
                 b'@' if character.depth <= depth && cursor.begins_host() => {
                     (end, marks_before_end) = (Some(at), marks);
@@ -396,37 +442,35 @@ impl<'a, 'n> Finder<'a, 'n> {
             }
         }
         let range = start?..end?;
-        (!range.is_empty()).then_some(Credential {
+        (!range.is_empty() && !self.begins_with_port(range.start)).then_some(Credential {
             range,
             reason: Reason::UserInformation,
             marks: marks_before_end,
         })
     }
 
+    /// Whether the number of a port is at this position, and something other than a host behind it.
+    fn begins_with_port(&self, at: usize) -> bool {
+        let mut cursor = self.cursor();
+        cursor.at = at;
+        cursor.skip(MAX_PORT, |byte| byte.is_ascii_digit());
+        let is_end = |next: Character| next.byte != b'@' && !next.byte.is_ascii_alphanumeric();
+        cursor.at > at && cursor.peek().is_some_and(is_end)
+    }
+
     /// Whether a character cannot be part of an authority (RFC 3986, section 3.2), or belongs to
-    /// the URL around it.
+    /// the URL around it. The delimiters of what attacks consist of are neither, even if they are
+    /// encoded deeper, as in a password that contains one.
     fn ends_authority(&self, character: &Character, depth: u8) -> bool {
         let is_query = self.part == Part::Query;
         let is_path = !is_query && (self.part == Part::Path || self.name.start > 0);
         match character.byte {
-            b'&' => is_query && (character.depth < depth || character.depth == 0),
+            b'/' | b'?' | b'&' | b'=' | 0..=b' ' | 0x7f => true,
             b'+' => is_query && character.depth == 0, // a space
             b';' => is_path && character.depth == 0,
-            b'/' if is_path => true,
-            b'/'
-            | b'?'
-            | b'#'
-            | b'\\'
-            | b'<'
-            | b'>'
-            | b'"'
-            | b'{'
-            | b'|'
-            | b'}'
-            | b'^'
-            | b'`'
-            | 0..=b' '
-            | 0x7f => character.depth <= depth,
+            b'#' | b'\\' | b'<' | b'>' | b'"' | b'{' | b'|' | b'}' | b'^' | b'`' => {
+                character.depth <= depth
+            }
             _ => false,
         }
     }
@@ -458,12 +502,59 @@ impl<'a, 'n> Finder<'a, 'n> {
     }
 }
 
+/// Whether a text behind `Bearer` is a word of a language rather than a token.
+fn is_word(text: &[u8]) -> bool {
+    text.len() < MIN_SIGNATURE
+        && !text
+            .iter()
+            .any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+}
+
+/// What stands directly before a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// What begins a parameter, and any spaces behind it.
+    Parameter,
+    /// The name is a word of a text, and the next space of this depth ends its value.
+    Space(u8),
+    Quote(Quote),
+    Other,
+}
+
+impl Before {
+    fn space(self) -> Option<u8> {
+        match self {
+            Self::Space(depth) => Some(depth),
+            _ => None,
+        }
+    }
+}
+
 /// Where a value begins, and what ends it.
 struct Value {
     start: usize,
     /// Layers of percent-encoding of what introduced it.
     depth: u8,
     shape: Shape,
+}
+
+impl Value {
+    fn is_quoted(&self) -> bool {
+        matches!(self.shape, Shape::Quoted(_))
+    }
+
+    /// Whether a token contains this character: clients encode `+` and `/`, and may encode `=` and
+    /// `~`, but no other one.
+    fn may_hold(&self, character: &Character) -> bool {
+        let deepest = self.depth + 1;
+        match character.byte {
+            // A string may be encoded as a whole.
+            b'+' | b'/' if self.is_quoted() => (1..=deepest).contains(&character.depth),
+            b'+' | b'/' => character.depth == deepest,
+            b'=' | b'~' => character.depth <= deepest,
+            byte => (is_name_byte(byte) || byte == b'.') && character.depth <= self.depth,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -216,7 +216,7 @@ fn digest(value: &[u8], key: &Key) -> String {
 mod tests {
     use super::*;
 
-    // proves: I66
+    // proves: I86
     #[test]
     fn reasons_name_what_a_credential_was_recognized_by() {
         let redaction = Redaction::default();

@@ -22,7 +22,18 @@ pub(super) enum Form {
 /// Shortest token, code or key, in characters: verification codes have six digits.
 pub(super) const MIN_TOKEN: usize = 6;
 /// Shortest signature or policy, in characters.
-const MIN_SIGNATURE: usize = 16;
+pub(super) const MIN_SIGNATURE: usize = 16;
+
+/// How the names begin that `X-Amz-*` stands for, in lower case.
+pub(super) const AMZ: &[u8; 6] = b"x-amz-";
+const ANY_AMZ: &str = "X-Amz-*";
+/// Names of this kind that every signed URL of AWS has, and whose values open nothing.
+const PUBLIC_AMZ: [&str; 4] = [
+    "X-Amz-Algorithm",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+];
 
 const DEFAULT: [(Form, &[&str]); 4] = [
     (
@@ -57,8 +68,7 @@ const DEFAULT: [(Form, &[&str]); 4] = [
             "session_id",
             "AWSAccessKeyId",
             "Key-Pair-Id",
-            "X-Amz-Credential",
-            "X-Amz-Security-Token",
+            ANY_AMZ,
         ],
     ),
     (Form::Authorization, &["authorization"]),
@@ -74,7 +84,7 @@ const DEFAULT: [(Form, &[&str]); 4] = [
     ),
 ];
 
-/// A name, or an ending of names that begins with `*`.
+/// A name, an ending of names that begins with `*`, or [`ANY_AMZ`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) name: String,
@@ -83,12 +93,14 @@ pub(super) struct Rule {
 
 /// The names of the parameters that hold credentials.
 ///
-/// Case, `_` and `-` do not count: `apiKey` is `api_key`. In an ending they do, except for case.
+/// Case, `_` and `-` do not count: `apiKey` is `api_key`, and `csrfToken` ends like `*_token`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// By [`Key`]; `None` for a name that is not masked although it has one of the endings.
+    /// By [`Key`]; `None` for a name that is not masked although it matches another rule.
     whole: BTreeMap<Vec<u8>, Option<Rule>>,
-    endings: Vec<Rule>,
+    /// With the [`Key`] of each.
+    endings: Vec<(Vec<u8>, Rule)>,
+    any_amz: Option<Rule>,
     /// The last two characters of all names, by their five low bits: for each last but one, a set
     /// of the last ones.
     ends: [u32; 32],
@@ -102,6 +114,8 @@ pub enum NamesError {
     Switch,
     /// A name, counted from 1.
     Invalid { position: usize },
+    /// A name that is to be removed is not in the list, counted from 1.
+    Unlisted { position: usize },
 }
 
 impl Default for Names {
@@ -109,6 +123,7 @@ impl Default for Names {
         let mut names = Self {
             whole: BTreeMap::new(),
             endings: Vec::new(),
+            any_amz: None,
             ends: [0; 32],
             edits: BTreeMap::new(),
         };
@@ -116,6 +131,9 @@ impl Default for Names {
             for name in listed {
                 names.set(name, Some(form));
             }
+        }
+        for name in PUBLIC_AMZ {
+            names.set(name, None);
         }
         names
     }
@@ -135,40 +153,54 @@ impl Names {
         let switch = words.next();
         let mut names = Self::default();
         for (position, word) in (1..).zip(&mut words) {
-            names.edit(word).ok_or(match switch {
-                Some("on") => NamesError::Invalid { position },
-                _ => NamesError::Switch,
-            })?;
+            if switch != Some("on") {
+                return Err(NamesError::Switch);
+            }
+            names.edit(word, position)?;
         }
         match switch {
             Some("on") => Ok(Some(names)),
-            Some("off") if names == Self::default() => Ok(None),
+            Some("off") => Ok(None),
             _ => Err(NamesError::Switch),
         }
     }
 
     /// Applies `+name` or `-name`. The operator knows that the value of an added name is a
     /// credential, whatever it looks like.
-    fn edit(&mut self, word: &str) -> Option<()> {
-        let (form, name) = match word.split_at_checked(1)? {
-            ("+", name) => (Some(Form::Password), name),
-            ("-", name) => (None, name),
-            _ => return None,
+    fn edit(&mut self, word: &str, position: usize) -> Result<(), NamesError> {
+        let (form, name) = match word.split_at_checked(1) {
+            Some(("+", name)) if is_valid(name) => (Some(Form::Password), name),
+            Some(("-", name)) if is_valid(name) || name.eq_ignore_ascii_case(ANY_AMZ) => {
+                (None, name)
+            }
+            _ => return Err(NamesError::Invalid { position }),
         };
-        let plain = name.strip_prefix('*').unwrap_or(name);
-        if plain.len() > MAX_NAME
-            || !plain.bytes().all(is_name_byte)
-            || !plain.ends_with(|last: char| last.is_ascii_alphanumeric())
-        {
-            return None;
+        if form.is_none() && !self.lists(name) {
+            return Err(NamesError::Unlisted { position });
         }
         let name = name.to_ascii_lowercase();
         self.set(&name, form);
-        for before in 0..32 {
-            self.add_end(before, name.bytes().last()?); // it may be spelled with `_` or `-` there
+        if let Some(last) = name.bytes().last() {
+            for before in 0..32 {
+                self.add_end(before, last); // it may be spelled with `_` or `-` there
+            }
         }
         self.edits.insert(name, form.is_some());
-        Some(())
+        Ok(())
+    }
+
+    /// Whether a rule has this name, or applies to it.
+    fn lists(&self, name: &str) -> bool {
+        if name.eq_ignore_ascii_case(ANY_AMZ) {
+            return self.any_amz.is_some();
+        }
+        match name.strip_prefix('*') {
+            Some(ending) => {
+                let key = Key::of(ending.as_bytes());
+                self.endings.iter().any(|(known, _)| known == key.bytes())
+            }
+            None => self.rule(name.as_bytes()).is_some(),
+        }
     }
 
     fn set(&mut self, name: &str, form: Option<Form>) {
@@ -176,15 +208,20 @@ impl Names {
             name: name.to_owned(),
             form,
         });
+        if name.eq_ignore_ascii_case(ANY_AMZ) {
+            self.any_amz = rule;
+            return;
+        }
         if let [.., before, last] = *name.as_bytes() {
             self.add_end(before, last);
         }
+        let plain = name.strip_prefix('*').unwrap_or(name);
+        let key = Key::of(plain.as_bytes()).bytes().to_vec();
         if name.starts_with('*') {
-            self.endings.retain(|ending| ending.name != name);
-            self.endings.extend(rule);
+            self.endings.retain(|(known, _)| *known != key);
+            self.endings.extend(rule.map(|rule| (key, rule)));
         } else {
-            self.whole
-                .insert(Key::of(name.as_bytes()).bytes().to_vec(), rule);
+            self.whole.insert(key, rule);
         }
     }
 
@@ -198,15 +235,20 @@ impl Names {
     /// Returns the rule for a name.
     pub(super) fn rule(&self, name: &[u8]) -> Option<&Rule> {
         let (last, before) = name.split_last()?;
-        if name.len() > MAX_NAME || !self.may_end_in(*before.last().unwrap_or(&0), *last) {
+        if name.len() > MAX_NAME {
             return None;
         }
-        match self.whole.get(Key::of(name).bytes()) {
+        let any_amz = self.any_amz.as_ref().filter(|_| is_amz(name));
+        if any_amz.is_none() && !self.may_end_in(*before.last().unwrap_or(&0), *last) {
+            return None;
+        }
+        let key = Key::of(name);
+        match self.whole.get(key.bytes()) {
             Some(rule) => rule.as_ref(),
-            None => self.endings.iter().find(|ending| {
-                let ending = &ending.name.as_bytes()[1..];
-                let tail = name.len().checked_sub(ending.len());
-                tail.is_some_and(|tail| name[tail..].eq_ignore_ascii_case(ending))
+            None => any_amz.or_else(|| {
+                let mut endings = self.endings.iter();
+                let found = endings.find(|(ending, _)| key.bytes().ends_with(ending));
+                found.map(|(_, rule)| rule)
             }),
         }
     }
@@ -224,6 +266,21 @@ impl Names {
 
 fn end_bit(last: u8) -> u32 {
     1 << (last & 31)
+}
+
+/// Whether the operator may add or remove a name.
+fn is_valid(name: &str) -> bool {
+    let plain = name.strip_prefix('*').unwrap_or(name);
+    plain.len() <= MAX_NAME
+        && !plain.starts_with('-')
+        && plain.bytes().all(is_name_byte)
+        && plain.ends_with(|last: char| last.is_ascii_alphanumeric())
+}
+
+/// Whether a name is one that `X-Amz-*` stands for.
+fn is_amz(name: &[u8]) -> bool {
+    name.first_chunk::<{ AMZ.len() }>()
+        .is_some_and(|start| start.eq_ignore_ascii_case(AMZ))
 }
 
 /// Whether a byte can be part of a name.
@@ -288,7 +345,18 @@ mod tests {
             ("password_", None),
             ("passwords", None),
             ("mypassword", None),
-            ("continuation-token", None),
+            ("csrfToken", token),
+            ("csrf-token", token),
+            ("authtoken", token),
+            ("X-Amz-Credential", token),
+            ("x-amz-Anything-9", token),
+            ("X-Amz-Signature", Some(Form::Token { min: 16 })),
+            ("X-AMZ-Date", None),
+            ("x-amz-expires", None),
+            ("X-Amz-Algorithm", None),
+            ("X-Amz-SignedHeaders", None),
+            ("x-amz", None),
+            ("my-x-amz-a", None),
             ("tokens", None),
             ("id", None),
             ("design", None),
@@ -321,6 +389,11 @@ mod tests {
         let names = Names::parse("on,-page_token").unwrap().unwrap();
         assert_eq!(form(&names, "page_token"), None);
         assert_eq!(form(&names, "next_token"), Some(Form::Token { min: 6 }));
+        let names = Names::parse("on,-x-AMZ-*,-x-amz-signature,+X-Amz-Date").unwrap();
+        let names = names.unwrap();
+        assert_eq!(form(&names, "X-Amz-Credential"), None);
+        assert_eq!(form(&names, "X-Amz-Signature"), None);
+        assert_eq!(form(&names, "X-Amz-Date"), Some(Form::Password));
         assert_eq!(Names::parse("on"), Ok(Some(Names::default())));
         assert_eq!(Names::parse("off"), Ok(None));
     }
@@ -357,6 +430,13 @@ mod tests {
             ("on,+a*", NamesError::Invalid { position: 1 }),
             ("on,+a b", NamesError::Invalid { position: 1 }),
             ("on,+a_", NamesError::Invalid { position: 1 }),
+            ("on,+-a", NamesError::Invalid { position: 1 }),
+            ("on,+X-Amz-*", NamesError::Invalid { position: 1 }),
+            ("on,-code*", NamesError::Invalid { position: 1 }),
+            ("on,-unknown", NamesError::Unlisted { position: 1 }),
+            ("on,-code,-code", NamesError::Unlisted { position: 2 }),
+            ("on,-*_key", NamesError::Unlisted { position: 1 }),
+            ("on,-x-amz-date", NamesError::Unlisted { position: 1 }),
             ("on,é", NamesError::Invalid { position: 1 }),
             (&long, NamesError::Invalid { position: 1 }),
         ] {
@@ -366,7 +446,7 @@ mod tests {
 
     #[test]
     fn edits_are_listed_once_and_sorted() {
-        let names = Names::parse("on,+b,-a,+B,+c,-c").unwrap().unwrap();
-        assert_eq!(names.edits().collect::<Vec<_>>(), ["-a", "+b", "-c"]);
+        let names = Names::parse("on,+b,-code,+B,+c,-c").unwrap().unwrap();
+        assert_eq!(names.edits().collect::<Vec<_>>(), ["+b", "-c", "-code"]);
     }
 }

@@ -183,7 +183,7 @@ fn all_problems_are_reported_without_values() {
             "`LOG_LEVEL` must be `error`, `warn`, `info`, `debug` or `trace`",
             "`REDACTION_KEY` must have at least 16 bytes",
             "`REDACT_COOKIES` must be `keep`, `drop` or `hash`",
-            "`REDACT` must be `on` or `off`",
+            "`REDACT` must be `on` or `off`, or `on,+name,-name` to edit the list",
             "`RETRY_FOR` must be a duration from `1m` to `3d`",
             "`STATIC_EXTENSIONS` mixes a list (`css,js`) with edits of the built-in list (`+pdf,-svg`)",
             "`TF_AUTO_APPROVE` must be `true` or `false`",
@@ -228,6 +228,11 @@ fn values_are_rejected_in_words() {
             "/b,/a[",
             "glob 2 of `INCLUDE_PATHS` is invalid: unclosed character class",
         ),
+        (
+            "REDACT",
+            "on,+a,-unknown",
+            "name 2 of `REDACT` is not in the list (leave it out",
+        ),
         ("RETRY_FOR", "73h 1s", "from `1m` to `3d`"),
         (
             "BRIDGE_EDGE_ENDPOINT",
@@ -245,7 +250,8 @@ fn problems_are_one_log_line() {
     let problems = read(&[("REDACT", "yes"), ("RETRY_FOR", "soon")]).unwrap_err();
     assert_eq!(
         problems.to_string(),
-        "`REDACT` must be `on` or `off`; `RETRY_FOR` must be a duration from `1m` to `3d` \
+        "`REDACT` must be `on` or `off`, or `on,+name,-name` to edit the list (write it in lower case; \
+         names only follow `on`); `RETRY_FOR` must be a duration from `1m` to `3d` \
          (write a number and a unit, such as `12h`)"
     );
 }

@@ -308,8 +308,8 @@ fn validations(setting: &Setting, name: &str) -> (Vec<Problem>, Vec<String>) {
             vec![format!("[A-Za-z0-9]{{1,{max_length}}}")],
         ),
         Kind::Names { values, max_length } => (
-            problems(&[&messages::CHOICE, &messages::NAME_INVALID]),
-            vec![values.join("|"), format!("{{0,{}}}", max_length - 1)],
+            problems(&[&messages::NAMES_SWITCH, &messages::NAME_INVALID]),
+            vec![values.join("|"), format!("{{0,{}}}", max_length - 2)],
         ),
         Kind::Globs => (problems(&[&messages::GLOB_RELATIVE]), Vec::new()),
         Kind::Parameters { reserved } => (
