@@ -58,7 +58,8 @@ pub enum Defect {
     NotJson,
     #[error("it has more than 1,000 fields")]
     TooMany,
-    #[error("it has no field of a CloudFront access log")]
+    /// It may be a row in a wrapping.
+    #[error("it has no field of a CloudFront access log but a time")]
     Unknown,
     #[error("the number of columns differs from the header")]
     Width,
@@ -76,7 +77,7 @@ pub enum Defect {
 impl Defect {
     /// Whether the row may contain requests that must not be lost.
     pub fn is_rejection(self) -> bool {
-        matches!(self, Self::Delimiter | Self::Wrapped(_))
+        matches!(self, Self::Delimiter | Self::Unknown | Self::Wrapped(_))
     }
 }
 
@@ -296,20 +297,27 @@ impl<R: Read> LogReader<R> {
         } else if !is_readable {
             return;
         }
-        let is_control = |index| values.object().get(index) == Some(kind::CONTROL_MESSAGE);
+        let is = |index, known: &[u8]| {
+            let value = values.object().get(index);
+            value.is_some_and(|value| value.starts_with(known))
+        };
         self.defect = match self.kind {
             Some(Kind::Foreign(log)) => Some(Defect::Foreign(log)),
-            Some(Kind::Messages(index)) if is_control(index) => {
+            Some(Kind::Messages(index)) if is(index, kind::CONTROL_MESSAGE) => {
                 Some(Defect::Foreign(kind::CONTROL_MESSAGES))
             }
             Some(Kind::Messages(_)) => Some(Defect::Wrapped(kind::SUBSCRIPTION)),
+            Some(Kind::Events(index)) if is(index, kind::OF_AWS) => {
+                Some(Defect::Foreign(kind::EVENTS))
+            }
+            Some(Kind::Events(_)) => Some(Defect::Wrapped(kind::EVENT)),
+            Some(Kind::Records) if kind::is_cloud_trail(values.items()) => {
+                Some(Defect::Foreign(kind::CLOUD_TRAIL))
+            }
+            Some(Kind::Records) => Some(Defect::Wrapped(kind::RECORDS)),
             Some(Kind::Refused(reason)) => Some(Defect::Wrapped(reason)),
             None if !is_readable => self.defect,
-            None if self
-                .columns
-                .as_ref()
-                .is_none_or(|columns| columns.known() == 0) =>
-            {
+            None if !self.columns.as_ref().is_some_and(Columns::has_request) => {
                 Some(Defect::Unknown)
             }
             None => None,
