@@ -87,7 +87,7 @@ pub(super) struct Scanner {
 /// What is known of an array.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) enum Items {
-    /// There is no such array, or it does not begin with an object.
+    /// Not an array, or one that does not begin with an object.
     #[default]
     Other,
     Empty,
