@@ -418,3 +418,43 @@ fn lines_that_end_in_cr_alone_are_refused() {
         assert!(error.contains("end in CR alone"), "{error}");
     }
 }
+
+/// Where the first column is a viewer's, only the text between the names can tell the delimiter.
+// proves: I5, I6, I10
+#[test]
+fn viewers_majority_does_not_decide_the_delimiter() {
+    let forged = "/x|9|::1|GET";
+    let rows = |delimiter: &str, path: &str, hostile: usize| {
+        let row = |path: &str| [path, "1700000000", "::1", "GET"].join(delimiter) + "\n";
+        row(path).repeat(hostile) + &row("/a")
+    };
+    for (names, delimiter, path, is_read) in [
+        ("cs-uri-stem timestamp c-ip cs-method", "^", "/b", true),
+        ("cs-uri-stem timestamp c-ip cs-method", "|", "/b", false),
+        ("cs-uri-stem|timestamp|c-ip|cs-method", "|", "/b", true),
+        ("cs-uri-stem timestamp c-ip cs-method", "\t", "/b", true),
+        ("cs-uri-stem timestamp c-ip cs-method", ",", forged, false),
+    ] {
+        for hostile in [1, 10] {
+            let text = format!("#Fields: {names}\n{}", rows(delimiter, path, hostile));
+            let (rows, end) = paths(LogReader::new(text.as_bytes()));
+            let expected = if is_read { hostile + 1 } else { 0 };
+            assert_eq!((rows.len(), end.is_ok()), (expected, is_read), "{text}");
+        }
+    }
+    // A row that fits another delimiter as a whole.
+    let text =
+        "#Fields: x-edge-location cs-uri-stem timestamp cs-method\nFRA^/a^1^GET\nFRA|/a|1|GET\n";
+    assert!(paths(LogReader::new(text.as_bytes())).1.is_err());
+}
+
+/// CloudFront itself writes `\x20` into a value.
+// proves: I6
+#[test]
+fn row_with_an_additional_backslash_is_rejected() {
+    let text = "#Fields: timestamp\\c-ip\\cs-method\\cs-uri-stem\\x-forwarded-for\n1\\::1\\GET\\/a\\::1,\\x20::2\n";
+    let mut reader = LogReader::new(text.as_bytes());
+    assert!(reader.advance().unwrap());
+    let defect = reader.record().1.defect().unwrap();
+    assert_eq!((defect, defect.is_rejection()), (Defect::Delimiter, true));
+}
