@@ -16,7 +16,7 @@ const MAX_DEPTH: u32 = u128::BITS;
 const MAX_SCALAR: usize = 1_000;
 /// How the member begins whose array is [looked into](Scanner::items).
 const RECORDS: &[u8] = b",\"Records\":\"";
-/// Most names of the array's first object that are kept. CloudTrail has about 30.
+/// Most names of the array's first object that are kept. `CloudTrail` has about 30.
 const MAX_INNER: usize = 100;
 
 /// What came of a piece.

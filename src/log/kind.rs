@@ -18,7 +18,7 @@ pub(super) enum Kind {
     Messages(usize),
     /// Events of EventBridge. The column with this index has their source.
     Events(usize),
-    /// `Records`: those of CloudTrail, or whatever a function of Lambda was given.
+    /// `Records`: those of `CloudTrail`, or whatever a function of Lambda was given.
     Records,
 }
 
@@ -198,7 +198,7 @@ pub(super) fn of_names(names: &[&[u8]], columns: &Columns) -> Option<Kind> {
         .or_else(|| refused().map(|(_, kind)| *kind))
 }
 
-/// Names that every record of CloudTrail has.
+/// Names that every record of `CloudTrail` has.
 const CLOUD_TRAIL_NAMES: [&[u8]; 2] = [b"eventVersion", b"eventSource"];
 
 /// Names of events that a function of Lambda is given, with data of others.
@@ -213,7 +213,7 @@ const EVENT_NAMES: [&[u8]; 8] = [
     b"cf",
 ];
 
-/// Whether `Records` are those of CloudTrail, by the first one. A file without any is skipped too.
+/// Whether `Records` are those of `CloudTrail`, by the first one. A file without any is skipped too.
 pub(super) fn is_cloud_trail(items: &Items) -> bool {
     match items {
         Items::Other => false,
