@@ -25,7 +25,7 @@ def model($name):
           to_edgetap: ($arn | endswith(":delivery-destination:edgetap-\($name)")),
           to: ($destination.deliveryDestinationConfiguration.destinationResourceArn // $arn),
           format: $destination.outputFormat, fields: (.recordFields // []), delimiter: .fieldDelimiter,
-          unsafe_delimiter: (if $destination.outputFormat == "w3c" and (.fieldDelimiter // "" | test("^[,;!$*@|]+$")) then .fieldDelimiter else null end),
+          unsafe_delimiter: (if $destination.outputFormat == "w3c" and (.fieldDelimiter // "" | test("^[,;!$*@|\\\\]+$")) then .fieldDelimiter else null end),
           suffix: .s3DeliveryConfiguration.suffixPath, hive: (.s3DeliveryConfiguration.enableHiveCompatiblePath // false) };
     def source:
       .name as $source

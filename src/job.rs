@@ -45,15 +45,21 @@ impl ObjectRef {
     /// `DistributionId=E27FO14I29XXXX`, else it is the only folder that can be one.
     pub fn distribution(&self) -> Option<&str> {
         let (folders, name) = self.key.rsplit_once(SEPARATORS).unwrap_or(("", &self.key));
-        let mut folders = folders.split(SEPARATORS);
-        in_file_name(name)
-            .or_else(|| folders.clone().find_map(in_hive_folder))
-            .or_else(|| {
-                let mut ids = folders.by_ref().filter(|folder| is_distribution_id(folder));
-                let id = ids.next()?;
-                ids.all(|other| other == id).then_some(id)
-            })
+        if let Some(id) = in_file_name(name) {
+            return Some(id);
+        }
+        let folders = || folders.split(SEPARATORS);
+        if folders().any(|folder| in_hive_folder(folder).is_some()) {
+            return only(folders().filter_map(in_hive_folder));
+        }
+        only(folders().filter(|folder| is_distribution_id(folder)))
     }
+}
+
+/// Returns the ID if all are the same.
+fn only<'a>(mut ids: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let id = ids.next()?;
+    ids.all(|other| other == id).then_some(id)
 }
 
 const SEPARATORS: [char; 2] = ['/', '\\'];
@@ -62,12 +68,18 @@ const SEPARATORS: [char; 2] = ['/', '\\'];
 fn in_file_name(name: &str) -> Option<&str> {
     let mut parts = name.split('.');
     let (id, hour, _) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_hour = hour.len() == 13
-        && hour.bytes().enumerate().all(|(at, byte)| match at {
-            4 | 7 | 10 => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        });
-    (is_hour && is_alphanumeric(id)).then_some(id)
+    (is_distribution_id(id) && is_hour(hour)).then_some(id)
+}
+
+/// Whether a text is a date and an hour, `YYYY-MM-DD-HH`.
+fn is_hour(text: &str) -> bool {
+    let is_hour = |text: &str| text.parse().is_ok_and(|hour: u8| hour < 24);
+    text.len() == 13
+        && text.rsplit_once('-').is_some_and(|(date, hour)| {
+            hour.bytes().all(|byte| byte.is_ascii_digit())
+                && is_hour(hour)
+                && date.parse::<jiff::civil::Date>().is_ok()
+        })
 }
 
 fn in_hive_folder(folder: &str) -> Option<&str> {
@@ -161,6 +173,19 @@ mod tests {
             ("E27FO14I29XXXX.gz", None),
             ("E27FO14I29XXXX.2026-11-14.d740d76b.gz", None),
             ("../..2026-11-14-20.x.gz", None),
+            ("backup.2026-11-14-20.tar.gz", None),
+            ("EXPORTS.2026-11-14-20.tar.gz", None),
+            ("E27FO14I29XXXX.2026-02-30-20.d740d76b.gz", None),
+            ("E27FO14I29XXXX.2026-11-14-24.d740d76b.gz", None),
+            ("E27FO14I29XXXX.2026-11-14-+1.d740d76b.gz", None),
+            (
+                "DistributionId=E1AAAAAAAAAAA1/DistributionId=E27FO14I29XXXX/x.gz",
+                None,
+            ),
+            (
+                "DistributionId=E27FO14I29XXXX/distributionid=E27FO14I29XXXX/x.gz",
+                Some("E27FO14I29XXXX"),
+            ),
             ("a=DistributionId=/.2026-11-14-20.x", None),
             ("", None),
         ] {

@@ -19,8 +19,9 @@ const PLACES: usize = 8;
 
 /// Characters of a delimiter, in addition to the tab.
 const CHARACTERS: &[u8] = b" |^~#<>\"'`{}[]\\,;!$*@";
-/// Those that a viewer can write into a value, because CloudFront may not encode them.
-const WRITABLE: &[u8] = b",;!$*@|";
+/// Those that a viewer can put into a value: CloudFront may not encode them, and writes `\x20` for a
+/// space into `x-forwarded-for`.
+const WRITABLE: &[u8] = b",;!$*@|\\";
 
 /// Whether a value may contain the delimiter.
 pub(super) fn is_writable(delimiter: &[u8]) -> bool {
@@ -43,22 +44,41 @@ pub(super) fn split<'a>(line: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<It
     })
 }
 
-/// Returns the delimiter that fits most rows of a log with these columns, or `None` if none fits.
+/// Returns the delimiter that fits most rows of a log with these columns, or `None` if none fits, or
+/// if a viewer could have decided which one does: another one fits a whole row too, or a viewer can
+/// write both the delimiter and what stands before the first one.
 pub(super) fn detect(columns: &Columns, rows: &[&[u8]]) -> Option<Vec<u8>> {
     let candidates: BTreeSet<&[u8]> = rows.iter().flat_map(|row| candidates(row)).collect();
-    let rated = candidates.into_iter().map(|delimiter| {
-        let fits: Vec<Fit> = rows
-            .iter()
-            .map(|row| Fit::of(columns, row, delimiter))
-            .collect();
-        let count = |fit| fits.iter().filter(|one| **one == fit).count();
-        (
-            (count(Fit::Whole), count(Fit::Start), delimiter.len()),
-            delimiter,
-        )
-    });
-    let (rating, delimiter) = rated.max()?;
-    (rating.0 + rating.1 > 0).then(|| delimiter.to_vec())
+    let rate = |delimiter| {
+        let fits = rows.iter().map(|row| Fit::of(columns, row, delimiter));
+        let (mut whole, mut start) = (0, 0);
+        for fit in fits {
+            whole += usize::from(fit == Fit::Whole);
+            start += usize::from(fit == Fit::Start);
+        }
+        (whole, start, delimiter.len())
+    };
+    let rated: Vec<_> = candidates
+        .into_iter()
+        .map(|delimiter| (rate(delimiter), delimiter))
+        .collect();
+    let &((whole, start, _), best) = rated.iter().max()?;
+    let is_rival = |((whole, ..), other): &&((usize, usize, usize), &[u8])| {
+        *whole > 0 && !is_part(other, best) && !is_part(best, other)
+    };
+    let is_told = whole + start > 0 && !rated.iter().any(|one| is_rival(&one));
+    let is_viewers = is_writable(best) && !begins_with_cloudfronts(columns);
+    (is_told && !is_viewers).then(|| best.to_vec())
+}
+
+fn is_part(part: &[u8], text: &[u8]) -> bool {
+    memchr::memmem::find(text, part).is_some()
+}
+
+/// Whether CloudFront chooses the values of the first column.
+fn begins_with_cloudfronts(columns: &Columns) -> bool {
+    let is_first = |field: &Field| columns.index(*field) == Some(0);
+    !VIEWERS.iter().any(is_first) && Field::ALL.iter().any(is_first)
 }
 
 /// Returns the text at the first places of a row that may be the delimiter.
@@ -112,7 +132,21 @@ impl Fit {
     }
 }
 
-/// Fields whose values a viewer cannot choose.
+/// Fields whose values a viewer chooses, or a function that was given the request.
+const VIEWERS: [Field; 10] = [
+    Field::Method,
+    Field::UriStem,
+    Field::UriQuery,
+    Field::Referer,
+    Field::UserAgent,
+    Field::Cookie,
+    Field::HostHeader,
+    Field::XForwardedFor,
+    Field::ViewerRequestLogData,
+    Field::ViewerResponseLogData,
+];
+
+/// Fields whose values can be told from a viewer's.
 const CLOUDFRONTS: [Field; 6] = [
     Field::Date,
     Field::Time,

@@ -192,6 +192,18 @@ impl Columns {
         indices.filter(|index| **index != ABSENT).count()
     }
 
+    /// Whether a known field is not a time. Records of any kind have those.
+    pub(super) fn has_request(&self) -> bool {
+        let times = [
+            Field::Date,
+            Field::Time,
+            Field::Timestamp,
+            Field::TimestampMs,
+        ];
+        let times = times.iter().filter(|field| self.index(**field).is_some());
+        self.known() > times.count()
+    }
+
     /// Returns the number of columns.
     pub fn width(&self) -> usize {
         self.width

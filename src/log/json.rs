@@ -14,6 +14,10 @@ pub(super) const MAX_MEMBERS: usize = 1_000;
 const MAX_DEPTH: u32 = u128::BITS;
 /// Bytes of the longest number.
 const MAX_SCALAR: usize = 1_000;
+/// How the member begins whose array is [looked into](Scanner::items).
+const RECORDS: &[u8] = b",\"Records\":\"";
+/// Most names of the array's first object that are kept. `CloudTrail` has about 30.
+const MAX_INNER: usize = 100;
 
 /// What came of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,22 @@ pub(super) struct Scanner {
     pub(super) has_new_names: bool,
     /// Whether the object has more than [`MAX_MEMBERS`].
     pub(super) has_too_many: bool,
+    /// What the array `Records` contains, as far as its first object.
+    pub(super) items: Items,
+}
+
+/// What is known of an array.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Items {
+    /// Not an array, or one that does not begin with an object.
+    #[default]
+    Other,
+    Empty,
+    /// The names of its first object, as they are written.
+    Object {
+        names: Vec<Vec<u8>>,
+        is_complete: bool,
+    },
 }
 
 impl Scanner {
@@ -94,6 +114,7 @@ impl Scanner {
             is_mixed: false,
             has_new_names: false,
             has_too_many: false,
+            items: Items::Other,
         }
     }
 
@@ -111,6 +132,7 @@ impl Scanner {
         }
         self.named = 0;
         self.has_too_many = false;
+        self.items = Items::Other;
     }
 
     /// Returns the number of bytes scanned.
@@ -217,8 +239,11 @@ impl Scanner {
         if self.next == Next::RestOfText {
             self.end_value(self.current.text.start..end);
         } else {
-            if self.depth == 1 {
-                self.note_name(&text[self.current.text.start..end]);
+            let name = &text[self.current.text.start..end];
+            match self.depth {
+                1 => self.note_name(name),
+                3 => self.note_inner_name(name),
+                _ => {}
             }
             self.next = Next::Colon;
         }
@@ -266,6 +291,9 @@ impl Scanner {
                     return Some(Step::Broken);
                 }
                 let is_object = byte == b'{';
+                if is_object && self.depth == 2 && self.next == Next::ValueOrEnd {
+                    self.begin_items();
+                }
                 let bit = 1 << self.depth;
                 self.objects = self.objects & !bit | if is_object { bit } else { 0 };
                 self.depth += 1;
@@ -288,7 +316,13 @@ impl Scanner {
             }
             (Next::CommaOrEnd, b'}') if self.is_in_object() => return self.end_bracket(),
             (Next::CommaOrEnd, b']') if !self.is_in_object() => return self.end_bracket(),
-            (Next::NameOrEnd, b'}') | (Next::ValueOrEnd, b']') => return self.end_bracket(),
+            (Next::ValueOrEnd, b']') => {
+                if self.depth == 2 && self.is_in_records() {
+                    self.items = Items::Empty;
+                }
+                return self.end_bracket();
+            }
+            (Next::NameOrEnd, b'}') => return self.end_bracket(),
             _ => return Some(Step::Broken),
         }
         self.at += 1;
@@ -326,6 +360,9 @@ impl Scanner {
         if self.depth == 0 {
             return Some(Step::Closed);
         }
+        if let Items::Object { is_complete, .. } = &mut self.items {
+            *is_complete |= self.depth == 2;
+        }
         self.current.has_escapes = false;
         self.end_value(0..0);
         None
@@ -342,6 +379,32 @@ impl Scanner {
             self.has_new_names = true;
             self.beginnings.truncate(index);
             self.beginnings.push([b",\"", name, b"\":\""].concat());
+        }
+    }
+
+    fn is_in_records(&self) -> bool {
+        let member = self.named.checked_sub(1);
+        member.is_some_and(|index| self.beginnings[index] == RECORDS)
+    }
+
+    /// Notes that an array begins with an object.
+    fn begin_items(&mut self) {
+        if self.is_in_records() {
+            self.items = Items::Object {
+                names: Vec::new(),
+                is_complete: false,
+            };
+        }
+    }
+
+    fn note_inner_name(&mut self, name: &[u8]) {
+        if let Items::Object {
+            names,
+            is_complete: false,
+        } = &mut self.items
+            && names.len() < MAX_INNER
+        {
+            names.push(name.to_vec());
         }
     }
 }

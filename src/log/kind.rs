@@ -3,6 +3,7 @@
 //! Kinds are told by the names of fields and by text that only AWS or a log shipper writes, never by
 //! what a viewer could have sent.
 
+use super::json::Items;
 use super::{Columns, LogError, MAX_NAMES};
 
 /// What is not an access log of CloudFront.
@@ -15,6 +16,10 @@ pub(super) enum Kind {
     Refused(&'static str),
     /// Messages of CloudWatch Logs. The column with this index has their type.
     Messages(usize),
+    /// Events of EventBridge. The column with this index has their source.
+    Events(usize),
+    /// `Records`: those of `CloudTrail`, or whatever a function of Lambda was given.
+    Records,
 }
 
 impl From<Kind> for LogError {
@@ -23,6 +28,8 @@ impl From<Kind> for LogError {
             Kind::Foreign(log) => Self::OtherLog(log),
             Kind::Refused(reason) => Self::NotAccessLog(reason),
             Kind::Messages(_) => Self::NotAccessLog(SUBSCRIPTION),
+            Kind::Events(_) => Self::NotAccessLog(EVENT),
+            Kind::Records => Self::NotAccessLog(RECORDS),
         }
     }
 }
@@ -31,6 +38,13 @@ impl From<Kind> for LogError {
 pub(super) const CONTROL_MESSAGE: &[u8] = b"CONTROL_MESSAGE";
 pub(super) const CONTROL_MESSAGES: &str = "CloudWatch Logs control message";
 pub(super) const SUBSCRIPTION: &str = "it is a CloudWatch Logs subscription record, with log lines inside. Deliver the logs to S3 directly, or let the Firehose stream extract `logEvents[].message`";
+
+/// How the sources of AWS's own events begin. Nobody else may send such events.
+pub(super) const OF_AWS: &[u8] = b"aws.";
+pub(super) const EVENTS: &str = "EventBridge event";
+pub(super) const EVENT: &str = "it is an EventBridge event, with a record inside. Write its `detail`, or deliver the logs to S3 directly";
+pub(super) const CLOUD_TRAIL: &str = "CloudTrail log";
+pub(super) const RECORDS: &str = "it is an object with `Records` that are not CloudTrail's. Write each record on its own, or deliver the logs to S3 directly";
 
 const REAL_TIME: Kind = Kind::Foreign("CloudFront real-time log");
 const IIS: Kind =
@@ -99,7 +113,7 @@ const FOREIGN: [(&[&str], &str); 20] = [
         "CloudFront connection log",
     ),
     (&["digestS3Bucket"], "CloudTrail digest"),
-    (&["eventVersion", "eventSource"], "CloudTrail log"),
+    (&["eventVersion", "eventSource"], CLOUD_TRAIL),
     (&["webaclId"], "AWS WAF log"),
     (&["query_timestamp"], "Route 53 query log"),
     (&["configurationItems"], "AWS Config log"),
@@ -107,7 +121,6 @@ const FOREIGN: [(&[&str], &str); 20] = [
     (&["configSnapshotId"], "AWS Config log"),
     (&["firewall_name"], "AWS Network Firewall log"),
     (&["metric_stream_name"], "CloudWatch metric stream"),
-    (&["detail-type", "detail"], "EventBridge event"),
     (
         &["schemaVersion", "accountId", "service"],
         "GuardDuty finding",
@@ -116,11 +129,15 @@ const FOREIGN: [(&[&str], &str); 20] = [
     (&["sourceBucket", "fileSchema"], "S3 Inventory manifest"),
     (&["account_id", "interface_id"], "VPC flow log"),
     (&["account-id", "interface-id"], "VPC flow log"),
-    (&["requestId", "httpMethod"], "API Gateway log"),
+    (
+        &["requestId", "httpMethod", "resourcePath"],
+        "API Gateway log",
+    ),
+    (&["requestId", "httpMethod", "routeKey"], "API Gateway log"),
 ];
 
 /// Names of records that may contain viewer requests, the most telling ones first.
-const REFUSED: [(&[&str], Kind); 20] = [
+const REFUSED: [(&[&str], Kind); 21] = [
     (&["rawData", "attemptsMade"], FIREHOSE_ERROR),
     (&["rawData", "errorCode"], FIREHOSE_ERROR),
     (&["records", "requestId"], FIREHOSE_REQUEST),
@@ -130,6 +147,7 @@ const REFUSED: [(&[&str], Kind); 20] = [
     (&["recordId", "data"], FIREHOSE_REQUEST),
     (&["kinesis"], FIREHOSE_REQUEST),
     (&["logEvents"], Kind::Refused(SUBSCRIPTION)),
+    (&["detail-type", "detail"], Kind::Refused(EVENT)),
     (&["message"], SHIPPED),
     (&["@message"], SHIPPED),
     (&["log"], SHIPPED),
@@ -166,15 +184,45 @@ pub(super) fn of_names(names: &[&[u8]], columns: &Columns) -> Option<Kind> {
     if let Some(index) = at("messageType").filter(|_| has(&"logEvents")) {
         return Some(Kind::Messages(index));
     }
+    if let Some(index) = at("source").filter(|_| has(&"detail-type") && has(&"detail")) {
+        return Some(Kind::Events(index));
+    }
     // A Firehose request has `records`.
     if names.contains(&b"Records".as_slice()) {
-        return Some(Kind::Foreign("CloudTrail log"));
+        return Some(Kind::Records);
     }
     let foreign = FOREIGN.iter().find(|(known, _)| known.iter().all(has));
     let refused = || REFUSED.iter().find(|(known, _)| known.iter().all(has));
     foreign
         .map(|(_, log)| Kind::Foreign(log))
         .or_else(|| refused().map(|(_, kind)| *kind))
+}
+
+/// Names that every record of `CloudTrail` has.
+const CLOUD_TRAIL_NAMES: [&[u8]; 2] = [b"eventVersion", b"eventSource"];
+
+/// Names of events that a function of Lambda is given, with data of others.
+const EVENT_NAMES: [&[u8]; 8] = [
+    b"kinesis",
+    b"s3",
+    b"dynamodb",
+    b"Sns",
+    b"body",
+    b"data",
+    b"message",
+    b"cf",
+];
+
+/// Whether `Records` are those of `CloudTrail`, by the first one. A file without any is skipped too.
+pub(super) fn is_cloud_trail(items: &Items) -> bool {
+    match items {
+        Items::Other => false,
+        Items::Empty => true,
+        Items::Object { names, .. } => {
+            let has = |known: &&[u8]| names.iter().any(|name| name == known);
+            CLOUD_TRAIL_NAMES.iter().all(has) && !EVENT_NAMES.iter().any(has)
+        }
+    }
 }
 
 /// Beginnings of files that are not text.

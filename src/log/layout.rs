@@ -4,7 +4,8 @@
 //! Legacy logs are separated by tabs. A `#Fields` line separates names by spaces, tabs or the
 //! delimiter, so the delimiter may have to be detected from the first row.
 
-use super::{Columns, LogError, MAX_NAMES, delimiter, kind};
+use super::kind::{self, Kind};
+use super::{Columns, LogError, MAX_NAMES, delimiter};
 
 /// How rows are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,39 +20,56 @@ pub(super) enum Layout {
 
 const FIELDS: &[u8] = b"#Fields:";
 
+const MIXED: &str = "it begins like the log of another service, and contains a CloudFront log. Write each log to an object of its own";
+const CARRIAGE_RETURNS: &str = "its lines end in CR alone. Convert the line ends to LF";
+
 impl Layout {
     /// Detects the layout of a log that starts with `head`.
     ///
     /// # Errors
     /// [`LogError::OtherLog`] and [`LogError::NotAccessLog`].
     pub(super) fn of(head: &[u8]) -> Result<Self, LogError> {
-        let Head { header, row, first } = Head::of(head);
-        if let Some(kind) = kind::of_start(head, first) {
-            return Err(kind.into());
+        let first = first_line(head);
+        let has_access_log = || headers(head).any(is_access_log) || sample(head).any(is_legacy_row);
+        match kind::of_start(head, first) {
+            Some(Kind::Foreign(_)) if has_access_log() => {
+                return Err(LogError::NotAccessLog(MIXED));
+            }
+            Some(kind) => return Err(kind.into()),
+            None => {}
         }
-        let start = row.unwrap_or_default().trim_ascii_start();
-        match (header, row) {
-            (Some(names), row) => Self::of_header(names, row, head),
-            (None, None) => Ok(Self::Tabs),
-            (None, Some(_)) if is_json(start) => Ok(Self::Json),
-            (None, Some(row)) if is_legacy_row(row) => Ok(Self::Tabs),
-            (None, Some(row)) => Err(LogError::NotAccessLog(without_header(row))),
+        if ends_lines_with_carriage_returns(first) {
+            return Err(LogError::NotAccessLog(CARRIAGE_RETURNS));
+        }
+        let Some(row) = sample(head).next() else {
+            return Ok(Self::Tabs);
+        };
+        if is_json(row) {
+            return Ok(Self::Json);
+        }
+        if leading_header(head).is_none() && is_legacy_row(row) {
+            return Ok(Self::Tabs);
+        }
+        match headers(head).find(|names| !is_foreign(names)) {
+            Some(names) => Self::of_header(names, head),
+            None if is_json_later(head) => Ok(Self::Json),
+            None if headers(head).next().is_some() || sample(head).any(is_legacy_row) => {
+                Ok(Self::Tabs)
+            }
+            None => Err(LogError::NotAccessLog(without_header(row))),
         }
     }
 
-    fn of_header(names: &[u8], row: Option<&[u8]>, head: &[u8]) -> Result<Self, LogError> {
+    fn of_header(names: &[u8], head: &[u8]) -> Result<Self, LogError> {
         if let Some(between) = between_names(names) {
             return Ok(Self::Delimited(between.to_vec()));
         }
         let names: Vec<&[u8]> = words(names).take(MAX_NAMES).collect();
-        let Some(row) = row else {
-            return Ok(Self::Tabs);
-        };
-        if names.len() < 2 || row.contains(&b'\t') {
+        if names.len() < 2 || has_tabs(head) {
             return Ok(Self::Tabs);
         }
         let columns = Columns::from_names(names.into_iter());
-        let rows: Vec<&[u8]> = rows(head).take(delimiter::SAMPLE).collect();
+        let rows: Vec<&[u8]> = sample(head).collect();
         delimiter::detect(&columns, &rows)
             .map(Self::Delimited)
             .ok_or(LogError::NotAccessLog(
@@ -60,53 +78,99 @@ impl Layout {
     }
 }
 
-/// Whether enough of a log is known for [`Layout::of`]: its first row, and several rows if that does
-/// not show the delimiter. Whatever follows does not change the layout.
+/// Whether enough of a log is known for [`Layout::of`]: rows that show its layout, or as many as are
+/// looked at. Whatever follows does not change the layout.
 pub(super) fn is_enough(head: &[u8]) -> bool {
     let complete = &head[..memchr::memrchr(b'\n', head).map_or(0, |at| at + 1)];
-    let Head { header, row, .. } = Head::of(complete);
-    let shows_delimiter = |row: &[u8]| match header {
-        Some(names) => {
-            between_names(names).is_some() || row.contains(&b'\t') || words(names).count() < 2
-        }
-        None => true,
+    let Some(row) = sample(complete).next() else {
+        return false;
     };
-    row.is_some_and(|row| {
-        shows_delimiter(row) || rows(complete).take(delimiter::SAMPLE).count() == delimiter::SAMPLE
-    })
+    let is_shown_by =
+        |names: &[u8]| !is_foreign(names) && (between_names(names).is_some() || has_tabs(complete));
+    let shows_layout = || {
+        is_json(row)
+            || leading_header(complete).is_none() && is_legacy_row(row)
+            || headers(complete).next().is_some_and(is_shown_by)
+    };
+    let is_other = matches!(
+        kind::of_start(complete, first_line(complete)),
+        Some(Kind::Foreign(_))
+    );
+    !is_other && (shows_layout() || sample(complete).count() == delimiter::SAMPLE)
 }
 
-/// The beginning of a log.
-#[derive(Clone, Copy)]
-struct Head<'a> {
-    /// The names of the first `#Fields` line before the first row.
-    header: Option<&'a [u8]>,
-    row: Option<&'a [u8]>,
-    /// The first line, of any kind, or the `#Software` line.
-    first: &'a [u8],
+/// Whether a log, as far as it was read, has a row.
+pub(super) fn has_row(head: &[u8]) -> bool {
+    sample(head).next().is_some()
 }
 
-impl<'a> Head<'a> {
-    fn of(text: &'a [u8]) -> Self {
-        let directives = || lines(text).take_while(|line| line.starts_with(b"#"));
-        let software = directives().find(|line| line.starts_with(b"#Software:"));
-        Self {
-            header: directives().find_map(field_names),
-            row: rows(text).next(),
-            first: software.or(lines(text).next()).unwrap_or_default(),
-        }
-    }
+/// The first line, of any kind, or the `#Software` line before the first row.
+fn first_line(text: &[u8]) -> &[u8] {
+    let mut directives = lines(text).take_while(|line| line.starts_with(b"#"));
+    let software = directives.find(|line| line.starts_with(b"#Software:"));
+    software.or(lines(text).next()).unwrap_or_default()
 }
 
 /// Returns the lines that are not blank.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let bare = |line| <[u8]>::strip_suffix(line, b"\r").unwrap_or(line);
     let lines = text.split(|byte| *byte == b'\n').map(bare);
-    lines.filter(|line| !line.trim_ascii().is_empty())
+    lines.filter(|line| !is_blank(line))
 }
 
-fn rows(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    lines(text).filter(|line| !line.starts_with(b"#"))
+/// Whether a line has nothing but spaces.
+pub(super) fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(|byte| *byte == b' ')
+}
+
+/// Returns the first rows. One of them alone may be cut, or be a viewer's.
+fn sample(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let rows = lines(text).filter(|line| !line.starts_with(b"#"));
+    rows.take(delimiter::SAMPLE)
+}
+
+/// Returns the names of the `#Fields` lines among the first rows.
+fn headers(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rows = 0;
+    let lines = lines(text).take_while(move |line| {
+        rows += usize::from(!line.starts_with(b"#"));
+        rows < delimiter::SAMPLE
+    });
+    lines.filter_map(field_names)
+}
+
+/// Returns the names of the first `#Fields` line, if it precedes the first row.
+fn leading_header(text: &[u8]) -> Option<&[u8]> {
+    let mut directives = lines(text).take_while(|line| line.starts_with(b"#"));
+    directives.find_map(field_names)
+}
+
+/// Whether the columns of a header's rows are separated by tabs. No value contains a tab.
+fn has_tabs(text: &[u8]) -> bool {
+    sample(text).any(|row| row.contains(&b'\t'))
+}
+
+fn kind_of(names: &[u8]) -> (Option<Kind>, Columns) {
+    let names: Vec<&[u8]> = words(names).take(MAX_NAMES).collect();
+    let columns = Columns::from_names(names.iter().copied());
+    (kind::of_names(&names, &columns), columns)
+}
+
+/// Whether a header is that of another log, without viewer requests.
+fn is_foreign(names: &[u8]) -> bool {
+    matches!(kind_of(names).0, Some(Kind::Foreign(_)))
+}
+
+/// Whether a header is that of a log whose rows are transactions.
+fn is_access_log(names: &[u8]) -> bool {
+    let (kind, columns) = kind_of(names);
+    kind.is_none() && columns.missing().is_empty()
+}
+
+/// Whether a text has lines that end in a CR alone, by what it has as its first line.
+fn ends_lines_with_carriage_returns(first: &[u8]) -> bool {
+    let lines = || first.split(|byte| *byte == b'\r');
+    first.starts_with(b"#") && first.contains(&b'\r') || lines().skip(1).any(is_legacy_row)
 }
 
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -114,13 +178,24 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     words.filter(|word| !word.is_empty())
 }
 
-/// Whether the text is that of a JSON object, or of an array that may have objects.
-fn is_json(start: &[u8]) -> bool {
+/// Whether a row begins a JSON object, or an array that may have objects.
+fn is_json(row: &[u8]) -> bool {
+    let start = row.trim_ascii_start();
     match start.strip_prefix(b"\x1e").unwrap_or(start) {
         [b'{', ..] => true,
         [b'[', rest @ ..] => matches!(rest.trim_ascii_start(), [] | [b'{' | b'[' | b']', ..]),
         _ => false,
     }
+}
+
+/// Whether a row behind a broken one begins a JSON object. No row of another format does so.
+fn is_json_later(text: &[u8]) -> bool {
+    let is_between = |byte: &u8| b"}],".contains(byte) || byte.is_ascii_whitespace();
+    let begins = |row: &[u8]| {
+        let start = row.iter().position(|byte| !is_between(byte));
+        start.is_some_and(|start| row[start] == b'{')
+    };
+    sample(text).any(begins) && !sample(text).any(is_legacy_row)
 }
 
 /// Returns the names of a `#Fields` line, or `None` for any other line.
@@ -141,6 +216,13 @@ fn between_names(names: &[u8]) -> Option<&[u8]> {
         .iter()
         .all(|byte| byte.is_ascii_whitespace() || delimiter::is_delimiter(&[*byte]));
     (is_delimiter && !between.iter().all(u8::is_ascii_whitespace)).then_some(between)
+}
+
+/// Returns the columns of a log without a header, by a row that is one of a legacy log.
+pub(super) fn legacy_columns(row: &[u8]) -> Option<Columns> {
+    is_legacy_row(row)
+        .then(|| Columns::from_legacy_row(row))
+        .flatten()
 }
 
 /// Whether a row is one of a legacy log, judged by the number of columns and the first nine values.

@@ -58,10 +58,13 @@ pub enum Defect {
     NotJson,
     #[error("it has more than 1,000 fields")]
     TooMany,
-    #[error("it has no field of a CloudFront access log")]
+    /// It may be a row in a wrapping.
+    #[error("it has no field of a CloudFront access log but a time")]
     Unknown,
     #[error("the number of columns differs from the header")]
     Width,
+    #[error("no `#Fields` line precedes it, and it is not a row of a legacy log")]
+    Headerless,
     /// A viewer can cause this: the columns cannot be assigned to fields.
     #[error("a value contains the column delimiter. Set the delivery's field delimiter to a tab")]
     Delimiter,
@@ -76,14 +79,16 @@ pub enum Defect {
 impl Defect {
     /// Whether the row may contain requests that must not be lost.
     pub fn is_rejection(self) -> bool {
-        matches!(self, Self::Delimiter | Self::Wrapped(_))
+        matches!(self, Self::Delimiter | Self::Unknown | Self::Wrapped(_))
     }
 }
 
 /// Most names that a header or an object may have.
 const MAX_NAMES: usize = json::MAX_MEMBERS;
-/// Bytes of a log that are searched for its first row, from which the layout is detected.
+/// Bytes of a log that are searched for its first rows, from which the layout is detected.
 const HEAD: usize = 256 << 10;
+/// The same for a log of which these are all blank or comments. It is read in pieces of `BUFFER`.
+const LONG_HEAD: usize = MAX_LINE - BUFFER;
 const BUFFER: usize = 64 << 10;
 
 /// Returns the text of a log, decompressed if it is gzip.
@@ -98,10 +103,10 @@ pub struct LogReader<R: Read> {
     row: ByteRecord,
     defect: Option<Defect>,
     columns: Option<Columns>,
-    /// What the names of a JSON object say it is, unless it is a row of an access log.
+    /// What the names of a JSON object or of a header say it is, unless it is an access log's.
     kind: Option<Kind>,
-    /// Whether the next row must contain a tab: the first row after a header with several names.
-    expects_tab: bool,
+    /// How many of the next rows may lack a tab, until one has a tab. 0 if none has to.
+    tabless: usize,
     /// The number of the next record.
     next: u64,
     ended: bool,
@@ -145,7 +150,7 @@ impl<R: Read> LogReader<R> {
             defect: None,
             columns: None,
             kind: None,
-            expects_tab: false,
+            tabless: 0,
             next: 0,
             ended: false,
         }
@@ -230,6 +235,7 @@ impl<R: Read> LogReader<R> {
         while self.rows.next_line().map_err(LogError::Cut)? {
             match self.rows.line() {
                 b"" => {}
+                line @ [b' ', ..] if layout::is_blank(line) => {}
                 [b'#', ..] => self.read_header()?,
                 _ => {
                     self.read_line()?;
@@ -238,7 +244,10 @@ impl<R: Read> LogReader<R> {
                 }
             }
         }
-        Ok(false)
+        match self.kind {
+            Some(Kind::Foreign(log)) if self.next == 0 => Err(LogError::OtherLog(log)),
+            _ => Ok(false),
+        }
     }
 
     /// Reads the current line as a row.
@@ -248,22 +257,33 @@ impl<R: Read> LogReader<R> {
             row,
             defect,
             columns,
-            expects_tab,
+            kind,
+            tabless,
             ..
         } = self;
         row.clear();
         let line = rows.line();
-        *defect = (line.len() > MAX_LINE).then_some(Defect::TooLong);
+        *defect = if let Some(Kind::Foreign(log)) = kind {
+            Some(Defect::Foreign(log))
+        } else if line.len() > MAX_LINE {
+            Some(Defect::TooLong)
+        } else {
+            None
+        };
         if columns.is_none() {
-            // A log without a header, which `Layout::of` has accepted for its first row.
-            *columns = Some(Columns::from_legacy_row(line).ok_or(LogError::NotAccessLog(
-                "a data row precedes the `#Fields` line",
-            ))?);
+            *columns = layout::legacy_columns(line);
         }
+        let Some(columns) = columns else {
+            *defect = Some(Defect::Headerless);
+            return Ok(());
+        };
         match rows {
             Rows::Unread(_) | Rows::Json(_) => {}
+            Rows::Tabs(_) if *tabless == 0 || defect.is_some() => {}
+            Rows::Tabs(_) if line.contains(&b'\t') => *tabless = 0,
             Rows::Tabs(_) => {
-                if std::mem::take(expects_tab) && !line.contains(&b'\t') {
+                *tabless -= 1;
+                if *tabless == 0 || delimiter::detect(columns, &[line]).is_some() {
                     return Err(LogError::NotAccessLog(
                         "the columns are not separated by tabs",
                     ));
@@ -271,8 +291,7 @@ impl<R: Read> LogReader<R> {
             }
             Rows::Delimited(..) if defect.is_some() => {}
             Rows::Delimited(lines, delimiter) => {
-                let width = columns.as_ref().map_or(0, Columns::width);
-                *defect = split_columns(lines.line(), delimiter, width, row);
+                *defect = split_columns(lines.line(), delimiter, columns.width(), row);
             }
         }
         Ok(())
@@ -296,20 +315,27 @@ impl<R: Read> LogReader<R> {
         } else if !is_readable {
             return;
         }
-        let is_control = |index| values.object().get(index) == Some(kind::CONTROL_MESSAGE);
+        let is = |index, known: &[u8]| {
+            let value = values.object().get(index);
+            value.is_some_and(|value| value.starts_with(known))
+        };
         self.defect = match self.kind {
             Some(Kind::Foreign(log)) => Some(Defect::Foreign(log)),
-            Some(Kind::Messages(index)) if is_control(index) => {
+            Some(Kind::Messages(index)) if is(index, kind::CONTROL_MESSAGE) => {
                 Some(Defect::Foreign(kind::CONTROL_MESSAGES))
             }
             Some(Kind::Messages(_)) => Some(Defect::Wrapped(kind::SUBSCRIPTION)),
+            Some(Kind::Events(index)) if is(index, kind::OF_AWS) => {
+                Some(Defect::Foreign(kind::EVENTS))
+            }
+            Some(Kind::Events(_)) => Some(Defect::Wrapped(kind::EVENT)),
+            Some(Kind::Records) if kind::is_cloud_trail(values.items()) => {
+                Some(Defect::Foreign(kind::CLOUD_TRAIL))
+            }
+            Some(Kind::Records) => Some(Defect::Wrapped(kind::RECORDS)),
             Some(Kind::Refused(reason)) => Some(Defect::Wrapped(reason)),
             None if !is_readable => self.defect,
-            None if self
-                .columns
-                .as_ref()
-                .is_none_or(|columns| columns.known() == 0) =>
-            {
+            None if !self.columns.as_ref().is_some_and(Columns::has_request) => {
                 Some(Defect::Unknown)
             }
             None => None,
@@ -345,8 +371,18 @@ impl<R: Read> LogReader<R> {
             ));
         }
         let columns = Columns::from_names(names.iter().copied());
-        require_fields(&columns, &names)?;
-        self.expects_tab = names.len() > 1;
+        self.kind = kind::of_names(&names, &columns);
+        self.tabless = match self.kind {
+            Some(Kind::Foreign(_)) => 0,
+            kind => {
+                require_fields(&columns, kind)?;
+                if names.len() > 1 {
+                    delimiter::SAMPLE
+                } else {
+                    0
+                }
+            }
+        };
         self.columns = Some(columns);
         Ok(())
     }
@@ -365,7 +401,7 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
                 head.truncate(before + read);
                 let has_new_line = head[before..].contains(&b'\n');
                 if read == 0
-                    || head.len() >= HEAD
+                    || head.len() >= limit(&head)
                     || has_new_line && layout::is_enough(without_mark(&head))
                 {
                     break read == 0;
@@ -379,10 +415,11 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
             }
         }
     };
+    let limit = limit(&head);
     head.drain(..head.len() - without_mark(&head).len());
     // An incomplete last line is not used, unless the head is full or is the whole text.
-    let seen = if whole || head.len() >= HEAD {
-        &head[..head.len().min(HEAD)]
+    let seen = if whole || head.len() >= limit {
+        &head[..head.len().min(limit)]
     } else {
         &head[..memchr::memrchr(b'\n', &head).map_or(0, |at| at + 1)]
     };
@@ -396,9 +433,17 @@ fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
         Layout::Delimited(delimiter) => {
             Rows::Delimited(Lines::new(head, failed.chain(text)), delimiter)
         }
-        // The head is shorter than the longest line, so nothing of it was discarded.
+        // The head is not longer than the longest line, so nothing of it was discarded.
         Layout::Json => Rows::Json(Box::new(Values::new(head, failed.chain(text.into_inner())))),
     })
+}
+
+/// Returns how much of a log is searched for its first rows. It depends on the log alone.
+fn limit(head: &[u8]) -> usize {
+    match head.get(..HEAD) {
+        Some(head) if !layout::has_row(without_mark(head)) => LONG_HEAD,
+        _ => HEAD,
+    }
 }
 
 /// Returns the text after its byte order mark, if it starts with one.
@@ -407,8 +452,8 @@ fn without_mark(head: &[u8]) -> &[u8] {
 }
 
 /// Checks that transactions can be built from these columns.
-fn require_fields(columns: &Columns, names: &[&[u8]]) -> Result<(), LogError> {
-    if let Some(kind) = kind::of_names(names, columns) {
+fn require_fields(columns: &Columns, kind: Option<Kind>) -> Result<(), LogError> {
+    if let Some(kind) = kind {
         return Err(kind.into());
     }
     let missing = columns.missing();

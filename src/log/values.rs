@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 use std::ops::{Range, RangeInclusive};
 
-use super::json::{Scanner, Step, Value};
+use super::json::{Items, Scanner, Step, Value};
 use super::{Defect, MAX_LINE};
 
 /// Bytes to read at once. The buffer grows for a longer object, to 2 MiB at most: behind an object
@@ -301,6 +301,11 @@ impl<R> Values<R> {
             unescape(name, &mut plain);
             Cow::Owned(plain)
         })
+    }
+
+    /// What the array `Records` of the current object contains.
+    pub(super) fn items(&self) -> &Items {
+        &self.object.scanner.items
     }
 
     /// The lines of the current object, from 1.

@@ -146,6 +146,9 @@ updating='Requested resource is currently being updated. Please try again later.
   enable
   exits 0
   has 'a value can contain the field delimiter ,.'
+  enabled '{"fieldDelimiter":"\\\\","tags":{"edgetap":null,"team":"web"}}'
+  enable
+  has 'a value can contain the field delimiter'
   enabled '{"fieldDelimiter":" ","tags":{"edgetap":null,"team":"web"}}'
   enable
   has_not 'field delimiter'

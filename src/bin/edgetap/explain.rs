@@ -11,11 +11,11 @@ use edgetap::config::{Config, Variables};
 use edgetap::decode::as_sent;
 use edgetap::encode::{Encoding, Origin};
 use edgetap::job::ObjectRef;
-use edgetap::log::{Field, LogReader, Record, text_of};
+use edgetap::log::{Defect, Field, LogReader, Record, text_of};
 use edgetap::pipeline::Rules;
 use edgetap::redact::{Cookies, Part, Redaction};
 use edgetap::source::Opened;
-use edgetap::transaction::{Transaction, stitch};
+use edgetap::transaction::{Malformed, Transaction, stitch};
 
 use crate::Failure;
 use crate::output::stdout;
@@ -45,6 +45,15 @@ pub(crate) fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
     };
     let reason = why_no_row(path, line).with_context(|| format!("cannot read {path}"))?;
     Err(anyhow!("{path}: line {line} is not a data row: {reason}").into())
+}
+
+/// What a row that has no transaction counts as.
+fn kind_of(malformed: Malformed) -> &'static str {
+    match malformed {
+        Malformed::Defect(Defect::Foreign(_)) => "foreign record",
+        Malformed::Defect(defect) if defect.is_rejection() => "rejected row",
+        _ => "malformed row",
+    }
 }
 
 /// Splits `FILE:LINE`. A file's name may end like that too.
@@ -89,7 +98,7 @@ fn explain(
     let mut scratch = Vec::new();
     let stitched = stitch(row, record, &mut scratch);
     let decision = match &stitched {
-        Err(malformed) => Err(format!("malformed row ({malformed})")),
+        Err(malformed) => Err(format!("{} ({malformed})", kind_of(*malformed))),
         Ok(transaction) => decide(transaction, rules),
     };
     let mut stdout = stdout();

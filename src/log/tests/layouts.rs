@@ -327,3 +327,134 @@ fn values_that_read_like_names_do_not_decide() {
         assert_eq!(paths(LogReader::new(text.as_bytes())).0, ["/a"], "{agent}");
     }
 }
+
+/// A foreign header says what its rows are, until the next header.
+// proves: I9
+#[test]
+fn foreign_header_decides_about_its_rows_only() {
+    let real_time = "#Fields: timestamp c-ip sc-status cs-method cs-host cs-uri-stem\n";
+    let rtmp = "#Version: 1.0\n#Fields: date time x-event c-ip\n";
+    for other in [real_time, rtmp] {
+        for rows in ["", "1\t2\t3\t4\n", "x\n"] {
+            let text = format!("{other}{rows}{HEADER}{}\n{other}{rows}", row(1));
+            let mut reader = LogReader::new(text.as_bytes());
+            let mut found = Vec::new();
+            while reader.advance().unwrap() {
+                let record = reader.record().1;
+                found.push(matches!(record.defect(), Some(Defect::Foreign(_))));
+            }
+            let expected: &[bool] = if rows.is_empty() {
+                &[false]
+            } else {
+                &[true, false, true]
+            };
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+}
+
+/// Logs that were put into one object.
+// proves: I9
+#[test]
+fn log_behind_another_kind_of_line_is_refused() {
+    let legacy = "2026-11-14\t20:03:10\tFRA56\t512\t192.0.2.7\tGET\th\t/a\t200\t-\t-\t-\n";
+    let log = format!("{HEADER}{}\n", row(1));
+    for first in [
+        "https 2026-11-14T20:00:00.1Z app/my-lb/50dc 192.0.2.1:1 - -1\n",
+        "Enable AccessLog for ELB: app/my-lb/50dc at 2026-11-14T20:00:00Z\n",
+        "version account-id interface-id srcaddr\n",
+    ] {
+        for log in [&log, legacy] {
+            for sizes in [&[1][..], &[7, 100], &[1 << 20]] {
+                let text = format!("{first}{log}");
+                let (_, end) = paths(LogReader::new(Chunks(text.as_bytes(), sizes, 0)));
+                let error = end.expect_err(&text).to_string();
+                assert!(error.contains("contains a CloudFront log"), "{error}");
+            }
+        }
+    }
+}
+
+// proves: I7
+#[test]
+fn json_is_told_behind_other_text() {
+    let object = "{\"timestamp(ms)\":\"1\",\"cs-method\":\"GET\",\"cs-uri-stem\":\"/a\"}\n";
+    for (start, rows) in [
+        ("14\",\"x\":\"y\"}\n", 2),
+        ("null\n", 2),
+        (",\n", 1),
+        (",", 1),
+        ("}\n", 2),
+        ("some text\n", 2),
+        (
+            "#Version: 1.0\n#Fields: date time c-ip cs-method cs-uri-stem\n",
+            1,
+        ),
+        ("\t\n", 1),
+        (&"# a comment\n".repeat(30_000), 1),
+        (&" ".repeat(300_000), 1),
+        (&"\n".repeat(300_000), 1),
+    ] {
+        for sizes in [&[1 << 20][..], &[20_000], &[50_001, 9]] {
+            let text = format!("{start}{object}");
+            let (found, end) = paths(LogReader::new(Chunks(text.as_bytes(), sizes, 0)));
+            let start: String = start.chars().take(30).collect();
+            assert!(end.is_ok(), "{start}: {end:?}");
+            assert_eq!(found.len(), rows, "{start}");
+            assert_eq!(found[rows - 1], "/a", "{start}");
+        }
+    }
+}
+
+// proves: I12
+#[test]
+fn lines_that_end_in_cr_alone_are_refused() {
+    let legacy = "2026-11-14\t20:03:10\tFRA56\t512\t192.0.2.7\tGET\th\t/a\t200\t-\t-\t-\n";
+    let log = format!("{HEADER}{}\n{}\n", row(1), row(2));
+    for text in [log, format!("{legacy}{legacy}")] {
+        let text = text.replace('\n', "\r");
+        let (_, end) = paths(LogReader::new(text.as_bytes()));
+        let error = end.expect_err(&text).to_string();
+        assert!(error.contains("end in CR alone"), "{error}");
+    }
+}
+
+/// Where the first column is a viewer's, only the text between the names can tell the delimiter.
+// proves: I5, I6, I10
+#[test]
+fn viewers_majority_does_not_decide_the_delimiter() {
+    let forged = "/x|9|::1|GET";
+    let rows = |delimiter: &str, path: &str, hostile: usize| {
+        let row = |path: &str| [path, "1700000000", "::1", "GET"].join(delimiter) + "\n";
+        row(path).repeat(hostile) + &row("/a")
+    };
+    for (names, delimiter, path, is_read) in [
+        ("cs-uri-stem timestamp c-ip cs-method", "^", "/b", true),
+        ("cs-uri-stem timestamp c-ip cs-method", "|", "/b", false),
+        ("cs-uri-stem|timestamp|c-ip|cs-method", "|", "/b", true),
+        ("cs-uri-stem timestamp c-ip cs-method", "\t", "/b", true),
+        ("cs-uri-stem timestamp c-ip cs-method", ",", forged, false),
+    ] {
+        for hostile in [1, 10] {
+            let text = format!("#Fields: {names}\n{}", rows(delimiter, path, hostile));
+            let (rows, end) = paths(LogReader::new(text.as_bytes()));
+            let expected = if is_read { hostile + 1 } else { 0 };
+            assert_eq!((rows.len(), end.is_ok()), (expected, is_read), "{text}");
+        }
+    }
+    // A row that fits another delimiter as a whole.
+    let text =
+        "#Fields: x-edge-location cs-uri-stem timestamp cs-method\nFRA^/a^1^GET\nFRA|/a|1|GET\n";
+    assert!(paths(LogReader::new(text.as_bytes())).1.is_err());
+}
+
+/// CloudFront itself writes `\x20` into a value.
+// proves: I6
+#[test]
+fn row_with_an_additional_backslash_is_rejected() {
+    let text = "#Fields: timestamp\\c-ip\\cs-method\\cs-uri-stem\\x-forwarded-for\n1\\::1\\GET\\/a\\::1,\\x20::2\n";
+    let mut reader = LogReader::new(text.as_bytes());
+    assert!(reader.advance().unwrap());
+    let defect = reader.record().1.defect().unwrap();
+    assert_eq!((defect, defect.is_rejection()), (Defect::Delimiter, true));
+}

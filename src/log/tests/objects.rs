@@ -240,8 +240,17 @@ fn foreign_and_wrapped_objects_are_told_by_their_names() {
             "CloudFront connection log",
         ),
         (
-            "{\"Records\":[{\"eventVersion\":\"1.11\"}]}",
+            "{\"Records\":[{\"eventVersion\":\"1.11\",\"userIdentity\":{\"s3\":1},\"eventSource\":\"kms\"},{\"s3\":{}}]}",
             "CloudTrail log",
+        ),
+        ("{\"Records\":[ ]}", "CloudTrail log"),
+        (
+            "{\"version\":\"0\",\"detail-type\":\"x\",\"source\":\"aws.s3\",\"detail\":{}}",
+            "EventBridge event",
+        ),
+        (
+            "{\"requestId\":\"1\",\"httpMethod\":\"GET\",\"resourcePath\":\"/\",\"status\":\"200\"}",
+            "API Gateway log",
         ),
         (
             "{\"awsAccountId\":\"1\",\"digestS3Bucket\":\"b\"}",
@@ -296,21 +305,79 @@ fn foreign_and_wrapped_objects_are_told_by_their_names() {
             "log shipper",
         ),
     ];
-    for (text, name) in foreign.into_iter().chain(wrapped) {
-        let all = format!("{text}\n{}\n{text}\n{}{text}", object("/a"), object("/b"));
-        let records = seen(all.as_bytes(), &[1 << 16]);
-        let defects: Vec<_> = records.iter().map(|(_, defect, ..)| *defect).collect();
-        let [first, None, second, None, third] = defects[..] else {
-            panic!("{text}: {defects:?}")
-        };
-        assert_eq!((first, first), (second, third), "{text}");
-        assert!(
-            first.unwrap().to_string().contains(name),
-            "{text}: {first:?}"
-        );
-        let is_wrapped = wrapped.contains(&(text, name));
-        assert_eq!(first.unwrap().is_rejection(), is_wrapped, "{text}");
+    for (text, name) in foreign {
+        assert!(!told(text, name).is_rejection(), "{text}");
     }
+    for (text, name) in wrapped {
+        assert!(told(text, name).is_rejection(), "{text}");
+    }
+}
+
+/// They may hold a row of CloudFront's.
+// proves: I40
+#[test]
+fn objects_with_unknown_content_are_rejected() {
+    for (text, name) in [
+        (
+            "{\"version\":\"0\",\"detail-type\":\"x\",\"source\":\"my.aws.app\",\"detail\":{\"c-ip\":\"::1\"}}",
+            "EventBridge event",
+        ),
+        (
+            "{\"detail-type\":\"x\",\"detail\":{\"c-ip\":\"::1\"}}",
+            "EventBridge event",
+        ),
+        ("{\"Records\":[{\"c-ip\":\"::1\"}]}", "not CloudTrail"),
+        ("{\"Records\":[{\"message\":\"x\"}]}", "not CloudTrail"),
+        (
+            "{\"Records\":[{\"c-ip\":\"::1\"},{\"eventVersion\":\"1\",\"eventSource\":\"x\"}]}",
+            "not CloudTrail",
+        ),
+        (
+            "{\"Records\":[[],{\"eventVersion\":\"1\",\"eventSource\":\"x\"}]}",
+            "not CloudTrail",
+        ),
+        (
+            "{\"Records\":[{\"x\":{\"eventVersion\":\"1\",\"eventSource\":\"x\"}}]}",
+            "not CloudTrail",
+        ),
+        (
+            "{\"Records\":[{\"eventVersion\":\"1.0\",\"eventSource\":\"aws:kinesis\",\"kinesis\":{\"data\":\"e30=\"}}]}",
+            "not CloudTrail",
+        ),
+        ("{\"Records\":\"x\"}", "not CloudTrail"),
+        (
+            "{\"x\":[{\"eventVersion\":\"1\",\"eventSource\":\"x\"}],\"Records\":[\"x\"]}",
+            "not CloudTrail",
+        ),
+        (
+            "{\"requestId\":\"1\",\"httpMethod\":\"GET\",\"row\":\"x\"}",
+            "no field of a CloudFront",
+        ),
+        (
+            "{\"text\":\"x\",\"timestamp\":1}",
+            "no field of a CloudFront",
+        ),
+        (
+            "{\"Items\":[{\"c-ip\":\"::1\"}]}",
+            "no field of a CloudFront",
+        ),
+        ("{}", "no field of a CloudFront"),
+    ] {
+        assert!(told(text, name).is_rejection(), "{text}");
+    }
+}
+
+/// Returns the defect of an object, which contains `name`, among rows.
+fn told(text: &str, name: &str) -> Defect {
+    let all = format!("{text}\n{}\n{text}\n{}{text}", object("/a"), object("/b"));
+    let records = seen(all.as_bytes(), &[1 << 16]);
+    let defects: Vec<_> = records.iter().map(|(_, defect, ..)| *defect).collect();
+    let [Some(first), None, second, None, third] = defects[..] else {
+        panic!("{text}: {defects:?}")
+    };
+    assert_eq!((second, third), (Some(first), Some(first)), "{text}");
+    assert!(first.to_string().contains(name), "{text}: {first:?}");
+    first
 }
 
 /// Whole files of other services are one object.
@@ -320,7 +387,12 @@ fn long_objects_are_told_by_their_first_names() {
     let many = "{\"a\":\"b\"},\n".repeat(200_000);
     let a = object("/a");
     for (start, is_long, expected) in [
-        ("{\"Records\":[", true, "(Foreign(\"CloudTrail log\"))"),
+        (
+            "{\"Records\":[{\"eventVersion\":\"1\",\"userIdentity\":{},\n\"eventSource\":\"x\"},",
+            true,
+            "(Foreign(\"CloudTrail log\"))",
+        ),
+        ("{\"Records\":[", true, "not CloudTrail's"),
         (
             "{\"fileVersion\":\"1.0\",\n\"configurationItems\":[",
             true,
@@ -329,7 +401,7 @@ fn long_objects_are_told_by_their_first_names() {
         ("{\"requestId\":1,\"records\":[", true, "Firehose request"),
         ("{\"hello\":[", true, "(TooLong)"),
         ("{\"timestamp(ms)\":[", true, "(TooLong)"),
-        ("{\"Records\":[", false, "(Foreign(\"CloudTrail log\"))"),
+        ("{\"Records\":[", false, "not CloudTrail's"),
     ] {
         let items = if is_long { &many[..] } else { "{}," };
         let whole = format!("{a}\n{start}{items}{{}}],\"webaclId\":1}}{a}\n");

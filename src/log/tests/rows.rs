@@ -52,33 +52,73 @@ fn byte_order_mark_after_the_start_is_a_value() {
     }
 }
 
-/// A line of two carriage returns is not blank, so it is not allowed before the header.
+/// Lines of spaces are blank. A line of two carriage returns is a row.
+// proves: I12
 #[test]
-fn leading_blank_lines_are_skipped_for_any_chunking() {
+fn blank_lines_are_skipped_for_any_chunking() {
     let json =
         "{\"timestamp(ms)\":\"1\",\"c-ip\":\"::1\",\"cs-method\":\"GET\",\"cs-uri-stem\":\"/a\"}";
-    for (log, is_read) in [("\r\n\n", true), ("\r\r\n", false), ("\r", false)]
-        .into_iter()
-        .flat_map(|(start, blank)| {
-            [
-                (format!("{start}{HEADER}{}\n", row(0)), blank),
-                (
-                    format!("{start}#Fields: c-ip`cs-method`cs-uri-stem`timestamp\n::1`GET`/a`1\n"),
-                    blank,
+    let legacy = "2026-11-14\t20:03:10\tFRA56\t512\t192.0.2.7\tGET\th\t/a\t200\t-\t-\t-";
+    for (blank, more) in [("\r\n\n", 0), (" \n", 0), ("  \r\n \n", 0), ("\r\r\n", 1)] {
+        for (log, rows) in [
+            (
+                format!("{blank}{HEADER}{blank}{}\n{blank}", row(0)),
+                1 + 3 * more,
+            ),
+            (
+                format!(
+                    "{blank}#Fields: c-ip`cs-method`cs-uri-stem`timestamp\n{blank}::1`GET`/a`1\n"
                 ),
-                (format!("{start}{json}\n"), true),
-            ]
-        })
-    {
-        for step in [1, 2, 3, 1000] {
-            let (found, end) = paths(LogReader::new(Chunks(log.as_bytes(), &[0, step], 0)));
-            assert_eq!(
-                (found.len(), end.is_ok()),
-                if is_read { (1, true) } else { (0, false) },
-                "{log:?} in chunks of {step}"
-            );
+                1 + 2 * more,
+            ),
+            (format!("{blank}{legacy}\n{blank}{legacy}\n"), 2 + 2 * more),
+            (format!("{blank}{json}\n"), 1),
+        ] {
+            for step in [1, 2, 3, 1000] {
+                let (found, end) = paths(LogReader::new(Chunks(log.as_bytes(), &[0, step], 0)));
+                assert!(end.is_ok(), "{log:?}: {end:?}");
+                assert_eq!(found.len(), rows, "{log:?} in chunks of {step}");
+            }
         }
     }
+}
+
+/// A cut row is malformed, wherever it stands. It decides nothing about the others.
+// proves: I12
+#[test]
+fn short_row_does_not_decide_about_the_log() {
+    let legacy = "2026-11-14\t20:03:10\tFRA56\t512\t192.0.2.7\tGET\th\t/a\t200\t-\t-\t-";
+    for short in [
+        "2026-11-14",
+        "2026-11-14\t20:0",
+        "0:03:10,x y;z",
+        "\t\t",
+        "}",
+    ] {
+        for (log, expected) in [
+            (
+                format!("{HEADER}{short}\n{}\n", row(1)),
+                vec!["?", "/row/1"],
+            ),
+            (
+                format!("{HEADER}{}\n{HEADER}{short}\n{}\n", row(0), row(2)),
+                vec!["/row/0", "?", "/row/2"],
+            ),
+            (
+                format!("{short}\n{HEADER}{}\n", row(1)),
+                vec!["?", "/row/1"],
+            ),
+            (format!("{short}\n{legacy}\n"), vec!["?", "/a"]),
+        ] {
+            let (rows, end) = paths(LogReader::new(log.as_bytes()));
+            assert!(end.is_ok(), "{log}: {end:?}");
+            assert_eq!(rows, expected, "{log}");
+        }
+    }
+    let text = format!("{HEADER}{}\n{HEADER}{}", row(0), "x\n".repeat(100));
+    let (rows, end) = paths(LogReader::new(text.as_bytes()));
+    assert_eq!(rows.len(), 64);
+    assert!(end.is_err());
 }
 
 // proves: I4
@@ -259,11 +299,7 @@ fn legacy_rows_may_end_in_a_tab_or_be_wider() {
     ] {
         let text = format!("{values}{more}\n{values}\n");
         let (rows, _) = paths(LogReader::new(text.as_bytes()));
-        assert_eq!(
-            rows,
-            if is_read { vec!["/a", "/a"] } else { vec![] },
-            "{more:?}"
-        );
+        assert_eq!(rows, [if is_read { "/a" } else { "?" }, "/a"], "{more:?}");
     }
 }
 
