@@ -52,7 +52,7 @@ impl ObjectRef {
         if folders().any(|folder| in_hive_folder(folder).is_some()) {
             return only(folders().filter_map(in_hive_folder));
         }
-        only(folders().filter(|folder| is_distribution_id(folder)))
+        only(folders().filter(|folder| is_likely_id(folder)))
     }
 }
 
@@ -84,11 +84,13 @@ fn is_hour(text: &str) -> bool {
 
 fn in_hive_folder(folder: &str) -> Option<&str> {
     let (name, id) = folder.split_once('=')?;
-    (name.eq_ignore_ascii_case("DistributionId") && is_alphanumeric(id)).then_some(id)
+    (name.eq_ignore_ascii_case("DistributionId") && is_distribution_id(id)).then_some(id)
 }
 
-fn is_alphanumeric(id: &str) -> bool {
-    (1..=32).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+/// Whether a folder may be named after a distribution. Nearly every ID has a digit, and few other
+/// names of this form have.
+fn is_likely_id(folder: &str) -> bool {
+    is_distribution_id(folder) && folder.bytes().any(|byte| byte.is_ascii_digit())
 }
 
 /// Whether a name has the form of the IDs that CloudFront gives: `E` and ten or more upper-case
@@ -96,7 +98,6 @@ fn is_alphanumeric(id: &str) -> bool {
 fn is_distribution_id(name: &str) -> bool {
     (11..=32).contains(&name.len())
         && name.starts_with('E')
-        && name.bytes().any(|byte| byte.is_ascii_digit())
         && name
             .bytes()
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
@@ -175,6 +176,8 @@ mod tests {
             ("../..2026-11-14-20.x.gz", None),
             ("backup.2026-11-14-20.tar.gz", None),
             ("EXPORTS.2026-11-14-20.tar.gz", None),
+            ("EABCDEFGHIJKLM.2026-11-14-20.x.gz", Some("EABCDEFGHIJKLM")),
+            ("DistributionId=abc/x.gz", None),
             ("E27FO14I29XXXX.2026-02-30-20.d740d76b.gz", None),
             ("E27FO14I29XXXX.2026-11-14-24.d740d76b.gz", None),
             ("E27FO14I29XXXX.2026-11-14-+1.d740d76b.gz", None),
