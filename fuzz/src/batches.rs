@@ -211,13 +211,14 @@ impl Text {
         Self { text, end }
     }
 
-    /// Whether the log is JSON.
+    /// Whether the log may be JSON: a row begins like a JSON text.
     fn is_json(&self) -> bool {
-        let lines = || self.text.split(|byte| *byte == b'\n');
-        let row = |line: &&[u8]| !line.starts_with(b"#") && !line.trim_ascii().is_empty();
-        let start = lines().find(row).unwrap_or_default().trim_ascii_start();
-        let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
-        matches!(start.trim_ascii_start(), [b'{' | b'[' | 0x1e, ..])
+        let mut lines = self.text.split(|byte| *byte == b'\n');
+        lines.any(|line| {
+            let line = line.trim_ascii_start();
+            let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+            matches!(line.trim_ascii_start(), [b'{' | b'[' | 0x1e, ..])
+        })
     }
 
     /// Counts the objects by a JSON parser, if the text has nothing else.
@@ -241,9 +242,13 @@ impl Text {
         if self.end != End::Whole {
             lines.pop();
         }
+        let is_blank = |line: &[u8]| {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            line.iter().all(|byte| *byte == b' ')
+        };
         lines
             .iter()
-            .filter(|line| !matches!(**line, [] | [b'\r'] | [b'#', ..]))
+            .filter(|line| !is_blank(line) && !line.starts_with(b"#"))
             .count() as u64
     }
 }
