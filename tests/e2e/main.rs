@@ -578,7 +578,7 @@ fn replayed_lines_match_the_schema() {
     assert_eq!(output.stdout, [sent.to_string()]);
 }
 
-/// Returns the fixture logs: name, bytes and expected result.
+/// Returns the fixture logs that are not refused: name, bytes and expected result.
 fn fixtures() -> Vec<(String, Vec<u8>, Value)> {
     let directory = repository().join("tests/fixtures/logs");
     let names = std::fs::read_dir(&directory)
@@ -596,6 +596,8 @@ fn fixtures() -> Vec<(String, Vec<u8>, Value)> {
             ))
         })
         .collect();
+    // A log of which no row can be read is refused.
+    fixtures.retain(|(.., expected)| expected["counts"]["malformed"] != expected["counts"]["rows"]);
     fixtures.sort_by(|(one, ..), (other, ..)| one.cmp(other));
     fixtures
 }
