@@ -584,7 +584,7 @@ fn fixtures() -> Vec<(String, Vec<u8>, Value)> {
     let names = std::fs::read_dir(&directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut fixtures: Vec<_> = names
+    let mut fixtures: Vec<(String, Vec<u8>, Value)> = names
         .filter_map(|name| {
             let key = name.strip_suffix(".expected.json")?.to_owned();
             let expected =
