@@ -116,6 +116,8 @@ fn check_report(line: &Value, key: &str, expected: &Value, received: &[Received]
     ] {
         assert_eq!(line[name], counts[name], "{name}: {line}");
     }
+    let foreign = counts.get("foreign").unwrap_or(&Value::from(0)).clone();
+    assert_eq!(line["foreign"], foreign, "{line}");
     let number = |name: &str| {
         line[name]
             .as_u64()
@@ -127,7 +129,8 @@ fn check_report(line: &Value, key: &str, expected: &Value, received: &[Received]
             + number("static")
             + number("excluded")
             + number("malformed")
-            + number("rejected"),
+            + number("rejected")
+            + number("foreign"),
         "{line}"
     );
     assert_eq!(number("batches"), received.len() as u64, "{line}");
