@@ -18,8 +18,10 @@ pub fn fields(data: &[u8]) {
     };
     let row = row.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let row = Row::new(row, usize::from(rotation), reversal % 2 == 1);
-    // Neither blank lines and headers nor a single column are rows.
-    if row.cells.len() < 2 || row.cells[0].starts_with(b"#") {
+    // Neither blank lines and headers nor a single column are rows. JSON begins with a bracket, and
+    // CloudFront encodes those.
+    let first = row.cells[0].trim_ascii_start().first();
+    if row.cells.len() < 2 || matches!(first, Some(b'#' | b'{' | b'[' | 0x1e)) {
         return;
     }
 
