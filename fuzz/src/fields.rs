@@ -20,7 +20,8 @@ pub fn fields(data: &[u8]) {
     let row = Row::new(row, usize::from(rotation), reversal % 2 == 1);
     // Neither blank lines and headers nor a single column are rows. JSON begins with a bracket, and
     // CloudFront encodes those.
-    let first = row.cells[0].trim_ascii_start().first();
+    let mut cells = row.cells.iter().map(|cell| cell.trim_ascii_start());
+    let first = cells.find_map(|cell| cell.first());
     if row.cells.len() < 2 || matches!(first, Some(b'#' | b'{' | b'[' | 0x1e)) {
         return;
     }
