@@ -309,7 +309,7 @@ pub(crate) fn address<'a>(logged: &'a [u8], scratch: &mut Vec<u8>) -> Option<Spa
 }
 
 /// Agrees with the standard library's parser (four numbers up to 255 without leading zeros) but is
-/// faster: with the media types that `filter.rs` compares first it saves 3% of the pipeline's time.
+/// faster: with the media types that `filter/media.rs` compares first it saves 3% of the pipeline's time.
 fn is_ipv4(text: &[u8]) -> bool {
     let is_number = |number: &[u8]| {
         matches!(
