@@ -211,13 +211,14 @@ impl Text {
         Self { text, end }
     }
 
-    /// Whether the log may be JSON: a row begins like a JSON text.
+    /// Whether the log may be JSON: a row begins like a JSON text, also behind the end of a broken one.
     fn is_json(&self) -> bool {
+        let is_between =
+            |byte: &u8| b"}],\xef\xbb\xbf".contains(byte) || byte.is_ascii_whitespace();
         let mut lines = self.text.split(|byte| *byte == b'\n');
         lines.any(|line| {
-            let line = line.trim_ascii_start();
-            let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-            matches!(line.trim_ascii_start(), [b'{' | b'[' | 0x1e, ..])
+            let start = line.iter().find(|byte| !is_between(byte));
+            matches!(start, Some(b'{' | b'[' | 0x1e))
         })
     }
 
