@@ -32,135 +32,92 @@ fn stderr(output: &Output) -> &str {
     str::from_utf8(&output.stderr).unwrap()
 }
 
+/// A row that is found: its line, its number, and the verdict.
+type Expected<'a> = (u64, Option<u64>, &'a str);
+
+/// Checks the hits in a log, plain and compressed, and the exit status.
+fn assert_hits(text: &str, status: i32, expected: &[Expected<'_>]) {
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|&(line, row, verdict)| (line, row, verdict.to_owned()))
+        .collect();
+    for input in [text.as_bytes().to_vec(), gzip(text)] {
+        let output = edgetap(&["find", "--json", ID, "-"], &[], &input);
+        let start = text.get(..200).unwrap_or(text);
+        let stderr = stderr(&output);
+        assert_eq!(hits(&output), expected, "{start}: {stderr}");
+        assert_eq!(output.status.code(), Some(status), "{start}: {stderr}");
+    }
+}
+
 #[test]
 fn find_tells_rows_from_mentions() {
     let other = row("GET", "-", "other==");
-    let mention = row("GET", &format!("id={ID}"), "other==");
+    let query = format!("id={ID}");
+    let mention = row("GET", &query, "other==");
     let longer = row("GET", "-", &format!("x{ID}"));
-    let headers = "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem x-edge-request-id";
-    let json = |id: &str| {
+    let [get, post, malformed] = ["GET", "POST", "-"].map(|method| row(method, "-", ID));
+    assert_hits(
+        &[HEADER, &other, &mention, &get, &longer, &post].concat(),
+        0,
+        &[(4, Some(2), "sent"), (6, Some(4), "sent")],
+    );
+    assert_hits(&[HEADER, &mention, &longer].concat(), 1, &[]);
+    let of_another = row("-", &query, "b");
+    let in_comment = ["# ", ID, "\n\n"].concat();
+    assert_hits(
+        &[HEADER, &in_comment, &other, &malformed, &of_another].concat(),
+        0,
+        &[(5, Some(1), "malformed"), (6, Some(2), "malformed")],
+    );
+    let too_long = [ID, &"x".repeat(1 << 20), "\n"].concat();
+    let too_short = ["GET\t", ID, "\n"].concat();
+    assert_hits(
+        &[HEADER, &other, &too_long, &too_short].concat(),
+        0,
+        &[(3, Some(1), "malformed"), (4, Some(2), "malformed")],
+    );
+    let header = "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem x-edge-request-id\n";
+    let start = "1700000000000|-|GET|/a|";
+    assert_hits(
+        &[header, start, ID, "\n", start, "b|", ID, "\n"].concat(),
+        0,
+        &[(2, Some(0), "sent"), (3, Some(1), "rejected")],
+    );
+}
+
+#[test]
+fn find_reads_json_escaped_cut_and_wrapped() {
+    let object = |id: &str| {
         format!(
             r#"{{"timestamp(ms)":"1700000000000","cs-method":"GET","cs-uri-stem":"/a","x-edge-request-id":"{id}""#
         )
     };
-    for (text, code, expected) in [
-        (
-            [
-                HEADER,
-                &other,
-                &mention,
-                &row("GET", "-", ID),
-                &longer,
-                &row("POST", "-", ID),
-            ]
-            .concat(),
-            0,
-            vec![(4, Some(2), "sent"), (6, Some(4), "sent")],
-        ),
-        ([HEADER, &mention, &longer].concat(), 1, vec![]),
-        (
-            [
-                HEADER,
-                "# ",
-                ID,
-                "\n\n",
-                &other,
-                &row("-", "-", ID),
-                &row("-", &format!("id={ID}"), "b"),
-            ]
-            .concat(),
-            0,
-            vec![(5, Some(1), "malformed"), (6, Some(2), "malformed")],
-        ),
-        // A row longer than 1 MiB, and a row with fewer columns.
-        (
-            [
-                HEADER,
-                &other,
-                ID,
-                &"x".repeat(1 << 20),
-                "\n",
-                "GET\t",
-                ID,
-                "\n",
-            ]
-            .concat(),
-            0,
-            vec![(3, Some(1), "malformed"), (4, Some(2), "malformed")],
-        ),
-        // Escaped, cut, and wrapped JSON.
-        (
-            [
-                &json(&ID.replace('=', r"\u003d")),
-                "}\n",
-                &json(ID),
-                "\n",
-                &json("b"),
-                "}\n",
-            ]
-            .concat(),
-            0,
-            vec![(1, Some(0), "sent"), (2, Some(1), "malformed")],
-        ),
-        (
-            format!("{{\"message\": \"{ID}\"}}\n{}}}\n", json("b")),
-            0,
-            vec![(1, Some(0), "rejected")],
-        ),
-        // A later header lacks fields: the log cannot be read further.
-        (
-            [
-                HEADER,
-                &row("GET", "-", ID),
-                "#Fields: date c-ip\n",
-                &other,
-                &row("GET", "-", ID),
-                ID,
-            ]
-            .concat(),
-            1,
-            vec![
-                (2, Some(0), "sent"),
-                (5, None, "unreadable"),
-                (6, None, "unreadable"),
-            ],
-        ),
-        (
-            format!("no log\n{ID} {ID}\n"),
-            1,
-            vec![(2, None, "unreadable")],
-        ),
-        // `|` as the delimiter of columns.
-        (
-            [
-                headers,
-                "\n1700000000000|-|GET|/a|",
-                ID,
-                "\n1700000000000|-|GET|/a|b|",
-                ID,
-                "\n",
-            ]
-            .concat(),
-            0,
-            vec![(2, Some(0), "sent"), (3, Some(1), "rejected")],
-        ),
-    ] {
-        for input in [text.clone().into_bytes(), gzip(&text)] {
-            let output = edgetap(&["find", "--json", ID, "-"], &[], &input);
-            let start = text.get(..200).unwrap_or(&text);
-            let expected: Vec<_> = expected
-                .iter()
-                .map(|&(line, row, verdict)| (line, row, verdict.to_owned()))
-                .collect();
-            assert_eq!(hits(&output), expected, "{start}: {}", stderr(&output));
-            assert_eq!(
-                output.status.code(),
-                Some(code),
-                "{start}: {}",
-                stderr(&output)
-            );
-        }
-    }
+    let [escaped, cut, other] = [&ID.replace('=', r"\u003d"), ID, "b"].map(object);
+    assert_hits(
+        &format!("{escaped}}}\n{cut}\n{other}}}\n"),
+        0,
+        &[(1, Some(0), "sent"), (2, Some(1), "malformed")],
+    );
+    let wrapped = format!("{{\"message\": \"{ID}\"}}\n{other}}}\n");
+    assert_hits(&wrapped, 0, &[(1, Some(0), "rejected")]);
+}
+
+#[test]
+fn find_searches_a_log_behind_its_error() {
+    let get = row("GET", "-", ID);
+    let later = "#Fields: date c-ip\n";
+    assert_hits(
+        &[HEADER, &get, later, &row("GET", "-", "b"), &get, ID].concat(),
+        1,
+        &[
+            (2, Some(0), "sent"),
+            (5, None, "unreadable"),
+            (6, None, "unreadable"),
+        ],
+    );
+    let no_log = format!("no log\n{ID} {ID}\n");
+    assert_hits(&no_log, 1, &[(2, None, "unreadable")]);
 }
 
 #[test]
@@ -213,7 +170,7 @@ fn find_prints_hits_in_the_order_of_the_logs() {
 
 #[test]
 fn option_with_a_typing_error_is_no_request_id() {
-    let output = edgetap(&["find", "--sinse", "2h", ID, "x"], &[], b"");
+    let output = edgetap(&["find", "--from", "2h", ID, "x"], &[], b"");
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     let output = edgetap(&["explain", "--line", "x"], &[], b"");
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));

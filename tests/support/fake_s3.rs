@@ -85,7 +85,12 @@ impl FakeS3 {
         });
         let shared = state.clone();
         let server = serve(listener, None, move |request| {
-            let response = response(&shared, &request);
+            let query = request.uri().query().unwrap_or_default();
+            let response = if query.contains("list-type=2") {
+                list(&shared, query)
+            } else {
+                response(&shared, &request)
+            };
             async move { response }
         });
         Self {
@@ -171,10 +176,6 @@ fn tagged(bytes: Bytes) -> (Bytes, String) {
 }
 
 fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<AnyBody>> {
-    let query = request.uri().query().unwrap_or_default();
-    if query.contains("list-type=2") {
-        return list(state, query);
-    }
     let header = |name| {
         request
             .headers()
@@ -289,18 +290,23 @@ fn list(state: &State, query: &str) -> io::Result<Response<AnyBody>> {
         .iter()
         .filter(|(key, _)| key.starts_with(given("prefix")) && key.as_str() > behind);
     let page = keys.by_ref().take(state.page.load(Ordering::Relaxed));
-    let (mut contents, mut last) = (String::new(), "");
-    for (key, (object, _)) in page {
-        let size = object.len();
-        contents += &format!("<Contents><Key>{key}</Key><Size>{size}</Size></Contents>");
-        last = key;
-    }
+    let mut last = "";
+    let mut listed: Vec<_> = page
+        .map(|(key, (object, _))| {
+            last = key;
+            let size = object.len();
+            format!("<Contents><Key>{key}</Key><Size>{size}</Size></Contents>")
+        })
+        .collect();
     if keys.next().is_some() {
-        contents += &format!("<NextContinuationToken>{last}</NextContinuationToken>");
+        listed.push(format!(
+            "<NextContinuationToken>{last}</NextContinuationToken>"
+        ));
     }
+    let listed = listed.concat();
     with_body(
         200,
-        format!("<ListBucketResult>{contents}</ListBucketResult>"),
+        format!("<ListBucketResult>{listed}</ListBucketResult>"),
     )
 }
 
