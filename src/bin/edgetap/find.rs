@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::Failure;
 use crate::explain::Explanation;
 use crate::inputs::{self, Found, Input, Wanted};
-use crate::output::{self, StdoutError, stdout};
+use crate::output::{self, stdout};
 use crate::show::count;
 use crate::tee::{Mentions, Tee};
 use crate::verdict::Verdict;
@@ -192,10 +192,8 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         ..Total::default()
     };
     while let Some(searched) = searches.next().await {
-        let written = searched
-            .map_err(Failure::from)
-            .and_then(|searched| Ok(progress.suspend(|| total.add(searched, args.json))?));
-        written.inspect_err(|_| progress.finish_and_clear())?;
+        let added = total.add(searched, args.json);
+        added.inspect_err(|_| progress.finish_and_clear())?;
         progress.set_message(total.to_string());
     }
     progress.finish_and_clear();
@@ -228,7 +226,7 @@ impl std::fmt::Display for Total {
 
 impl Total {
     /// Writes the hits of an object, and reports how its search ended.
-    fn add(&mut self, searched: Searched, is_json: bool) -> Result<(), StdoutError> {
+    fn add(&mut self, searched: Searched, is_json: bool) -> anyhow::Result<()> {
         let Searched {
             object,
             hits,
@@ -237,7 +235,7 @@ impl Total {
         } = searched;
         for hit in hits {
             let text = if is_json {
-                serde_json::to_string(&hit).unwrap_or_default() + "\n"
+                serde_json::to_string(&hit)? + "\n"
             } else if self.hits > 0 {
                 format!("\n{}", hit.text)
             } else {
@@ -271,6 +269,9 @@ impl Total {
 
     /// Writes what was done to standard error.
     fn report(&self, time: Duration, has_unwanted: bool) -> Result<(), Failure> {
+        if self.objects == 0 && !has_unwanted {
+            return Err(Failure::Incomplete); // no input can be read, which was reported
+        }
         output::stderr_line(format_args!("{self} in {:.1} s", time.as_secs_f64()));
         if self.hits == 0 {
             output::error("the request is in none of these logs");
@@ -289,23 +290,23 @@ impl Total {
 }
 
 /// Searches one input on a thread of its own.
-async fn search_in(
-    input: Input,
-    search: &Arc<Search>,
-    progress: &ProgressBar,
-) -> Result<Searched, tokio::task::JoinError> {
-    match input.open().await {
+async fn search_in(input: Input, search: &Arc<Search>, progress: &ProgressBar) -> Searched {
+    let object = input.object();
+    let searched = match input.open().await {
         Ok(opened) => {
             let (search, progress) = (search.clone(), progress.clone());
-            tokio::task::spawn_blocking(move || search.read(opened, &progress)).await
+            let reading = tokio::task::spawn_blocking(move || search.read(opened, &progress));
+            let read = reading.await;
+            read.map_err(|panicked| format!("{object}: {panicked}"))
         }
-        Err(error) => Ok(Searched {
-            object: input.object(),
-            hits: Vec::new(),
-            rows: 0,
-            end: End::Failed(error.to_string()),
-        }),
-    }
+        Err(error) => Err(error.to_string()),
+    };
+    searched.unwrap_or_else(|problem| Searched {
+        object,
+        hits: Vec::new(),
+        rows: 0,
+        end: End::Failed(problem),
+    })
 }
 
 impl Search {

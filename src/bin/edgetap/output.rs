@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use clap::builder::styling::AnsiColor;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// The progress bar, if one is shown. Whatever else goes to standard error is written above it.
+/// The progress bar, if one is shown. All other output is written above it.
 static PROGRESS: OnceLock<ProgressBar> = OnceLock::new();
 
 /// Returns standard output, for `writeln!(stdout(), …)?`.
@@ -21,7 +21,7 @@ pub(crate) struct Stdout(io::Stdout);
 impl Stdout {
     /// Called by `write!` and `writeln!`. An error has a type of its own, unlike in [`io::Write`].
     pub(crate) fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> Result<(), StdoutError> {
-        self.0.write_fmt(text).map_err(StdoutError)
+        above_progress(|| self.0.write_fmt(text)).map_err(StdoutError)
     }
 }
 
