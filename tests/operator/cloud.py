@@ -1,4 +1,4 @@
-"""moto plays the AWS account. Every call is recorded with its caller."""
+"""moto plays two AWS accounts. Every call is recorded with its caller."""
 
 import io
 import json
@@ -10,12 +10,17 @@ import boto3
 import calls
 from moto.awslambda.models import LambdaBackend
 from moto.cloudfront import models as cloudfront
+from moto.logs.exceptions import ResourceNotFoundException
+from moto.logs.models import LogsBackend, logs_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 REGION, ACCOUNT = "us-east-1", "123456789012"  # moto's account
+# An account whose distributions deliver to the installation in ACCOUNT.
+SOURCE_ACCOUNT = "210987654321"
 # Access keys, which identify the caller.
 OPERATOR, FUNCTION, TEST = "operator", "function", "test"
+SOURCE_OPERATOR, SOURCE_TEST = "source-operator", "source-test"
 
 LISTINGS = {
     "buckets": ("s3", "list_buckets", "Buckets"),
@@ -48,6 +53,7 @@ class Cloud:
         # edgetap recognizes the ID of a distribution in a key by its first letter, which on AWS is
         # E.
         cloudfront.random_id = lambda uppercase=True, draw=cloudfront.random_id: ("E" if uppercase else "") + draw(uppercase)
+        LogsBackend.create_delivery = delivery_across_accounts(LogsBackend.create_delivery)
         self.calls, self.loops = [], {}
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.server = make_server("127.0.0.1", 0, self.record, threaded=True)
@@ -64,6 +70,8 @@ class Cloud:
         uri = urlsplit(environ["REQUEST_URI"])
         if call := calls.read(environ["REQUEST_METHOD"], f"{uri.path}?{uri.query}", headers, body):
             self.calls.append(call)
+            if call.key in (SOURCE_OPERATOR, SOURCE_TEST):
+                environ["HTTP_X_MOTO_ACCOUNT_ID"] = SOURCE_ACCOUNT
             if call.operation in ("GetFunctionRecursionConfig", "PutFunctionRecursionConfig"):
                 return self.recursion_config(call, body, start_response)
         try:
@@ -98,9 +106,29 @@ class Cloud:
     def calls_of(self, key):
         return [call for call in self.calls if call.key == key]
 
-    def everything(self):
-        """Returns all resources of the account by kind."""
-        return {kind: getattr(self.client(service), call)().get(key) or [] for kind, (service, call, key) in LISTINGS.items()}
+    def everything(self, key=TEST):
+        """Returns all resources of the caller's account by kind."""
+        return {kind: getattr(self.client(service, key), call)().get(result) or [] for kind, (service, call, result) in LISTINGS.items()}
 
     def stop(self):
         self.server.shutdown()
+
+
+def delivery_across_accounts(create_delivery):
+    """Lets CreateDelivery name a destination of another account whose policy allows the caller's. moto knows only the caller's own."""
+
+    def create(backend, **request):
+        arn = request["delivery_destination_arn"]
+        region, account = arn.split(":")[3:5]
+        if account == backend.account_id:
+            return create_delivery(backend, **request)
+        theirs = {destination.arn: destination for destination in logs_backends[account][region].delivery_destinations.values()}
+        if f"iam::{backend.account_id}:root" not in (arn in theirs and theirs[arn].policy or ""):
+            raise ResourceNotFoundException(msg=f"{arn} does not allow this account.")
+        backend.delivery_destinations[arn] = theirs[arn]
+        try:
+            return create_delivery(backend, **request)
+        finally:
+            del backend.delivery_destinations[arn]
+
+    return create

@@ -15,9 +15,12 @@ CANARY = "CANARY"
 
 
 class Machine:
-    """A clone in `directory`. `state` is Terraform's state file, which operators share like a backend."""
+    """A clone in `directory`. `state` is Terraform's state file, which operators share like a backend.
 
-    def __init__(self, directory, state, environment):
+    With `earlier`, its Terraform files are those of the layout before terraform/modules.
+    """
+
+    def __init__(self, directory, state, environment, earlier=False):
         self.directory = directory
         listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "scripts", "terraform"]
         listed = subprocess.run(listing, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True).stdout

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import policy
 from bridge import Bridge, different, expected
-from cloud import ACCOUNT, FUNCTION, OPERATOR, REGION, Cloud
+from cloud import ACCOUNT, FUNCTION, OPERATOR, REGION, SOURCE_ACCOUNT, SOURCE_OPERATOR, SOURCE_TEST, TEST, Cloud
 from function import Function
 from machine import REPOSITORY, Machine, contains_no_secret, keep_aws_warm
 
@@ -76,7 +76,29 @@ def whole_path(cloud, bridge, directory, environment, zip_file):
     first.write(SECRET, credentials)
     first.terraform("plan", "-out=planned")
     first.terraform("show", "-json", "planned")
-    first.terraform("apply", "planned")
+
+    step("installation of the earlier layout, with a log that waits")
+    earlier = Machine(directory / "earlier", state, environment, earlier=True)
+    for name in ("target/lambda/bootstrap.zip", "target/lambda/architecture", ".env"):
+        earlier.copy(name, first)
+    earlier.script("setup-tfvars")
+    earlier.terraform("apply", "-auto-approve")
+    open_the_bucket(cloud)
+    waited = put(cloud, log_key(distributions.fresh, "waited"), LOG.read_bytes())
+
+    step("upgrade in place changes no resource, nor does going back")
+    first.changes_no_resource()
+    first.terraform("apply", "-auto-approve")
+    for address in first.terraform("state", "list").split():
+        earlier.terraform("state", "mv", address, address.removeprefix("module.edgetap."))
+    earlier.shows_no_change()
+    first.terraform("apply", "-auto-approve")
+    assert waiting(cloud, queue_url(cloud, "edgetap-work")) == "1"
+
+    step("first apply with a source account")
+    first.write("terraform/mine.auto.tfvars", f'source_account_ids = ["{SOURCE_ACCOUNT}"]\n')
+    first.terraform("apply", "-auto-approve")
+    open_the_bucket(cloud)
     assert bridge_secret(cloud) == {"client_id": "id", "client_secret": FIRST, "bridge_ca": None, "redaction_key": None}
     contains_no_secret(json.dumps(cloud.client("lambda").get_function_configuration(FunctionName="edgetap")["Environment"]))
     every_taggable_resource_is_tagged(first)
@@ -120,7 +142,7 @@ def whole_path(cloud, bridge, directory, environment, zip_file):
     step("uploaded logs reach the bridge through the function")
     (directory / "function").mkdir()
     with Function(cloud, "edgetap", zip_file, directory / "function") as function:
-        deliver(cloud, bridge, function, distributions, first)
+        deliver(cloud, bridge, function, distributions, waited, first)
     assert bridge.stop() == 0, bridge.lines
     contains_no_secret("\n".join(function.lines))
     the_role_is_sufficient(cloud, role)
@@ -211,29 +233,37 @@ def runs_anywhere(zip_file):
         assert place.encode() not in program, f"the function contains the path {place}"
 
 
-def deliver(cloud, bridge, function, distributions, first):
-    """Delivers a log in one invocation, the same log in several, and an object that is not a log."""
+def deliver(cloud, bridge, function, distributions, waited, first):
+    """Delivers the log that waited, a log in one invocation, one of another account, one in several invocations, and an object that is not a log."""
     fixture = json.loads(LOG.with_name(LOG.name + ".expected.json").read_text())
-    wanted = expected(fixture["transactions"])
+    wanted, logs = expected(fixture["transactions"]), 0
+
+    def all_arrive():
+        nonlocal logs
+        logs += 1
+        function.wait_for("the log's last transaction", lambda: len(bridge.transactions()) >= logs * len(wanted))
+        assert different(bridge.transactions(), logs * wanted) == []
+
+    all_arrive()
+    assert function.reports(waited), function.lines
     put(cloud, "aws-programmatic-access-test-object", b"not under the prefix: no notification")
     whole = put(cloud, log_key(distributions.fresh, "whole"), LOG.read_bytes())
     report = function.wait_for("the summary line of the log", lambda: function.report(whole))
     assert {name: report[name] for name in fixture["counts"]} == fixture["counts"], report
     assert report["level"] == "WARN", report  # one of 17 rows is malformed
-    function.wait_for("the log's last transaction", lambda: len(bridge.transactions()) >= len(wanted))
-    assert different(bridge.transactions(), wanted) == []
+    all_arrive()
+    put(cloud, log_key("E2SOURCEACCOUNT", "other-account", SOURCE_ACCOUNT), LOG.read_bytes())
+    all_arrive()
 
     # The function keeps 10 s of these in reserve. The other four are too few for six requests of
     # one second each.
     function.time_left = 14
     requeued = put(cloud, log_key(distributions.cookies, "requeued"), LOG.read_bytes())
-    function.wait_for("the requeued log's last transaction", lambda: len(bridge.transactions()) >= 2 * len(wanted))
+    all_arrive()
     assert any(report["requeues"] for report in function.reports(requeued)), function.lines
     function.time_left = function.configuration["Timeout"]
-    assert different(bridge.transactions(), wanted + wanted) == []
     put(cloud, log_key(distributions.fresh, "no-log"), gzip.compress(b"no access log\n"))
-    dead_letters = cloud.client("sqs").get_queue_url(QueueName=DEAD_LETTERS)["QueueUrl"]
-    function.wait_for("the message in the dead-letter queue", lambda: waiting(cloud, dead_letters) == "1")
+    function.wait_for("the message in the dead-letter queue", lambda: waiting(cloud, queue_url(cloud, DEAD_LETTERS)) == "1")
     function.wait_for("an empty work queue", lambda: waiting(cloud, function.queue) == "0")
 
     step("verify.sh follows a request to the bridge")
@@ -391,9 +421,13 @@ def open_the_bucket(cloud):
     s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [all_may]}))
 
 
-def log_key(distribution, unique):
+def queue_url(cloud, name):
+    return cloud.client("sqs").get_queue_url(QueueName=name)["QueueUrl"]
+
+
+def log_key(distribution, unique, account=ACCOUNT):
     now = time.gmtime()
-    return time.strftime(f"AWSLogs/{ACCOUNT}/CloudFront/{distribution}/%Y/%m/%d/%H/{distribution}.%Y-%m-%d-%H.{unique}.gz", now)
+    return time.strftime(f"AWSLogs/{account}/CloudFront/{distribution}/%Y/%m/%d/%H/{distribution}.%Y-%m-%d-%H.{unique}.gz", now)
 
 
 def put(cloud, key, content):
