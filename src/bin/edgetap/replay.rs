@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use edgetap::aws;
 use edgetap::batch::Counts;
 use edgetap::bridge::{Attempt, Bridge};
-use edgetap::config::{Config, Variables};
+use edgetap::config::{Config, Variables, https_proxy};
 use edgetap::encode::Encoding;
 use edgetap::ingest::ingest_watched;
 use edgetap::job::{Job, ObjectRef};
@@ -233,7 +233,7 @@ impl Found {
         } else if let Some(location) = name.strip_prefix("s3://") {
             let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
             anyhow::ensure!(!bucket.is_empty(), "the bucket is missing");
-            let s3 = S3::new(&aws::sdk_config().await, Backoff::default());
+            let s3 = S3::new(&aws::sdk_config(https_proxy()).await, Backoff::default());
             let objects = s3.list(bucket, prefix).await?;
             anyhow::ensure!(!objects.is_empty(), "no objects under this prefix");
             for (object, size) in objects {
