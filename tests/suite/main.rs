@@ -25,5 +25,6 @@ mod secrecy;
 mod settings;
 mod source;
 mod static_rule;
+mod terraform;
 mod token;
 mod work_queue;
