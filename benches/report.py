@@ -286,7 +286,7 @@ def sizing():
 
 def terraform_memory():
     """Default of `memory_size`, in MB."""
-    variables = (Path(__file__).parent.parent / "terraform/variables.tf").read_text(encoding="utf-8")
+    variables = (Path(__file__).parent.parent / "terraform/modules/edgetap/variables.tf").read_text(encoding="utf-8")
     return int(re.search(r'variable "memory_size" \{[^}]*default\s*=\s*(\d+)', variables)[1])
 
 

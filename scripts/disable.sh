@@ -190,7 +190,7 @@ report() {
   elif ((destroy)); then
     say "Nothing tagged or named $name is left in account $account_id$( ((keep_logs)) && printf ', except the bucket %s' "$log_bucket")."
     if ((keep_logs)); then
-      say "To use the bucket in a later installation, run terraform -chdir=terraform import aws_s3_bucket.logs $log_bucket"
+      say "To use the bucket in a later installation, run terraform -chdir=terraform import module.edgetap.aws_s3_bucket.logs $log_bucket"
     fi
     if [[ -e .env || -e terraform/secret.auto.tfvars ]]; then
       say 'The files .env and terraform/secret.auto.tfvars on this machine still contain the credentials.'

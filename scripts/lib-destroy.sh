@@ -83,7 +83,7 @@ run() {
 # keeps them.
 forget_bucket() {
   local kept
-  mapfile -t kept < <(terraform -chdir=terraform state list | grep -E '^aws_s3_bucket[._]' | grep -v '^aws_s3_bucket_notification')
+  mapfile -t kept < <(terraform -chdir=terraform state list | grep -E '^(module\.edgetap\.)?aws_s3_bucket[._]' | grep -v aws_s3_bucket_notification)
   ((${#kept[@]} == 0)) || run terraform -chdir=terraform state rm "${kept[@]}" || die 'terraform state rm failed'
 }
 

@@ -35,7 +35,7 @@ const FUNCTION_MEMORY: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
 /// process, and connections.
 const OTHER_MEMORY: usize = 64;
 /// Memory of a request body as a multiple of its size: a buffer doubles when it is full.
-/// `terraform/variables.tf` has the same bound.
+/// `terraform/modules/edgetap/variables.tf` has the same bound.
 const MEMORY_PER_BODY: usize = 2;
 
 /// All defects of a configuration.

@@ -1,5 +1,5 @@
 //! *Report*: the result of one object in one invocation, as one log line that also carries its
-//! metrics. It is logged at every `LOG_LEVEL`. `terraform/metrics.json` holds the names and units
+//! metrics. It is logged at every `LOG_LEVEL`. `terraform/modules/edgetap/metrics.json` holds the names and units
 //! of the metrics.
 
 use std::time::{Duration, Instant};

@@ -30,7 +30,8 @@ const LINE: usize = 2 << 10;
 /// Names and units of the metrics, their namespace and dimension. Terraform reads the same file for
 /// the dashboard and the alarms.
 static METRIC_NAMES: LazyLock<MetricNames> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../terraform/metrics.json")).unwrap_or_default()
+    serde_json::from_str(include_str!("../terraform/modules/edgetap/metrics.json"))
+        .unwrap_or_default()
 });
 
 #[derive(Default, Deserialize)]
@@ -91,7 +92,7 @@ pub enum MetricValue<'a> {
 }
 
 /// Logs one line in CloudWatch's embedded metric format, at every `LOG_LEVEL`. Numbers and lists
-/// whose names are in `terraform/metrics.json` become metrics.
+/// whose names are in `terraform/modules/edgetap/metrics.json` become metrics.
 pub fn metrics(level: Level, message: &str, values: &[(&'static str, MetricValue<'_>)]) {
     let (mut line, mut metrics) = (Members::with_capacity(), Vec::with_capacity(values.len()));
     for (name, value) in values {
@@ -272,7 +273,7 @@ impl EmbeddedMetrics {
 }
 
 impl Metric {
-    /// Returns the metric of this name, if `terraform/metrics.json` has it.
+    /// Returns the metric of this name, if `terraform/modules/edgetap/metrics.json` has it.
     fn named(name: &'static str) -> Option<Self> {
         let MetricUnit { unit } = METRIC_NAMES.metrics.get(name)?;
         Some(Self { name, unit })

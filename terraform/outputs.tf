@@ -1,119 +1,39 @@
-# Outputs for the scripts and the operator.
+# Outputs of the module, with the same names. modules/edgetap/outputs.tf describes them.
 
-output "name" {
-  description = "Name of the installation"
-  value       = var.name
-}
+output "name" { value = module.edgetap.name }
 
-output "aws_region" {
-  description = "Region of the installation"
-  value       = var.aws_region
-}
+output "aws_region" { value = module.edgetap.aws_region }
 
-output "account_id" {
-  description = "ID of the AWS account"
-  value       = local.account_id
-}
+output "account_id" { value = module.edgetap.account_id }
 
-output "log_bucket" {
-  description = "Name of the log bucket, to which CloudFront delivers"
-  value       = aws_s3_bucket.logs.id
-}
+output "log_bucket" { value = module.edgetap.log_bucket }
 
-output "log_bucket_arn" {
-  description = "ARN of the log bucket, the destination of log deliveries"
-  value       = aws_s3_bucket.logs.arn
-}
+output "log_bucket_arn" { value = module.edgetap.log_bucket_arn }
 
-output "log_prefix" {
-  description = "Prefix of the keys of delivered logs"
-  value       = local.log_prefix
-}
+output "log_prefix" { value = module.edgetap.log_prefix }
 
-output "function_name" {
-  description = "Name of the function"
-  value       = aws_lambda_function.bootstrap.function_name
-}
+output "delivery_destination_arn" { value = module.edgetap.delivery_destination_arn }
 
-output "function_arn" {
-  description = "ARN of the function"
-  value       = aws_lambda_function.bootstrap.arn
-}
+output "function_name" { value = module.edgetap.function_name }
 
-output "event_source_mapping_uuid" {
-  description = "ID of the event source mapping from the work queue to the function"
-  value       = aws_lambda_event_source_mapping.work.uuid
-}
+output "function_arn" { value = module.edgetap.function_arn }
 
-output "log_group_name" {
-  description = "Name of the function's log group"
-  value       = aws_cloudwatch_log_group.function.name
-}
+output "event_source_mapping_uuid" { value = module.edgetap.event_source_mapping_uuid }
 
-output "work_queue_url" {
-  description = "URL of the work queue, which holds logs to deliver"
-  value       = aws_sqs_queue.work.url
-}
+output "log_group_name" { value = module.edgetap.log_group_name }
 
-output "work_queue_arn" {
-  description = "ARN of the work queue"
-  value       = aws_sqs_queue.work.arn
-}
+output "work_queue_url" { value = module.edgetap.work_queue_url }
 
-output "dead_letter_queue_url" {
-  description = "URL of the dead-letter queue, which holds logs that could not be delivered"
-  value       = aws_sqs_queue.dead_letters.url
-}
+output "work_queue_arn" { value = module.edgetap.work_queue_arn }
 
-output "dead_letter_queue_arn" {
-  description = "ARN of the dead-letter queue"
-  value       = aws_sqs_queue.dead_letters.arn
-}
+output "dead_letter_queue_url" { value = module.edgetap.dead_letter_queue_url }
 
-output "secret_arn" {
-  description = "ARN of the secret with the bridge's credentials"
-  value       = aws_secretsmanager_secret.bridge.arn
-}
+output "dead_letter_queue_arn" { value = module.edgetap.dead_letter_queue_arn }
 
-output "existing_log_sources" {
-  description = "Existing buckets from which edgetap reads logs"
-  value       = var.existing_log_sources
-}
+output "secret_arn" { value = module.edgetap.secret_arn }
 
-output "log_level" {
-  description = "Log level of the function"
-  value       = coalesce(var.log_level, "info")
-}
+output "existing_log_sources" { value = module.edgetap.existing_log_sources }
 
-output "kms_key_policy_statements" {
-  description = <<-EOT
-    Statements that the policy of the key kms_key_arn must contain, as JSON: they let log delivery and the senders of messages use the key.
-    null without kms_key_arn
-  EOT
-  value = var.kms_key_arn == null ? null : jsonencode([
-    {
-      Sid       = "EdgetapLogDelivery"
-      Effect    = "Allow"
-      Principal = { Service = "delivery.logs.amazonaws.com" }
-      Action    = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
-      Resource  = "*"
-      Condition = {
-        StringEquals = { "aws:SourceAccount" = [local.account_id] }
-        ArnLike      = { "aws:SourceArn" = [local.delivery_sources] }
-      }
-    },
-    {
-      Sid    = "EdgetapWorkQueue"
-      Effect = "Allow"
-      Principal = {
-        Service = concat(
-          ["s3.amazonaws.com"],
-          length(var.existing_log_sources) > 0 ? ["events.amazonaws.com"] : [],
-          length(var.existing_sns_topics) > 0 ? ["sns.amazonaws.com"] : [],
-        )
-      }
-      Action   = ["kms:Decrypt", "kms:GenerateDataKey*"]
-      Resource = "*"
-    },
-  ])
-}
+output "log_level" { value = module.edgetap.log_level }
+
+output "kms_key_policy_statements" { value = module.edgetap.kms_key_policy_statements }

@@ -28,6 +28,7 @@ class Machine:
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, directory / name)
         shutil.copy(REPOSITORY / "tests/operator/moto_override.tf", directory / "terraform")
+        shutil.copy(REPOSITORY / "tests/operator/moto_module_override.tf", directory / "terraform/modules/edgetap")
         (directory / "terraform/state_override.tf").write_text(f'terraform {{\n  backend "local" {{\n    path = "{state}"\n  }}\n}}\n')
         self.state = state
         # Excludes the settings of this machine and of scripts/test.sh.
@@ -72,7 +73,8 @@ class Machine:
         self.terraform("plan", "-detailed-exitcode")
 
     def resources(self):
-        return json.loads(self.terraform("show", "-json"))["values"]["root_module"]["resources"]
+        root = json.loads(self.terraform("show", "-json"))["values"]["root_module"]
+        return [resource for module in root["child_modules"] for resource in module["resources"]]
 
 
 def contains_no_secret(text):

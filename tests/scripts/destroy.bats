@@ -32,7 +32,7 @@ destroy_all='case $1 in
     for queue in tap-work tap-dead-letters; do aws sqs delete-queue --queue-url "$MOTO/123456789012/$queue" --endpoint-url "$MOTO" --region us-east-1; done
     aws logs delete-log-group --log-group-name /aws/lambda/tap --region us-east-1
     ;;
-  "state list") printf "%s\n" aws_lambda_function.bootstrap aws_s3_bucket.logs aws_s3_bucket_notification.logs aws_s3_bucket_policy.logs aws_sqs_queue.work ;;
+  "state list") printf "module.edgetap.%s\n" aws_lambda_function.bootstrap aws_s3_bucket.logs aws_s3_bucket_notification.logs aws_s3_bucket_policy.logs aws_sqs_queue.work ;;
 esac'
 
 terraform_does() {
@@ -94,8 +94,8 @@ END
   run scripts/disable.sh --destroy --keep-logs --yes
   exits 0
   has "except the bucket $bucket"
-  has 'terraform -chdir=terraform import aws_s3_bucket.logs'
-  grep -q '^state rm aws_s3_bucket.logs aws_s3_bucket_policy.logs$' "$TERRAFORM_LOG"
+  has 'terraform -chdir=terraform import module.edgetap.aws_s3_bucket.logs'
+  grep -q '^state rm module.edgetap.aws_s3_bucket.logs module.edgetap.aws_s3_bucket_policy.logs$' "$TERRAFORM_LOG"
   [[ $(moto s3api list-object-versions --bucket "$bucket" | jq '.Versions | length') == 3 ]]
 }
 

@@ -27,5 +27,6 @@ mod secrecy;
 mod settings;
 mod source;
 mod static_rule;
+mod terraform;
 mod token;
 mod work_queue;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use edgetap::config::{Config, Problem, Problems, Variables};
 use edgetap::settings::{
@@ -20,16 +20,16 @@ const TABLE_BEGINS: &str =
     "<!-- Generated from src/settings.rs: UPDATE=1 cargo test --test suite settings:: -->\n";
 const TABLE_ENDS: &str = "<!-- End of the settings -->\n";
 
-fn repository() -> &'static Path {
+pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(repository().join(path)).unwrap_or_default()
 }
 
 /// Compares a generated file with what it should be, or writes it when asked to.
-fn assert_generated(path: &PathBuf, wanted: &str) {
+pub(crate) fn assert_generated(path: &Path, wanted: &str) {
     #[expect(clippy::disallowed_methods, reason = "not a setting of edgetap")]
     let update = std::env::var_os("UPDATE").is_some_and(|update| update == "1");
     let found = std::fs::read_to_string(path).unwrap_or_default();
@@ -38,7 +38,7 @@ fn assert_generated(path: &PathBuf, wanted: &str) {
     } else {
         assert!(
             found == wanted,
-            "{} does not match src/settings.rs. Write it with: UPDATE=1 cargo test --test suite settings::",
+            "{} is outdated. Write it with: UPDATE=1 cargo test --test suite -- settings:: terraform::",
             path.display()
         );
     }
@@ -232,7 +232,7 @@ fn refusals_match_the_fixture() {
 
 #[test]
 fn terraform_passes_every_setting_on() {
-    let function = read("terraform/function.tf");
+    let function = read("terraform/modules/edgetap/function.tf");
     let (_, block) = function.split_once("settings = {").unwrap();
     let (block, _) = block.split_once('}').unwrap();
     let passed: BTreeSet<_> = block
@@ -247,17 +247,17 @@ fn terraform_passes_every_setting_on() {
     assert_eq!(passed, in_environment.collect());
 }
 
-/// The block of a variable of `terraform/variables.tf`.
+/// The block of a variable of `terraform/modules/edgetap/variables.tf`.
 fn variable(name: &str) -> String {
-    let variables = read("terraform/variables.tf");
+    let variables = read("terraform/modules/edgetap/variables.tf");
     let (_, block) = variables
         .split_once(&format!("\nvariable \"{name}\" {{\n"))
-        .unwrap_or_else(|| panic!("terraform/variables.tf has no variable {name}"));
+        .unwrap_or_else(|| panic!("terraform/modules/edgetap/variables.tf has no variable {name}"));
     block.split_once("\n}\n").unwrap().0.to_owned()
 }
 
 /// What the validations of a variable say, and the parts of their conditions that depend on the
-/// table. `terraform/tests` shows which values they refuse.
+/// table. `terraform/modules/edgetap/tests` shows which values they refuse.
 fn validations(setting: &Setting, name: &str) -> (Vec<Problem>, Vec<String>) {
     let position = [("position", "…")];
     let problems = |templates: &[&Message]| {

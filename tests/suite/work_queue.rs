@@ -969,7 +969,8 @@ async fn object_that_was_not_begun_is_requeued_at_once() {
 // proves: D28
 #[tokio::test]
 async fn object_line_carries_metrics_at_every_level() {
-    let known: Value = serde_json::from_str(include_str!("../../terraform/metrics.json")).unwrap();
+    let known: Value =
+        serde_json::from_str(include_str!("../../terraform/modules/edgetap/metrics.json")).unwrap();
     let (lines, _listening) = CapturedLogs::capture(tracing::Level::ERROR);
     let world = sequential(at_edge(|number, body| {
         let rejected = decode(body)

@@ -36,7 +36,7 @@ resource "aws_cloudwatch_dashboard" "edgetap" {
         height = 6
         properties = {
           title  = graph.title
-          region = var.aws_region
+          region = local.region
           period = 300
           yAxis  = { left = { min = 0 } }
           metrics = [

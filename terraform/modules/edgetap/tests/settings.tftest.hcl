@@ -5,11 +5,19 @@ mock_provider "aws" {
   override_during = plan
 }
 
+mock_provider "aws" {
+  alias           = "us_east_1"
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
 variables {
+  name                 = "edgetap"
   lambda_zip           = "versions.tf" # any existing file: a plan does not upload it
   bridge_auth_endpoint = "https://auth.example"
   bridge_edge_endpoint = "https://edge.example"
   bridge_credentials   = { client_id = "id", client_secret = "secret" }
+  alarm_topic_arn      = "arn:aws:sns:us-east-1:111122223333:on-call"
 }
 
 run "unusual_forms_are_accepted" {

@@ -5,6 +5,18 @@ mock_data "aws_caller_identity" {
   defaults = { account_id = "111122223333" }
 }
 
+mock_data "aws_region" {
+  defaults = { id = "us-east-1" }
+}
+
+mock_data "aws_default_tags" {
+  defaults = { tags = {} }
+}
+
+mock_resource "aws_cloudwatch_log_delivery_destination" {
+  defaults = { arn = "arn:aws:logs:us-east-1:111122223333:delivery-destination:DESTINATION" }
+}
+
 mock_resource "aws_s3_bucket" {
   defaults = { id = "LOG-BUCKET", arn = "arn:aws:s3:::LOG-BUCKET" }
 }

@@ -8,6 +8,7 @@ resource "aws_cloudwatch_event_rule" "existing_logs" {
 
   name        = "${var.name}-existing-logs"
   description = "Sends events of new logs in existing buckets to edgetap's work queue."
+  tags        = local.tags
 
   event_pattern = jsonencode({
     source      = ["aws.s3"]

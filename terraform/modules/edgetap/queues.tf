@@ -24,6 +24,7 @@ resource "aws_sqs_queue" "work" {
 
   sqs_managed_sse_enabled = var.kms_key_arn == null ? true : null
   kms_master_key_id       = var.kms_key_arn
+  tags                    = local.tags
 
   # The last resort, for a message that crashes the function before it can send it to the
   # dead-letter queue.
@@ -64,6 +65,7 @@ resource "aws_sqs_queue" "dead_letters" {
 
   sqs_managed_sse_enabled = var.kms_key_arn == null ? true : null
   kms_master_key_id       = var.kms_key_arn
+  tags                    = local.tags
 }
 
 resource "aws_sqs_queue_policy" "dead_letters" {

@@ -149,6 +149,7 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
   treat_missing_data  = "notBreaching"
   alarm_actions       = var.alarm_topic_arn[*]
   ok_actions          = var.alarm_topic_arn[*]
+  tags                = local.tags
 }
 
 resource "aws_cloudwatch_metric_alarm" "nothing_sent" {
@@ -164,6 +165,7 @@ resource "aws_cloudwatch_metric_alarm" "nothing_sent" {
   treat_missing_data  = "notBreaching"
   alarm_actions       = var.alarm_topic_arn[*]
   ok_actions          = var.alarm_topic_arn[*]
+  tags                = local.tags
 
   metric_query {
     id          = "nothing_sent"
@@ -208,4 +210,14 @@ resource "aws_cloudwatch_metric_alarm" "no_object" {
   treat_missing_data  = "breaching" # SQS sends no metrics for a queue that has been idle for hours
   alarm_actions       = var.alarm_topic_arn[*]
   ok_actions          = var.alarm_topic_arn[*]
+  tags                = local.tags
+}
+
+# Says it when an installation is made, and again when credentials are written: a warning at every
+# plan would bother those who want no notifications.
+check "alarms_notify_someone" {
+  assert {
+    condition     = var.alarm_topic_arn != null || !local.credentials_are_written_now
+    error_message = "No one is notified of alarms, because alarm_topic_arn is not set. Set it to the ARN of an SNS topic in the installation's region."
+  }
 }

@@ -4,12 +4,19 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
+mock_provider "aws" {
+  alias  = "us_east_1"
+  source = "./tests/mocks"
+}
+
 variables {
+  name                 = "edgetap"
   lambda_zip           = "versions.tf" # any existing file: the mock does not upload it
   bridge_auth_endpoint = "https://auth.example"
   bridge_edge_endpoint = "https://edge.example"
   bridge_credentials   = { client_id = "id", client_secret = "secret" }
   secret_version       = 1
+  alarm_topic_arn      = "arn:aws:sns:us-east-1:111122223333:on-call"
 }
 
 run "first_plan_without_credentials_fails" {
@@ -61,6 +68,7 @@ run "same_version_without_credentials_succeeds" {
 
   variables {
     bridge_credentials = null
+    alarm_topic_arn    = null # no warning: check.alarms_notify_someone would fail this run
   }
 
   assert {

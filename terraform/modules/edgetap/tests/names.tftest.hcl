@@ -5,11 +5,19 @@ mock_provider "aws" {
   override_during = plan
 }
 
+mock_provider "aws" {
+  alias           = "us_east_1"
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
 variables {
+  name                 = "edgetap"
   lambda_zip           = "versions.tf" # any existing file: a plan does not upload it
   bridge_auth_endpoint = "https://auth.example"
   bridge_edge_endpoint = "https://edge.example"
   bridge_credentials   = { client_id = "id", client_secret = "secret" }
+  alarm_topic_arn      = "arn:aws:sns:us-east-1:111122223333:on-call"
 }
 
 run "longest_names_fit_the_limits" {
@@ -17,8 +25,12 @@ run "longest_names_fit_the_limits" {
 
   variables {
     name                 = "a23456789-123456789-1234" # 24
-    aws_region           = "ap-southeast-5"           # the longest name of a region
     existing_log_sources = [{ bucket = "theirs" }]
+  }
+
+  override_data {
+    target = data.aws_region.current
+    values = { id = "ap-southeast-5" } # the longest name of a region
   }
 
   assert {

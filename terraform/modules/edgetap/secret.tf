@@ -8,6 +8,7 @@ resource "aws_secretsmanager_secret" "bridge" {
   description             = "OAuth client credentials with which edgetap sends to the bridge"
   kms_key_id              = var.kms_key_arn
   recovery_window_in_days = var.secret_recovery_window_days
+  tags                    = local.tags
 }
 
 resource "aws_secretsmanager_secret_version" "bridge" {

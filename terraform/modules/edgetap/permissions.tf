@@ -4,7 +4,7 @@
 locals {
   # Bucket and prefix of all logs; edgetap's own bucket comes first.
   log_locations = concat(
-    [{ bucket_arn = aws_s3_bucket.logs.arn, prefix = local.log_prefix }],
+    [for prefix in local.log_prefixes : { bucket_arn = aws_s3_bucket.logs.arn, prefix = prefix }],
     [for source in var.existing_log_sources : { bucket_arn = "arn:aws:s3:::${source.bucket}", prefix = source.prefix }],
   )
 
@@ -77,8 +77,10 @@ locals {
 }
 
 resource "aws_iam_role" "function" {
-  name        = "${var.name}-function"
-  description = "Role of the edgetap function ${var.name}"
+  name                 = "${var.name}-function"
+  description          = "Role of the edgetap function ${var.name}"
+  tags                 = local.tags
+  permissions_boundary = var.permissions_boundary
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

@@ -5,15 +5,29 @@ mock_provider "aws" {
   override_during = plan
 }
 
+mock_provider "aws" {
+  alias           = "us_east_1"
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
 variables {
+  name                 = "edgetap"
   lambda_zip           = "versions.tf" # any existing file: a plan does not upload it
   bridge_auth_endpoint = "https://auth.example"
   bridge_edge_endpoint = "https://edge.example"
   bridge_credentials   = { client_id = "id", client_secret = "secret" }
+  alarm_topic_arn      = "arn:aws:sns:us-east-1:111122223333:on-call"
 }
 
 run "alarms_watch_these_metrics" {
   command = plan
+
+  variables {
+    alarm_topic_arn = null
+  }
+
+  expect_failures = [check.alarms_notify_someone]
 
   assert {
     condition = { for alarm in aws_cloudwatch_metric_alarm.alarm : alarm.alarm_name => "${alarm.namespace} ${alarm.metric_name}" } == {
@@ -91,7 +105,6 @@ run "alarms_notify_the_topic" {
   command = plan
 
   variables {
-    alarm_topic_arn       = "arn:aws:sns:us-east-1:111122223333:on-call"
     no_object_alarm_hours = 12
   }
 

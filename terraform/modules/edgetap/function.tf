@@ -29,6 +29,7 @@ resource "aws_cloudwatch_log_group" "function" {
   #checkov:skip=CKV_AWS_338:The lines report deliveries, and CloudWatch keeps the metrics derived from them for 15 months. log_retention_days sets the retention.
   name              = "/aws/lambda/${var.name}"
   retention_in_days = var.log_retention_days
+  tags              = local.tags
 }
 
 resource "aws_lambda_function" "bootstrap" {
@@ -48,9 +49,10 @@ resource "aws_lambda_function" "bootstrap" {
   memory_size                    = var.memory_size
   timeout                        = var.timeout
   reserved_concurrent_executions = var.reserved_concurrency
+  tags                           = local.tags
 
   environment {
-    variables = { for name, value in local.settings : name => tostring(value) if value != null }
+    variables = merge(var.environment, { for name, value in local.settings : name => tostring(value) if value != null })
   }
 
   # The function filters by LOG_LEVEL. Lambda's own filter would drop metric lines below its level;
@@ -109,6 +111,7 @@ resource "aws_lambda_event_source_mapping" "work" {
 
   batch_size                         = var.batch_size
   maximum_batching_window_in_seconds = var.batching_window
+  tags                               = local.tags
 
   scaling_config {
     maximum_concurrency = var.maximum_concurrency
