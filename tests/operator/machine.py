@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+# terraform/ as it was before its resources moved to terraform/modules/edgetap.
+EARLIER = REPOSITORY / "tests/operator/earlier-terraform.tar.gz"
 # Part of every secret. Must not appear in outputs, state and logs.
 CANARY = "CANARY"
 
 
 class Machine:
-    """A clone in `directory`. `state` is Terraform's state file, which operators share like a backend.
+    """A clone in `directory`. `state` is Terraform's state file, which operators share like a backend; None without Terraform.
 
     With `earlier`, its Terraform files are those of the layout before terraform/modules.
     """
@@ -27,9 +29,15 @@ class Machine:
         for name in filter(None, listed.split("\0")):
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, directory / name)
+        module = directory / "terraform/modules/edgetap"
+        if earlier:
+            module = directory / "terraform"
+            shutil.rmtree(module)
+            shutil.unpack_archive(EARLIER, directory)
         shutil.copy(REPOSITORY / "tests/operator/moto_override.tf", directory / "terraform")
-        shutil.copy(REPOSITORY / "tests/operator/moto_module_override.tf", directory / "terraform/modules/edgetap")
-        (directory / "terraform/state_override.tf").write_text(f'terraform {{\n  backend "local" {{\n    path = "{state}"\n  }}\n}}\n')
+        shutil.copy(REPOSITORY / "tests/operator/moto_module_override.tf", module)
+        if state:
+            (directory / "terraform/state_override.tf").write_text(f'terraform {{\n  backend "local" {{\n    path = "{state}"\n  }}\n}}\n')
         self.state = state
         # Excludes the settings of this machine and of scripts/test.sh.
         foreign = ("AWS_", "BRIDGE_", "TF_VAR_", "TF_AUTO_APPROVE")
@@ -38,7 +46,13 @@ class Machine:
         plugins.mkdir(exist_ok=True)
         waits = {"EDGETAP_CONFLICT_WAIT_MAX": "0", "EDGETAP_SEARCH_WAIT": "0", "EDGETAP_VERIFY_INTERVAL": "1"}
         self.environment = inherited | environment | waits | {"TF_PLUGIN_CACHE_DIR": str(plugins)}
-        self.terraform("init", "-lockfile=readonly")
+        if state:
+            self.terraform("init", "-lockfile=readonly")
+
+    def copy(self, name, other):
+        """Copies a file from another machine."""
+        (self.directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(other.directory / name, self.directory / name)
 
     def write(self, name, text):
         (self.directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +67,7 @@ class Machine:
         files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         done = subprocess.run(command, cwd=self.directory, env=self.environment | dict(environment), **files, text=True, check=False)
         contains_no_secret(done.stdout)
-        if self.state.exists():
+        if self.state and self.state.exists():
             contains_no_secret(self.state.read_text())
         assert done.returncode == status, f"{' '.join(command)}: exit status {done.returncode} instead of {status}\n{done.stdout}"
         return done.stdout
@@ -71,6 +85,12 @@ class Machine:
 
     def shows_no_change(self):
         self.terraform("plan", "-detailed-exitcode")
+
+    def changes_no_resource(self):
+        self.terraform("plan", "-out=unchanged")
+        changes = json.loads(self.terraform("show", "-json", "unchanged"))["resource_changes"]
+        changed = [change for change in changes if change["change"]["actions"] != ["no-op"]]
+        assert changes and not changed, changed
 
     def resources(self):
         root = json.loads(self.terraform("show", "-json"))["values"]["root_module"]

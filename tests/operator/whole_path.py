@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import policy
@@ -30,6 +31,8 @@ FIRST, SECOND = "first-CANARY-${x}\"'%{y};#z", "second-CANARY"
 LOG = REPOSITORY / "tests/fixtures/logs/E27FO14I29XXXX.2026-11-14-20.d740d76b.gz"
 SECRET = "terraform/secret.auto.tfvars"
 UNEXERCISED = Path(__file__).parent / "unexercised.txt"
+# The operators' policies: file, name in unexercised.txt, access key.
+POLICIES = [("operator-policy.json", "operator", OPERATOR), ("operator-policy-distributions.json", "distributions", SOURCE_OPERATOR)]
 MISSING_CREDENTIALS = "bridge_credentials is not set"
 
 
@@ -48,7 +51,7 @@ def main():
 def whole_path(cloud, bridge, directory, environment, zip_file):
     step("zip runs on Amazon Linux 2023")
     runs_anywhere(zip_file)
-    distributions = Distributions(cloud)
+    distributions, others_distributions = Distributions(cloud), Distributions(cloud, SOURCE_ACCOUNT, SOURCE_TEST)
     before, original = cloud.everything(), distributions.look()
     state = directory / "terraform.tfstate"
 
@@ -164,6 +167,10 @@ def whole_path(cloud, bridge, directory, environment, zip_file):
     assert "not a supported CloudFront access log" in output, output
     first.script("redrive")  # one by one: moto lacks redrive tasks
 
+    step("account of other distributions taps them without Terraform")
+    arn = first.terraform("output", "-raw", "delivery_destination_arn")
+    taps_from_another_account(cloud, arn, Machine(directory / "source", None, environment | {"AWS_ACCESS_KEY_ID": SOURCE_OPERATOR}), others_distributions)
+
     step("second operator continues with a clone and the state")
     second = Machine(directory / "second", state, environment)
     seen = json.loads(second.script("status", "--json"))
@@ -207,17 +214,33 @@ def whole_path(cloud, bridge, directory, environment, zip_file):
     assert left == before, left
     assert distributions.look() == original
 
-    step("second apply and destroy leave nothing")
-    first.delete("terraform/options.auto.tfvars.json")
-    first.terraform("apply", "-auto-approve")
+    step("two installations: removing one leaves the other")
+    first.delete("terraform/options.auto.tfvars.json", "terraform/mine.auto.tfvars")
+    neighbor = Machine(directory / "neighbor", directory / "neighbor.tfstate", environment)
+    for name in ("target/lambda/bootstrap.zip", "target/lambda/architecture", ".env"):
+        neighbor.copy(name, first)
+    neighbor.write("terraform/mine.auto.tfvars", 'name = "edgetap-neighbor"\n')
+    neighbor.script("setup-tfvars")
+    with ThreadPoolExecutor() as pool:
+        for applied in [pool.submit(machine.terraform, "apply", "-auto-approve") for machine in (first, neighbor)]:
+            applied.result()
     assert bridge_secret(cloud)["client_secret"] == SECOND
     first.shows_no_change()
+    neighbor.script("enable", "--distribution", distributions.fresh, "--yes")
+    output = first.script("enable", "--distribution", distributions.fresh, "--yes", status=1)
+    assert "created by the edgetap installation edgetap-neighbor" in output, output
+    enabled = distributions.look()
     output = first.script("disable", "--destroy", "--yes")
     assert "Nothing tagged or named edgetap is left" in output, output
+    neighbor.shows_no_change()
+    assert distributions.look() == enabled
+    output = neighbor.script("disable", "--destroy", "--yes")
+    assert "Nothing tagged or named edgetap-neighbor is left" in output, output
     assert cloud.everything() == before
+    assert distributions.look() == original
 
     step("operator's policy allows the calls and nothing unlisted")
-    the_operator_policy_is_sufficient(cloud, others)
+    the_operator_policies_are_sufficient(cloud, others)
     unexercised_permissions_are_listed(cloud, role)
 
 
@@ -273,6 +296,24 @@ def deliver(cloud, bridge, function, distributions, waited, first):
     assert "https://edgetap.invalid/edgetap-verify?mark=" in bridge.transactions()[-1], bridge.transactions()[-1]
 
 
+def taps_from_another_account(cloud, arn, machine, distributions):
+    """Enables and disables distributions of the source account, with its credentials and the destination's ARN alone."""
+    before, original = cloud.everything(SOURCE_TEST), distributions.look()
+    to = ["--destination-arn", arn]
+    output = machine.script("enable", *to, "--all", "--include-cookies", "--yes", status=1)
+    assert line_of(output, distributions.fresh).endswith("  enabled"), output
+    assert "NOT ENABLED" in line_of(output, distributions.elsewhere), output
+    deliveries = cloud.client("logs", SOURCE_TEST).describe_deliveries()["deliveries"]
+    assert [delivery["deliveryDestinationArn"] for delivery in deliveries].count(arn) == 2, deliveries
+    output = machine.script("enable", *to, "--distribution", distributions.cookies, "--yes")
+    assert line_of(output, distributions.cookies).endswith("  unchanged"), output
+    status = json.loads(machine.script("status", *to, "--json"))
+    assert [distribution["enabled"] for distribution in status["distributions"]] == ["yes", "yes", "elsewhere"], status
+    machine.script("disable", *to, "--all", "--yes")
+    assert cloud.everything(SOURCE_TEST) == before
+    assert distributions.look() == original
+
+
 # --- The policies ---
 
 
@@ -289,22 +330,23 @@ def the_role_is_sufficient(cloud, role):
     assert all(not_allowed(role, [call]) for call in elsewhere), "the function's role allows access to another bucket"
 
 
-def the_operator_policy_is_sufficient(cloud, others):
-    given, made = operator_policy(others), cloud.calls_of(OPERATOR)
-    assert len({call.operation for call in made}) > 80, "the record of calls is incomplete"
-    denied = not_allowed(given, made)
-    assert not denied, f"operator-policy.json lacks {denied}"
-    every_permission_is_needed(given, made, unexercised("operator"))
-    print(f"{len({(call.service, call.operation) for call in made})} different operations")
+def the_operator_policies_are_sufficient(cloud, others):
+    for (name, who, key), account, operations in ((POLICIES[0], ACCOUNT, 80), (POLICIES[1], SOURCE_ACCOUNT, 15)):
+        given, made = policy_file(name, others), cloud.calls_of(key)
+        assert len({call.operation for call in made}) > operations, "the record of calls is incomplete"
+        denied = not_allowed(given, made, account)
+        assert not denied, f"{name} lacks {denied}"
+        every_permission_is_needed(given, made, unexercised(who), account)
+        print(f"{name}: {len({(call.service, call.operation) for call in made})} different operations")
 
 
-def every_permission_is_needed(document, made, listed):
+def every_permission_is_needed(document, made, listed, account=ACCOUNT):
     for name in policy.granted(document) - listed:
-        assert not_allowed(policy.without(document, name), made), f"no call needs the permission {name}"
+        assert not_allowed(policy.without(document, name), made, account), f"no call needs the permission {name}"
 
 
 def unexercised_permissions_are_listed(cloud, role):
-    given = {"operator": (operator_policy(), OPERATOR), "function": (role, FUNCTION)}
+    given = {who: (policy_file(name), key) for name, who, key in POLICIES} | {"function": (role, FUNCTION)}
     for who, (document, key) in given.items():
         made = {policy.action(call) for call in cloud.calls_of(key)} - {None}
         found = {name for name in policy.granted(document) if not any(policy.allows(only(name), action, None) for action in made)}
@@ -316,17 +358,17 @@ def only(name):
     return {"Statement": [{"Effect": "Allow", "Action": name, "Resource": "*"}]}
 
 
-def not_allowed(document, made):
+def not_allowed(document, made, account=ACCOUNT):
     """Returns the actions, with their resources, that the policy does not allow."""
-    wanted = {(policy.action(call), policy.resource(call, ACCOUNT)) for call in made}
+    wanted = {(policy.action(call), policy.resource(call, account)) for call in made}
     return sorted(f"{action} on {resource}" for action, resource in wanted if action and not policy.allows(document, action, resource))
 
 
-def operator_policy(others=None):
-    text = (REPOSITORY / "terraform/operator-policy.json").read_text()
-    for placeholder, name in others.names.items() if others else ():
-        assert placeholder in text, placeholder
-        text = text.replace(placeholder, name)
+def policy_file(name, others=None):
+    text = (REPOSITORY / "terraform" / name).read_text()
+    for placeholder, value in others.names.items() if others else ():
+        text = text.replace(placeholder, value)
+    assert not others or "NAME-OF" not in text, f"{name} has a placeholder without a value"
     return json.loads(text)
 
 
@@ -345,8 +387,8 @@ NONE = {"Enabled": False, "IncludeCookies": False, "Bucket": "", "Prefix": ""}
 class Distributions:
     """Three distributions as their owners created them: without logging, with legacy logging, delivering elsewhere."""
 
-    def __init__(self, cloud):
-        self.cloudfront, self.logs = cloud.client("cloudfront"), cloud.client("logs")
+    def __init__(self, cloud, account=ACCOUNT, key=TEST):
+        self.cloudfront, self.logs, self.account = cloud.client("cloudfront", key), cloud.client("logs", key), account
         self.recorded = json.loads((REPOSITORY / "tests/scripts/distribution-config.json").read_text())["DistributionConfig"]
         self.fresh, self.cookies, self.elsewhere = self.all = [self.make("fresh", NONE), self.make("cookies", LEGACY), self.make("elsewhere", NONE)]
         theirs = self.logs.put_delivery_source(name="theirs", logType="ACCESS_LOGS", resourceArn=self.arn(self.elsewhere))
@@ -362,7 +404,7 @@ class Distributions:
         return self.cloudfront.create_distribution(DistributionConfig=config)["Distribution"]["Id"]
 
     def arn(self, distribution):
-        return f"arn:aws:cloudfront::{ACCOUNT}:distribution/{distribution}"
+        return f"arn:aws:cloudfront::{self.account}:distribution/{distribution}"
 
     def look(self):
         """Returns everything about each distribution that enabling can change, without ETag and times."""
@@ -416,7 +458,7 @@ def open_the_bucket(cloud):
     """Checks the bucket's policy, then replaces it; moto_override.tf explains why."""
     s3 = cloud.client("s3")
     applied = json.loads(s3.get_bucket_policy(Bucket=BUCKET)["Policy"])
-    assert [statement["Sid"] for statement in applied["Statement"]] == ["AWSLogDeliveryWrite", "LogDeliveryWithoutAcl", "TlsOnly"]
+    assert {"AWSLogDeliveryWrite", "LogDeliveryWithoutAcl", "TlsOnly"} <= {statement["Sid"] for statement in applied["Statement"]}, applied
     all_may = {"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{BUCKET}/*"}
     s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [all_may]}))
 
