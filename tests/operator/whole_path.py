@@ -82,9 +82,8 @@ def whole_path(cloud, bridge, directory, environment, zip_file):
 
     step("installation of the earlier layout, with a log that waits")
     earlier = Machine(directory / "earlier", state, environment, earlier=True)
-    for name in ("target/lambda/bootstrap.zip", "target/lambda/architecture", ".env"):
+    for name in ("target/lambda/bootstrap.zip", "target/lambda/architecture", SECRET, "terraform/edgetap.auto.tfvars"):
         earlier.copy(name, first)
-    earlier.script("setup-tfvars")
     earlier.terraform("apply", "-auto-approve")
     open_the_bucket(cloud)
     waited = put(cloud, log_key(distributions.fresh, "waited"), LOG.read_bytes())
