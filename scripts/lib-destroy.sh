@@ -61,12 +61,11 @@ save_outputs() {
   printf '%s\n' "$outputs" >"$SAVED_OUTPUTS"
 }
 
-need_module_or_saved_outputs() {
-  local saved
+# Sets saved_outputs if an interrupted run left them and Terraform has none.
+read_saved_outputs() {
   if [[ -f $SAVED_OUTPUTS ]] && ! terraform_in output -json 2>/dev/null | jq 'has("name")' | is_true; then
-    saved=$(<"$SAVED_OUTPUTS")
+    saved_outputs=$(<"$SAVED_OUTPUTS")
   fi
-  need_module "${saved:-}"
 }
 
 # Removes the bucket, its policy and its settings from Terraform's state, so that terraform destroy

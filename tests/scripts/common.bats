@@ -185,6 +185,7 @@ uninitialized() {
   respond logs.describe-deliveries '{}'
   respond cloudfront.list-distributions '{}'
   respond logs.filter-log-events '{}'
+  respond cloudwatch.describe-alarms '{}'
   respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"0","ApproximateNumberOfMessagesDelayed":"0"}}'
   run scripts/status.sh
   exits 0
