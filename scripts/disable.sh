@@ -205,6 +205,7 @@ report() {
     if ((keep_logs)); then
       say "To use the bucket in a later installation, run $TERRAFORM -chdir=terraform import $bucket_address $log_bucket"
     fi
+    show_watched_buckets
     if [[ -e .env || -e terraform/secret.auto.tfvars ]]; then
       say 'The files .env and terraform/secret.auto.tfvars on this machine still contain the credentials.'
     fi

@@ -447,11 +447,14 @@ legacy_source() {
     | first($existing[] | select(.bucket == $bucket and (.prefix as $prefix | $keys | startswith($prefix)))) // null' "$2"
 }
 
+# What S3 says without the permission, and if another account than the expected one owns the bucket.
+readonly FORBIDDEN='AccessDenied|\(403\)'
+
 # bucket_is_foreign BUCKET: S3 says that another account owns the bucket. Without the permission to
 # look, nothing is known.
 bucket_is_foreign() {
   look "$aws_region" s3api get-bucket-location --bucket "$1" --expected-bucket-owner "$account_id" >/dev/null && return 1
-  failed_with 'AccessDenied|\(403\)' && look "$aws_region" s3api get-bucket-location --bucket "$1" >/dev/null
+  failed_with "$FORBIDDEN" && look "$aws_region" s3api get-bucket-location --bucket "$1" >/dev/null
 }
 
 # How edgetap can receive the logs in a bucket of another account, as hints.

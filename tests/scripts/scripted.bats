@@ -581,7 +581,8 @@ get=s3api.get-bucket-notification-configuration
   exits 0
   has '+  "EventBridgeConfiguration": {},'
   has 'EventBridge notifications are on'
-  called 's3api put-bucket-notification-configuration --bucket their-logs --skip-destination-validation '
+  called 's3api put-bucket-notification-configuration --bucket their-logs --expected-bucket-owner 123456789012 --skip-destination-validation '
+  called 's3api get-bucket-notification-configuration --bucket their-logs --expected-bucket-owner 123456789012 '
   jq -e --argjson was "$notification" 'del(.EventBridgeConfiguration) == $was and .EventBridgeConfiguration == {}' "$RESPONSES/sent.s3api.put-bucket-notification-configuration.1"
 }
 
@@ -641,4 +642,49 @@ get=s3api.get-bucket-notification-configuration
   run scripts/watch-bucket.sh nowhere --yes
   exits 2
   has NoSuchBucket
+}
+
+@test "bucket of another account is not watched" {
+  respond s3api.get-bucket-location '{"LocationConstraint":null}'
+  respond_error s3api.get-bucket-location.1 AccessDenied GetBucketLocation 'Access Denied'
+  run scripts/watch-bucket.sh archive --yes
+  exits 2
+  has "error: the bucket archive does not belong to account $account"
+  has 'hint: S3 sends events to EventBridge in the account of the bucket only; ask its owner for an SNS topic'
+  has 'existing_sns_topics'
+  has 'source_account_ids'
+  respond_error s3api.get-bucket-location AccessDenied GetBucketLocation 'Access Denied'
+  run scripts/watch-bucket.sh archive --yes
+  exits 2
+  has 'hint: your identity lacks s3:GetBucketLocation, or the bucket belongs to another account'
+  [[ $(calls "$get") == 0 ]]
+}
+
+@test "undo needs no installation, and finds the region" {
+  echo '{}' >"$OUTPUTS"
+  rmdir terraform/.terraform
+  respond s3api.get-bucket-location '{"LocationConstraint":"eu-central-1"}'
+  respond s3api.put-bucket-notification-configuration ''
+  respond "$get" '{"EventBridgeConfiguration":{}}'
+  respond "$get.3" ''
+  run scripts/watch-bucket.sh their-logs --undo --yes
+  exits 0
+  has 'EventBridge notifications are off'
+  called 's3api put-bucket-notification-configuration .*--region eu-central-1 '
+}
+
+@test "destroying names watched buckets and leaves them" {
+  respond sqs.get-queue-attributes '{"Attributes":{}}'
+  respond "$get" ''
+  respond_error "$get.1" AccessDenied GetBucketNotificationConfiguration 'Access Denied'
+  respond "$get.2" ''
+  respond "$get.3" '{"EventBridgeConfiguration":{}}'
+  outputs '{"existing_log_sources":[{"bucket":"a-secret","prefix":""},{"bucket":"quiet","prefix":"x"},{"bucket":"their-logs","prefix":""}]}'
+  run scripts/disable.sh --destroy <<<no
+  exits 1
+  has 'warning: cannot read whether the bucket a-secret sends events'
+  has 'The bucket their-logs keeps sending events to EventBridge.'
+  has 'run scripts/watch-bucket.sh their-logs --undo.'
+  has_not 'bucket quiet'
+  [[ $(calls s3api.put-bucket-notification-configuration) == 0 ]]
 }
