@@ -425,7 +425,8 @@ ways_out() {
 
 hint_about_failure() {
   if failed_with AllowVendedLogDeliveryForResource; then
-    printf '\n  hint: your identity needs the permission cloudfront:AllowVendedLogDeliveryForResource (terraform/operator-policy.json)'
+    printf '\n  hint: your identity needs the permission cloudfront:AllowVendedLogDeliveryForResource (%s)' \
+      "terraform/operator-policy$( ((central)) && printf -- -distributions).json"
   elif ((central)) && failed_with 'CreateDelivery operation'; then
     printf '\n  hint: account %s must be in source_account_ids of the installation %s in account %s, and applied there' \
       "$account_id" "$name" "$installation_account"

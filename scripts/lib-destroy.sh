@@ -44,7 +44,7 @@ name_watched_buckets() {
 show_watched_buckets() {
   local bucket
   for bucket in "${watched[@]}"; do
-    say "The bucket $bucket keeps sending events to EventBridge. If scripts/watch-bucket.sh turned that on and nobody else uses it, run scripts/watch-bucket.sh $bucket --undo."
+    say "The bucket $bucket keeps sending events to EventBridge. If scripts/watch-bucket.sh turned that on and no one else uses it, run scripts/watch-bucket.sh $bucket --undo."
   done
 }
 
