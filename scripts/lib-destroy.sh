@@ -2,7 +2,7 @@
 # The second half of disable.sh --destroy, after the deliveries: deletes the logs and everything
 # that Terraform created, then searches for leftovers. Sourced by disable.sh; uses its variables.
 #
-# shellcheck disable=SC2154
+# shellcheck disable=SC2154,SC2034
 
 # Attempts to empty the bucket: logs that CloudFront has already written arrive for hours.
 readonly EMPTY_ATTEMPTS=5
@@ -21,8 +21,31 @@ ask_to_destroy() {
     printf '  %s\t%s\n' "$log_bucket" "$( ((keep_logs)) && echo 'is kept with its logs' || echo 'is deleted with its logs')"
     printf '  deliveries\t%s\n' "${ids[*]:-none}"
   } | table
+  name_watched_buckets
   say 'Messages in the queues will not be delivered. To deliver those of the dead-letter queue first, run scripts/redrive.sh.'
   confirm_by_name "$name"
+}
+
+# Nothing records who turned on the EventBridge notifications of a bucket: its owner may have used them
+# before edgetap did. So they are named and left.
+name_watched_buckets() {
+  local bucket
+  watched=()
+  while IFS= read -r bucket; do
+    if ! look "$aws_region" s3api get-bucket-notification-configuration --bucket "$bucket" >"$scratch/response"; then
+      warn "cannot read whether the bucket $bucket sends events: $(why)"
+    elif jq 'has("EventBridgeConfiguration")' "$scratch/response" | is_true; then
+      watched+=("$bucket")
+    fi
+  done < <(jq -r '.[].bucket' <<<"${existing_log_sources:-[]}" | sort -u)
+  show_watched_buckets
+}
+
+show_watched_buckets() {
+  local bucket
+  for bucket in "${watched[@]}"; do
+    say "The bucket $bucket keeps sending events to EventBridge. If scripts/watch-bucket.sh turned that on and no one else uses it, run scripts/watch-bucket.sh $bucket --undo."
+  done
 }
 
 queue_depth() {
@@ -40,7 +63,7 @@ destroy_module() {
   if ((keep_logs)); then forget_bucket; fi
   save_outputs
   ((keep_logs)) || empty_bucket
-  until terraform_destroy; do
+  until terraform_change destroy -input=false -auto-approve; do
     if ((keep_logs || attempt == EMPTY_ATTEMPTS)) || ! has_logs; then
       left+=('resources that Terraform could not delete (see above). Run this script again; if logs are still arriving, in a few hours')
       break
@@ -53,12 +76,6 @@ destroy_module() {
   if ((${#left[@]} == 0 && ! dry_run)); then rm -f "$SAVED_OUTPUTS"; fi
 }
 
-# Passes name and region, because the operator's .tfvars files may be missing: with the default
-# region, the provider would not find the resources.
-terraform_destroy() {
-  run terraform -chdir=terraform destroy -input=false -auto-approve -var "name=$name" -var "aws_region=$aws_region"
-}
-
 # terraform destroy deletes the outputs first. They are saved for the next run, in case this one is
 # interrupted.
 save_outputs() {
@@ -67,24 +84,21 @@ save_outputs() {
   printf '%s\n' "$outputs" >"$SAVED_OUTPUTS"
 }
 
-need_module_or_saved_outputs() {
-  local saved
-  if [[ -f $SAVED_OUTPUTS ]] && ! terraform -chdir=terraform output -json 2>/dev/null | jq 'has("name")' | is_true; then
-    saved=$(<"$SAVED_OUTPUTS")
+# Sets saved_outputs if an interrupted run left them and Terraform has none.
+read_saved_outputs() {
+  if [[ -f $SAVED_OUTPUTS ]] && ! terraform_in output -json 2>/dev/null | jq 'has("name")' | is_true; then
+    saved_outputs=$(<"$SAVED_OUTPUTS")
   fi
-  need_module "${saved:-}"
-}
-
-run() {
-  if ((dry_run)); then show_command 'would run' "$@"; else "$@"; fi
 }
 
 # Removes the bucket, its policy and its settings from Terraform's state, so that terraform destroy
 # keeps them.
 forget_bucket() {
-  local kept
-  mapfile -t kept < <(terraform -chdir=terraform state list | grep -E '^(module\.edgetap\.)?aws_s3_bucket[._]' | grep -v aws_s3_bucket_notification)
-  ((${#kept[@]} == 0)) || run terraform -chdir=terraform state rm "${kept[@]}" || die 'terraform state rm failed'
+  local listed kept
+  listed=$(terraform_in state list) || die "$TERRAFORM state list failed"
+  mapfile -t kept < <(grep -E '(^|\.)aws_s3_bucket[._]' <<<"$listed" | grep -v 'aws_s3_bucket_notification')
+  bucket_address=$(grep -E '(^|\.)aws_s3_bucket\.' <<<"$listed") || bucket_address=module.edgetap.aws_s3_bucket.logs # forgotten before
+  ((${#kept[@]} == 0)) || terraform_change state rm "${kept[@]}" || die "$TERRAFORM state rm failed"
 }
 
 # Deletes all objects, at most 1,000 per request (S3's limit), and all versions in case versioning

@@ -11,6 +11,10 @@
 #   outputs         Terraform's outputs as JSON, set by need_module. read_outputs also sets one
 #                   variable per output: name, aws_region, account_id, log_bucket …
 #   caller_account  account of the AWS credentials, set by need_identity
+#   destination_arn ARN of the delivery destination, given with --destination-arn or set by
+#                   need_installation
+#   central         1 if --destination-arn was given: the installation is in another account, whose
+#                   Terraform state, bucket and queues are out of reach
 #   model           the account's delivery sources, destinations and deliveries, set by
 #                   read_deliveries; deliveries.jq describes the JSON
 #
@@ -28,8 +32,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 readonly GLOBAL=us-east-1
 # Oldest AWS CLI of version 1 and of version 2 (October 2024): UpdateDeliveryConfiguration.
 readonly AWS_1=1.35.0 AWS_2=2.18.0
-# Oldest Terraform: write-only arguments and ephemeral variables.
-readonly TERRAFORM=1.11.0
+# The Terraform program, and the oldest version of Terraform and OpenTofu: write-only arguments and
+# ephemeral variables.
+readonly TERRAFORM=${EDGETAP_TERRAFORM:-terraform} TERRAFORM_VERSION=1.11.0
 # Attempts of a delivery call that conflicts with another one, and the longest pause between two, in
 # seconds.
 readonly CONFLICT_ATTEMPTS=8 CONFLICT_WAIT_MAX=${EDGETAP_CONFLICT_WAIT_MAX:-20}
@@ -37,7 +42,7 @@ readonly CONFLICT_ATTEMPTS=8 CONFLICT_WAIT_MAX=${EDGETAP_CONFLICT_WAIT_MAX:-20}
 export AWS_PAGER='' AWS_CLI_AUTO_PROMPT=off # programs read the output
 export AWS_RETRY_MODE="${AWS_RETRY_MODE:-standard}" AWS_MAX_ATTEMPTS="${AWS_MAX_ATTEMPTS:-6}"
 
-yes=0 dry_run=0
+yes=0 dry_run=0 central=0
 problems=()
 scratch=$(mktemp -d) # mode 0700: a distribution's configuration may contain an origin's secrets
 cleanup() { :; }     # a script may redefine this
@@ -103,11 +108,12 @@ confirm_by_name() {
   [[ $answer == "$1" ]] || declined "The name does not match $1."
 }
 
+# ask QUESTION [ERROR]: exits at the end of the input.
 ask() {
   printf '%s ' "$1" >&2
   if ! read -r answer; then
     printf '\n' >&2
-    error 'no input available; pass --yes to skip confirmation'
+    error "${2:-no input available; pass --yes to skip confirmation}"
     exit 2
   fi
 }
@@ -149,7 +155,7 @@ refuse_on_problems() {
 declare -A install_hint=(
   [aws]='see https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html'
   [jq]='see https://jqlang.org/download'
-  [terraform]='see https://developer.hashicorp.com/terraform/install'
+  [terraform]='see https://developer.hashicorp.com/terraform/install; EDGETAP_TERRAFORM names another program, such as tofu'
 )
 
 # need_distribution_id VALUE: checks the argument of --distribution.
@@ -157,11 +163,14 @@ need_distribution_id() {
   [[ $1 =~ ^[A-Z0-9]+$ ]] || usage_error '--distribution requires the ID of a distribution, such as E27FO14I29XXXX'
 }
 
+# need_tools TOOL…: `terraform` is the program that EDGETAP_TERRAFORM names.
 need_tools() {
-  local tool
+  local tool program
   for tool; do
-    if ! command -v "$tool" >/dev/null; then
-      problem "$tool is not installed" "${install_hint[$tool]:-}"
+    program=$tool
+    [[ $tool != terraform ]] || program=$TERRAFORM
+    if ! command -v "$program" >/dev/null; then
+      problem "$program is not installed" "${install_hint[$tool]:-}"
     elif [[ $tool == aws || $tool == jq || $tool == terraform ]]; then
       "need_$tool"
     fi
@@ -185,9 +194,10 @@ need_jq() {
 
 need_terraform() {
   local version
-  version=$(terraform version 2>/dev/null) || true
-  version=${version%%$'\n'*}
-  is_at_least "${version#Terraform v}" "$TERRAFORM" || problem "terraform ${version#Terraform v} is too old: $TERRAFORM or newer is required"
+  version=$("$TERRAFORM" version 2>/dev/null) || true
+  version=${version%%$'\n'*} # `Terraform v1.11.4` or `OpenTofu v1.11.4`
+  version=${version##* v}
+  is_at_least "$version" "$TERRAFORM_VERSION" || problem "$TERRAFORM $version is too old: $TERRAFORM_VERSION or newer is required"
 }
 
 # is_at_least VERSION MINIMUM
@@ -204,13 +214,20 @@ is_at_least() {
 # Does nothing if a tool is missing.
 need_module() {
   ((${#problems[@]} == 0)) || return 0
+  if ! is_initialized; then
+    problem "$TERRAFORM is not initialized in this clone" "run $TERRAFORM -chdir=terraform init"
+    return
+  fi
   outputs=${1:-}
-  if [[ -z $outputs ]] && ! outputs=$(terraform -chdir=terraform output -json 2>"$scratch/error"); then
-    problem "cannot read Terraform's outputs: $(why)" \
-      'run terraform -chdir=terraform init, or see the whole message with terraform -chdir=terraform output'
+  if [[ -z $outputs ]] && ! outputs=$(terraform_in output -json 2>"$scratch/error"); then
+    if asks_for_init; then
+      problem "$TERRAFORM is not initialized in this clone: $(why)" "run $TERRAFORM -chdir=terraform init"
+      return
+    fi
+    problem "cannot read Terraform's outputs: $(why)" "see the whole message with $TERRAFORM -chdir=terraform output"
   elif ! jq 'has("name")' <<<"$outputs" | is_true; then
     problem 'no Terraform outputs found: edgetap is not installed, or the state is in another backend' \
-      'run terraform -chdir=terraform init and terraform -chdir=terraform apply, or configure the backend'
+      "run $TERRAFORM -chdir=terraform apply, or configure the backend"
   else
     read_outputs "$outputs"
   fi
@@ -220,10 +237,75 @@ need_module() {
   fi
 }
 
+# Checks, after need_module has compared the accounts, that Terraform here would use the name and the
+# region of the installation that the state describes. With others it would replace every resource,
+# and a clone without the installer's .tfvars files has the defaults. Every script that runs plan,
+# apply or destroy calls this first.
+need_same_variables() {
+  ((${#problems[@]} == 0)) || return 0
+  local used variable here installed
+  if ! used=$(variables_here); then
+    problem "cannot read Terraform's variables: $(why)" "see the whole message with $TERRAFORM -chdir=terraform plan"
+    return
+  fi
+  while IFS=$'\t' read -r variable here installed; do
+    [[ $here == "$installed" ]] || problem "Terraform's variable $variable is \"$here\" here, but the state is that of \"$installed\"" \
+      "set $variable = \"$installed\" in terraform/mine.auto.tfvars, get the .tfvars files of who installed it, or select another workspace"
+  done < <(jq -r --arg name "$name" --arg aws_region "$aws_region" \
+    '["name", .name, $name], ["aws_region", .aws_region, $aws_region] | @tsv' <<<"$used")
+}
+
+# The values that a plan would use, from .tfvars files, TF_VAR_… and defaults, as JSON. Terraform
+# prints warnings and errors before the value, to stdout.
+variables_here() {
+  local printed
+  printed=$(terraform_in console 2>"$scratch/error" <<<'jsonencode({ name = var.name, aws_region = var.aws_region })') \
+    && jq -e fromjson <<<"${printed##*$'\n'}" 2>/dev/null && return
+  printf '%s\n' "$printed" >>"$scratch/error"
+  return 1
+}
+
+# Runs Terraform on the configuration in terraform/. The only place that runs it, but for its version.
+terraform_in() { "$TERRAFORM" -chdir=terraform "$@"; }
+
+# The same for a command that changes something; a dry run only shows it.
+terraform_change() {
+  if ((dry_run)); then show_command 'would run' "$TERRAFORM" -chdir=terraform "$@"; else terraform_in "$@"; fi
+}
+
+is_initialized() { (cd terraform && [[ -d ${TF_DATA_DIR:-.terraform} ]]); }
+
+# Whether the last error is one that `terraform init` mends. Terraform breaks its lines anywhere.
+asks_for_init() { plain_error | tr -s '[:space:]' ' ' | grep -q -E '(terraform|tofu) init\b'; }
+
+# need_installation: reads Terraform's outputs, or what the ARN of --destination-arn says.
+need_installation() {
+  if ((! central)); then
+    need_module "${saved_outputs:-}"
+    name_destination
+    return
+  fi
+  local pattern="^arn:aws[a-z-]*:logs:$GLOBAL:([0-9]{12}):delivery-destination:edgetap-([a-z0-9][a-z0-9-]*[a-z0-9])-accounts\$"
+  if ! [[ $destination_arn =~ $pattern ]]; then
+    problem "--destination-arn requires the ARN of an installation's destination for other accounts (arn:aws:logs:$GLOBAL:ACCOUNT:delivery-destination:edgetap-NAME-accounts)" \
+      "in the installation's clone, $TERRAFORM -chdir=terraform output delivery_destination_arn prints it; source_account_ids creates it"
+    return
+  fi
+  installation_account=${BASH_REMATCH[1]} name=${BASH_REMATCH[2]}
+  ((${#problems[@]} == 0)) || return 0
+  need_identity "$GLOBAL"
+  account_id=${caller_account:-}
+  [[ $account_id != "$installation_account" ]] || problem "the AWS credentials belong to account $account_id, in which edgetap is installed" \
+    'omit --destination-arn for the distributions of this account, or set AWS_PROFILE to the account of the distributions'
+}
+
+name_destination() { destination_arn=arn:${caller_partition:-aws}:logs:$GLOBAL:${account_id:-}:delivery-destination:edgetap-${name:-}; }
+
 need_identity() {
   local caller
   if caller=$(aws_in "$1" sts get-caller-identity); then
     caller_account=$(jq -r .Account <<<"$caller")
+    caller_partition=$(jq -r '.Arn // "" | split(":")[1] // "aws"' <<<"$caller")
   else
     problem "no valid AWS credentials: $(why)" 'run aws configure or aws sso login, or set AWS_PROFILE'
   fi
@@ -302,12 +384,14 @@ show_command() {
 #   │ Error: Required plugins are not installed
 why() {
   local aws='s/^An error occurred \(([^)]*)\) when calling the ([A-Za-z0-9]+) operation( \([^)]*\))?: (.*)/\1 from \2: \4/'
-  sed -E -e $'s/\e\\[[0-9;]*m//g' -e 's/^(╷|│|╵) ?//' "$scratch/error" \
+  plain_error \
     | awk '/^Error: / && error == "" { error = substr($0, 8) }
         /[^[:space:]]/ && first == "" { first = $0 }
         END { print (error != "" ? error : first) }' \
     | sed -E "$aws"
 }
+
+plain_error() { sed -E -e $'s/\e\\[[0-9;]*m//g' -e 's/^(╷|│|╵) ?//' "$scratch/error"; }
 
 failed_with() { grep -q -E -- "$1" "$scratch/error"; }
 
@@ -342,14 +426,43 @@ describe() {
 }
 
 filter_deliveries() {
-  jq -n -r -c -L scripts --arg name "$name" --slurpfile sources "$scratch/delivery-sources" \
+  jq -n -r -c -L scripts --arg name "$name" --arg destination "$destination_arn" --arg bucket "${log_bucket_arn:-}" \
+    --argjson existing "${existing_log_sources:-[]}" --slurpfile sources "$scratch/delivery-sources" \
     --slurpfile destinations "$scratch/delivery-destinations" --slurpfile deliveries "$scratch/deliveries" --slurpfile tags "$scratch/tags" \
-    'include "deliveries"; {sources: $sources[0], destinations: $destinations[0], deliveries: $deliveries[0], tags: ($tags | add)}
-      | '"$1"'($name)'
+    'include "deliveries"; { sources: $sources[0], destinations: $destinations[0], deliveries: $deliveries[0], tags: ($tags | add),
+        installation: {$name, $destination, $bucket, $existing} } | '"$1"
 }
 
 must_read_deliveries() {
   read_deliveries || die "cannot read the log deliveries: $(why)"
+}
+
+# legacy_source ID FILE: the element of existing_log_sources that covers the distribution's legacy
+# logs, from its configuration in FILE, or null. Their keys are PREFIX/ID.DATE.UNIQUE.gz.
+legacy_source() {
+  jq -c --arg id "$1" --argjson existing "${existing_log_sources:-[]}" '
+    (.DistributionConfig.Logging | select(.Enabled)) as $legacy
+    | ($legacy.Bucket | split(".s3")[0]) as $bucket
+    | (($legacy.Prefix // "" | rtrimstr("/") | if . == "" then . else . + "/" end) + $id + ".") as $keys
+    | first($existing[] | select(.bucket == $bucket and (.prefix as $prefix | $keys | startswith($prefix)))) // null' "$2"
+}
+
+# What S3 says without the permission, and if another account than the expected one owns the bucket.
+readonly FORBIDDEN='AccessDenied|\(403\)'
+
+# bucket_is_foreign BUCKET: S3 says that another account owns the bucket. Without the permission to
+# look, nothing is known.
+bucket_is_foreign() {
+  look "$aws_region" s3api get-bucket-location --bucket "$1" --expected-bucket-owner "$account_id" >/dev/null && return 1
+  failed_with "$FORBIDDEN" && look "$aws_region" s3api get-bucket-location --bucket "$1" >/dev/null
+}
+
+# How edgetap can receive the logs in a bucket of another account, as hints.
+foreign_bucket_ways() {
+  printf '  hint: %s\n' \
+    'S3 sends events to EventBridge in the account of the bucket only; ask its owner for an SNS topic with its events, and set existing_sns_topics' \
+    "or install edgetap in the bucket's account" \
+    "or let the distributions' account deliver to edgetap: set source_account_ids, and run scripts/enable.sh --destination-arn with its credentials"
 }
 
 # The delivery source of a distribution in the model, or nothing.
