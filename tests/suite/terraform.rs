@@ -149,7 +149,8 @@ fn types() -> String {
     let objects = kinds.filter(|(_, kind)| kind.contains("object("));
     objects
         .map(|(name, kind)| format!("{name} = {}\n", kind.replace("\n  ", "\n")))
-        .collect()
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 fn outputs() -> String {

@@ -13,7 +13,8 @@ terraform {
       source  = "hashicorp/aws"
       version = ">= 5.100, < 7"
 
-      # CloudFront's log deliveries are configured in us-east-1, wherever the installation is.
+      # CloudFront's log deliveries are configured in us-east-1, wherever the installation is. With
+      # aws in this list too, a caller who passes only one of the two gets an error.
       configuration_aliases = [aws, aws.us_east_1]
     }
   }
