@@ -40,7 +40,12 @@ main() {
     need_identity "$GLOBAL"
   else
     need_tools terraform
-    if ((destroy)); then need_module_or_saved_outputs; else need_module; fi
+    if ((destroy)); then
+      need_module_or_saved_outputs
+      need_same_variables
+    else
+      need_module
+    fi
   fi
   refuse_on_problems
   must_read_deliveries
@@ -190,7 +195,7 @@ report() {
   elif ((destroy)); then
     say "Nothing tagged or named $name is left in account $account_id$( ((keep_logs)) && printf ', except the bucket %s' "$log_bucket")."
     if ((keep_logs)); then
-      say "To use the bucket in a later installation, run terraform -chdir=terraform import aws_s3_bucket.logs $log_bucket"
+      say "To use the bucket in a later installation, run $TERRAFORM -chdir=terraform import $bucket_address $log_bucket"
     fi
     if [[ -e .env || -e terraform/secret.auto.tfvars ]]; then
       say 'The files .env and terraform/secret.auto.tfvars on this machine still contain the credentials.'

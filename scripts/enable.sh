@@ -91,12 +91,14 @@ apply_log_level() {
   must_look "$aws_region" lambda get-function-configuration --function-name "$function_name" >"$scratch/function"
   actual=$(jq -r '.Environment.Variables.LOG_LEVEL // "info"' "$scratch/function")
   [[ ${wanted,,} != "$actual" ]] || return 0
+  need_same_variables
+  refuse_on_problems
 
   say "LOG_LEVEL is ${wanted,,}, but the function's log level is $actual. Applying the change with Terraform."
   local approve=()
   if ((yes)) || auto_approved; then approve=(-input=false -auto-approve); fi
   run scripts/setup-tfvars.sh
-  run terraform -chdir=terraform apply "${approve[@]}"
+  terraform_change apply "${approve[@]}" || die "$TERRAFORM apply failed"
 }
 
 run() {

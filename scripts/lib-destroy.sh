@@ -2,7 +2,7 @@
 # The second half of disable.sh --destroy, after the deliveries: deletes the logs and everything
 # that Terraform created, then searches for leftovers. Sourced by disable.sh; uses its variables.
 #
-# shellcheck disable=SC2154
+# shellcheck disable=SC2154,SC2034
 
 # Attempts to empty the bucket: logs that CloudFront has already written arrive for hours.
 readonly EMPTY_ATTEMPTS=5
@@ -40,7 +40,7 @@ destroy_module() {
   if ((keep_logs)); then forget_bucket; fi
   save_outputs
   ((keep_logs)) || empty_bucket
-  until terraform_destroy; do
+  until terraform_change destroy -input=false -auto-approve; do
     if ((keep_logs || attempt == EMPTY_ATTEMPTS)) || ! has_logs; then
       left+=('resources that Terraform could not delete (see above). Run this script again; if logs are still arriving, in a few hours')
       break
@@ -53,12 +53,6 @@ destroy_module() {
   if ((${#left[@]} == 0 && ! dry_run)); then rm -f "$SAVED_OUTPUTS"; fi
 }
 
-# Passes name and region, because the operator's .tfvars files may be missing: with the default
-# region, the provider would not find the resources.
-terraform_destroy() {
-  run terraform -chdir=terraform destroy -input=false -auto-approve -var "name=$name" -var "aws_region=$aws_region"
-}
-
 # terraform destroy deletes the outputs first. They are saved for the next run, in case this one is
 # interrupted.
 save_outputs() {
@@ -69,22 +63,20 @@ save_outputs() {
 
 need_module_or_saved_outputs() {
   local saved
-  if [[ -f $SAVED_OUTPUTS ]] && ! terraform -chdir=terraform output -json 2>/dev/null | jq 'has("name")' | is_true; then
+  if [[ -f $SAVED_OUTPUTS ]] && ! terraform_in output -json 2>/dev/null | jq 'has("name")' | is_true; then
     saved=$(<"$SAVED_OUTPUTS")
   fi
   need_module "${saved:-}"
 }
 
-run() {
-  if ((dry_run)); then show_command 'would run' "$@"; else "$@"; fi
-}
-
 # Removes the bucket, its policy and its settings from Terraform's state, so that terraform destroy
 # keeps them.
 forget_bucket() {
-  local kept
-  mapfile -t kept < <(terraform -chdir=terraform state list | grep -E '^aws_s3_bucket[._]' | grep -v '^aws_s3_bucket_notification')
-  ((${#kept[@]} == 0)) || run terraform -chdir=terraform state rm "${kept[@]}" || die 'terraform state rm failed'
+  local listed kept
+  listed=$(terraform_in state list) || die "$TERRAFORM state list failed"
+  mapfile -t kept < <(grep -E '(^|\.)aws_s3_bucket[._]' <<<"$listed" | grep -v 'aws_s3_bucket_notification')
+  bucket_address=$(grep -E '(^|\.)aws_s3_bucket\.' <<<"$listed") || bucket_address=module.edgetap.aws_s3_bucket.logs # forgotten before
+  ((${#kept[@]} == 0)) || terraform_change state rm "${kept[@]}" || die "$TERRAFORM state rm failed"
 }
 
 # Deletes all objects, at most 1,000 per request (S3's limit), and all versions in case versioning

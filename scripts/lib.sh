@@ -28,8 +28,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 readonly GLOBAL=us-east-1
 # Oldest AWS CLI of version 1 and of version 2 (October 2024): UpdateDeliveryConfiguration.
 readonly AWS_1=1.35.0 AWS_2=2.18.0
-# Oldest Terraform: write-only arguments and ephemeral variables.
-readonly TERRAFORM=1.11.0
+# The Terraform program, and the oldest version of Terraform and OpenTofu: write-only arguments and
+# ephemeral variables.
+readonly TERRAFORM=${EDGETAP_TERRAFORM:-terraform} TERRAFORM_VERSION=1.11.0
 # Attempts of a delivery call that conflicts with another one, and the longest pause between two, in
 # seconds.
 readonly CONFLICT_ATTEMPTS=8 CONFLICT_WAIT_MAX=${EDGETAP_CONFLICT_WAIT_MAX:-20}
@@ -149,7 +150,7 @@ refuse_on_problems() {
 declare -A install_hint=(
   [aws]='see https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html'
   [jq]='see https://jqlang.org/download'
-  [terraform]='see https://developer.hashicorp.com/terraform/install'
+  [terraform]='see https://developer.hashicorp.com/terraform/install; EDGETAP_TERRAFORM names another program, such as tofu'
 )
 
 # need_distribution_id VALUE: checks the argument of --distribution.
@@ -157,11 +158,14 @@ need_distribution_id() {
   [[ $1 =~ ^[A-Z0-9]+$ ]] || usage_error '--distribution requires the ID of a distribution, such as E27FO14I29XXXX'
 }
 
+# need_tools TOOL…: `terraform` is the program that EDGETAP_TERRAFORM names.
 need_tools() {
-  local tool
+  local tool program
   for tool; do
-    if ! command -v "$tool" >/dev/null; then
-      problem "$tool is not installed" "${install_hint[$tool]:-}"
+    program=$tool
+    [[ $tool != terraform ]] || program=$TERRAFORM
+    if ! command -v "$program" >/dev/null; then
+      problem "$program is not installed" "${install_hint[$tool]:-}"
     elif [[ $tool == aws || $tool == jq || $tool == terraform ]]; then
       "need_$tool"
     fi
@@ -185,9 +189,10 @@ need_jq() {
 
 need_terraform() {
   local version
-  version=$(terraform version 2>/dev/null) || true
-  version=${version%%$'\n'*}
-  is_at_least "${version#Terraform v}" "$TERRAFORM" || problem "terraform ${version#Terraform v} is too old: $TERRAFORM or newer is required"
+  version=$("$TERRAFORM" version 2>/dev/null) || true
+  version=${version%%$'\n'*} # `Terraform v1.11.4` or `OpenTofu v1.11.4`
+  version=${version##* v}
+  is_at_least "$version" "$TERRAFORM_VERSION" || problem "$TERRAFORM $version is too old: $TERRAFORM_VERSION or newer is required"
 }
 
 # is_at_least VERSION MINIMUM
@@ -204,13 +209,20 @@ is_at_least() {
 # Does nothing if a tool is missing.
 need_module() {
   ((${#problems[@]} == 0)) || return 0
+  if ! is_initialized; then
+    problem "$TERRAFORM is not initialized in this clone" "run $TERRAFORM -chdir=terraform init"
+    return
+  fi
   outputs=${1:-}
-  if [[ -z $outputs ]] && ! outputs=$(terraform -chdir=terraform output -json 2>"$scratch/error"); then
-    problem "cannot read Terraform's outputs: $(why)" \
-      'run terraform -chdir=terraform init, or see the whole message with terraform -chdir=terraform output'
+  if [[ -z $outputs ]] && ! outputs=$(terraform_in output -json 2>"$scratch/error"); then
+    if asks_for_init; then
+      problem "$TERRAFORM is not initialized in this clone: $(why)" "run $TERRAFORM -chdir=terraform init"
+      return
+    fi
+    problem "cannot read Terraform's outputs: $(why)" "see the whole message with $TERRAFORM -chdir=terraform output"
   elif ! jq 'has("name")' <<<"$outputs" | is_true; then
     problem 'no Terraform outputs found: edgetap is not installed, or the state is in another backend' \
-      'run terraform -chdir=terraform init and terraform -chdir=terraform apply, or configure the backend'
+      "run $TERRAFORM -chdir=terraform apply, or configure the backend"
   else
     read_outputs "$outputs"
   fi
@@ -219,6 +231,47 @@ need_module() {
     problem "the AWS credentials belong to account $caller_account, but edgetap is installed in account $account_id" 'check AWS_PROFILE'
   fi
 }
+
+# Checks, after need_module has compared the accounts, that Terraform here would use the name and the
+# region of the installation that the state describes. With others it would replace every resource,
+# and a clone without the installer's .tfvars files has the defaults. Every script that runs plan,
+# apply or destroy calls this first.
+need_same_variables() {
+  ((${#problems[@]} == 0)) || return 0
+  local used variable here installed
+  if ! used=$(variables_here); then
+    problem "cannot read Terraform's variables: $(why)" "see the whole message with $TERRAFORM -chdir=terraform plan"
+    return
+  fi
+  while IFS=$'\t' read -r variable here installed; do
+    [[ $here == "$installed" ]] || problem "Terraform's variable $variable is \"$here\" here, but the state is that of \"$installed\"" \
+      "set $variable = \"$installed\" in terraform/mine.auto.tfvars, get the .tfvars files of who installed it, or select another workspace"
+  done < <(jq -r --arg name "$name" --arg aws_region "$aws_region" \
+    '["name", .name, $name], ["aws_region", .aws_region, $aws_region] | @tsv' <<<"$used")
+}
+
+# The values that a plan would use, from .tfvars files, TF_VAR_… and defaults, as JSON. Terraform
+# prints warnings and errors before the value, to stdout.
+variables_here() {
+  local printed
+  printed=$(terraform_in console 2>"$scratch/error" <<<'jsonencode({ name = var.name, aws_region = var.aws_region })') \
+    && jq -e fromjson <<<"${printed##*$'\n'}" 2>/dev/null && return
+  printf '%s\n' "$printed" >>"$scratch/error"
+  return 1
+}
+
+# Runs Terraform on the configuration in terraform/. The only place that runs it, but for its version.
+terraform_in() { "$TERRAFORM" -chdir=terraform "$@"; }
+
+# The same for a command that changes something; a dry run only shows it.
+terraform_change() {
+  if ((dry_run)); then show_command 'would run' "$TERRAFORM" -chdir=terraform "$@"; else terraform_in "$@"; fi
+}
+
+is_initialized() { (cd terraform && [[ -d ${TF_DATA_DIR:-.terraform} ]]); }
+
+# Whether the last error is one that `terraform init` mends. Terraform breaks its lines anywhere.
+asks_for_init() { plain_error | tr -s '[:space:]' ' ' | grep -q -E '(terraform|tofu) init\b'; }
 
 need_identity() {
   local caller
@@ -302,12 +355,14 @@ show_command() {
 #   │ Error: Required plugins are not installed
 why() {
   local aws='s/^An error occurred \(([^)]*)\) when calling the ([A-Za-z0-9]+) operation( \([^)]*\))?: (.*)/\1 from \2: \4/'
-  sed -E -e $'s/\e\\[[0-9;]*m//g' -e 's/^(╷|│|╵) ?//' "$scratch/error" \
+  plain_error \
     | awk '/^Error: / && error == "" { error = substr($0, 8) }
         /[^[:space:]]/ && first == "" { first = $0 }
         END { print (error != "" ? error : first) }' \
     | sed -E "$aws"
 }
+
+plain_error() { sed -E -e $'s/\e\\[[0-9;]*m//g' -e 's/^(╷|│|╵) ?//' "$scratch/error"; }
 
 failed_with() { grep -q -E -- "$1" "$scratch/error"; }
 

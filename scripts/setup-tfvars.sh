@@ -49,8 +49,8 @@ main() {
   umask 022
   write "$PUBLIC" "$scratch/public"
   local first=''
-  [[ -d terraform/.terraform ]] || first='terraform -chdir=terraform init && '
-  say "Wrote $PUBLIC and $SECRET. Next: ${first}terraform -chdir=terraform apply"
+  is_initialized || first="$TERRAFORM -chdir=terraform init && "
+  say "Wrote $PUBLIC and $SECRET. Next: ${first}$TERRAFORM -chdir=terraform apply"
 }
 
 read_arguments() {

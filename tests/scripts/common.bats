@@ -66,6 +66,7 @@ uninitialized() {
   printf '\e[31m│\e[0m \e[0m\e[1m\e[31mError: \e[0m\e[0m\e[1mRequired plugins are not installed\e[0m\n'
   printf '\e[31m│\e[0m \e[0m\n'
   printf '\e[31m│\e[0m \e[0m\e[0mThe installed provider plugins are not consistent with the packages\n'
+  printf '\e[31m│\e[0m \e[0mconfiguration, run:\n\e[31m│\e[0m \e[0m  terraform\n\e[31m│\e[0m \e[0minit\n'
   printf '\e[31m╵\e[0m\e[0m\n'
 }
 
@@ -76,8 +77,8 @@ uninitialized() {
     # shellcheck disable=SC2086 # options are separate words
     run scripts/$command
     exits 2
-    has "error: cannot read Terraform's outputs: Required plugins are not installed"
-    has 'hint: run terraform -chdir=terraform init'
+    [[ $output == "error: terraform is not initialized in this clone: Required plugins are not installed
+  hint: run terraform -chdir=terraform init" ]] || fail_with "$command"
     has_not $'\e'
     has_not '╷'
   done
@@ -92,7 +93,73 @@ uninitialized() {
   } >"$OUTPUT_ERROR"
   run scripts/status.sh
   exits 2
-  has "outputs: Required plugins are not installed"
+  has 'in this clone: Required plugins are not installed'
+}
+
+@test "clone without terraform init says so, and nothing else" {
+  rmdir terraform/.terraform
+  respond_error sts.get-caller-identity ExpiredToken GetCallerIdentity 'The security token included in the request is expired'
+  for command in 'enable.sh --all' 'disable.sh --all' 'disable.sh --destroy' verify.sh status.sh redrive.sh 'watch-bucket.sh b'; do
+    # shellcheck disable=SC2086 # options are separate words
+    run scripts/$command
+    exits 2
+    [[ $output == 'error: terraform is not initialized in this clone
+  hint: run terraform -chdir=terraform init' ]] || fail_with "$command"
+  done
+  mkdir "$BATS_TEST_TMPDIR/data"
+  TF_DATA_DIR=$BATS_TEST_TMPDIR/data run scripts/status.sh
+  has_not 'not initialized'
+}
+
+@test "other failures of terraform output are shown" {
+  export OUTPUT_ERROR=$BATS_TEST_TMPDIR/error
+  printf '╷\n│ Error: Error acquiring the state lock\n╵\n' >"$OUTPUT_ERROR"
+  run scripts/status.sh
+  exits 2
+  has "error: cannot read Terraform's outputs: Error acquiring the state lock"
+  has_not 'not initialized'
+}
+
+@test "EDGETAP_TERRAFORM names the Terraform program" {
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  tofu=$BATS_TEST_TMPDIR/bin/tofu
+  printf '#!/bin/sh\nif [ "$*" = version ]; then echo OpenTofu v$TOFU; else exec %q "$@"; fi\n' "$repository/tests/scripts/bin/terraform" >"$tofu"
+  chmod +x "$tofu"
+  mkdir "$BATS_TEST_TMPDIR/tools"
+  for tool in bash env jq sed awk grep dirname mktemp rm cat sort tr mkdir cut head tail basename date; do
+    ln -s "$(command -v "$tool")" "$BATS_TEST_TMPDIR/tools/$tool"
+  done
+  PATH=$BATS_TEST_TMPDIR/tools:$repository/tests/scripts/scripted # no terraform
+  export EDGETAP_TERRAFORM=$tofu
+  respond logs.describe-delivery-sources '{}'
+  respond logs.describe-delivery-destinations '{}'
+  respond logs.describe-deliveries '{}'
+  TOFU=1.11.0 run scripts/disable.sh --all
+  exits 0
+  has 'Nothing to remove'
+  TOFU=1.10.6 run scripts/disable.sh --all
+  exits 2
+  has "error: $tofu 1.10.6 is too old: 1.11.0 or newer"
+  EDGETAP_TERRAFORM=tofu run scripts/disable.sh --all
+  exits 2
+  has 'error: tofu is not installed'
+}
+
+@test "other variables than those of the state are refused" {
+  for command in 'disable.sh --destroy --yes' 'disable.sh --destroy --dry-run'; do
+    # shellcheck disable=SC2086 # options are separate words
+    VARIABLES='{"name":"edgetap","aws_region":"us-west-2"}' run scripts/$command
+    exits 2
+    has "error: Terraform's variable name is \"edgetap\" here, but the state is that of \"tap\""
+    has 'hint: set name = "tap" in terraform/mine.auto.tfvars'
+    has "error: Terraform's variable aws_region is \"us-west-2\" here, but the state is that of \"us-east-1\""
+    [[ ! -s $TERRAFORM_LOG ]]
+    [[ $(grep -c . "$AWS_LOG") == 1 ]] || fail_with 'only the caller was asked for'
+    : >"$AWS_LOG"
+  done
+  CONSOLE_ERROR='Invalid value for variable' run scripts/disable.sh --destroy --yes
+  exits 2
+  has "error: cannot read Terraform's variables: Invalid value for variable"
 }
 
 @test "missing argument is named" {

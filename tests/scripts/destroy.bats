@@ -49,7 +49,7 @@ bucket_is_there() { moto s3api get-bucket-location --bucket "$bucket" >/dev/null
   exits 0
   has 'Nothing tagged or named tap is left'
   has 'turned off cookie logging'
-  [[ $(<"$TERRAFORM_LOG") == 'destroy -input=false -auto-approve -var name=tap -var aws_region=us-east-1' ]]
+  [[ $(<"$TERRAFORM_LOG") == 'destroy -input=false -auto-approve' ]]
   run bucket_is_there
   exits 255
   [[ $(moto logs describe-delivery-sources | jq '.deliverySources | length') == 0 ]]

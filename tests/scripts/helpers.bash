@@ -8,13 +8,13 @@ readonly account=123456789012
 
 setup_clone() {
   clone=$BATS_TEST_TMPDIR/clone
-  mkdir -p "$clone/terraform"
+  mkdir -p "$clone/terraform/.terraform" # initialized
   cp -r "$repository/scripts" "$clone/scripts"
   cd "$clone" || return
   export PATH=$repository/tests/scripts/bin:$PATH
   export OUTPUTS=$BATS_TEST_TMPDIR/outputs.json TERRAFORM_LOG=$BATS_TEST_TMPDIR/terraform.log
   export EDGETAP_CONFLICT_WAIT_MAX=0
-  unset TF_AUTO_APPROVE TF_VAR_log_level "${!TF_VAR_@}" "${!BRIDGE_@}" "${!BATCH_MAX_@}" "${!REDACT@}"
+  unset EDGETAP_TERRAFORM TF_AUTO_APPROVE TF_DATA_DIR TF_VAR_log_level "${!TF_VAR_@}" "${!BRIDGE_@}" "${!BATCH_MAX_@}" "${!REDACT@}"
   unset STATIC_EXTENSIONS INCLUDE_PATHS EXCLUDE_PATHS RETRY_FOR LOG_LEVEL
   : >"$TERRAFORM_LOG"
   outputs '{}'

@@ -152,6 +152,7 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
 }
 
 @test "the next command is init where Terraform was not initialized" {
+  rmdir terraform/.terraform
   echo "$good" >.env
   run scripts/setup-tfvars.sh
   has 'Next: terraform -chdir=terraform init && terraform -chdir=terraform apply'
