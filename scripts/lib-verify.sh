@@ -1,10 +1,12 @@
 # shellcheck shell=bash
-# The function's lines about an object, and verify.sh --through-cloudfront: sends a request to a
-# distribution and follows it into a log and to the bridge. Sourced by verify.sh and prove.sh.
+# A log of recognizable requests, the function's lines about an object, and
+# verify.sh --through-cloudfront: sends a request to a distribution and follows it into a log and to
+# the bridge. Sourced by verify.sh and prove.sh.
 #
-# Uses $distribution (its ID), $domain (empty to look it up), $wait (minutes) and $timeout (seconds).
+# through_cloudfront uses $distribution (its ID), $domain (empty to look it up), $wait (minutes) and
+# $timeout (seconds).
 #
-# shellcheck disable=SC2154
+# shellcheck disable=SC2154,SC2034
 
 # Seconds between two searches for the request in the logs.
 readonly SEARCH_INTERVAL=${EDGETAP_VERIFY_INTERVAL:-15}
@@ -12,6 +14,25 @@ readonly SEARCH_INTERVAL=${EDGETAP_VERIFY_INTERVAL:-15}
 readonly CLOCK_SKEW=300
 
 request_id='' progress_shown=0
+
+# make_log ROWS: writes $scratch/log.gz as CloudFront writes a log, two header lines and then
+# tab-separated rows, and sets $key. The mark is in the key, in the position of CloudFront's unique
+# ID.
+make_log() {
+  local fields values
+  unique=$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
+  key=${log_prefix}EDGETAPVERIFY/$(date -u +%Y/%m/%d/%H)/EDGETAPVERIFY.$(date -u +%Y-%m-%d-%H).$unique.gz
+  fields=('timestamp(ms)' date time c-ip cs-method cs-uri-stem cs-uri-query sc-status x-host-header cs-protocol 'cs(User-Agent)'
+    x-edge-request-id DistributionId)
+  values=("$(date -u +%s)000" "$(date -u +%Y-%m-%d)" "$(date -u +%H:%M:%S)" 192.0.2.1 GET /edgetap-verify "mark=$unique" 200
+  edgetap.invalid https edgetap%20verify "edgetap-verify-$unique" EDGETAPVERIFY)
+  {
+    printf '#Version: 1.0\n#Fields: %s\n' "${fields[*]}"
+    # The first request ID has no number.
+    (IFS=$'\t' && printf '%s\n' "${values[*]}") | awk -F '\t' -v OFS='\t' -v rows="$1" \
+      '{ id = $12; for (row = 0; row < rows; row++) { if (row) $12 = id "-" row; print } }'
+  } | gzip >"$scratch/log.gz"
+}
 
 through_cloudfront() {
   need_edgetap

@@ -41,8 +41,7 @@ main() {
     return
   fi
   refuse_on_problems
-  mark
-  write_log
+  make_log 1
   put_log
   if ((dry_run)); then
     summary_line "s3://$log_bucket/$key" "$(since)" >/dev/null
@@ -84,25 +83,6 @@ read_arguments() {
   done
   [[ -n $distribution || -z $domain$wait ]] || usage_error '--domain and --wait require --through-cloudfront'
   wait=${wait:-30}
-}
-
-# The mark is in the key, in the position of CloudFront's unique ID.
-mark() {
-  unique=$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
-  key=${log_prefix}EDGETAPVERIFY/$(date -u +%Y/%m/%d/%H)/EDGETAPVERIFY.$(date -u +%Y-%m-%d-%H).$unique.gz
-}
-
-# A log as CloudFront writes it: two header lines, then tab-separated rows.
-write_log() {
-  local fields values
-  fields=('timestamp(ms)' date time c-ip cs-method cs-uri-stem cs-uri-query sc-status x-host-header cs-protocol 'cs(User-Agent)'
-    x-edge-request-id DistributionId)
-  values=("$(date -u +%s)000" "$(date -u +%Y-%m-%d)" "$(date -u +%H:%M:%S)" 192.0.2.1 GET /edgetap-verify "mark=$unique" 200
-  edgetap.invalid https edgetap%20verify "edgetap-verify-$unique" EDGETAPVERIFY)
-  {
-    printf '#Version: 1.0\n#Fields: %s\n' "${fields[*]}"
-    (IFS=$'\t' && printf '%s\n' "${values[*]}")
-  } | gzip >"$scratch/log.gz"
 }
 
 put_log() {
