@@ -18,7 +18,7 @@ readonly STEPS=(
   'if-match|1|aws distribution|CloudFront refuses a change with an outdated ETag'
   'verify|5|aws|the bridge accepts the request of a log in the bucket'
   'role|10|aws|the function reports a missing log as deleted, not as denied'
-  'dead-letters|10|aws|redrive.sh moves the message of an object that is no log, by a redrive task'
+  'dead-letters|10|aws|redrive.sh moves the message of an object that is not a log, by a redrive task'
   'batching|15|aws|with a batching window, ten logs at a time are delivered and both queues are empty'
   'recursion|180|aws|a log of 20,000 rows is requeued more than 16 times and delivered whole'
   'outage|150|aws|a log that arrives while the bridge is down for an hour is delivered afterwards'

@@ -407,7 +407,12 @@ fn unproven_items_are_the_steps_of_prove_sh() {
     let steps: Vec<_> = table
         .lines()
         .take_while(|line| *line != ")")
-        .map(|line| line.trim_start_matches(" '").split('|').next().unwrap())
+        .map(|line| {
+            line.trim_start_matches([' ', '\''])
+                .split('|')
+                .next()
+                .unwrap()
+        })
         .collect();
     assert_eq!(items, steps);
     for step in steps {
