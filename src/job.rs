@@ -62,10 +62,10 @@ fn only<'a>(mut ids: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     ids.all(|other| other == id).then_some(id)
 }
 
-const SEPARATORS: [char; 2] = ['/', '\\'];
+pub(crate) const SEPARATORS: [char; 2] = ['/', '\\'];
 
 /// Returns the ID in a file name that CloudFront gives: `ID.YYYY-MM-DD-HH.` and a unique part.
-fn in_file_name(name: &str) -> Option<&str> {
+pub(crate) fn in_file_name(name: &str) -> Option<&str> {
     let mut parts = name.split('.');
     let (id, hour, _) = (parts.next()?, parts.next()?, parts.next()?);
     (is_distribution_id(id) && is_hour(hour)).then_some(id)
@@ -95,7 +95,7 @@ fn is_likely_id(folder: &str) -> bool {
 
 /// Whether a name has the form of the IDs that CloudFront gives: `E` and ten or more upper-case
 /// letters and digits.
-fn is_distribution_id(name: &str) -> bool {
+pub(crate) fn is_distribution_id(name: &str) -> bool {
     (11..=32).contains(&name.len())
         && name.starts_with('E')
         && name

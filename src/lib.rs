@@ -20,6 +20,7 @@
 
 pub mod rows;
 pub mod job;
+pub mod period;
 pub mod continuation;
 pub mod event;
 

@@ -478,7 +478,7 @@ impl Found {
     }
 }
 
-/// Names of objects by which AWS services test whether they may write to a bucket.
+/// Names of these objects.
 const ACCESS_TESTS: [&str; 5] = [
     "aws-logs-write-test",
     "aws-programmatic-access-test-object",
@@ -487,7 +487,8 @@ const ACCESS_TESTS: [&str; 5] = [
     "ConfigWritabilityCheckFile",
 ];
 
-fn is_access_test(object: &ObjectRef) -> bool {
+/// Whether an object is one by which an AWS service tests whether it may write to the bucket.
+pub fn is_access_test(object: &ObjectRef) -> bool {
     let name = object.key.rsplit('/').next().unwrap_or_default();
     ACCESS_TESTS.contains(&name)
 }

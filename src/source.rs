@@ -13,11 +13,13 @@ use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::types::Object;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::job::ObjectRef;
+use crate::period::Window;
 use crate::retry::{Backoff, causes};
 
 /// Size of one ranged GET (4 MiB). At most two ranges are in memory: the one being read and the one
@@ -270,25 +272,30 @@ impl S3 {
     /// Lists the objects under a prefix with their sizes, in S3's order. Directory placeholder
     /// objects and empty objects are left out.
     ///
+    /// `window` passes over keys that are not wanted: if it excludes the last key of a page, the next
+    /// page begins behind all keys with that beginning. Other keys outside of it are listed.
+    ///
     /// # Errors
     /// [`SourceError::Unavailable`], which names the prefix.
     pub async fn list(
         &self,
         bucket: &str,
         prefix: &str,
+        window: &Window,
     ) -> Result<Vec<(ObjectRef, u64)>, SourceError> {
-        let mut pages = self
-            .client
-            .list_objects_v2()
-            .bucket(bucket)
-            .prefix(prefix)
-            .into_paginator()
-            .send();
-        let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| {
+        let first = self.client.list_objects_v2().bucket(bucket).prefix(prefix);
+        let (mut found, mut next) = (Vec::new(), Some(first.clone()));
+        while let Some(request) = next {
+            let page = request.send().await.map_err(|error| {
                 SourceError::unavailable(&ObjectRef::in_s3(bucket, prefix), causes(&error))
             })?;
+            next = page.next_continuation_token().map(|token| {
+                let last = page.contents().last().and_then(Object::key);
+                match last.and_then(|key| behind(key, window)) {
+                    Some(start) => first.clone().start_after(start),
+                    None => first.clone().continuation_token(token),
+                }
+            });
             for listed in page.contents() {
                 let (Some(key), size) = (
                     listed.key(),
@@ -306,6 +313,13 @@ impl S3 {
         }
         Ok(found)
     }
+}
+
+/// Returns where to go on listing behind a key that is outside of the window: `~` follows every
+/// character in the names of logs. `None` if that would lead back.
+fn behind(key: &str, window: &Window) -> Option<String> {
+    let start = format!("{}~", window.excluding(key)?);
+    (start.as_str() > key).then_some(start)
 }
 
 /// The response to one ranged GET.

@@ -48,6 +48,15 @@ impl<R: Read> Inflate<R> {
         }
     }
 
+    /// Reads text, whatever its first bytes are.
+    pub(super) fn plain(text: R) -> Self {
+        let text = Cursor::default().chain(text);
+        Self {
+            state: State::Plain(BufReader::with_capacity(BUFFER, text)),
+            left: MAX_INFLATED,
+        }
+    }
+
     fn sniff(mut source: R) -> io::Result<State<R>> {
         let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
         source

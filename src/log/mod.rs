@@ -117,7 +117,7 @@ type Text<R> = Chain<FailOnce, Inflate<R>>;
 type CappedText<R> = Chain<FailOnce, CapLines<Inflate<R>>>;
 
 enum Rows<R: Read> {
-    Unread(Option<R>),
+    Unread(Option<Inflate<R>>),
     Tabs(Lines<CappedText<R>>),
     Delimited(Lines<CappedText<R>>, Vec<u8>),
     Json(Box<Values<Text<R>>>),
@@ -144,8 +144,17 @@ impl<R: Read> Rows<R> {
 impl<R: Read> LogReader<R> {
     /// Does not read before the first [`advance`](Self::advance).
     pub fn new(source: R) -> Self {
+        Self::reading(Inflate::new(source))
+    }
+
+    /// The same for text that [`text_of`] returned.
+    pub fn of_text(text: R) -> Self {
+        Self::reading(Inflate::plain(text))
+    }
+
+    fn reading(text: Inflate<R>) -> Self {
         Self {
-            rows: Rows::Unread(Some(source)),
+            rows: Rows::Unread(Some(text)),
             row: ByteRecord::new(),
             defect: None,
             columns: None,
@@ -218,11 +227,11 @@ impl<R: Read> LogReader<R> {
     }
 
     fn read_row(&mut self) -> Result<bool, LogError> {
-        if let Rows::Unread(source) = &mut self.rows {
-            let Some(source) = source.take() else {
+        if let Rows::Unread(text) = &mut self.rows {
+            let Some(text) = text.take() else {
                 return Ok(false);
             };
-            self.rows = open(source)?;
+            self.rows = open(text)?;
         }
         if let Rows::Json(values) = &mut self.rows {
             if !values.advance().map_err(LogError::Cut)? {
@@ -389,8 +398,8 @@ impl<R: Read> LogReader<R> {
 }
 
 /// Detects the layout of a log from its head.
-fn open<R: Read>(source: R) -> Result<Rows<R>, LogError> {
-    let mut text = CapLines::new(Inflate::new(source));
+fn open<R: Read>(text: Inflate<R>) -> Result<Rows<R>, LogError> {
+    let mut text = CapLines::new(text);
     let mut head = Vec::with_capacity(BUFFER);
     let mut failed = None;
     let whole = loop {

@@ -585,6 +585,7 @@ fn writing_commands() -> Vec<Vec<String>> {
         &["replay", &log],
         &["replay", "--wire", "uap", &log],
         &["explain", &log],
+        &["find", "fidelity-01==", &log],
         &["check"],
         &["bridge", "--listen", "127.0.0.1:0"],
         &["--help"],

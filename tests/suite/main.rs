@@ -14,6 +14,7 @@ mod config;
 mod continuations;
 mod corpus;
 mod events;
+mod find;
 mod fuzzing;
 mod golden;
 mod input;

@@ -3,7 +3,10 @@
 use std::io::Read as _;
 
 use edgetap::job::ObjectRef;
+use edgetap::period::Window;
 use edgetap::source::{Opened, S3, SourceError};
+
+use jiff::{Timestamp, ToSpan as _};
 
 use crate::support::fake_s3::{FakeS3, Fault};
 use crate::support::{BACKOFF, sdk_config};
@@ -137,4 +140,69 @@ async fn body_is_bounded_while_it_is_read() {
     s3.react(|| Some(Fault::Overrun));
     let error = open(&s3, &object()).await.err().unwrap().to_string();
     assert!(error.contains("more than the 7 bytes"), "{error}");
+}
+
+async fn list(s3: &FakeS3, prefix: &str, window: &Window) -> Vec<String> {
+    let s3 = S3::new(&sdk_config(&s3.endpoint()), BACKOFF);
+    let listed = s3.list("logs", prefix, window).await.unwrap();
+    listed.into_iter().map(|(object, _)| object.key).collect()
+}
+
+/// Keys of every sixth hour of two years, and some that tell no hour.
+fn keys_of_two_years(form: &str) -> Vec<String> {
+    let first: Timestamp = "2025-01-01T00:00:00Z".parse().unwrap();
+    let hour = |hour: i64| first.checked_add(hour.hours()).unwrap();
+    let told = (0..2 * 365 * 24)
+        .step_by(6)
+        .map(|at| hour(at).strftime(form).to_string());
+    let untold = [
+        "0.gz",
+        "E27FO14I29XXXX/1.gz",
+        "E27FO14I29XXXX/2025.gz",
+        "E27FO14I29XXXX/20250/x.gz",
+        "E27FO14I29XXXX.2025~",
+        "E27FO14I29XXXX~.gz",
+        "~",
+    ];
+    told.chain(untold.map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn listing_passes_over_hours_outside_the_window() {
+    let time = |text: &str| Some(text.parse().unwrap());
+    for form in [
+        "E27FO14I29XXXX/%Y/%m/%d/%H/x.gz",
+        "E27FO14I29XXXX.%Y-%m-%d-%H.x.gz",
+        "year=%Y/month=%m/day=%d/hour=%H/x.gz",
+    ] {
+        let s3 = FakeS3::start().await;
+        s3.list_by(20);
+        let mut keys = keys_of_two_years(form);
+        for key in &keys {
+            s3.put(key, "x");
+        }
+        keys.sort();
+        for (since, until, most) in [
+            (None, None, 147),
+            (time("2026-11-25T10:00:00Z"), None, 50),
+            (
+                time("2026-11-25T10:00:00Z"),
+                time("2026-11-25T12:00:00Z"),
+                50,
+            ),
+            (None, time("2025-01-02T00:00:00Z"), 25),
+            (time("2028-01-01T00:00:00Z"), None, 10),
+        ] {
+            let window = Window::new(since, until);
+            let before = s3.pages();
+            let mut listed = list(&s3, "", &window).await;
+            let pages = s3.pages() - before;
+            assert!(pages <= most, "{form} from {since:?} to {until:?}: {pages}");
+            let is_wanted = |key: &String| window.excluding(key).is_none();
+            listed.retain(is_wanted);
+            let mut wanted = keys.clone();
+            wanted.retain(is_wanted);
+            assert_eq!(listed, wanted, "{form} from {since:?} to {until:?}");
+        }
+    }
 }

@@ -1,9 +1,10 @@
-//! A fake S3 that can misbehave: serves ranged GETs with `If-Match` from memory. It does not check
-//! signatures.
+//! A fake S3 that can misbehave: serves ranged GETs with `If-Match` from memory, and lists what it
+//! has. It does not check signatures.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -59,6 +60,9 @@ struct State {
     /// By the number of the GET, counted from 0.
     faults: Mutex<BTreeMap<usize, Fault>>,
     gets: Mutex<Vec<Get>>,
+    /// Number of keys in a page of a list, and of the pages that were asked for.
+    page: AtomicUsize,
+    pages: AtomicUsize,
     /// Decides the fault of every GET that has no entry in `faults`.
     react: Mutex<Option<React>>,
 }
@@ -75,10 +79,18 @@ impl FakeS3 {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            page: AtomicUsize::new(1_000),
+            ..State::default()
+        });
         let shared = state.clone();
         let server = serve(listener, None, move |request| {
-            let response = response(&shared, &request);
+            let query = request.uri().query().unwrap_or_default();
+            let response = if query.contains("list-type=2") {
+                list(&shared, query)
+            } else {
+                response(&shared, &request)
+            };
             async move { response }
         });
         Self {
@@ -130,6 +142,16 @@ impl FakeS3 {
 
     pub(crate) fn gets(&self) -> Vec<Get> {
         self.state.gets.lock().unwrap().clone()
+    }
+
+    /// Lists this many keys in a page.
+    pub(crate) fn list_by(&self, keys: usize) {
+        self.state.page.store(keys, Ordering::Relaxed);
+    }
+
+    /// Returns how many pages were listed.
+    pub(crate) fn pages(&self) -> usize {
+        self.state.pages.load(Ordering::Relaxed)
     }
 
     pub(crate) fn address(&self) -> std::net::SocketAddr {
@@ -255,6 +277,37 @@ fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<A
     response
         .body(BodyExt::boxed_unsync(StreamBody::new(frames)))
         .map_err(io::Error::other)
+}
+
+/// Lists a page of keys. A continuation token is the last key of the page before.
+fn list(state: &State, query: &str) -> io::Result<Response<AnyBody>> {
+    state.pages.fetch_add(1, Ordering::Relaxed);
+    let query: BTreeMap<_, _> = url::form_urlencoded::parse(query.as_bytes()).collect();
+    let given = |name: &str| query.get(name).map(AsRef::as_ref).unwrap_or_default();
+    let behind = given("start-after").max(given("continuation-token"));
+    let objects = state.objects.lock().unwrap();
+    let mut keys = objects
+        .iter()
+        .filter(|(key, _)| key.starts_with(given("prefix")) && key.as_str() > behind);
+    let page = keys.by_ref().take(state.page.load(Ordering::Relaxed));
+    let mut last = "";
+    let mut listed: Vec<_> = page
+        .map(|(key, (object, _))| {
+            last = key;
+            let size = object.len();
+            format!("<Contents><Key>{key}</Key><Size>{size}</Size></Contents>")
+        })
+        .collect();
+    if keys.next().is_some() {
+        listed.push(format!(
+            "<NextContinuationToken>{last}</NextContinuationToken>"
+        ));
+    }
+    let listed = listed.concat();
+    with_body(
+        200,
+        format!("<ListBucketResult>{listed}</ListBucketResult>"),
+    )
 }
 
 /// Returns an object with its ETag, or else S3's error code.

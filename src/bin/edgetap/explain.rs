@@ -1,8 +1,8 @@
 //! `edgetap explain`: how one row is handled, and why.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
@@ -11,139 +11,140 @@ use edgetap::config::{Config, Variables};
 use edgetap::decode::as_sent;
 use edgetap::encode::{Encoding, Origin};
 use edgetap::job::ObjectRef;
-use edgetap::log::{Defect, Field, LogReader, Record, text_of};
+use edgetap::log::{Columns, Field, LogReader, Record, text_of};
 use edgetap::pipeline::Rules;
 use edgetap::redact::{Cookies, Part, Redaction};
 use edgetap::source::Opened;
-use edgetap::transaction::{Malformed, Transaction, stitch};
+use edgetap::transaction::{Transaction, stitch};
 
 use crate::Failure;
+use crate::inputs::Input;
 use crate::output::stdout;
 use crate::show::{self, count};
+use crate::tee::{Beginning, Tee};
+use crate::verdict::Verdict;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Log file and line number, counted from 1 [default: the first data row].
-    #[arg(value_name = "FILE[:LINE]")]
+    /// Log (a file, `s3://BUCKET/KEY`, or `-` for stdin) and line number, counted from 1 [default: the
+    /// first data row].
+    #[arg(value_name = "LOG[:LINE]", allow_hyphen_values = true, value_parser = log_and_line)]
     row: String,
 }
 
-pub(crate) fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
+/// Accepts `-` and `-:LINE`, but no option.
+fn log_and_line(text: &str) -> Result<String, &'static str> {
+    match text.strip_prefix('-') {
+        Some(rest) if !rest.is_empty() && !rest.starts_with(':') => Err("not an option of explain"),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
     let rules = Config::read_rules(variables)?;
-    let (path, line) = file_and_line(&args.row);
-    let Opened { object, bytes, .. } = Opened::file(Path::new(path))?;
-    let mut log = LogReader::new(bytes);
-    while log.advance().map_err(|error| anyhow!("{path}: {error}"))? {
-        match line {
-            Some(line) if *log.lines().end() < line => {}
-            Some(line) if log.line() > line => break,
-            _ => return explain(&mut log, &object, &rules),
-        }
-    }
-    let Some(line) = line else {
-        return Err(anyhow!("{path} has no data rows").into());
-    };
-    let reason = why_no_row(path, line).with_context(|| format!("cannot read {path}"))?;
-    Err(anyhow!("{path}: line {line} is not a data row: {reason}").into())
+    let (name, line) = name_and_line(&args.row);
+    let input = Input::named(name).await;
+    let opened = input
+        .with_context(|| format!("cannot read {name}"))?
+        .open()
+        .await?;
+    let read = move || explain_line(opened, line, &rules);
+    let text = tokio::task::spawn_blocking(read).await??;
+    write!(stdout(), "{text}")?;
+    Ok(())
 }
 
-/// What a row that has no transaction counts as.
-fn kind_of(malformed: Malformed) -> &'static str {
-    match malformed {
-        Malformed::Defect(Defect::Foreign(_)) => "foreign record",
-        Malformed::Defect(defect) if defect.is_rejection() => "rejected row",
-        _ => "malformed row",
-    }
-}
-
-/// Splits `FILE:LINE`. A file's name may end like that too.
-fn file_and_line(row: &str) -> (&str, Option<u64>) {
+/// Splits `OBJECT:LINE`. A file's name may end like that too.
+fn name_and_line(row: &str) -> (&str, Option<u64>) {
     if !Path::new(row).exists()
-        && let Some((path, line)) = row.rsplit_once(':')
+        && let Some((name, line)) = row.rsplit_once(':')
         && let Ok(line) = line.parse()
     {
-        return (path, Some(line));
+        return (name, Some(line));
     }
     (row, None)
 }
 
-/// Why a line of a log that was read to its end is not a data row.
-fn why_no_row(path: &str, line: u64) -> io::Result<String> {
-    let mut text = BufReader::new(text_of(File::open(path)?));
-    for before in 0..line.saturating_sub(1) {
-        if text.skip_until(b'\n')? == 0 {
-            return Ok(format!("the log has {}", count(before, "line", "lines")));
+/// Explains the row of a line, or the first one.
+fn explain_line(opened: Opened, line: Option<u64>, rules: &Rules) -> anyhow::Result<String> {
+    let Opened { object, bytes, .. } = opened;
+    let beginning = RefCell::new(Beginning::of_line(line.unwrap_or(1)));
+    let text = Tee::new(text_of(bytes), |piece| beginning.borrow_mut().see(piece));
+    let mut log = LogReader::of_text(text);
+    while log
+        .advance()
+        .map_err(|error| anyhow!("{object}: {error}"))?
+    {
+        match line {
+            Some(line) if *log.lines().end() < line => {}
+            Some(line) if log.line() > line => break,
+            _ => return Ok(Explanation::of(&log, &object, rules).text),
         }
     }
-    Ok(match text.fill_buf()?.first() {
+    let Some(line) = line else {
+        anyhow::bail!("{object} has no data rows");
+    };
+    let reason = match beginning.borrow().byte {
         _ if line == 0 => "lines are counted from 1".to_owned(),
-        None => format!("the log has {}", count(line - 1, "line", "lines")),
+        None => format!(
+            "the log has {}",
+            count(beginning.borrow().lines(), "line", "lines")
+        ),
         Some(b'#') => "it is a header line".to_owned(),
         Some(_) => "it is blank".to_owned(),
-    })
+    };
+    anyhow::bail!("{object}: line {line} is not a data row: {reason}")
 }
 
-fn explain(
-    log: &mut LogReader<impl Read>,
-    object: &ObjectRef,
-    rules: &Rules,
-) -> Result<(), Failure> {
-    let line = log.line();
-    let absent: Vec<&str> = log
-        .columns()
-        .into_iter()
-        .flat_map(edgetap::log::Columns::absent)
-        .collect();
-    let (row, record) = log.record();
-    let mut scratch = Vec::new();
-    let stitched = stitch(row, record, &mut scratch);
-    let decision = match &stitched {
-        Err(malformed) => Err(format!("{} ({malformed})", kind_of(*malformed))),
-        Ok(transaction) => decide(transaction, rules),
-    };
-    let mut stdout = stdout();
-    writeln!(stdout, "{object}, line {line} (row {row})")?;
-    match &decision {
-        Err(why) => writeln!(stdout, "Not sent: {why}.")?,
-        Ok(why) => writeln!(stdout, "Sent: {why}.")?,
+/// What is said about a row.
+pub(crate) struct Explanation {
+    pub(crate) verdict: Verdict,
+    /// The row's place and the verdict, a line each; its fields; and what is sent.
+    pub(crate) text: String,
+}
+
+impl Explanation {
+    /// Returns what is said about the current row of a log.
+    pub(crate) fn of(log: &LogReader<impl Read>, object: &ObjectRef, rules: &Rules) -> Self {
+        let (row, record) = log.record();
+        let (mut scratch, mut redacted) = (Vec::new(), Vec::new());
+        let stitched = stitch(row, record, &mut scratch);
+        let verdict = Verdict::of(&stitched, rules);
+        let line = log.line();
+        let mut head = format!("{object}, line {line} (row {row})\n{verdict}");
+        let transaction = stitched.ok();
+        let unreadable = transaction.map_or(0, |transaction| transaction.unreadable);
+        if verdict.is_sent() && unreadable > 0 {
+            let (one, many) = ("value that cannot be read", "values that cannot be read");
+            head = format!("{head}\nLeft out: {}.", count(unreadable, one, many));
+        }
+        let redacted = transaction
+            .as_ref()
+            .map(|transaction| rules.redaction.redact(transaction, &mut redacted));
+        let row = Row {
+            record,
+            redacted: redacted.as_ref(),
+        };
+        let Fields { table, masked } = fields(&row, &rules.redaction, verdict.is_sent());
+        let columns = log.columns().into_iter();
+        let absent: Vec<&str> = columns.flat_map(Columns::absent).collect();
+        let list =
+            |title: &str, names: &str| (!names.is_empty()).then(|| format!("{title}: {names}"));
+        let sections = [
+            Some(head),
+            (table.row_count() > 0).then(|| table.trim_fmt()),
+            list("Masked (REDACT)", &masked.join(", ")),
+            list("Not in this log", &absent.join(", ")),
+            redacted
+                .filter(|_| verdict.is_sent())
+                .map(|redacted| show::json(&as_json(&redacted, object, rules), show::width())),
+        ];
+        let text = sections.into_iter().flatten().collect::<Vec<_>>();
+        Self {
+            verdict,
+            text: text.join("\n\n") + "\n",
+        }
     }
-    if let (Ok(transaction), Ok(_)) = (&stitched, &decision)
-        && transaction.unreadable > 0
-    {
-        writeln!(
-            stdout,
-            "Left out: {}.",
-            count(
-                transaction.unreadable,
-                "value that cannot be read",
-                "values that cannot be read"
-            )
-        )?;
-    }
-    let mut redacted_values = Vec::new();
-    let redacted = stitched
-        .as_ref()
-        .ok()
-        .map(|transaction| rules.redaction.redact(transaction, &mut redacted_values));
-    let row = Row {
-        record,
-        redacted: redacted.as_ref(),
-    };
-    let Fields { table, masked } = fields(&row, &rules.redaction, decision.is_ok());
-    if table.row_count() > 0 {
-        writeln!(stdout, "\n{}", table.trim_fmt())?;
-    }
-    if !masked.is_empty() {
-        writeln!(stdout, "\nMasked (REDACT): {}", masked.join(", "))?;
-    }
-    if !absent.is_empty() {
-        writeln!(stdout, "\nNot in this log: {}", absent.join(", "))?;
-    }
-    if let (Some(redacted), Ok(_)) = (&redacted, &decision) {
-        let json = as_json(redacted, object, rules);
-        writeln!(stdout, "\n{}", show::json(&json, show::width()))?;
-    }
-    Ok(())
 }
 
 /// The fields of a row, and those whose value is masked, with the reasons.
@@ -297,27 +298,6 @@ fn place(field: Field) -> &'static str {
         Field::RangeStart | Field::RangeEnd => "response.headers Content-Range",
         Field::RequestId => "transaction-id, header X-Amz-Cf-Id",
         _ => NOT_SENT,
-    }
-}
-
-/// Returns why a request is sent.
-///
-/// # Errors
-/// Why it is not sent.
-fn decide(transaction: &Transaction<'_>, rules: &Rules) -> Result<String, String> {
-    let sent = match rules
-        .static_assets
-        .test(transaction.record, &mut Vec::new())
-    {
-        Err(keep) => keep.to_string(),
-        Ok(extension) => match rules.included_paths.matching_glob(transaction.path()) {
-            None => return Err(format!("static asset (extension `.{extension}`)")),
-            Some(glob) => format!("included path (INCLUDE_PATHS has `{glob}`)"),
-        },
-    };
-    match rules.excluded_paths.matching_glob(transaction) {
-        Some(glob) => Err(format!("excluded path (EXCLUDE_PATHS has `{glob}`)")),
-        None => Ok(sent),
     }
 }
 

@@ -7,9 +7,13 @@ mod bridge;
 mod check;
 mod demo;
 mod explain;
+mod find;
+mod inputs;
 mod output;
 mod replay;
 mod show;
+mod tee;
+mod verdict;
 
 use std::path::{Path, PathBuf};
 
@@ -50,6 +54,8 @@ enum Command {
     Replay(replay::Args),
     /// Explain how edgetap handles one row: whether it is sent, its fields, and where they go.
     Explain(explain::Args),
+    /// Find a request in logs by its ID (X-Amz-Cf-Id): where it is, and whether it is sent.
+    Find(find::Args),
     /// Check settings, token and TLS connection; with --send, also post one test transaction.
     Check(check::Args),
     /// Run a local bridge, to try edgetap without a tenant.
@@ -139,7 +145,8 @@ async fn run(Cli { command, env_file }: Cli) -> Result<(), Failure> {
     match command {
         Command::Demo => demo::run().await,
         Command::Replay(args) => replay::run(args, &variables).await,
-        Command::Explain(args) => explain::run(&args, &variables),
+        Command::Explain(args) => explain::run(args, &variables).await,
+        Command::Find(args) => find::run(args, &variables).await,
         Command::Check(args) => check::run(&args, &variables).await,
         Command::Bridge(args) => bridge::run(args).await,
     }

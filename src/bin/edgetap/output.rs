@@ -2,13 +2,13 @@
 //! the reader has closed the pipe or the disk is full.
 
 use std::fmt::{self, Display};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 
 use clap::builder::styling::AnsiColor;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 
-/// The progress bar, if one is shown. Whatever else goes to standard error is written above it.
+/// The progress bar, if one is shown. All other output is written above it.
 static PROGRESS: OnceLock<ProgressBar> = OnceLock::new();
 
 /// Returns standard output, for `writeln!(stdout(), …)?`.
@@ -21,7 +21,7 @@ pub(crate) struct Stdout(io::Stdout);
 impl Stdout {
     /// Called by `write!` and `writeln!`. An error has a type of its own, unlike in [`io::Write`].
     pub(crate) fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> Result<(), StdoutError> {
-        self.0.write_fmt(text).map_err(StdoutError)
+        above_progress(|| self.0.write_fmt(text)).map_err(StdoutError)
     }
 }
 
@@ -88,9 +88,26 @@ pub(crate) fn stderr_line(text: impl Display) {
     above_progress(|| _ = anstream::stderr().write_all(line.as_bytes()));
 }
 
-/// Makes `bar` the progress bar that diagnostics and log lines are written above.
-pub(crate) fn show_progress(bar: &ProgressBar) {
+/// Returns a progress bar of bytes, which other output to standard error is written above. It is hidden
+/// without a terminal.
+pub(crate) fn progress(bytes: Option<u64>) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match bytes {
+        Some(bytes) => (
+            ProgressBar::new(bytes),
+            "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg} ETA {eta}",
+        ),
+        None => (
+            ProgressBar::no_length(),
+            "{spinner} {bytes} {binary_bytes_per_sec} {msg}",
+        ),
+    };
+    let style = ProgressStyle::with_template(template);
+    let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     _ = PROGRESS.set(bar.clone());
+    bar
 }
 
 fn above_progress<T>(write: impl FnOnce() -> T) -> T {

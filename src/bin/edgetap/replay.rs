@@ -1,14 +1,11 @@
 //! `edgetap replay`: the pipeline on local or S3 logs.
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use edgetap::aws;
 use edgetap::batch::Counts;
 use edgetap::bridge::{Attempt, Bridge};
 use edgetap::config::{Config, Variables};
@@ -17,11 +14,11 @@ use edgetap::ingest::ingest_watched;
 use edgetap::job::{Job, ObjectRef};
 use edgetap::pipeline::{Batches, Rules, Summary};
 use edgetap::plan::flawed;
-use edgetap::retry::Backoff;
-use edgetap::source::{Opened, S3};
+use edgetap::source::Opened;
 use edgetap::time::Deadline;
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, ProgressBar};
 
+use crate::inputs::{self, Found, Input, Wanted};
 use crate::output::{self, StdoutError};
 use crate::show::count;
 use crate::{Failure, connect};
@@ -56,13 +53,6 @@ enum Sink {
     },
 }
 
-/// An input, found but not yet opened.
-enum Input {
-    File(PathBuf),
-    Stdin,
-    Object(S3, ObjectRef),
-}
-
 pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
     let sink = if args.post {
         let Config { rules, bridge, .. } = Config::read(variables)?;
@@ -84,9 +74,9 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         inputs,
         bytes,
         mut unreadable,
-    } = find(&args.inputs).await;
-    let progress = progress(bytes);
-    output::show_progress(&progress);
+        has_unwanted: _,
+    } = inputs::find(&args.inputs, &Wanted::default()).await;
+    let progress = output::progress(bytes);
     let started = Instant::now();
     let (mut total, mut objects) = (Summary::default(), 0_u64);
     for input in inputs {
@@ -177,109 +167,6 @@ fn per_second(rows: u64, since: Instant) -> u64 {
     rows.saturating_mul(1000) / milliseconds
 }
 
-fn progress(bytes: Option<u64>) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let (bar, template) = match bytes {
-        Some(bytes) => (
-            ProgressBar::new(bytes),
-            "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg} ETA {eta}",
-        ),
-        None => (
-            ProgressBar::no_length(),
-            "{spinner} {bytes} {binary_bytes_per_sec} {msg}",
-        ),
-    };
-    bar.with_style(
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-    )
-}
-
-struct Found {
-    inputs: Vec<Input>,
-    /// Total size, if every size is known.
-    bytes: Option<u64>,
-    /// Number of inputs that cannot be read, each of which was reported.
-    unreadable: usize,
-}
-
-/// Finds every object that the inputs name, in directories and below S3 prefixes too. Reports what
-/// cannot be read and goes on.
-async fn find(names: &[String]) -> Found {
-    let mut found = Found {
-        inputs: Vec::new(),
-        bytes: Some(0),
-        unreadable: 0,
-    };
-    for name in names {
-        if let Err(error) = found.add(name).await {
-            found.report(name, &error);
-        }
-    }
-    found
-}
-
-impl Found {
-    fn report(&mut self, name: impl Display, error: &anyhow::Error) {
-        output::error(format_args!("cannot read {name}: {error:#}"));
-        self.unreadable += 1;
-    }
-
-    async fn add(&mut self, name: &str) -> anyhow::Result<()> {
-        if name == "-" {
-            self.bytes = None;
-            self.inputs.push(Input::Stdin);
-        } else if let Some(location) = name.strip_prefix("s3://") {
-            let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
-            anyhow::ensure!(!bucket.is_empty(), "the bucket is missing");
-            let s3 = S3::new(&aws::sdk_config().await, Backoff::default());
-            let objects = s3.list(bucket, prefix).await?;
-            anyhow::ensure!(!objects.is_empty(), "no objects under this prefix");
-            for (object, size) in objects {
-                self.bytes = self.bytes.map(|bytes| bytes + size);
-                self.inputs.push(Input::Object(s3.clone(), object));
-            }
-        } else {
-            let before = self.inputs.len() + self.unreadable;
-            self.add_path(Path::new(name))?;
-            let found = self.inputs.len() + self.unreadable - before;
-            anyhow::ensure!(found > 0, "no files in this directory");
-        }
-        Ok(())
-    }
-
-    /// Adds a file, or every file below a directory that can be read.
-    fn add_path(&mut self, path: &Path) -> anyhow::Result<()> {
-        let metadata = match path.metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
-                anyhow::bail!("the target of this symbolic link does not exist")
-            }
-            metadata => metadata?,
-        };
-        if metadata.is_dir() {
-            let mut inside = std::fs::read_dir(path)?
-                .map(|child| child.map(|child| child.path()))
-                .collect::<Result<Vec<_>, _>>()?;
-            // A link to a directory may form a loop.
-            inside.retain(|child| !(child.is_symlink() && child.is_dir()));
-            inside.sort();
-            for child in inside {
-                if let Err(error) = self.add_path(&child) {
-                    self.report(child.display(), &error);
-                }
-            }
-            return Ok(());
-        }
-        self.bytes = self
-            .bytes
-            .filter(|_| metadata.is_file())
-            .map(|bytes| bytes + metadata.len());
-        self.inputs.push(Input::File(path.to_owned()));
-        Ok(())
-    }
-}
-
 /// Runs one input through the pipeline. Returns its counts, and what went wrong as a sentence.
 async fn replay(
     input: Input,
@@ -287,12 +174,7 @@ async fn replay(
     progress: &ProgressBar,
     watch: impl Fn(&Summary) + Send + 'static,
 ) -> Result<(Summary, Option<String>), Failure> {
-    let opened = match &input {
-        Input::File(path) => Opened::file(path),
-        Input::Stdin => Ok(Opened::stdin()),
-        Input::Object(s3, object) => s3.open(object).await,
-    };
-    let Opened { object, bytes, .. } = match opened {
+    let Opened { object, bytes, .. } = match input.open().await {
         Ok(opened) => opened,
         Err(error) => return Ok((Summary::default(), Some(error.to_string()))),
     };

@@ -1,0 +1,386 @@
+//! `edgetap find`: which logs have a request, and what became of it.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use edgetap::config::{Config, Problem, Problems, Variables};
+use edgetap::job::ObjectRef;
+use edgetap::log::{Field, LogError, LogReader, text_of};
+use edgetap::period::{HOURS_AFTER, HOURS_BEFORE, Window};
+use edgetap::pipeline::{Rules, is_access_test};
+use edgetap::source::Opened;
+use edgetap::transaction::suffices;
+use futures_util::stream::{self, StreamExt as _};
+use indicatif::ProgressBar;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use serde::Serialize;
+
+use crate::Failure;
+use crate::explain::Explanation;
+use crate::inputs::{self, Found, Input, Wanted};
+use crate::output::{self, stdout};
+use crate::show::count;
+use crate::tee::{Mentions, Tee};
+use crate::verdict::Verdict;
+
+/// Objects that are read at a time. S3 takes some 50 ms to begin with a small one, so 16 are about 300
+/// per second; each may have two ranges of 4 MiB in memory, which is 128 MiB for all.
+const AT_ONCE: usize = 16;
+
+#[derive(clap::Args)]
+#[command(after_long_help = after_help())]
+pub(crate) struct Args {
+    /// The response header `X-Amz-Cf-Id` of the request (in logs: `x-edge-request-id`).
+    #[arg(value_name = "REQUEST-ID", allow_hyphen_values = true, value_parser = request_id)]
+    id: String,
+    /// Logs to search: files, directories, `s3://BUCKET/PREFIX`, or `-` for stdin.
+    #[arg(required = true, value_name = "PATH | s3://BUCKET/PREFIX")]
+    inputs: Vec<String>,
+    /// Skip logs of requests before this time: `2026-11-25T10:00:00Z`, `2026-11-25` (UTC), or a duration
+    /// before now, such as `2h` or `30d`.
+    #[arg(long, value_name = "TIME", value_parser = |text: &str| time(text, Day::Start))]
+    since: Option<Timestamp>,
+    /// Skip logs of requests after this time; a date includes its day.
+    #[arg(long, value_name = "TIME", value_parser = |text: &str| time(text, Day::End))]
+    until: Option<Timestamp>,
+    /// Skip logs of other distributions.
+    #[arg(long, value_name = "ID")]
+    distribution: Option<String>,
+    /// Print a line of JSON per hit.
+    #[arg(long)]
+    json: bool,
+}
+
+fn after_help() -> String {
+    format!(
+        "\
+Logs are skipped by their keys alone: by the hour and the distribution in the name
+(`ID.YYYY-MM-DD-HH.UNIQUE.gz`) or in folders (`ID/YYYY/MM/DD/HH/`, `year=YYYY/month=MM/…`).
+A log whose key does not tell is searched.
+The log of an hour is searched for requests from {HOURS_BEFORE} hours before it to {HOURS_AFTER} hour after it,
+because a request is logged when its response ends, and some logs are a day late.
+
+--json prints one line per hit: {{\"object\":…,\"line\":…,\"row\":…,\"verdict\":…,\"reason\":…}}.
+The verdict is `sent`, `static`, `excluded`, `malformed`, `rejected` or `foreign`.
+It is `unreadable`, with a row of null, if the log cannot be read up to the line.
+It follows from the settings here, which may differ from the function's.
+
+Exit status:
+  0  the request was found, and all logs were read
+  1  it was not found, or some log was not read
+  2  usage or configuration error"
+    )
+}
+
+/// Which end of a date is meant.
+#[derive(Clone, Copy)]
+enum Day {
+    Start,
+    End,
+}
+
+/// Reads a time, a date or a duration before now.
+fn time(text: &str, day: Day) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let date = (text.len() == "2026-11-25".len()).then(|| text.parse::<Date>().ok());
+    if let Some(date) = date.flatten() {
+        let date = match day {
+            Day::Start => Some(date),
+            Day::End => date.tomorrow().ok(),
+        };
+        let midnight = date.map(|date| date.at(0, 0, 0, 0));
+        return midnight
+            .and_then(|start| TimeZone::UTC.to_timestamp(start).ok())
+            .ok_or_else(|| "the date is too late".to_owned());
+    }
+    let duration = text.parse::<Span>().ok();
+    duration
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok())
+        .filter(|duration| *duration >= SignedDuration::ZERO)
+        .and_then(|duration| Timestamp::now().checked_sub(duration).ok())
+        .ok_or_else(|| {
+            "not a time with its zone (`2026-11-25T10:00:00Z`), a date (`2026-11-25`), or a duration (`2h`, `30d`)"
+                .to_owned()
+        })
+}
+
+/// Checks a request ID, which is never split by the delimiter of a log.
+fn request_id(text: &str) -> Result<String, &'static str> {
+    let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=+/".contains(&byte);
+    let is_option = text.starts_with("--") && !text.ends_with('=');
+    if text.len() > 1 && text.bytes().all(is_id) && !is_option {
+        Ok(text.to_owned())
+    } else {
+        Err("not a value of X-Amz-Cf-Id: letters, digits, `-`, `_` and `=`")
+    }
+}
+
+/// What is searched for, and the rules of the verdict.
+struct Search {
+    id: String,
+    rules: Rules,
+}
+
+/// A row that has the request.
+#[derive(Serialize)]
+struct Hit {
+    object: String,
+    line: u64,
+    /// `None` for a line of a log that cannot be read that far.
+    row: Option<u64>,
+    #[serde(flatten)]
+    verdict: Verdict,
+    #[serde(skip)]
+    text: String,
+}
+
+/// What the search of an object found.
+struct Searched {
+    object: ObjectRef,
+    hits: Vec<Hit>,
+    rows: u64,
+    end: End,
+}
+
+/// How the search of an object ended.
+enum End {
+    Whole,
+    /// No row has a request ID.
+    WithoutIds,
+    /// The object is of another service.
+    Skipped(&'static str),
+    /// The object cannot be read to its end. The text names it.
+    Failed(String),
+}
+
+pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
+    let rules = Config::read_rules(variables)?;
+    if let (Some(since), Some(until)) = (args.since, args.until)
+        && since >= until
+    {
+        let message = "`--since` must be before `--until`".to_owned();
+        let hint = Some(format!("these are {since:.0} and {until:.0}"));
+        return Err(Failure::Configuration(Problems(vec![Problem {
+            message,
+            hint,
+        }])));
+    }
+    let wanted = Wanted {
+        window: Window::new(args.since, args.until),
+        distribution: args.distribution,
+    };
+    let Found {
+        inputs,
+        bytes,
+        unreadable,
+        has_unwanted,
+    } = inputs::find(&args.inputs, &wanted).await;
+    let progress = output::progress(bytes);
+    let search = Arc::new(Search { id: args.id, rules });
+    let started = Instant::now();
+    let searches = stream::iter(inputs).map(|input| search_in(input, &search, &progress));
+    let mut searches = std::pin::pin!(searches.buffered(AT_ONCE));
+    let mut total = Total {
+        unreadable,
+        ..Total::default()
+    };
+    while let Some(searched) = searches.next().await {
+        let added = total.add(searched, args.json);
+        added.inspect_err(|_| progress.finish_and_clear())?;
+        progress.set_message(total.to_string());
+    }
+    progress.finish_and_clear();
+    total.report(started.elapsed(), has_unwanted)
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Total {
+    objects: u64,
+    rows: u64,
+    hits: u64,
+    /// Inputs and objects that cannot be read, each of which was reported.
+    unreadable: usize,
+    /// Distributions (or objects, if their names do not tell one) whose logs have no request IDs.
+    without_ids: BTreeSet<String>,
+}
+
+impl std::fmt::Display for Total {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hits = count(self.hits, "hit", "hits");
+        let objects = count(self.objects, "object", "objects");
+        write!(
+            f,
+            "{hits} in {objects}, {}",
+            count(self.rows, "row", "rows")
+        )
+    }
+}
+
+impl Total {
+    /// Writes the hits of an object, and reports how its search ended.
+    fn add(&mut self, searched: Searched, is_json: bool) -> anyhow::Result<()> {
+        let Searched {
+            object,
+            hits,
+            rows,
+            end,
+        } = searched;
+        for hit in hits {
+            let text = if is_json {
+                serde_json::to_string(&hit)? + "\n"
+            } else if self.hits > 0 {
+                format!("\n{}", hit.text)
+            } else {
+                hit.text
+            };
+            self.hits += 1;
+            write!(stdout(), "{text}")?;
+        }
+        self.objects += 1;
+        self.rows += rows;
+        match end {
+            End::Whole => {}
+            End::WithoutIds => {
+                let logs = object
+                    .distribution()
+                    .map_or_else(|| object.to_string(), str::to_owned);
+                if self.without_ids.insert(logs) {
+                    tracing::warn!(%object, "cannot search a log without x-edge-request-id (logged once per distribution)");
+                }
+            }
+            End::Skipped(kind) => {
+                tracing::warn!(%object, kind, "skipped object: not a CloudFront access log");
+            }
+            End::Failed(problem) => {
+                output::error(problem);
+                self.unreadable += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was done to standard error.
+    fn report(&self, time: Duration, has_unwanted: bool) -> Result<(), Failure> {
+        if self.objects == 0 && !has_unwanted {
+            return Err(Failure::Incomplete); // no input can be read, which was reported
+        }
+        output::stderr_line(format_args!("{self} in {:.1} s", time.as_secs_f64()));
+        if self.hits == 0 {
+            output::error("the request is in none of these logs");
+            output::hint(if has_unwanted {
+                "a log can arrive a day after the request; widen --since, --until or --distribution"
+            } else {
+                "a log can arrive a day after the request; search other distributions and buckets, too"
+            });
+        }
+        if self.hits > 0 && self.unreadable == 0 {
+            Ok(())
+        } else {
+            Err(Failure::Incomplete)
+        }
+    }
+}
+
+/// Searches one input on a thread of its own.
+async fn search_in(input: Input, search: &Arc<Search>, progress: &ProgressBar) -> Searched {
+    let object = input.object();
+    let searched = match input.open().await {
+        Ok(opened) => {
+            let (search, progress) = (search.clone(), progress.clone());
+            let reading = tokio::task::spawn_blocking(move || search.read(opened, &progress));
+            let read = reading.await;
+            read.map_err(|panicked| format!("{object}: {panicked}"))
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    searched.unwrap_or_else(|problem| Searched {
+        object,
+        hits: Vec::new(),
+        rows: 0,
+        end: End::Failed(problem),
+    })
+}
+
+impl Search {
+    fn read(&self, opened: Opened, progress: &ProgressBar) -> Searched {
+        let Opened { object, bytes, .. } = opened;
+        let mentions = RefCell::new(Mentions::new(self.id.as_bytes()));
+        let text = text_of(progress.wrap_read(bytes));
+        let mut text = Tee::new(text, |piece| mentions.borrow_mut().see(piece));
+        let mut log = LogReader::of_text(&mut text);
+        let mut hits = Vec::new();
+        let (mut has_values, mut has_ids) = (false, false);
+        let end = loop {
+            match log.advance() {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+            let (row, record) = log.record();
+            has_values |= record.defect().is_none();
+            has_ids |= record.has_column(Field::RequestId);
+            let is_mentioned = mentions.borrow_mut().take(&log.lines());
+            if record.get(Field::RequestId) == Some(self.id.as_bytes())
+                || is_mentioned && suffices(record).is_err()
+            {
+                let Explanation { verdict, text } = Explanation::of(&log, &object, &self.rules);
+                hits.push(Hit {
+                    object: object.to_string(),
+                    line: log.line(),
+                    row: Some(row),
+                    verdict,
+                    text,
+                });
+            }
+        };
+        let rows = log.next_row();
+        drop(log);
+        let end = match end {
+            Ok(()) if has_values && !has_ids => End::WithoutIds,
+            Ok(()) => End::Whole,
+            Err(LogError::OtherLog(kind)) if rows == 0 => End::Skipped(kind),
+            Err(LogError::NotAccessLog(_)) if rows == 0 && is_access_test(&object) => {
+                End::Skipped("access test")
+            }
+            Err(error) => {
+                if !matches!(error, LogError::Cut(_)) {
+                    // What cannot be read further may still have the request. A second error adds nothing.
+                    _ = io::copy(&mut text, &mut io::sink());
+                }
+                let lines = mentions.borrow_mut().rest();
+                hits.extend(
+                    lines
+                        .into_iter()
+                        .map(|line| unreadable(&object, line, &error)),
+                );
+                End::Failed(format!("{object}: {error}"))
+            }
+        };
+        Searched {
+            object,
+            hits,
+            rows,
+            end,
+        }
+    }
+}
+
+/// The hit of a line that is not read as a row, because of an error of the log.
+fn unreadable(object: &ObjectRef, line: u64, error: &LogError) -> Hit {
+    let verdict = Verdict::unreadable(error);
+    Hit {
+        object: object.to_string(),
+        line,
+        row: None,
+        text: format!("{object}, line {line}\n{verdict}\n"),
+        verdict,
+    }
+}
