@@ -8,8 +8,9 @@
 #
 # shellcheck disable=SC2154,SC2034
 
-# Seconds between two searches for the request in the logs.
-readonly SEARCH_INTERVAL=${EDGETAP_VERIFY_INTERVAL:-15}
+# Seconds between two searches for the request in the logs, at least and at most. In between it is a
+# tenth of the time waited so far, because each search reads all logs again.
+readonly SEARCH_INTERVAL=${EDGETAP_VERIFY_INTERVAL:-15} SEARCH_INTERVAL_MAX=300
 # Seconds that this machine's clock may be ahead of CloudFront's.
 readonly CLOCK_SKEW=300
 
@@ -132,29 +133,36 @@ find_command() {
 }
 
 wait_for_log() {
-  local started=$SECONDS told='' status
+  local started=$SECONDS waited told='' status interval
   while true; do
-    progress "waiting for the log: $(((SECONDS - started) / 60)) of $wait min"
+    waited=$((SECONDS - started))
+    progress "waiting for the log: $((waited / 60)) of $wait min"
     status=0
     AWS_REGION=$aws_region "${find[@]}" --json >"$scratch/found" 2>"$scratch/error" || status=$?
     ((status != 2)) || die "edgetap find failed: $(why)"
-    ((status)) || break
-    if [[ -z $told ]] && failed_with '^error: '; then
-      told=1
-      end_progress
-      warn "edgetap find: $(why)"
-    fi
-    if ((SECONDS - started >= wait * 60)); then
+    [[ ! -s $scratch/found ]] || break
+    [[ -n $told ]] || complain
+    if ((waited >= wait * 60)); then
       end_progress
       error "no log contains the request after $wait min"
       hint 'after a distribution was enabled, CloudFront can take up to four hours, and some logs arrive up to a day late'
       go_on
       exit 1
     fi
-    sleep "$SEARCH_INTERVAL"
+    interval=$((waited / 10))
+    ((interval > SEARCH_INTERVAL)) || interval=$SEARCH_INTERVAL
+    ((interval < SEARCH_INTERVAL_MAX)) || interval=$SEARCH_INTERVAL_MAX
+    sleep "$interval"
   done
   end_progress
   read_hit
+}
+
+# Shows once why `edgetap find` could not read a log.
+complain() {
+  told=$(grep -v -E '^error: the request is in none of these logs|: no objects under this prefix' "$scratch/error" | grep -E -m 1 '^error: | WARN ') || return 0
+  end_progress
+  warn "edgetap find: ${told#error: }"
 }
 
 # The request can stand in several logs, if CloudFront delivers to several buckets.

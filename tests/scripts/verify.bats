@@ -150,6 +150,8 @@ disabled='{"Enabled":false,"IncludeCookies":false,"Bucket":"","Prefix":""}'
   outputs '{"existing_log_sources":[{"bucket":"their-logs","prefix":"cdn/"}]}'
   moto s3api create-bucket --bucket their-logs >/dev/null
   id=$(make_distribution external '{"Enabled":true,"IncludeCookies":false,"Bucket":"their-logs.s3.amazonaws.com","Prefix":"cdn/"}')
+  echo 'not a log' >bad
+  moto s3api put-object --bucket their-logs --key "cdn/$id.bad" --body bad >/dev/null
   {
     cloudfront_logs their-logs cdn/
     function_logs INFO "s3://their-logs/$key" 3 "successfully sent 3 transactions for distribution $id" "$id"
@@ -192,12 +194,14 @@ disabled='{"Enabled":false,"IncludeCookies":false,"Bucket":"","Prefix":""}'
   start_distribution
   id=$(make_distribution interrupted "$disabled")
   scripts/enable.sh --distribution "$id" --yes
-  printf '#!/bin/sh\ntouch "%s"\nexec "%s" "$@"\n' "$BATS_TEST_TMPDIR/searching" "$EDGETAP_BINARY" >"$BATS_TEST_TMPDIR/edgetap"
+  echo 'not a log' >bad
+  moto s3api put-object --bucket "$bucket" --key "AWSLogs/$account/CloudFront/$id.bad" --body bad >/dev/null
+  printf '#!/bin/sh\necho >>"%s"\nexec "%s" "$@"\n' "$BATS_TEST_TMPDIR/searching" "$EDGETAP_BINARY" >"$BATS_TEST_TMPDIR/edgetap"
   chmod +x "$BATS_TEST_TMPDIR/edgetap"
   export EDGETAP_BINARY=$BATS_TEST_TMPDIR/edgetap
   {
     for _ in {1..300}; do
-      [[ ! -e $BATS_TEST_TMPDIR/searching ]] || break
+      [[ ! -e $BATS_TEST_TMPDIR/searching || $(wc -l <"$BATS_TEST_TMPDIR/searching") -lt 2 ]] || break
       sleep 0.1
     done
     kill -INT "$(<"$BATS_TEST_TMPDIR/pid")"
@@ -207,6 +211,7 @@ disabled='{"Enabled":false,"IncludeCookies":false,"Bucket":"","Prefix":""}'
   has "hint: to look for the request later, run $EDGETAP_BINARY find "
   has "s3://$bucket/AWSLogs/$account/CloudFront/ --since "
   has "--distribution $id"
+  [[ $(grep -c "^warning: edgetap find: s3://.*$id.bad: not a supported" <<<"$output") == 1 ]] || fail_with 'one warning'
 }
 
 @test "verify.sh refuses distributions that it cannot follow" {
