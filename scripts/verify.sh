@@ -1,34 +1,50 @@
 #!/usr/bin/env bash
-# Tests the path from the bucket to the bridge without waiting for CloudFront: uploads a log with
-# one marked request and follows it to the bridge. Takes about a minute.
+# Tests the path to the bridge with one recognizable request. Without --through-cloudfront it does
+# not wait for CloudFront: it uploads a log with that request and follows it, in about a minute.
 #
 # Usage: scripts/verify.sh [--timeout SECONDS] [--dry-run]
+#        scripts/verify.sh --through-cloudfront ID [--domain NAME] [--wait MINUTES] [--timeout SECONDS] [--dry-run]
 #
-#   --timeout SECONDS   how long to wait for the function (default 180)
-#   --dry-run           change nothing; show every AWS call that would be made
+#   --through-cloudfront ID   send the request to this distribution instead, and follow it from
+#                             CloudFront into a log and to the bridge
+#   --domain NAME             the distribution's own domain name, if the distribution belongs to
+#                             another account
+#   --wait MINUTES            how long to wait for the log (default 30)
+#   --timeout SECONDS         how long to wait for the function (default 180)
+#   --dry-run                 change nothing; show every call that would be made
 #
-# The request is GET https://edgetap.invalid/edgetap-verify from 192.0.2.1, for the distribution
-# EDGETAPVERIFY. You can look for it on your platform. The script deletes the log at the end.
+# The request of an uploaded log is GET https://edgetap.invalid/edgetap-verify from 192.0.2.1, for
+# the distribution EDGETAPVERIFY. You can look for it on your platform. The script deletes the log
+# after its delivery. A log that was not delivered stays: the function tries again, as with any log.
+#
+# With --through-cloudfront the request is GET /etc/passwd?edgetap-verify=MARK, sent to the
+# distribution by https. CloudFront and your platform may treat it as an attack; any response is
+# fine. `edgetap find` searches the logs for its request ID.
 #
 # Exit status: 0 if the bridge accepted the request, 1 if it did not (the script shows the last step
-# that succeeded), 2 if nothing was uploaded.
+# that succeeded), 2 if nothing was uploaded or sent.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/lib-verify.sh
+. scripts/lib-verify.sh
 
 readonly INTERVAL=${EDGETAP_VERIFY_INTERVAL:-3}
-timeout=180 key='' seen=''
+timeout=180 key='' seen='' distribution='' domain='' wait=''
 
 main() {
   read_arguments "$@"
-  need_tools aws jq terraform gzip
+  need_tools aws jq terraform gzip curl
   need_module
+  if [[ -n $distribution ]]; then
+    through_cloudfront
+    return
+  fi
   refuse_on_problems
-  mark
-  write_log
+  make_log 1
   put_log
   if ((dry_run)); then
-    look_for_line || true
+    summary_line "s3://$log_bucket/$key" "$(since)" >/dev/null
     delete_log
     say 'This was a dry run: nothing was changed.'
     return
@@ -39,6 +55,21 @@ main() {
 read_arguments() {
   while (($#)); do
     case $1 in
+      --through-cloudfront)
+        [[ ${2:-} =~ ^[A-Z0-9]+$ ]] || usage_error '--through-cloudfront requires the ID of a distribution, such as E27FO14I29XXXX'
+        distribution=$2
+        shift
+        ;;
+      --domain)
+        [[ ${2:-} =~ ^[A-Za-z0-9.-]+$ ]] || usage_error '--domain requires a domain name, such as d111111abcdef8.cloudfront.net'
+        domain=$2
+        shift
+        ;;
+      --wait)
+        [[ ${2:-} =~ ^[1-9][0-9]{0,3}$ ]] || usage_error '--wait requires a number of minutes (1 to 9999)'
+        wait=$2
+        shift
+        ;;
       --timeout)
         [[ ${2:-} =~ ^[1-9][0-9]{0,3}$ ]] || usage_error '--timeout requires a number of seconds (1 to 9999)'
         timeout=$2
@@ -50,25 +81,8 @@ read_arguments() {
     esac
     shift
   done
-}
-
-# The mark is in the key, in the position of CloudFront's unique ID.
-mark() {
-  unique=$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
-  key=${log_prefix}EDGETAPVERIFY/$(date -u +%Y/%m/%d/%H)/EDGETAPVERIFY.$(date -u +%Y-%m-%d-%H).$unique.gz
-}
-
-# A log as CloudFront writes it: two header lines, then tab-separated rows.
-write_log() {
-  local fields values
-  fields=('timestamp(ms)' date time c-ip cs-method cs-uri-stem cs-uri-query sc-status x-host-header cs-protocol 'cs(User-Agent)'
-    x-edge-request-id DistributionId)
-  values=("$(date -u +%s)000" "$(date -u +%Y-%m-%d)" "$(date -u +%H:%M:%S)" 192.0.2.1 GET /edgetap-verify "mark=$unique" 200
-  edgetap.invalid https edgetap%20verify "edgetap-verify-$unique" EDGETAPVERIFY)
-  {
-    printf '#Version: 1.0\n#Fields: %s\n' "${fields[*]}"
-    (IFS=$'\t' && printf '%s\n' "${values[*]}")
-  } | gzip >"$scratch/log.gz"
+  [[ -n $distribution || -z $domain$wait ]] || usage_error '--domain and --wait require --through-cloudfront'
+  wait=${wait:-30}
 }
 
 put_log() {
@@ -86,17 +100,18 @@ follow() {
   while ((SECONDS - put_at < timeout)); do
     sleep "$INTERVAL"
     watch_queue
-    look_for_line || die "cannot read the log group $log_group_name: $(why)"
-    line=$(last_line)
+    line=$(summary_line "s3://$log_bucket/$key" "$(since)")
     [[ -z $line ]] || break
   done
   if [[ -z $line ]]; then
     explain_silence
-    delete_log
     exit 1
   fi
   report "$line"
 }
+
+# A minute before the script started, because clocks differ.
+since() { echo "$(($(date +%s) - SECONDS - 60))"; }
 
 # Often the function receives the notification before this sees it.
 watch_queue() {
@@ -114,23 +129,12 @@ depth() {
     | "\(.ApproximateNumberOfMessages) \([.ApproximateNumberOfMessagesNotVisible, .ApproximateNumberOfMessagesDelayed | tonumber] | add)"' "$scratch/queue"
 }
 
-look_for_line() {
-  look "$aws_region" logs filter-log-events --log-group-name "$log_group_name" --filter-pattern "\"$unique\"" \
-    --start-time "$(($(date +%s) - SECONDS - 60))000" >"$scratch/lines"
-}
-
-# The function's summary line for the object. The function writes it at every LOG_LEVEL.
-last_line() {
-  jq -c --arg object "s3://$log_bucket/$key" '
-    [.events[]?.message | fromjson? | select(.object == $object and has("sent"))] | last // empty' "$scratch/lines"
-}
-
 report() {
   local message level sent elapsed
   IFS=$'\t' read -r level sent elapsed message < <(jq -r '[.level, .sent, .elapsed_ms // "?", .message] | @tsv' <<<"$1")
   step function "processed the log in $elapsed ms"
-  delete_log
   if [[ $level == INFO && $sent == 1 ]]; then
+    delete_log
     step token 'received'
     step bridge 'accepted the transaction'
     say "The path works. Look for /edgetap-verify?mark=$unique on your platform."
@@ -145,7 +149,7 @@ report() {
 explain_silence() {
   error "the function logged nothing about the uploaded log within $timeout s"
   look "$aws_region" logs filter-log-events --log-group-name "$log_group_name" --filter-pattern '"ERROR"' \
-    --start-time "$(($(date +%s) - SECONDS - 60))000" >"$scratch/lines" || true
+    --start-time "$(since)000" >"$scratch/lines" || true
   local last
   last=$(jq -r '[.events[]?.message | . as $text | (fromjson? // {message: $text})
     | (.message // $text) + (.problems // .error // .reason // "" | if . == "" then . else ": \(.)" end)] | last // empty' "$scratch/lines")
@@ -172,9 +176,9 @@ delete_log() {
   key=''
 }
 
-# Deletes the log if the script is interrupted.
+# Deleting a log that waits for the function would make the function report it as deleted.
 cleanup() {
-  [[ -z $key || -z ${put_at:-} ]] || ((dry_run)) || delete_log
+  [[ -z $key || -z ${put_at:-} ]] || ((dry_run)) || note "the log stays, because it was not delivered: the function tries again (s3://$log_bucket/$key)"
 }
 
 main "$@"

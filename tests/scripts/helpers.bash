@@ -90,3 +90,25 @@ make_distribution() {
     >"$BATS_TEST_TMPDIR/distribution.json"
   moto cloudfront create-distribution --distribution-config "file://$BATS_TEST_TMPDIR/distribution.json" | jq -r .Distribution.Id
 }
+
+# make_installation: creates the bucket, the queues and the log group of the outputs in moto.
+make_installation() {
+  bucket=tap-logs-$account-us-east-1
+  work=$MOTO/$account/tap-work
+  dead=$MOTO/$account/tap-dead-letters
+  log_group=/aws/lambda/tap
+  moto s3api create-bucket --bucket "$bucket" >/dev/null
+  moto sqs create-queue --queue-name tap-work >/dev/null
+  moto sqs create-queue --queue-name tap-dead-letters >/dev/null
+  moto logs create-log-group --log-group-name "$log_group"
+  moto logs create-log-stream --log-group-name "$log_group" --log-stream-name stream
+}
+
+# function_logs LEVEL OBJECT SENT MESSAGE [DISTRIBUTION]: writes a log line like the function's.
+function_logs() {
+  jq -n -c --arg level "$1" --arg object "$2" --argjson sent "$3" --arg message "$4" --arg distribution "${5:-EDGETAPVERIFY}" \
+    '{timestamp: (now | todate), level: $level, message: $message, function: "tap", object: $object, distribution: $distribution, rows: 1, sent: $sent, elapsed_ms: 812}' \
+    >"$BATS_TEST_TMPDIR/line"
+  jq -n -c --rawfile message "$BATS_TEST_TMPDIR/line" '[{timestamp: (now * 1000 | floor), message: ($message | rtrimstr("\n"))}]' >"$BATS_TEST_TMPDIR/events"
+  moto logs put-log-events --log-group-name "$log_group" --log-stream-name stream --log-events "file://$BATS_TEST_TMPDIR/events" >/dev/null
+}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# status.sh and verify.sh with the real AWS CLI against moto.
+# status.sh with the real AWS CLI against moto.
 
 # shellcheck disable=SC2154 # helpers.bash sets variables
 load helpers.bash
@@ -7,94 +7,7 @@ load helpers.bash
 setup() {
   setup_clone
   use_moto
-  bucket=tap-logs-$account-us-east-1
-  work=$MOTO/$account/tap-work
-  dead=$MOTO/$account/tap-dead-letters
-  log_group=/aws/lambda/tap
-  moto s3api create-bucket --bucket "$bucket" >/dev/null
-  moto sqs create-queue --queue-name tap-work >/dev/null
-  moto sqs create-queue --queue-name tap-dead-letters >/dev/null
-  moto logs create-log-group --log-group-name "$log_group"
-  moto logs create-log-stream --log-group-name "$log_group" --log-stream-name stream
-}
-
-# function_logs LEVEL OBJECT SENT MESSAGE [DISTRIBUTION]: writes a log line like the function's.
-function_logs() {
-  jq -n -c --arg level "$1" --arg object "$2" --argjson sent "$3" --arg message "$4" --arg distribution "${5:-EDGETAPVERIFY}" \
-    '{timestamp: (now | todate), level: $level, message: $message, function: "tap", object: $object, distribution: $distribution, rows: 1, sent: $sent, elapsed_ms: 812}' \
-    >"$BATS_TEST_TMPDIR/line"
-  jq -n -c --rawfile message "$BATS_TEST_TMPDIR/line" '[{timestamp: (now * 1000 | floor), message: ($message | rtrimstr("\n"))}]' >"$BATS_TEST_TMPDIR/events"
-  moto logs put-log-events --log-group-name "$log_group" --log-stream-name stream --log-events "file://$BATS_TEST_TMPDIR/events" >/dev/null
-}
-
-# function_takes LEVEL SENT MESSAGE: plays the function. Waits for the log that verify.sh uploads,
-# reads it, writes a log line.
-function_takes() {
-  local key=''
-  for _ in {1..100}; do
-    key=$(moto s3api list-objects-v2 --bucket "$bucket" | jq -r '.Contents[0].Key // empty')
-    [[ -z $key ]] || break
-    sleep 0.1
-  done
-  moto s3api get-object --bucket "$bucket" --key "$key" "$BATS_TEST_TMPDIR/taken.gz" >/dev/null
-  function_logs "$1" "s3://$bucket/$key" "$2" "$3"
-}
-
-@test "verify.sh uploads a log, follows it and deletes it" {
-  function_takes INFO 1 'successfully sent 1 transactions for distribution EDGETAPVERIFY' &
-  EDGETAP_VERIFY_INTERVAL=1 run scripts/verify.sh
-  exits 0
-  has "s3://$bucket/AWSLogs/$account/CloudFront/EDGETAPVERIFY/"
-  has 'processed the log in 812 ms'
-  has 'accepted the transaction'
-  has 'The path works'
-  [[ $(moto s3api list-objects-v2 --bucket "$bucket" | jq '.Contents // [] | length') == 0 ]]
-  run gzip -dc "$BATS_TEST_TMPDIR/taken.gz"
-  [[ ${lines[0]} == '#Version: 1.0' ]]
-  [[ $(awk -F ' ' 'NR == 2 { print NF - 1 }' <<<"$output") == $(awk -F '\t' 'NR == 3 { print NF }' <<<"$output") ]]
-  if [[ -n ${EDGETAP_BINARY:-} ]]; then
-    cp "$BATS_TEST_TMPDIR/taken.gz" "$BATS_TEST_TMPDIR/EDGETAPVERIFY.gz"
-    run "$EDGETAP_BINARY" replay "$BATS_TEST_TMPDIR/EDGETAPVERIFY.gz"
-    exits 0
-    has '"path":"/edgetap-verify"'
-  fi
-}
-
-@test "verify.sh shows the function's error" {
-  function_takes ERROR 0 'sent 0 transactions for distribution EDGETAPVERIFY, but not all rows were delivered: the token endpoint says invalid_client' &
-  EDGETAP_VERIFY_INTERVAL=1 run scripts/verify.sh
-  exits 1
-  has 'error: the function did not deliver the log: sent 0 transactions'
-  has 'the token endpoint says invalid_client'
-  has_not 'The path works'
-  [[ $(moto s3api list-objects-v2 --bucket "$bucket" | jq '.Contents // [] | length') == 0 ]]
-}
-
-@test "verify.sh without a log line shows queue and last error" {
-  EDGETAP_VERIFY_INTERVAL=1 run scripts/verify.sh --timeout 2
-  exits 1
-  has 'logged nothing about the uploaded log within 2 s'
-  has 'The work queue is empty'
-  moto sqs send-message --queue-url "$work" --message-body x --delay-seconds 900 >/dev/null
-  EDGETAP_VERIFY_INTERVAL=1 run scripts/verify.sh --timeout 1
-  has 'The message is in flight'
-  moto sqs send-message --queue-url "$work" --message-body x >/dev/null
-  moto logs put-log-events --log-group-name "$log_group" --log-stream-name stream \
-    --log-events "[{\"timestamp\":$(date +%s)000,\"message\":\"{\\\"level\\\":\\\"ERROR\\\",\\\"message\\\":\\\"invalid configuration\\\",\\\"problems\\\":\\\"missing setting\\\"}\"}]" >/dev/null
-  EDGETAP_VERIFY_INTERVAL=1 run scripts/verify.sh --timeout 2
-  exits 1
-  has 'Messages wait in the work queue'
-  has "The function's last ERROR was: invalid configuration: missing setting"
-  [[ $(moto s3api list-objects-v2 --bucket "$bucket" | jq '.Contents // [] | length') == 0 ]]
-}
-
-@test "verify.sh --dry-run uploads nothing" {
-  run scripts/verify.sh --dry-run
-  exits 0
-  has 'would run: aws s3api put-object'
-  has 'read only: aws logs filter-log-events'
-  has 'would run: aws s3api delete-object'
-  [[ $(moto s3api list-objects-v2 --bucket "$bucket" | jq '.Contents // [] | length') == 0 ]]
+  make_installation
 }
 
 @test "status.sh shows distributions and queues, also as JSON" {

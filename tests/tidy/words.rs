@@ -392,6 +392,35 @@ fn troubleshooting_quotes_messages_that_exist() {
     none(&problems);
 }
 
+/// Each item of "Unproven on AWS" names a step of `prove.sh`, and each step has an item.
+#[test]
+fn unproven_items_are_the_steps_of_prove_sh() {
+    let operations = document("docs/operations.md");
+    let (_, section) = operations.split_once("\n## Unproven on AWS\n").unwrap();
+    let items: Vec<_> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("- "))
+        .map(|item| item.split('`').nth(1).unwrap_or(item).to_owned())
+        .collect();
+    let script = document("scripts/lib-prove.sh");
+    let (_, table) = script.split_once("readonly STEPS=(\n").unwrap();
+    let steps: Vec<_> = table
+        .lines()
+        .take_while(|line| *line != ")")
+        .map(|line| {
+            line.trim_start_matches([' ', '\''])
+                .split('|')
+                .next()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(items, steps);
+    for step in steps {
+        let function = format!("\nprove_{}() {{", step.replace('-', "_"));
+        assert!(script.contains(&function), "{step} has no function");
+    }
+}
+
 /// `input.md` lists the extensions that `STATIC_EXTENSIONS` stands for when it is not set.
 #[test]
 fn the_list_of_static_extensions_is_documented() {
