@@ -119,7 +119,7 @@ run() {
 
 # Plans to a file, so that what is applied is what was looked at.
 plan_changes() {
-  terraform_change plan -no-color -input=false -out="$scratch/plan" >"$scratch/plan.txt" 2>"$scratch/error" || {
+  terraform_change plan -no-color -input=false -out="$scratch/plan" >/dev/null 2>"$scratch/error" || {
     cat "$scratch/error" >&2
     die "$TERRAFORM plan failed: $(why)"
   }
@@ -132,14 +132,14 @@ confirm_plan() {
   local arn=arn:$caller_partition:lambda:$aws_region:$account_id:function:$function_name
   # shellcheck disable=SC2016 # jq's variables look like the shell's
   if about_plan --arg function "$arn" --arg level "$1" 'changes_log_level_only($function; $level)' | is_true; then return; fi
-  cat "$scratch/plan.txt"
+  terraform_in show -no-color "$scratch/plan"
   if about_plan 'changes == []' | is_true; then
     error 'Terraform plans no change of the log level: another .tfvars file or the environment sets log_level too'
     hint "set it in one place only; terraform/edgetap.auto.tfvars has that of .env"
     exit 1
   fi
   note 'this plan does not only set the log level; --yes does not confirm it'
-  ask 'Apply all of it? [y/N]' "no input available to confirm the plan above; run $TERRAFORM -chdir=terraform apply first"
+  ask 'Apply all of it? [y/N]' "no input available to confirm the plan above"$'\n'"  hint: if all of it is right, run $TERRAFORM -chdir=terraform apply; if not, this machine lacks the installation's .tfvars files or settings"
   [[ ${answer,,} == y || ${answer,,} == yes ]] || declined
 }
 

@@ -230,7 +230,7 @@ plan() {
                       after: ($function | del(.last_modified) | .environment[0].variables.LOG_LEVEL = "debug") } } ],
         output_changes: {log_level: {actions: ["update"]}, name: {actions: ["no-op"]}} }
     | '"$1" >"$PLAN"
-  printf '#!/bin/sh\ncase $1 in\n  "show -json "*) cat "$PLAN" ;;\n  "plan "*) echo THE PLAN ;;\nesac\n' >"$ON_TERRAFORM"
+  printf '#!/bin/sh\ncase $1 in\n  "show -json "*) cat "$PLAN" ;;\n  "show -no-color "*) echo THE PLAN ;;\nesac\n' >"$ON_TERRAFORM"
   chmod +x "$ON_TERRAFORM"
   : >"$TERRAFORM_LOG"
 }
@@ -275,7 +275,7 @@ apply -input=false plan' ]] || fail_with "$(<"$TERRAFORM_LOG")"
     TF_AUTO_APPROVE=true run scripts/enable.sh --distribution "$id" --yes </dev/null
     exits 2
     has 'THE PLAN'
-    has 'error: no input available to confirm the plan above; run terraform -chdir=terraform apply first'
+    has 'error: no input available to confirm the plan above'
     ! applied || fail_with "applied: $other"
     run scripts/enable.sh --distribution "$id" --yes <<<n
     exits 1
