@@ -2,7 +2,7 @@
 # Disables distributions: CloudFront stops delivering their access logs to edgetap's bucket. Removes
 # only what enable.sh created.
 #
-# Usage: scripts/disable.sh (--distribution ID)… | --all  [--name NAME] [--yes] [--dry-run]
+# Usage: scripts/disable.sh (--distribution ID)… | --all  [--name NAME | --destination-arn ARN] [--yes] [--dry-run]
 #        scripts/disable.sh --destroy [--keep-logs] [--yes] [--dry-run]
 #
 #   --distribution ID   disable this distribution; can be repeated
@@ -13,6 +13,9 @@
 #                       does not
 #   --keep-logs         with --destroy: keep the bucket and the logs in it
 #   --name NAME         the installation's name, if Terraform's state is not available
+#   --destination-arn ARN
+#                       disable distributions of this account that deliver to an installation in
+#                       another account (see scripts/enable.sh)
 #   --yes               skip confirmation
 #   --dry-run           change nothing; show every AWS call that would be made
 #
@@ -38,14 +41,13 @@ main() {
     name=$given_name
     refuse_on_problems
     need_identity "$GLOBAL"
+    account_id=${caller_account:-}
+    name_destination
   else
-    need_tools terraform
-    if ((destroy)); then
-      need_module_or_saved_outputs
-      need_same_variables
-    else
-      need_module
-    fi
+    ((central)) || need_tools terraform
+    if ((destroy)); then read_saved_outputs; fi
+    need_installation
+    ((! destroy)) || need_same_variables
   fi
   refuse_on_problems
   must_read_deliveries
@@ -80,6 +82,10 @@ read_arguments() {
         given_name=$2
         shift
         ;;
+      --destination-arn)
+        destination_arn=${2:-} central=1
+        (($# == 1)) || shift
+        ;;
       --yes) yes=1 ;;
       --dry-run) dry_run=1 ;;
       -h | --help) print_help ;;
@@ -90,6 +96,8 @@ read_arguments() {
   ((all + destroy + (${#ids[@]} > 0) == 1)) || usage_error 'pass exactly one of --distribution ID, --all and --destroy'
   ((! keep_logs || destroy)) || usage_error '--keep-logs requires --destroy'
   [[ -z $given_name ]] || ((! destroy)) || usage_error '--name cannot be combined with --destroy, which requires the Terraform state'
+  ((! central || ! destroy)) || usage_error '--destination-arn cannot be combined with --destroy, which requires the Terraform state'
+  ((! central)) || [[ -z $given_name ]] || usage_error '--destination-arn cannot be combined with --name: the ARN contains the name'
 }
 
 # Limits $ids to the distributions where edgetap created a delivery source or a delivery.
@@ -99,12 +107,12 @@ choose_distributions() {
   for id in "${ids[@]}"; do
     [[ -n $(own_source "$id") ]] || warn "$id: edgetap did not enable this distribution; nothing to remove"
   done
-  mapfile -t ids < <(jq -r --argjson asked "$asked" --arg name "$name" '
-    .sources[] | select(.owner == $name or any(.deliveries[]; .owner == $name)) | .distribution
+  mapfile -t ids < <(jq -r --argjson asked "$asked" '
+    .sources[] | select(.ours or any(.deliveries[]; .ours)) | .distribution
     | select($asked == [] or (. as $id | any($asked[]; . == $id)))' <<<"$model")
 }
 
-own_source() { source_of "$1" | jq -c --arg name "$name" 'select(.owner == $name or any(.deliveries[]; .owner == $name))'; }
+own_source() { source_of "$1" | jq -c 'select(.ours or any(.deliveries[]; .ours))'; }
 
 ask_to_disable() {
   if ((${#ids[@]} == 0)) && ! has_idle_destination; then
@@ -131,7 +139,7 @@ disable() {
     untag_distribution "$id" || return
     gone_or change "$GLOBAL" logs delete-delivery --id "$(jq -r .id <<<"$delivery")" || return
     did "$id: deleted the delivery"
-  done < <(jq -c --arg name "$name" '.deliveries[] | select(.owner == $name)' <<<"$source")
+  done < <(jq -c '.deliveries[] | select(.ours)' <<<"$source")
   remove_source "$id" "$source"
 }
 
@@ -157,8 +165,8 @@ untag_distribution() {
 # Deletes the delivery source if edgetap created it and no other delivery uses it.
 remove_source() {
   local id=$1 others
-  [[ $(jq -r .owner <<<"$2") == "$name" ]] || return 0
-  others=$(jq -r --arg name "$name" '[.deliveries[] | select(.owner != $name) | "\(.id) to \(.to)"] | join(", ")' <<<"$2")
+  [[ $(jq -r .ours <<<"$2") == true ]] || return 0
+  others=$(jq -r '[.deliveries[] | select(.ours | not) | "\(.id) to \(.to)"] | join(", ")' <<<"$2")
   if [[ -n $others ]]; then
     warn "$id: kept the delivery source, because deliveries that edgetap did not create use it: $others"
     return 0
@@ -174,9 +182,9 @@ remove_destination() {
   has_idle_destination || return 0
   if ((! dry_run)); then must_read_deliveries; fi
   local users
-  users=$(jq -r --arg removed " ${ids[*]} " --argjson dry_run "$dry_run" '
+  users=$(jq -r --arg destination "$destination_arn" --arg removed " ${ids[*]} " --argjson dry_run "$dry_run" '
     [.sources[] | select($dry_run == 0 or (.distribution as $id | $removed | contains(" \($id) ") | not))
-      | select(any(.deliveries[]; .to_edgetap)) | .distribution] | join(" ")' <<<"$model")
+      | select(any(.deliveries[]; .destination == $destination)) | .distribution] | join(" ")' <<<"$model")
   if [[ -n $users ]]; then
     say "Kept the delivery destination, which other distributions use: $users"
   else
@@ -197,6 +205,7 @@ report() {
     if ((keep_logs)); then
       say "To use the bucket in a later installation, run $TERRAFORM -chdir=terraform import $bucket_address $log_bucket"
     fi
+    show_watched_buckets
     if [[ -e .env || -e terraform/secret.auto.tfvars ]]; then
       say 'The files .env and terraform/secret.auto.tfvars on this machine still contain the credentials.'
     fi

@@ -3,15 +3,21 @@
 # logging v2).
 #
 # Usage: scripts/enable.sh (--distribution ID)… | --all  [--include-cookies] [--no-tag] [--yes] [--dry-run]
+#        scripts/enable.sh --destination-arn ARN (--distribution ID)… | --all  […]
 #
 #   --distribution ID   enable this distribution; can be repeated
-#   --all               enable every distribution of the account
+#   --all               enable every distribution of the account, after a question
+#   --destination-arn ARN
+#                       deliver to an installation in another account: ARN is its Terraform output
+#                       delivery_destination_arn. Run it with the credentials of the distributions'
+#                       account; Terraform is not needed
 #   --include-cookies   also turn on the distribution's cookie logging. CloudFront has one cookie
 #                       setting for all logs of a distribution, so the owner's other logs change
 #                       too, and CloudFront redeploys the distribution. scripts/disable.sh turns
 #                       cookie logging off again
 #   --no-tag            do not tag the distribution edgetap-enabled=true
-#   --yes               skip confirmation, also that of terraform apply
+#   --yes               skip confirmation, except for a Terraform plan that changes more than the log
+#                       level
 #   --dry-run           change nothing; show every AWS call that would be made
 #
 # The script can be run again at any time. It leaves finished deliveries as they are, completes a
@@ -19,9 +25,9 @@
 # It never changes resources that others created: if a distribution's logs already go to another
 # bucket, the script leaves them there and shows what to do. Legacy logging is not changed.
 #
-# If LOG_LEVEL in .env differs from the function's log level, the script first runs
-# scripts/setup-tfvars.sh and terraform apply, which asks before it changes anything and applies
-# every pending change.
+# If LOG_LEVEL in .env (or TF_VAR_log_level) differs from the function's log level, the script first
+# runs scripts/setup-tfvars.sh and plans the change with Terraform. It applies a plan that changes
+# only the log level. Any other plan is shown, and applied only after you confirm it; --yes does not.
 #
 # Exit status: 0 if every distribution is enabled; 1 if any is not, a call to AWS failed or you
 # declined; 2 if an argument or a requirement is invalid.
@@ -35,20 +41,22 @@ readonly SUFFIX='{DistributionId}/{yyyy}/{MM}/{dd}/{HH}'
 readonly PREFIX='AWSLogs/{account-id}/CloudFront/'
 
 all=0 include_cookies=0 no_tag=0
-ids=() rows=() findings=() any_enabled=0
+ids=() rows=() findings=() any_enabled=0 destination_is_there=0
 
 main() {
   read_arguments "$@"
-  need_tools aws jq terraform
-  need_module
+  need_tools aws jq
+  ((central)) || need_tools terraform
+  need_installation
   refuse_on_problems
-  apply_log_level
+  ((central)) || apply_log_level
   read_record_fields
   must_read_deliveries
   read_distributions
   refuse_on_problems
+  ask_about_all
   ask_about_cookies
-  ensure_destination
+  ((central)) || check_destination
   local id status=0
   for id in "${ids[@]}"; do
     enable "$id" || status=1
@@ -66,6 +74,10 @@ read_arguments() {
         shift
         ;;
       --all) all=1 ;;
+      --destination-arn)
+        destination_arn=${2:-} central=1
+        (($# == 1)) || shift
+        ;;
       --include-cookies) include_cookies=1 ;;
       --no-tag) no_tag=1 ;;
       --yes) yes=1 ;;
@@ -78,8 +90,7 @@ read_arguments() {
   ((all == (${#ids[@]} == 0))) || usage_error 'pass either --distribution ID or --all'
 }
 
-# Terraform manages the function's log level and would revert a change made any other way. It shows
-# the plan and asks.
+# Terraform manages the function's log level and would revert a change made any other way.
 apply_log_level() {
   local wanted actual
   wanted=$(setting LOG_LEVEL)
@@ -88,22 +99,51 @@ apply_log_level() {
   fi
   wanted=${TF_VAR_log_level:-$wanted}
   [[ -n $wanted ]] || return 0
+  wanted=${wanted,,}
   must_look "$aws_region" lambda get-function-configuration --function-name "$function_name" >"$scratch/function"
   actual=$(jq -r '.Environment.Variables.LOG_LEVEL // "info"' "$scratch/function")
-  [[ ${wanted,,} != "$actual" ]] || return 0
+  [[ $wanted != "$actual" ]] || return 0
   need_same_variables
   refuse_on_problems
 
-  say "LOG_LEVEL is ${wanted,,}, but the function's log level is $actual. Applying the change with Terraform."
-  local approve=()
-  if ((yes)) || auto_approved; then approve=(-input=false -auto-approve); fi
-  run scripts/setup-tfvars.sh
-  terraform_change apply "${approve[@]}" || die "$TERRAFORM apply failed"
+  say "LOG_LEVEL is $wanted, but the function's log level is $actual. Planning the change with Terraform."
+  if [[ -z ${TF_VAR_log_level:-} ]]; then run scripts/setup-tfvars.sh; fi
+  plan_changes
+  ((dry_run)) || confirm_plan "$wanted"
+  terraform_change apply -input=false "$scratch/plan" || die "$TERRAFORM apply failed"
 }
 
 run() {
   if ((dry_run)); then show_command 'would run' "$@"; else "$@" || die "$1 failed"; fi
 }
+
+# Plans to a file, so that what is applied is what was looked at.
+plan_changes() {
+  terraform_change plan -no-color -input=false -out="$scratch/plan" >"$scratch/plan.txt" 2>"$scratch/error" || {
+    cat "$scratch/error" >&2
+    die "$TERRAFORM plan failed: $(why)"
+  }
+  ((dry_run)) || terraform_in show -json "$scratch/plan" >"$scratch/plan.json" || die "$TERRAFORM show failed"
+}
+
+# confirm_plan LEVEL: a plan that does more than set the log level is shown and asked about. Neither
+# --yes nor TF_AUTO_APPROVE answers, because they were given before anyone saw the plan.
+confirm_plan() {
+  local arn=arn:$caller_partition:lambda:$aws_region:$account_id:function:$function_name
+  # shellcheck disable=SC2016 # jq's variables look like the shell's
+  if about_plan --arg function "$arn" --arg level "$1" 'changes_log_level_only($function; $level)' | is_true; then return; fi
+  cat "$scratch/plan.txt"
+  if about_plan 'changes == []' | is_true; then
+    error 'Terraform plans no change of the log level: another .tfvars file or the environment sets log_level too'
+    hint "set it in one place only; terraform/edgetap.auto.tfvars has that of .env"
+    exit 1
+  fi
+  note 'this plan does not only set the log level; --yes does not confirm it'
+  ask 'Apply all of it? [y/N]' "no input available to confirm the plan above; run $TERRAFORM -chdir=terraform apply first"
+  [[ ${answer,,} == y || ${answer,,} == yes ]] || declined
+}
+
+about_plan() { jq -L scripts "${@:1:$#-1}" 'include "plan"; '"${!#}" "$scratch/plan.json"; }
 
 # Selects the fields of record-fields.txt that CloudFront offers, plus those that CloudFront
 # requires.
@@ -130,8 +170,9 @@ read_record_fields() {
 
 read_distributions() {
   must_look "$GLOBAL" cloudfront list-distributions >"$scratch/response"
-  jq '.DistributionList.Items // [] | map({id: .Id, arn: .ARN, domain: (.Aliases.Items[0] // .DomainName)})' "$scratch/response" \
-    >"$scratch/distributions"
+  jq '.DistributionList.Items // [] | map({ id: .Id, arn: .ARN, domain: (.Aliases.Items[0] // .DomainName),
+      kind: (if .Staging then "staging" elif .ConnectionMode == "tenant-only" then "multi-tenant" else null end) }
+    | if .kind then .domain += " (\(.kind))" else . end)' "$scratch/response" >"$scratch/distributions"
   if ((all)); then
     mapfile -t ids < <(jq -r '.[].id' "$scratch/distributions")
     ((${#ids[@]})) || problem "account $account_id has no distributions"
@@ -143,6 +184,13 @@ read_distributions() {
 }
 
 distribution() { jq -r --arg id "$1" --arg key "$2" '.[] | select(.id == $id) | .[$key]' "$scratch/distributions"; }
+
+ask_about_all() {
+  ((all)) || return 0
+  local others
+  others=$(jq -r 'map(select(.kind)) | group_by(.kind) | map("\(length) \(.[0].kind): \(map(.id) | join(" "))") | join("; ")' "$scratch/distributions")
+  confirm "Enable $(count "${#ids[@]}" distribution) of account $account_id${others:+ ($others)}?"
+}
 
 ask_about_cookies() {
   ((include_cookies)) || return 0
@@ -159,16 +207,11 @@ ask_about_cookies() {
   confirm 'Turn on cookie logging?'
 }
 
-ensure_destination() {
-  destination_arn=${log_bucket_arn%%:s3:*}:logs:$GLOBAL:$account_id:delivery-destination:edgetap-$name
+# Checks the delivery destination, if there is one.
+check_destination() {
   local found
   found=$(jq -c '.destination // empty' <<<"$model")
-  if [[ -z $found ]]; then
-    make_destination && return
-    failed_with ConflictException || die "cannot create the delivery destination edgetap-$name: $(why)"
-    must_read_deliveries # another run created it at the same time
-    found=$(jq -c '.destination // empty' <<<"$model")
-  fi
+  [[ -n $found ]] || return 0
   if [[ $(jq -r .owner <<<"$found") != "$name" ]]; then
     error "the delivery destination edgetap-$name was not created by edgetap: it lacks the tag $TAG=$name"
     hint "delete it, or install edgetap under another name"
@@ -181,24 +224,26 @@ ensure_destination() {
   fi
 }
 
-make_destination() {
+# Creates the delivery destination before the first delivery. If another run creates it at the same
+# time, `enable` reads the deliveries again.
+ensure_destination() {
+  if ((central || destination_is_there)) || jq '.destination != null' <<<"$model" | is_true; then return; fi
   change "$GLOBAL" logs put-delivery-destination --name "edgetap-$name" --output-format w3c \
-    --delivery-destination-configuration "{\"destinationResourceArn\":\"$log_bucket_arn\"}" --tags "{\"$TAG\":\"$name\"}" >/dev/null
+    --delivery-destination-configuration "{\"destinationResourceArn\":\"$log_bucket_arn\"}" --tags "{\"$TAG\":\"$name\"}" >/dev/null || return
+  destination_is_there=1
 }
 
 # Enables one distribution. A conflict means that another process created a resource first, or that
 # the logs go to another bucket: the deliveries, read again, show which.
 enable() {
-  local id=$1 result=unchanged
+  local id=$1 result=unchanged reported=0
   enable_once "$id" && return
-  if failed_with ConflictException && ! failed_with 'being updated'; then
-    cp "$scratch/error" "$scratch/conflict"
+  if ((! reported)) && failed_with ConflictException && ! failed_with 'being updated'; then
     must_read_deliveries
-    if goes_elsewhere "$id"; then return 1; fi
-    cp "$scratch/conflict" "$scratch/error"
+    ((central)) || check_destination
     enable_once "$id" && return
   fi
-  finding "$id" FAILED "$(why)$(hint_about_failure)"
+  ((reported)) || finding "$id" FAILED "$(why)$(hint_about_failure)"
   return 1
 }
 
@@ -206,6 +251,11 @@ enable_once() {
   local id=$1 source source_name delivery
   source=$(source_of "$id")
   if reads_existing_logs "$id" "$source"; then return; fi
+  delivery=$(jq -c 'first(.deliveries[] | select(.to_edgetap)) // empty' <<<"$source")
+  if [[ -z $delivery ]]; then
+    if reads_legacy_logs "$id"; then return; fi
+    if goes_elsewhere "$id"; then return 1; fi
+  fi
   source_name=$(jq -r '.name // empty' <<<"$source")
   if [[ -z $source_name ]]; then
     source_name=edgetap-$name-$id
@@ -213,22 +263,28 @@ enable_once() {
       --tags "{\"$TAG\":\"$name\"}" >/dev/null || return
     result=enabled
   fi
-  delivery=$(jq -c 'first(.deliveries[] | select(.to_edgetap)) // empty' <<<"$source")
   if [[ -z $delivery ]]; then
+    ensure_destination || return
     make_delivery "$source_name" || return
-  elif [[ $(jq -r .owner <<<"$delivery") == "$name" ]]; then
+  elif [[ $(jq -r .ours <<<"$delivery") == true ]]; then
     update_delivery "$delivery" || return
   else
-    row "$id" "unchanged: delivers to edgetap's bucket, but was not enabled by edgetap (no tag $TAG=$name)"
+    row "$id" "unchanged: delivers to edgetap's bucket, but was not enabled by this script (no tag $TAG=$name)"
     find_unsafe_delimiter "$id" "$delivery"
+    find_unread_path "$id" "$delivery"
     return
   fi
-  log_cookies "$id" "$(jq -r .arn <<<"$delivery")" || return
-  tag_distribution "$id" || return
-  if ((dry_run)) && [[ $result != unchanged ]]; then result="would be $result"; fi
-  row "$id" "$result"
   any_enabled=1
+  tag_distribution "$id" || return
+  if ! log_cookies "$id" "$(jq -r .arn <<<"$delivery")"; then
+    finding "$id" "$(planned), without cookies" "the logs are delivered, but cookie logging was not turned on: $(why)"
+    return 1
+  fi
+  row "$id" "$(planned)"
 }
+
+# The result, as a dry run says it.
+planned() { if ((dry_run)) && [[ $result != unchanged ]]; then say "would be $result"; else say "$result"; fi; }
 
 # CloudWatch Logs prepends PREFIX to this suffix.
 make_delivery() {
@@ -261,14 +317,20 @@ has_path() {
     (.suffix // "" | ltrimstr("/")) as $path | (.hive | not) and ($path == $full or ($strict == "" and $path == $bare))' <<<"$1" | is_true
 }
 
-# Records the previous setting in a tag before changing it.
+# Records the previous setting in a tag before changing it. If CloudFront refuses the change, the tag
+# goes, so that disabling does not turn off what the owner turns on later.
 log_cookies() {
   local id=$1 delivery_arn=$2
   ((include_cookies)) || return 0
   look "$GLOBAL" cloudfront get-distribution-config --id "$id" >"$scratch/response" || return
   [[ $(jq .DistributionConfig.Logging.IncludeCookies "$scratch/response") != true ]] || return 0
   change "$GLOBAL" logs tag-resource --resource-arn "$delivery_arn" --tags "{\"$COOKIES_TAG\":\"false\"}" >/dev/null || return
-  set_cookie_logging "$id" true || return
+  if ! set_cookie_logging "$id" true; then
+    cp "$scratch/error" "$scratch/refusal"
+    change "$GLOBAL" logs untag-resource --resource-arn "$delivery_arn" --tag-keys "$COOKIES_TAG" >/dev/null || true
+    cp "$scratch/refusal" "$scratch/error"
+    return 1
+  fi
   [[ $result == enabled ]] || result=updated
 }
 
@@ -285,14 +347,20 @@ tag_distribution() {
 # Whether edgetap already reads the distribution's logs from another bucket. A second delivery would
 # send every request twice.
 reads_existing_logs() {
-  local id=$1 bucket
-  bucket=$(jq -r --argjson existing "${existing_log_sources:-[]}" '
-    first(.deliveries[]? | select(.type == "S3" and (.to_edgetap | not)) | .to | split(":::")[1] // "" | split("/")[0]
-      | select(. as $bucket | any($existing[]; .bucket == $bucket))) // empty' <<<"${2:-null}")
+  local id=$1 delivery
+  delivery=$(jq -c 'first(.deliveries[]? | select(.read_from)) // empty' <<<"${2:-null}")
+  [[ -n $delivery ]] || return
+  row "$id" "unchanged: read from $(jq -r .bucket <<<"$delivery") (existing_log_sources)"
+  find_unsafe_delimiter "$id" "$delivery"
+}
+
+reads_legacy_logs() {
+  local bucket
+  [[ ${existing_log_sources:-[]} != '[]' ]] || return
+  must_look "$GLOBAL" cloudfront get-distribution-config --id "$1" >"$scratch/response"
+  bucket=$(legacy_source "$1" "$scratch/response" | jq -r '.bucket // empty')
   [[ -n $bucket ]] || return
-  row "$id" "unchanged: read from $bucket (existing_log_sources)"
-  find_unsafe_delimiter "$id" "$(jq -c --arg bucket "$bucket" \
-    'first(.deliveries[] | select(.to | split(":::")[1] // "" | split("/")[0] == $bucket))' <<<"$2")"
+  row "$1" "unchanged: legacy logs are read from $bucket (existing_log_sources)"
 }
 
 # Adds a finding if a viewer can write the delimiter of a delivery into a value.
@@ -302,29 +370,66 @@ find_unsafe_delimiter() {
   [[ -z $delimiter ]] || findings+=("$1: a value can contain the field delimiter $delimiter. edgetap cannot read such rows, and sends them to the dead-letter queue."$'\n'"  hint: ask the delivery's owner to set its field delimiter to a tab")
 }
 
+# Adds a finding if a delivery of others to edgetap's bucket has keys that the bucket's notification
+# leaves out.
+find_unread_path() {
+  local prefix
+  prefix=$(jq -r --arg prefix "${log_prefix:-}" 'select(.bucket != "") | .key_start | select(startswith($prefix) | not)' <<<"$2")
+  [[ -z $prefix ]] || findings+=("$1: its keys begin with $prefix, but edgetap reads ${log_prefix:-} only."$'\n'"  hint: ask the delivery's owner to change its suffix path")
+}
+
 # Whether the logs go to another bucket and not to edgetap's. CloudWatch Logs rejects a second
-# delivery to S3. Adds a finding with the other delivery and what to do.
+# delivery to S3. Adds a finding with the other delivery, whose it is and what to do.
 goes_elsewhere() {
-  local id=$1 theirs
-  theirs=$(source_of "$id" | jq -c 'select(any(.deliveries[]; .to_edgetap) | not) | first(.deliveries[] | select(.type == "S3")) // empty')
+  local id=$1 theirs bucket
+  theirs=$(source_of "$id" | jq -c 'select(any(.deliveries[]; .to_edgetap) | not) | . as $source
+    | first(.deliveries[] | select(.type == "S3")) // empty | .source = $source.name')
   [[ -n $theirs ]] || return
-  finding "$id" 'NOT ENABLED' "$(jq -r --arg account "$account_id" --arg name "$name" '
-    (.to | split(":::")[1] // "") as $place | ($place | split("/")[0]) as $bucket
-    | (($place | split("/")[1:] | join("/")) as $prefix | if $prefix == "" then "AWSLogs/\($account)/CloudFront/" else $prefix + "/" end) as $prefix
-    | "the logs already go to \(.to) (delivery \(.id), format \(.format // "unknown")"
-      + (if .owner then ", created by the edgetap installation \(.owner)" else "" end)
-      + "). CloudWatch Logs allows one delivery to S3 per distribution. The existing delivery was not changed.\n"
-      + (if .owner then "  hint: to move the logs, run scripts/disable.sh of that installation first"
-         elif $bucket == "" then "  hint: the destination belongs to another account; ask its owner"
-         elif .format == "w3c" or .format == "json" then
-           "  hint: to read the logs from that bucket, add { bucket = \"\($bucket)\", prefix = \"\($prefix)\" } to the\n"
-           + "  Terraform variable existing_log_sources, run terraform -chdir=terraform apply, then scripts/watch-bucket.sh \($bucket)"
-         else "  hint: edgetap reads the formats w3c and json; ask the owner whether the format can be changed" end)' <<<"$theirs")"
+  bucket=$(jq -r .bucket <<<"$theirs")
+  finding "$id" 'NOT ENABLED' "$(jq -r --argjson existing "${existing_log_sources:-[]}" '
+    (.tags | to_entries | map("\(.key)=\(.value)") | join(", ")) as $tags
+    | "the logs already go to \(.to) (format \(.format // "unknown"), delivery \(.id) of the delivery source \(.source)"
+      + (if .owner then ", created by the edgetap installation \(.owner)"
+         elif .source | startswith("CreatedByCloudFront") then ", created in the CloudFront console" else "" end)
+      + (if $tags != "" then ", tags \($tags)" else "" end)
+      + "). CloudWatch Logs allows one delivery to S3 per distribution. The existing delivery was not changed."
+      + (.bucket as $bucket | [$existing[] | select(.bucket == $bucket) | .prefix] | join(" and ")
+         | if . != "" then " edgetap reads that bucket below \(.) only." else "" end)' <<<"$theirs")
+$(ways_out "$id" "$theirs" "$bucket")"
+}
+
+# ways_out ID DELIVERY BUCKET: what can be done about a delivery to another bucket, as hints.
+ways_out() {
+  local owner
+  owner=$(jq -r '.owner // empty' <<<"$2")
+  if [[ -n $owner ]]; then
+    printf '  hint: to move the logs, run scripts/disable.sh of that installation first\n'
+    return
+  fi
+  if [[ -z $3 ]]; then
+    printf '  hint: the destination belongs to account %s; ask its owner for the bucket and the format\n' "$(jq -r '.destination | split(":")[4]' <<<"$2")"
+  elif ! jq '.format == "w3c" or .format == "json"' <<<"$2" | is_true; then
+    printf '  hint: edgetap reads the formats w3c and json; ask the owner whether the format can be changed\n'
+  elif ((central)); then
+    printf '  hint: to read the logs from that bucket, install edgetap in its account, with existing_log_sources\n'
+  elif bucket_is_foreign "$3"; then
+    printf '  hint: %s belongs to another account, so watch-bucket.sh cannot turn on its events\n' "$3"
+    foreign_bucket_ways
+  else
+    jq -r --arg terraform "$TERRAFORM" '"  hint: to read the logs from that bucket, add { bucket = \"\(.bucket)\", prefix = \"\(.key_prefix)\" } to the\n"
+      + "  Terraform variable existing_log_sources, run \($terraform) -chdir=terraform apply, then scripts/watch-bucket.sh \(.bucket)"' <<<"$2"
+  fi
+  printf '  hint: or turn on legacy standard logging beside it, to a bucket with ACLs, and read that one (docs/operations.md)\n'
+  printf '  hint: or ask the owner to delete the delivery, then run scripts/enable.sh --distribution %s again\n' "$1"
 }
 
 hint_about_failure() {
   if failed_with AllowVendedLogDeliveryForResource; then
-    printf '\n  hint: your identity needs the permission cloudfront:AllowVendedLogDeliveryForResource (terraform/operator-policy.json)'
+    printf '\n  hint: your identity needs the permission cloudfront:AllowVendedLogDeliveryForResource (%s)' \
+      "terraform/operator-policy$( ((central)) && printf -- -distributions).json"
+  elif ((central)) && failed_with 'CreateDelivery operation'; then
+    printf '\n  hint: account %s must be in source_account_ids of the installation %s in account %s, and applied there' \
+      "$account_id" "$name" "$installation_account"
   elif failed_with 'being updated'; then
     printf '\n  hint: another change is in progress; run this script again in a minute'
   fi
@@ -333,6 +438,7 @@ hint_about_failure() {
 row() { rows+=("$1"$'\t'"$(distribution "$1" domain)"$'\t'"$2"); }
 
 finding() {
+  reported=1
   row "$1" "$2"
   findings+=("$1: $3")
 }
@@ -343,7 +449,8 @@ report() {
   if ((dry_run)); then
     printf '\nThis was a dry run: nothing was changed.\n'
   elif ((any_enabled)); then
-    printf '\nCloudFront can take up to four hours to start delivering logs. To test the path from the bucket to the bridge now, run scripts/verify.sh.\n'
+    printf '\nCloudFront can take up to four hours to start delivering logs. To test the path from the bucket to the bridge now, run scripts/verify.sh%s.\n' \
+      "$( ((central)) && printf ' with the credentials of account %s' "$installation_account")"
   fi
 }
 

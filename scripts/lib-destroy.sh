@@ -21,8 +21,31 @@ ask_to_destroy() {
     printf '  %s\t%s\n' "$log_bucket" "$( ((keep_logs)) && echo 'is kept with its logs' || echo 'is deleted with its logs')"
     printf '  deliveries\t%s\n' "${ids[*]:-none}"
   } | table
+  name_watched_buckets
   say 'Messages in the queues will not be delivered. To deliver those of the dead-letter queue first, run scripts/redrive.sh.'
   confirm_by_name "$name"
+}
+
+# Nothing records who turned on the EventBridge notifications of a bucket: its owner may have used them
+# before edgetap did. So they are named and left.
+name_watched_buckets() {
+  local bucket
+  watched=()
+  while IFS= read -r bucket; do
+    if ! look "$aws_region" s3api get-bucket-notification-configuration --bucket "$bucket" >"$scratch/response"; then
+      warn "cannot read whether the bucket $bucket sends events: $(why)"
+    elif jq 'has("EventBridgeConfiguration")' "$scratch/response" | is_true; then
+      watched+=("$bucket")
+    fi
+  done < <(jq -r '.[].bucket' <<<"${existing_log_sources:-[]}" | sort -u)
+  show_watched_buckets
+}
+
+show_watched_buckets() {
+  local bucket
+  for bucket in "${watched[@]}"; do
+    say "The bucket $bucket keeps sending events to EventBridge. If scripts/watch-bucket.sh turned that on and no one else uses it, run scripts/watch-bucket.sh $bucket --undo."
+  done
 }
 
 queue_depth() {
@@ -61,12 +84,11 @@ save_outputs() {
   printf '%s\n' "$outputs" >"$SAVED_OUTPUTS"
 }
 
-need_module_or_saved_outputs() {
-  local saved
+# Sets saved_outputs if an interrupted run left them and Terraform has none.
+read_saved_outputs() {
   if [[ -f $SAVED_OUTPUTS ]] && ! terraform_in output -json 2>/dev/null | jq 'has("name")' | is_true; then
-    saved=$(<"$SAVED_OUTPUTS")
+    saved_outputs=$(<"$SAVED_OUTPUTS")
   fi
-  need_module "${saved:-}"
 }
 
 # Removes the bucket, its policy and its settings from Terraform's state, so that terraform destroy

@@ -11,6 +11,10 @@
 #   outputs         Terraform's outputs as JSON, set by need_module. read_outputs also sets one
 #                   variable per output: name, aws_region, account_id, log_bucket …
 #   caller_account  account of the AWS credentials, set by need_identity
+#   destination_arn ARN of the delivery destination, given with --destination-arn or set by
+#                   need_installation
+#   central         1 if --destination-arn was given: the installation is in another account, whose
+#                   Terraform state, bucket and queues are out of reach
 #   model           the account's delivery sources, destinations and deliveries, set by
 #                   read_deliveries; deliveries.jq describes the JSON
 #
@@ -38,7 +42,7 @@ readonly CONFLICT_ATTEMPTS=8 CONFLICT_WAIT_MAX=${EDGETAP_CONFLICT_WAIT_MAX:-20}
 export AWS_PAGER='' AWS_CLI_AUTO_PROMPT=off # programs read the output
 export AWS_RETRY_MODE="${AWS_RETRY_MODE:-standard}" AWS_MAX_ATTEMPTS="${AWS_MAX_ATTEMPTS:-6}"
 
-yes=0 dry_run=0
+yes=0 dry_run=0 central=0
 problems=()
 scratch=$(mktemp -d) # mode 0700: a distribution's configuration may contain an origin's secrets
 cleanup() { :; }     # a script may redefine this
@@ -104,11 +108,12 @@ confirm_by_name() {
   [[ $answer == "$1" ]] || declined "The name does not match $1."
 }
 
+# ask QUESTION [ERROR]: exits at the end of the input.
 ask() {
   printf '%s ' "$1" >&2
   if ! read -r answer; then
     printf '\n' >&2
-    error 'no input available; pass --yes to skip confirmation'
+    error "${2:-no input available; pass --yes to skip confirmation}"
     exit 2
   fi
 }
@@ -273,10 +278,34 @@ is_initialized() { (cd terraform && [[ -d ${TF_DATA_DIR:-.terraform} ]]); }
 # Whether the last error is one that `terraform init` mends. Terraform breaks its lines anywhere.
 asks_for_init() { plain_error | tr -s '[:space:]' ' ' | grep -q -E '(terraform|tofu) init\b'; }
 
+# need_installation: reads Terraform's outputs, or what the ARN of --destination-arn says.
+need_installation() {
+  if ((! central)); then
+    need_module "${saved_outputs:-}"
+    name_destination
+    return
+  fi
+  local pattern="^arn:aws[a-z-]*:logs:$GLOBAL:([0-9]{12}):delivery-destination:edgetap-([a-z0-9][a-z0-9-]*[a-z0-9])-accounts\$"
+  if ! [[ $destination_arn =~ $pattern ]]; then
+    problem "--destination-arn requires the ARN of an installation's destination for other accounts (arn:aws:logs:$GLOBAL:ACCOUNT:delivery-destination:edgetap-NAME-accounts)" \
+      "in the installation's clone, $TERRAFORM -chdir=terraform output delivery_destination_arn prints it; source_account_ids creates it"
+    return
+  fi
+  installation_account=${BASH_REMATCH[1]} name=${BASH_REMATCH[2]}
+  ((${#problems[@]} == 0)) || return 0
+  need_identity "$GLOBAL"
+  account_id=${caller_account:-}
+  [[ $account_id != "$installation_account" ]] || problem "the AWS credentials belong to account $account_id, in which edgetap is installed" \
+    'omit --destination-arn for the distributions of this account, or set AWS_PROFILE to the account of the distributions'
+}
+
+name_destination() { destination_arn=arn:${caller_partition:-aws}:logs:$GLOBAL:${account_id:-}:delivery-destination:edgetap-${name:-}; }
+
 need_identity() {
   local caller
   if caller=$(aws_in "$1" sts get-caller-identity); then
     caller_account=$(jq -r .Account <<<"$caller")
+    caller_partition=$(jq -r '.Arn // "" | split(":")[1] // "aws"' <<<"$caller")
   else
     problem "no valid AWS credentials: $(why)" 'run aws configure or aws sso login, or set AWS_PROFILE'
   fi
@@ -397,14 +426,43 @@ describe() {
 }
 
 filter_deliveries() {
-  jq -n -r -c -L scripts --arg name "$name" --slurpfile sources "$scratch/delivery-sources" \
+  jq -n -r -c -L scripts --arg name "$name" --arg destination "$destination_arn" --arg bucket "${log_bucket_arn:-}" \
+    --argjson existing "${existing_log_sources:-[]}" --slurpfile sources "$scratch/delivery-sources" \
     --slurpfile destinations "$scratch/delivery-destinations" --slurpfile deliveries "$scratch/deliveries" --slurpfile tags "$scratch/tags" \
-    'include "deliveries"; {sources: $sources[0], destinations: $destinations[0], deliveries: $deliveries[0], tags: ($tags | add)}
-      | '"$1"'($name)'
+    'include "deliveries"; { sources: $sources[0], destinations: $destinations[0], deliveries: $deliveries[0], tags: ($tags | add),
+        installation: {$name, $destination, $bucket, $existing} } | '"$1"
 }
 
 must_read_deliveries() {
   read_deliveries || die "cannot read the log deliveries: $(why)"
+}
+
+# legacy_source ID FILE: the element of existing_log_sources that covers the distribution's legacy
+# logs, from its configuration in FILE, or null. Their keys are PREFIX/ID.DATE.UNIQUE.gz.
+legacy_source() {
+  jq -c --arg id "$1" --argjson existing "${existing_log_sources:-[]}" '
+    (.DistributionConfig.Logging | select(.Enabled)) as $legacy
+    | ($legacy.Bucket | split(".s3")[0]) as $bucket
+    | (($legacy.Prefix // "" | rtrimstr("/") | if . == "" then . else . + "/" end) + $id + ".") as $keys
+    | first($existing[] | select(.bucket == $bucket and (.prefix as $prefix | $keys | startswith($prefix)))) // null' "$2"
+}
+
+# What S3 says without the permission, and if another account than the expected one owns the bucket.
+readonly FORBIDDEN='AccessDenied|\(403\)'
+
+# bucket_is_foreign BUCKET: S3 says that another account owns the bucket. Without the permission to
+# look, nothing is known.
+bucket_is_foreign() {
+  look "$aws_region" s3api get-bucket-location --bucket "$1" --expected-bucket-owner "$account_id" >/dev/null && return 1
+  failed_with "$FORBIDDEN" && look "$aws_region" s3api get-bucket-location --bucket "$1" >/dev/null
+}
+
+# How edgetap can receive the logs in a bucket of another account, as hints.
+foreign_bucket_ways() {
+  printf '  hint: %s\n' \
+    'S3 sends events to EventBridge in the account of the bucket only; ask its owner for an SNS topic with its events, and set existing_sns_topics' \
+    "or install edgetap in the bucket's account" \
+    "or let the distributions' account deliver to edgetap: set source_account_ids, and run scripts/enable.sh --destination-arn with its credentials"
 }
 
 # The delivery source of a distribution in the model, or nothing.

@@ -42,14 +42,13 @@ def recognized:
       elif .settings[$name] == $set.value then .
       else .problems += [problem("SET_TWICE"; {name: $name, first: .spelled[$name], second: $set.key})] end);
 
-# The text of FILE → {settings: {NAME: value}, problems: [{message, hint}], unreadable: [NAME],
-# from_environment: [NAME]}. The environment takes precedence.
+# The text of FILE → {settings: {NAME: value}, problems: [{message, hint}], unreadable: [NAME]}. The
+# environment takes precedence.
 def read_settings(file):
   dotenv(file) as $file
   | ($file.variables | recognized) as $from_file
   | ($ENV | recognized) as $from_environment
   | { settings: ($from_file.settings + $from_environment.settings),
-      from_environment: ($from_environment.settings | keys),
       unreadable: [$file.unreadable[] | setting_of(.).name // empty],
       problems: ($file.problems + $from_file.problems + ($from_environment.problems - $from_file.problems)) };
 def read_settings: read_settings(".env");
@@ -149,9 +148,6 @@ def problems($ca; $reason):
           elif $ca | contains("PRIVATE KEY") then problem("FILE_KEY"; .)
           elif $ca | contains("-----BEGIN CERTIFICATE-----") | not then problem("FILE_EMPTY"; .)
           else empty end ];
-
-def secret_is_from_environment:
-  .from_environment as $names | any(settings[]; .place == "secret" and (.name | is_one_of($names)));
 
 # Values that are valid, and cannot work in a Lambda function.
 def warnings:

@@ -35,7 +35,7 @@ main() {
   show_warnings
   secret_variables >"$scratch/secret"
   if ((dry_run)); then
-    public_variables
+    public_variables | without_queries
     if is_overridden bridge_credentials; then
       say "$SECRET would contain no variables: the environment sets TF_VAR_bridge_credentials."
     else
@@ -51,6 +51,10 @@ main() {
   local first=''
   is_initialized || first="$TERRAFORM -chdir=terraform init && "
   say "Wrote $PUBLIC and $SECRET. Next: ${first}$TERRAFORM -chdir=terraform apply"
+  if is_overridden bridge_credentials && ! is_overridden secret_version; then
+    note 'TF_VAR_bridge_credentials sets the credentials: set TF_VAR_secret_version to another number whenever they change'
+  fi
+  has_alarm_topic || note 'alarms notify no one: alarm_topic_arn is not set (docs/operations.md, Alarms)'
 }
 
 read_arguments() {
@@ -124,25 +128,27 @@ settings() {
 }
 
 # Terraform stores no secret, so it cannot see that one changed. It compares this number instead: the
-# time when the files last changed. The environment has no such time. If it gives a part of the secret,
-# the number becomes the current time whenever the secret changes.
+# time when this script last wrote other credentials. The same ones keep their number, so that an
+# edit of another setting does not write the secret again.
 secret_version() {
-  local newest=0 file time
-  for file in "$env_text" "$ca_file"; do
-    [[ -f $file ]] || continue
-    time=$(date -r "$file" +%s)
-    ((time <= newest)) || newest=$time
-  done
-  if [[ $(settings 'secret_is_from_environment') == true ]]; then
-    newest=''
-    ! cmp --quiet "$scratch/secret" "$SECRET" || newest=$(sed -n 's/^secret_version = \([0-9]*\)$/\1/p' "$PUBLIC")
-    [[ -n $newest ]] || newest=$(date +%s)
+  local last=0
+  [[ ! -f $PUBLIC ]] || last=$(sed -n 's/^secret_version = \([0-9]\{1,18\}\)$/\1/p' "$PUBLIC")
+  if ((${last:-0})) && cmp --quiet "$scratch/secret" "$SECRET"; then
+    echo "$last"
+  else
+    jq -n --argjson last "${last:-0}" '[now | floor, $last + 1] | max'
   fi
-  echo "$newest"
+}
+
+has_alarm_topic() {
+  is_overridden alarm_topic_arn || grep -q -s -E '(^|[{,])[[:space:]]*"?alarm_topic_arn"?[[:space:]]*[=:]' terraform/{terraform.tfvars,*.auto.tfvars}{,.json}
 }
 
 # The architecture that build-lambda.sh built for, if any.
 architecture() { cat target/lambda/architecture 2>/dev/null || true; }
+
+# A query of an endpoint may hold a key.
+without_queries() { sed -E 's/^(bridge_(auth|edge)_endpoint = "[^?]*\?).*"$/\1…"/'; }
 
 is_overridden() { printenv "TF_VAR_$1" >/dev/null; }
 

@@ -2,10 +2,13 @@
 # Shows the distributions of the account, whether they are enabled, what edgetap last delivered for
 # each, and the number of messages in the queues.
 #
-# Usage: scripts/status.sh [--distribution ID]… [--hours N] [--json] [--dry-run]
+# Usage: scripts/status.sh [--distribution ID]… [--hours N] [--destination-arn ARN] [--json] [--dry-run]
 #
 #   --distribution ID   show only this distribution; can be repeated
 #   --hours N           how far to look back for logs and for the function's log lines (default 24)
+#   --destination-arn ARN
+#                       show the distributions of this account and whether they deliver to an
+#                       installation in another account (see scripts/enable.sh)
 #   --json              print JSON
 #   --dry-run           also show every AWS call; none of them changes anything
 #
@@ -28,18 +31,19 @@ ids=()
 main() {
   read_arguments "$@"
   if ((json)); then exec 3>&2; fi # keep the calls out of the JSON
-  need_tools aws jq terraform
-  need_module
+  need_tools aws jq
+  ((central)) || need_tools terraform
+  need_installation
   refuse_on_problems
   must_read_deliveries
   read_distributions
-  read_successes
+  read_function
   local id
   for id in "${ids[@]}"; do describe_distribution "$id"; done >"$scratch/rows"
-  jq -s --argjson queues "$(describe_queues)" --arg name "$name" --arg region "$aws_region" --arg account "$account_id" \
-    --arg bucket "$log_bucket" \
-    '{module: {name: $name, region: $region, account: $account, bucket: $bucket}, distributions: ., queues: $queues}' \
-    "$scratch/rows" >"$scratch/status"
+  jq -s --slurpfile queues "$scratch/queues" --slurpfile alarms "$scratch/alarms" --slurpfile last_error "$scratch/last_error" --arg name "$name" \
+    --arg region "${aws_region:-}" --arg account "${installation_account:-$account_id}" --arg bucket "${log_bucket:-}" '
+    { module: {name: $name, region: ($region | if . == "" then null else . end), account: $account, bucket: ($bucket | if . == "" then null else . end)},
+      distributions: ., queues: $queues[0], alarms: $alarms[0], last_error: $last_error[0] }' "$scratch/rows" >"$scratch/status"
   if ((json)); then cat "$scratch/status"; else show_status; fi
 }
 
@@ -56,6 +60,10 @@ read_arguments() {
         hours=$2
         shift
         ;;
+      --destination-arn)
+        destination_arn=${2:-} central=1
+        (($# == 1)) || shift
+        ;;
       --json) json=1 ;;
       --dry-run) dry_run=1 ;;
       -h | --help) print_help ;;
@@ -71,19 +79,43 @@ read_distributions() {
   ((${#ids[@]})) || mapfile -t ids < <(jq -r '.[].Id' "$scratch/distributions")
 }
 
-# One query of the function's log lines, for all distributions.
-read_successes() {
-  local since
-  since=$(jq -n --argjson hours "$hours" 'now - $hours * 3600 | floor * 1000')
-  must_look "$aws_region" logs filter-log-events --log-group-name "$log_group_name" --start-time "$since" \
-    --filter-pattern '"successfully sent"' >"$scratch/response"
+# What the function logged, its alarms and its queues. An installation in another account shows none.
+read_function() {
+  local file
+  for file in successes last_error alarms queues; do echo null >"$scratch/$file"; done
+  ((! central)) || return 0
+  log_lines '"successfully sent"'
   jq '[.events[]? | (.message | fromjson? // {}) as $line | select($line.message // "" | startswith("successfully sent"))
         | {at: .timestamp, sent: $line.sent, id: $line.distribution}]
       | group_by(.id) | map(max_by(.at) | {(.id): {at, sent}}) | add // {}' "$scratch/response" >"$scratch/successes"
+  log_lines '"ERROR"'
+  jq '[.events[]? | (.message | fromjson? // {}) as $line | select($line.level == "ERROR")
+        | {at: .timestamp, message: $line.message, reason: ($line.problems // $line.error // $line.reason), object: $line.object}]
+      | max_by(.at)' "$scratch/response" >"$scratch/last_error"
+  read_alarms >"$scratch/alarms"
+  describe_queues >"$scratch/queues"
+}
+
+# log_lines PATTERN: the function's log lines of the last hours, for all distributions.
+log_lines() {
+  must_look "$aws_region" logs filter-log-events --log-group-name "$log_group_name" --filter-pattern "$1" \
+    --start-time "$(jq -n --argjson hours "$hours" 'now - $hours * 3600 | floor * 1000')" >"$scratch/response"
+}
+
+# The names of the alarms that are on. The name of another installation may begin with this one's, so
+# the tag decides.
+read_alarms() {
+  local arn
+  must_look "$aws_region" cloudwatch describe-alarms --alarm-name-prefix "$name-" --state-value ALARM >"$scratch/response"
+  while IFS= read -r arn; do
+    must_look "$aws_region" cloudwatch list-tags-for-resource --resource-arn "$arn" >"$scratch/tags"
+    jq --arg tag "$TAG" --arg name "$name" --arg arn "$arn" 'select(any(.Tags[]?; .Key == $tag and .Value == $name))
+      | $arn | split(":alarm:")[1] | ltrimstr("\($name)-")' "$scratch/tags"
+  done < <(jq -r '.MetricAlarms[]?.AlarmArn' "$scratch/response") | jq -s .
 }
 
 describe_distribution() {
-  local id=$1 source object=null cookies=null turned_on=false delivery_arn
+  local id=$1 source object=null cookies=null turned_on=false legacy=null delivery_arn
   source=$(source_of "$id")
   delivery_arn=$(jq -r 'first(.deliveries[] | select(.to_edgetap)) | .arn' <<<"$source")
   if [[ -n $delivery_arn ]]; then
@@ -91,21 +123,22 @@ describe_distribution() {
     cookies=$(jq .DistributionConfig.Logging.IncludeCookies "$scratch/response")
     must_look "$GLOBAL" logs list-tags-for-resource --resource-arn "$delivery_arn" >"$scratch/response"
     turned_on=$(jq --arg key "$COOKIES_TAG" '.tags[$key] == "false"' "$scratch/response")
-    object=$(latest_object "$id")
+    ((central)) || object=$(latest_object "$id")
+  elif [[ ${existing_log_sources:-[]} != '[]' ]]; then
+    must_look "$GLOBAL" cloudfront get-distribution-config --id "$id" >"$scratch/response"
+    legacy=$(legacy_source "$id" "$scratch/response")
   fi
   jq -n --arg id "$id" --arg name "$name" --argjson source "${source:-null}" --argjson object "$object" --argjson cookies "$cookies" \
-    --argjson turned_on "$turned_on" --argjson existing "${existing_log_sources:-[]}" --rawfile wanted_fields scripts/record-fields.txt \
+    --argjson turned_on "$turned_on" --argjson legacy "${legacy:-null}" --rawfile wanted_fields scripts/record-fields.txt \
     --slurpfile distributions "$scratch/distributions" --slurpfile successes "$scratch/successes" '
       ($distributions[0] | map(select(.Id == $id)) | first) as $distribution
       | ([$source.deliveries[]? | select(.to_edgetap)] | first) as $own
       | ([$source.deliveries[]? | select(.type == "S3" and (.to_edgetap | not))] | first) as $theirs
-      | ($theirs.to // "" | split(":::")[1] // "" | split("/")[0]) as $bucket
       | ($wanted_fields | split("\n") | map(select(. != "" and (startswith("#") | not)))) as $wanted_fields
       | { id: $id, domain: ($distribution.Aliases.Items[0] // $distribution.DomainName // "not in this account"),
-          enabled: (if $own then "yes" elif $theirs == null then "no"
-                    elif any($existing[]; .bucket == $bucket) then "external" else "elsewhere" end),
+          enabled: (if $own then "yes" elif $theirs.read_from or $legacy then "external" elif $theirs then "elsewhere" else "no" end),
           delivery: $own.id, unsafe_delimiter: ($own // $theirs | .unsafe_delimiter),
-          made_by_edgetap: ($own != null and $own.owner == $name), elsewhere: $theirs.to,
+          made_by_edgetap: ($own != null and $own.ours), elsewhere: $theirs.to, read_from: ($theirs.read_from // $legacy),
           fields: (if $own then { logged: ($wanted_fields - ($wanted_fields - $own.fields) | length), wanted: ($wanted_fields | length),
                                    lacking: ($wanted_fields - $own.fields) } else null end),
           cookies: (if $own then {logged: $cookies, turned_on_by_edgetap: $turned_on} else null end),
@@ -131,10 +164,10 @@ describe_queues() {
 }
 
 show_status() {
-  jq -r '"\(.module.name) in account \(.module.account), \(.module.region), bucket \(.module.bucket)\n"' "$scratch/status"
+  jq -r '.module | "\(.name) in account \(.account)\(if .region then ", \(.region), bucket \(.bucket)" else "" end)\n"' "$scratch/status"
   {
     printf 'distribution\tdomain\tenabled\tfields\tcookies\tlast object\tlast success\n'
-    jq -r --arg hours "$hours" '
+    jq -r --arg hours "$hours" --argjson central "$central" '
       def ago: (now - .) as $s | if $s < 120 then "\($s | floor) s ago" elif $s < 7200 then "\($s / 60 | floor) min ago" else "\($s / 3600 | floor) h ago" end;
       def instant: sub("\\.[0-9]+"; "") | sub("(Z|\\+00:00)$"; "Z") | fromdate;
       .distributions[] | . as $it
@@ -142,8 +175,8 @@ show_status() {
           (.fields | if . then "\(.logged) of \(.wanted)" else "-" end),
           (.cookies | if . == null then "-" elif .logged then (if .turned_on_by_edgetap then "on, by edgetap" else "on" end)
                       elif .turned_on_by_edgetap then "off, was turned on by edgetap" else "off" end),
-          (if .enabled != "yes" then "-" elif .last_object then .last_object.at | instant | ago else "none in \($hours) h" end),
-          (.last_success | if . then "\(.at / 1000 | ago), \(.sent // "?") sent" elif $it.enabled == "no" then "-" else "none in \($hours) h" end) ]
+          (if .enabled != "yes" or $central == 1 then "-" elif .last_object then .last_object.at | instant | ago else "none in \($hours) h" end),
+          (.last_success | if . then "\(.at / 1000 | ago), \(.sent // "?") sent" elif $it.enabled == "no" or $central == 1 then "-" else "none in \($hours) h" end) ]
       | @tsv' "$scratch/status"
   } | table
   jq -r '.distributions[] | select(.fields.lacking // [] | length > 0)
@@ -152,11 +185,14 @@ show_status() {
     | "\n\(.id): a value can contain the field delimiter \(.unsafe_delimiter). edgetap cannot read such rows.\n  hint: set the delivery\u0027s field delimiter to a tab"' "$scratch/status"
   jq -r '.distributions[] | select(.enabled == "elsewhere")
     | "\n\(.id) delivers its logs to \(.elsewhere).\n  hint: scripts/enable.sh --distribution \(.id) --dry-run shows what to do"' "$scratch/status"
+  ((! central)) || return 0
   say
   {
     printf 'queue\twaiting\tin flight\tdelayed\n'
     jq -r '.queues | {work, "dead-letter": .dead_letters} | to_entries[] | [.key, .value.waiting, .value.in_flight, .value.delayed] | @tsv' "$scratch/status"
   } | table
+  printf '\nalarms: %s\n' "$(jq -r '.alarms | if . == [] then "none is on" else join(", ") end' "$scratch/status")"
+  jq -r '.last_error | select(.) | "last error, at \(.at / 1000 | floor | todate): \(.message)\(if .reason then ": \(.reason)" else "" end)\(if .object then " (\(.object))" else "" end)"' "$scratch/status"
   if jq '.queues.dead_letters.waiting > 0' "$scratch/status" | is_true; then
     printf '\nThe dead-letter queue has messages.\n'
     printf '  hint: scripts/redrive.sh --dry-run shows why; without --dry-run it moves them back to the work queue\n'

@@ -5,7 +5,7 @@
 # Usage: scripts/watch-bucket.sh BUCKET [--undo] [--yes] [--dry-run]
 #
 #   --undo      turn the notifications off again. Other EventBridge rules for this bucket then
-#               receive no events either
+#               receive no events either. It works after the installation was removed too
 #   --yes       skip confirmation
 #   --dry-run   change nothing; show every AWS call that would be made
 #
@@ -23,8 +23,16 @@ bucket='' undo=0
 
 main() {
   read_arguments "$@"
-  need_tools aws jq terraform
-  need_module
+  need_tools aws jq
+  if ((undo)); then
+    refuse_on_problems
+    aws_region=$GLOBAL # S3 finds the bucket from any region
+    need_identity "$aws_region"
+    account_id=${caller_account:-}
+  else
+    need_tools terraform
+    need_module
+  fi
   refuse_on_problems
   check_bucket
   refuse_on_problems
@@ -63,12 +71,22 @@ read_arguments() {
 
 check_bucket() {
   local region
-  if ! look "$aws_region" s3api get-bucket-location --bucket "$bucket" >"$scratch/response"; then
-    problem "cannot access the bucket $bucket: $(why)"
+  if ! look "$aws_region" s3api get-bucket-location --bucket "$bucket" --expected-bucket-owner "$account_id" >"$scratch/response"; then
+    local reason
+    reason=$(why)
+    if failed_with "$FORBIDDEN" && look "$aws_region" s3api get-bucket-location --bucket "$bucket" >/dev/null; then
+      problem "the bucket $bucket does not belong to account $account_id, so edgetap's rule cannot see its events"$'\n'"$(foreign_bucket_ways)"
+    elif failed_with "$FORBIDDEN"; then
+      problem "cannot access the bucket $bucket: $reason" 'your identity lacks s3:GetBucketLocation, or the bucket belongs to another account'
+    else
+      problem "cannot access the bucket $bucket: $reason"
+    fi
     return
   fi
   region=$(jq -r '.LocationConstraint // "us-east-1" | if . == "EU" then "eu-west-1" else . end' "$scratch/response")
-  if [[ $region != "$aws_region" ]]; then
+  if ((undo)); then
+    aws_region=$region
+  elif [[ $region != "$aws_region" ]]; then
     problem "the bucket $bucket is in $region, but edgetap is in $aws_region: EventBridge delivers events within a region only" \
       "install edgetap in $region too, under another name"
   fi
@@ -79,7 +97,7 @@ check_bucket() {
 
 read_configuration() {
   local response
-  response=$(must_look "$aws_region" s3api get-bucket-notification-configuration --bucket "$bucket")
+  response=$(must_look "$aws_region" s3api get-bucket-notification-configuration --bucket "$bucket" --expected-bucket-owner "$account_id")
   [[ -n $response ]] || response='{}' # the CLI prints nothing for an empty configuration
   jq -S . <<<"$response"
 }
@@ -87,7 +105,7 @@ read_configuration() {
 put_configuration() {
   read_configuration >"$scratch/now"
   same was now || die "someone else just changed the configuration of $bucket. Nothing was changed; run this script again"
-  change "$aws_region" s3api put-bucket-notification-configuration --bucket "$bucket" --skip-destination-validation \
+  change "$aws_region" s3api put-bucket-notification-configuration --bucket "$bucket" --expected-bucket-owner "$account_id" --skip-destination-validation \
     --notification-configuration "file://$scratch/wanted" || die "cannot change the notification configuration of $bucket: $(why)"
   if ((dry_run)); then
     say 'This was a dry run: nothing was changed.'

@@ -185,6 +185,7 @@ uninitialized() {
   respond logs.describe-deliveries '{}'
   respond cloudfront.list-distributions '{}'
   respond logs.filter-log-events '{}'
+  respond cloudwatch.describe-alarms '{}'
   respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"0","ApproximateNumberOfMessagesDelayed":"0"}}'
   run scripts/status.sh
   exits 0
@@ -196,4 +197,14 @@ uninitialized() {
   done <"$AWS_LOG"
   run cat "$AWS_LOG"
   has_not no-paginate
+}
+
+@test "the policies fit IAM, and one contains the other" {
+  for policy in operator-policy operator-policy-distributions; do
+    (($(jq -c . "$repository/terraform/$policy.json" | tr -d '[:space:]' | wc -c) <= 6144)) || fail_with "$policy is too long for a managed policy"
+  done
+  run jq -n --slurpfile all "$repository/terraform/operator-policy.json" --slurpfile some "$repository/terraform/operator-policy-distributions.json" '
+    def pairs: [.Statement[] | .Action as $action | .Resource as $resource | ([$action] | flatten[]) + " on " + ([$resource] | flatten[])];
+    ($some[0] | pairs) - ($all[0] | pairs)'
+  [[ $output == '[]' ]] || fail_with 'only in the policy for distributions'
 }

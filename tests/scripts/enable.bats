@@ -74,7 +74,8 @@ everything() {
 @test "dry run shows every call and changes nothing" {
   before=$(everything)
   run scripts/enable.sh --all --include-cookies --dry-run
-  exits 0
+  exits 1 # like the real run: one distribution delivers elsewhere
+  [[ $output =~ $elsewhere\ +elsewhere.example.com\ +NOT\ ENABLED ]] || fail_with 'the one that delivers elsewhere'
   has 'would run: aws logs put-delivery-source'
   has 'would run: aws logs put-delivery-destination'
   has 'would run: aws logs create-delivery'
@@ -93,11 +94,13 @@ everything() {
   run scripts/enable.sh --distribution "$elsewhere" --yes
   exits 1
   has 'NOT ENABLED'
-  has 'arn:aws:s3:::their-logs/cdn'
+  has 'arn:aws:s3:::their-logs/cdn (format w3c, delivery '
+  has 'delivery source CreatedByCloudFront-x, created in the CloudFront console'
   has '{ bucket = "their-logs", prefix = "cdn/" }'
   has 'scripts/watch-bucket.sh their-logs'
+  has 'or turn on legacy standard logging'
+  has 'or ask the owner to delete the delivery'
   has_not 'four hours'
-  moto logs delete-delivery-destination --name edgetap-tap
   [[ $(everything) == "$before" ]]
 }
 
@@ -106,6 +109,38 @@ everything() {
   run scripts/enable.sh --distribution "$elsewhere" --yes
   exits 0
   has 'read from their-logs'
+}
+
+@test "existing log source with another prefix reads nothing" {
+  outputs '{"existing_log_sources":[{"bucket":"their-logs","prefix":"web/"},{"bucket":"another","prefix":""}]}'
+  run scripts/enable.sh --distribution "$elsewhere" --yes
+  exits 1
+  has 'NOT ENABLED'
+  has 'edgetap reads that bucket below web/ only'
+  has 'add { bucket = "their-logs", prefix = "cdn/" }'
+}
+
+@test "legacy logs that edgetap reads get no second delivery" {
+  outputs '{"existing_log_sources":[{"bucket":"legacy","prefix":"cf/"}]}'
+  run scripts/enable.sh --distribution "$cookies_off" --distribution "$fresh" --yes
+  exits 0
+  [[ $output =~ $cookies_off\ .*unchanged:\ legacy\ logs\ are\ read\ from\ legacy ]] || fail_with 'the legacy one'
+  [[ $output =~ $fresh\ .*\ enabled ]] || fail_with 'the fresh one'
+  outputs '{"existing_log_sources":[{"bucket":"legacy","prefix":"other/"}]}'
+  run scripts/enable.sh --distribution "$cookies_off" --yes
+  has ' enabled'
+}
+
+@test "enabling all asks, and says how many" {
+  before=$(everything)
+  run scripts/enable.sh --all <<<n
+  exits 1
+  has "Enable 3 distributions of account $account? [y/N]"
+  run scripts/enable.sh --all </dev/null
+  exits 2
+  [[ $(everything) == "$before" ]]
+  run scripts/enable.sh --all <<<y
+  [[ $(moto logs describe-deliveries | jq '.deliveries | length') == 3 ]]
 }
 
 @test "one failed distribution does not stop the others" {

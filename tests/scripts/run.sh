@@ -46,7 +46,7 @@ trap stop_servers EXIT
 
 : >"$work/moto.log"
 # moto chooses the port, so that no other process can take it in between.
-"$moto_server" --host 127.0.0.1 --port 0 >"$work/moto.log" 2>&1 &
+"$(sed -n '1s/^#!//p' "$moto_server")" tests/scripts/two_accounts.py --host 127.0.0.1 --port 0 >"$work/moto.log" 2>&1 &
 moto=$!
 servers+=("$moto")
 for _ in {1..150}; do

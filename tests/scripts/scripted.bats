@@ -160,7 +160,7 @@ updating='Requested resource is currently being updated. Please try again later.
   respond cloudfront.get-distribution-config <"$repository/tests/scripts/distribution-config.json"
   enable --include-cookies
   exits 0
-  has 'not enabled by edgetap'
+  has 'not enabled by this script'
   [[ $(calls logs.tag-resource) == 0 ]]
   [[ $(calls cloudfront.tag-resource) == 0 ]]
   [[ $(calls logs.update-delivery-configuration) == 0 ]]
@@ -212,18 +212,49 @@ updating='Requested resource is currently being updated. Please try again later.
   [[ $(calls logs.create-delivery) == 0 ]]
 }
 
-@test "changed LOG_LEVEL is applied by Terraform, which asks" {
+# --- LOG_LEVEL: Terraform plans, and only the log level is applied unasked ---
+
+# plan FILTER: what Terraform plans, as `terraform show -json` prints it. FILTER changes a plan that
+# only sets the log level to debug.
+plan() {
+  export ON_TERRAFORM=$BATS_TEST_TMPDIR/on-terraform PLAN=$BATS_TEST_TMPDIR/plan.json
+  jq -n --arg account "$account" '
+    { arn: "arn:aws:lambda:us-east-1:\($account):function:tap", function_name: "tap", memory_size: 512, last_modified: "2026-11-14",
+      environment: [{variables: {BRIDGE_EDGE_ENDPOINT: "d.example", LOG_LEVEL: "info"}}] } as $function
+    | { resource_changes: [
+          { address: "module.edgetap.aws_sqs_queue.work", previous_address: "aws_sqs_queue.work", type: "aws_sqs_queue",
+            change: {actions: ["no-op"], before: {}, after: {}, after_unknown: {}} },
+          { address: "data.aws_caller_identity.current", type: "aws_caller_identity", change: {actions: ["read"]} },
+          { address: "module.edgetap.aws_lambda_function.bootstrap", type: "aws_lambda_function",
+            change: { actions: ["update"], before: $function, after_unknown: {environment: [{variables: {}}], last_modified: true},
+                      after: ($function | del(.last_modified) | .environment[0].variables.LOG_LEVEL = "debug") } } ],
+        output_changes: {log_level: {actions: ["update"]}, name: {actions: ["no-op"]}} }
+    | '"$1" >"$PLAN"
+  printf '#!/bin/sh\ncase $1 in\n  "show -json "*) cat "$PLAN" ;;\n  "plan "*) echo THE PLAN ;;\nesac\n' >"$ON_TERRAFORM"
+  chmod +x "$ON_TERRAFORM"
+  : >"$TERRAFORM_LOG"
+}
+
+# with_log_level LEVEL: the function logs at info, .env says LEVEL, the distribution is enabled.
+with_log_level() {
   enabled '{}'
-  printf 'BRIDGE_CLIENT_ID=a\nBRIDGE_CLIENT_SECRET=b\nBRIDGE_AUTH_ENDPOINT=c.example\nBRIDGE_EDGE_ENDPOINT=d.example\nLOG_LEVEL=DEBUG\n' >.env
+  printf 'BRIDGE_CLIENT_ID=a\nBRIDGE_CLIENT_SECRET=b\nBRIDGE_AUTH_ENDPOINT=c.example\nBRIDGE_EDGE_ENDPOINT=d.example\nLOG_LEVEL=%s\n' "$1" >.env
   respond lambda.get-function-configuration '{"Environment":{"Variables":{"LOG_LEVEL":"info"}}}'
-  run scripts/enable.sh --distribution "$id"
+}
+
+applied() { grep -q '^apply ' "$TERRAFORM_LOG"; }
+
+@test "plan of the log level only is applied unasked" {
+  with_log_level DEBUG
+  plan .
+  run scripts/enable.sh --distribution "$id" </dev/null
   exits 0
   has "LOG_LEVEL is debug, but the function's log level is info"
-  [[ $(<"$TERRAFORM_LOG") == apply ]]
+  has_not 'THE PLAN'
   grep -q '^log_level = "debug"' terraform/edgetap.auto.tfvars
-  : >"$TERRAFORM_LOG"
-  TF_AUTO_APPROVE=true run scripts/enable.sh --distribution "$id"
-  [[ $(<"$TERRAFORM_LOG") == 'apply -input=false -auto-approve' ]]
+  [[ $(sed 's|/.*/||' "$TERRAFORM_LOG") == 'plan -no-color -input=false -out=plan
+show -json plan
+apply -input=false plan' ]] || fail_with "$(<"$TERRAFORM_LOG")"
   : >"$TERRAFORM_LOG"
   respond lambda.get-function-configuration '{"Environment":{"Variables":{"LOG_LEVEL":"debug"}}}'
   run scripts/enable.sh --distribution "$id"
@@ -231,16 +262,92 @@ updating='Requested resource is currently being updated. Please try again later.
   [[ ! -s $TERRAFORM_LOG ]]
 }
 
+@test "any other plan is shown and confirmed by a person only" {
+  with_log_level debug
+  function='(.resource_changes[] | select(.type == "aws_lambda_function") | .change)'
+  for other in "$function.actions = [\"delete\", \"create\"]" "$function.after.memory_size = 128" "$function.after_unknown.role = true" \
+    "$function.after.environment[0].variables.EXCLUDE_PATHS = \"/**\"" "$function.after_unknown.environment[0].variables.LOG_LEVEL = true" \
+    "$function.after.environment[0].variables.LOG_LEVEL = \"trace\"" "$function.importing = {id: \"tap\"}" \
+    "$function.before.arn |= sub(\"us-east-1\"; \"us-west-2\")" "$function.before.arn |= sub(\"tap$\"; \"tap-two\")" \
+    '.resource_changes[0].change.actions = ["update"]' '.resource_changes[0].change.actions = ["delete"]' '.resource_changes[0].change.actions = ["forget"]' \
+    '.resource_changes += [.resource_changes[2]]' '.output_changes.name.actions = ["update"]'; do
+    plan "$other"
+    TF_AUTO_APPROVE=true run scripts/enable.sh --distribution "$id" --yes </dev/null
+    exits 2
+    has 'THE PLAN'
+    has 'error: no input available to confirm the plan above; run terraform -chdir=terraform apply first'
+    ! applied || fail_with "applied: $other"
+    run scripts/enable.sh --distribution "$id" --yes <<<n
+    exits 1
+    has 'Nothing was changed'
+    ! applied || fail_with "applied: $other"
+  done
+  run scripts/enable.sh --distribution "$id" --yes <<<y
+  exits 0
+  applied
+  [[ $(calls logs.describe-deliveries) == 1 ]]
+}
+
+@test "plan that leaves the log level is reported" {
+  with_log_level debug
+  plan '.resource_changes = []'
+  enable
+  exits 1
+  has 'Terraform plans no change of the log level'
+  ! applied
+}
+
+@test "failed plan is shown" {
+  with_log_level debug
+  plan .
+  printf '#!/bin/sh\nprintf "╷\\n│ Error: Invalid value\\n╵\\n" >&2\nexit 1\n' >"$ON_TERRAFORM"
+  enable
+  exits 1
+  has 'error: terraform plan failed: Invalid value'
+  ! applied
+}
+
+@test "log level of another installation is not planned" {
+  with_log_level debug
+  plan .
+  VARIABLES='{"name":"edgetap","aws_region":"us-east-1"}' run scripts/enable.sh --distribution "$id" --yes
+  exits 2
+  has "Terraform's variable name is \"edgetap\" here"
+  [[ ! -s $TERRAFORM_LOG ]]
+  [[ ! -e terraform/edgetap.auto.tfvars ]]
+}
+
 @test "removed LOG_LEVEL goes back to info" {
-  enabled '{}'
-  printf 'BRIDGE_CLIENT_ID=a\nBRIDGE_CLIENT_SECRET=b\nBRIDGE_AUTH_ENDPOINT=c.example\nBRIDGE_EDGE_ENDPOINT=d.example\n' >.env
+  with_log_level ''
   respond lambda.get-function-configuration '{"Environment":{"Variables":{"LOG_LEVEL":"debug"}}}'
   echo 'log_level = "debug"' >terraform/edgetap.auto.tfvars
+  plan '.resource_changes[2].change |= (del(.after.environment[0].variables.LOG_LEVEL) | .before.environment[0].variables.LOG_LEVEL = "debug")'
   enable
   exits 0
-  [[ $(<"$TERRAFORM_LOG") == 'apply -input=false -auto-approve' ]]
+  applied
   run grep log_level terraform/edgetap.auto.tfvars
   exits 1
+}
+
+@test "TF_VAR_log_level works without .env" {
+  enabled '{}'
+  respond lambda.get-function-configuration '{"Environment":{"Variables":{}}}'
+  plan .
+  TF_VAR_log_level=debug run scripts/enable.sh --distribution "$id" </dev/null
+  exits 0
+  applied
+  [[ -z $(ls terraform) ]]
+}
+
+@test "dry run shows that Terraform would plan and apply" {
+  with_log_level debug
+  plan .
+  run scripts/enable.sh --distribution "$id" --dry-run
+  exits 0
+  has 'would run: scripts/setup-tfvars.sh'
+  has 'would run: terraform -chdir=terraform plan'
+  has 'would run: terraform -chdir=terraform apply'
+  [[ ! -s $TERRAFORM_LOG ]]
 }
 
 @test "redrive task names the work queue as its destination" {
@@ -305,6 +412,154 @@ updating='Requested resource is currently being updated. Please try again later.
   [[ $(calls logs.delete-delivery-source) == 1 ]]
 }
 
+# --- Deliveries of others ---
+
+# theirs FORMAT HIVE [DELIVERY CHANGES]: the distribution delivers to a bucket of its owner.
+theirs() {
+  respond logs.describe-delivery-sources "{\"deliverySources\":[{\"name\":\"web\",\"arn\":\"a\",\"resourceArns\":[\"$arn\"],\"service\":\"cloudfront\",\"logType\":\"ACCESS_LOGS\"}]}"
+  respond logs.describe-delivery-destinations "{\"deliveryDestinations\":[{\"name\":\"theirs\",\"arn\":\"theirs\",\"outputFormat\":\"$1\",
+    \"deliveryDestinationConfiguration\":{\"destinationResourceArn\":\"arn:aws:s3:::athena-logs\"}}]}"
+  jq -n --argjson hive "$2" --argjson changes "${3:-{\}}" '{deliveries: [{ id: "xyz", arn: "d", deliverySourceName: "web", deliveryDestinationArn: "theirs",
+    deliveryDestinationType: "S3", tags: {team: "web"},
+    s3DeliveryConfiguration: {suffixPath: "{DistributionId}/{yyyy}/{MM}/{dd}/{HH}", enableHiveCompatiblePath: $hive} } * $changes]}' \
+    >"$RESPONSES/logs.describe-deliveries"
+  respond s3api.get-bucket-location '{"LocationConstraint":null}'
+  respond cloudfront.get-distribution-config '{"ETag":"E","DistributionConfig":{"Logging":{"Enabled":false,"IncludeCookies":false,"Bucket":"","Prefix":""}}}'
+}
+
+@test "delivery in JSON with Hive-compatible paths can be read" {
+  theirs json true
+  enable
+  exits 1
+  has 'NOT ENABLED'
+  has 'format json, delivery xyz of the delivery source web, tags team=web'
+  has "{ bucket = \"athena-logs\", prefix = \"AWSLogs/aws-account-id=$account/CloudFront/\" }"
+  [[ $(calls logs.create-delivery) == 0 ]]
+  theirs parquet true
+  enable
+  has 'edgetap reads the formats w3c and json'
+}
+
+@test "prefix of the existing source decides whether it is read" {
+  respond logs.filter-log-events '{}'
+  respond cloudwatch.describe-alarms '{}'
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"0","ApproximateNumberOfMessagesDelayed":"0"}}'
+  while read -r hive prefix enabled; do
+    theirs w3c "$hive"
+    outputs "{\"existing_log_sources\":[{\"bucket\":\"athena-logs\",\"prefix\":\"$prefix\"}]}"
+    enable
+    if [[ $enabled == external ]]; then
+      exits 0
+      has 'unchanged: read from athena-logs (existing_log_sources)'
+    else
+      exits 1
+      has "edgetap reads that bucket below $prefix only"
+    fi
+    scripts/status.sh --json | jq -e --arg enabled "$enabled" '.distributions[0].enabled == $enabled' >/dev/null || fail_with "$hive $prefix"
+  done <<END
+false AWSLogs/$account/CloudFront/ external
+false AWSLogs/$account/CloudFront/$id/ external
+false AWSLogs/$account/CloudFront/E0OTHER/ elsewhere
+false AWSLogs/aws-account-id=$account/ elsewhere
+true AWSLogs/$account/CloudFront/ elsewhere
+true AWSLogs/aws-account-id=$account/CloudFront/ external
+true AWSLogs/aws-account-id=$account/CloudFront/DistributionId=$id/ external
+true AWSLogs/ external
+END
+}
+
+@test "bucket of another account is recognized" {
+  theirs w3c false
+  respond_error s3api.get-bucket-location.1 AccessDenied GetBucketLocation 'Access Denied'
+  enable
+  exits 1
+  has 'athena-logs belongs to another account'
+  has 'ask its owner for an SNS topic'
+  has "or install edgetap in the bucket's account"
+  has 'source_account_ids'
+  has_not 'watch-bucket.sh athena-logs'
+  called 's3api get-bucket-location --bucket athena-logs --expected-bucket-owner 123456789012 '
+}
+
+@test "destination of another account is named" {
+  theirs w3c false '{"deliveryDestinationArn":"arn:aws:logs:us-east-1:999999999999:delivery-destination:central"}'
+  enable
+  exits 1
+  has 'the destination belongs to account 999999999999'
+}
+
+@test "dry run predicts a delivery elsewhere" {
+  theirs w3c false
+  enable
+  real=$(grep "^$id" <<<"$output")
+  run scripts/enable.sh --distribution "$id" --dry-run
+  exits 1
+  [[ $(grep "^$id" <<<"$output") == "$real" ]]
+  has_not 'would run: aws logs create-delivery'
+}
+
+@test "delivery that Terraform manages is not edgetap's to change" {
+  enabled '{"recordFields":["date"],"tags":{"managed-by":"terraform"}}'
+  jq '.deliverySources[0].tags["managed-by"] = "terraform"' "$RESPONSES/logs.describe-delivery-sources" >sources
+  mv sources "$RESPONSES/logs.describe-delivery-sources"
+  enable
+  exits 0
+  has 'not enabled by this script'
+  run scripts/disable.sh --distribution "$id" --yes
+  has 'edgetap did not enable this distribution'
+  [[ $(calls logs.delete-delivery) == 0 ]]
+}
+
+@test "delivery outside the watched prefix is reported" {
+  enabled '{"s3DeliveryConfiguration":{"suffixPath":"{DistributionId}/{yyyy}","enableHiveCompatiblePath":true},"tags":{"edgetap":null,"team":"web"}}'
+  respond logs.list-tags-for-resource '{"tags":{"team":"web"}}'
+  enable
+  has "its keys begin with AWSLogs/aws-account-id=$account/CloudFront/, but edgetap reads AWSLogs/$account/CloudFront/ only"
+}
+
+@test "refused cookie logging leaves a delivery that is reported" {
+  respond cloudfront.get-distribution-config <"$repository/tests/scripts/distribution-config.json"
+  respond_error cloudfront.update-distribution IllegalUpdate UpdateDistribution 'the distribution belongs to a continuous deployment policy'
+  respond logs.untag-resource ''
+  respond cloudfront.list-tags-for-resource '{"Tags":{"Items":[]}}'
+  respond cloudfront.tag-resource ''
+  enable --include-cookies
+  exits 1
+  has 'enabled, without cookies'
+  has 'the logs are delivered, but cookie logging was not turned on: IllegalUpdate'
+  has 'four hours'
+  has_not FAILED
+  called '^logs untag-resource --resource-arn arn:aws:logs:us-east-1:123456789012:delivery:new --tag-keys edgetap-cookies-before '
+  called '^cloudfront tag-resource '
+}
+
+@test "staging and multi-tenant distributions are named" {
+  jq -n --arg arn "$arn" '{DistributionList: {Items: [
+    {Id: "E1", ARN: $arn, DomainName: "one"}, {Id: "E2", ARN: $arn, DomainName: "two", Staging: true, ConnectionMode: "direct"},
+    {Id: "E3", ARN: $arn, DomainName: "three", Staging: false, ConnectionMode: "tenant-only"}]}}' >"$RESPONSES/cloudfront.list-distributions"
+  run scripts/enable.sh --all <<<y
+  exits 0
+  has "Enable 3 distributions of account $account (1 multi-tenant: E3; 1 staging: E2)? [y/N]"
+  has 'two (staging)'
+  has 'three (multi-tenant)'
+}
+
+@test "status.sh shows alarms of this installation and the last error" {
+  respond logs.filter-log-events.1 '{}'
+  respond logs.filter-log-events "$(jq -n '{events: [{timestamp: 1763150400000, message: ({level: "ERROR", message: "delivery failed", error: "returned 503", object: "s3://b/k"} | tojson)},
+    {timestamp: 1763150300000, message: ({level: "ERROR", message: "older"} | tojson)}, {timestamp: 1763150500000, message: "no JSON, ERROR"}]}')"
+  respond cloudwatch.describe-alarms '{"MetricAlarms":[{"AlarmArn":"arn:aws:cloudwatch:us-east-1:1:alarm:tap-two-errors"},{"AlarmArn":"arn:aws:cloudwatch:us-east-1:1:alarm:tap-dead-letters"}]}'
+  respond cloudwatch.list-tags-for-resource.1 '{"Tags":[{"Key":"edgetap","Value":"tap-two"}]}'
+  respond cloudwatch.list-tags-for-resource '{"Tags":[{"Key":"edgetap","Value":"tap"}]}'
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"0","ApproximateNumberOfMessagesDelayed":"0"}}'
+  run scripts/status.sh
+  exits 0
+  has 'alarms: dead-letters'
+  has_not two-errors
+  has 'last error, at 2025-11-14T20:00:00Z: delivery failed: returned 503 (s3://b/k)'
+  called 'cloudwatch describe-alarms --alarm-name-prefix tap- --state-value ALARM '
+}
+
 # --- watch-bucket.sh: moto forgets the EventBridge element ---
 
 notification='{"QueueConfigurations":[{"Id":"theirs","QueueArn":"arn:aws:sqs:us-east-1:999:q","Events":["s3:ObjectCreated:*"],
@@ -326,7 +581,8 @@ get=s3api.get-bucket-notification-configuration
   exits 0
   has '+  "EventBridgeConfiguration": {},'
   has 'EventBridge notifications are on'
-  called 's3api put-bucket-notification-configuration --bucket their-logs --skip-destination-validation '
+  called 's3api put-bucket-notification-configuration --bucket their-logs --expected-bucket-owner 123456789012 --skip-destination-validation '
+  called 's3api get-bucket-notification-configuration --bucket their-logs --expected-bucket-owner 123456789012 '
   jq -e --argjson was "$notification" 'del(.EventBridgeConfiguration) == $was and .EventBridgeConfiguration == {}' "$RESPONSES/sent.s3api.put-bucket-notification-configuration.1"
 }
 
@@ -386,4 +642,49 @@ get=s3api.get-bucket-notification-configuration
   run scripts/watch-bucket.sh nowhere --yes
   exits 2
   has NoSuchBucket
+}
+
+@test "bucket of another account is not watched" {
+  respond s3api.get-bucket-location '{"LocationConstraint":null}'
+  respond_error s3api.get-bucket-location.1 AccessDenied GetBucketLocation 'Access Denied'
+  run scripts/watch-bucket.sh archive --yes
+  exits 2
+  has "error: the bucket archive does not belong to account $account"
+  has 'hint: S3 sends events to EventBridge in the account of the bucket only; ask its owner for an SNS topic'
+  has 'existing_sns_topics'
+  has 'source_account_ids'
+  respond_error s3api.get-bucket-location AccessDenied GetBucketLocation 'Access Denied'
+  run scripts/watch-bucket.sh archive --yes
+  exits 2
+  has 'hint: your identity lacks s3:GetBucketLocation, or the bucket belongs to another account'
+  [[ $(calls "$get") == 0 ]]
+}
+
+@test "undo needs no installation, and finds the region" {
+  echo '{}' >"$OUTPUTS"
+  rmdir terraform/.terraform
+  respond s3api.get-bucket-location '{"LocationConstraint":"eu-central-1"}'
+  respond s3api.put-bucket-notification-configuration ''
+  respond "$get" '{"EventBridgeConfiguration":{}}'
+  respond "$get.3" ''
+  run scripts/watch-bucket.sh their-logs --undo --yes
+  exits 0
+  has 'EventBridge notifications are off'
+  called 's3api put-bucket-notification-configuration .*--region eu-central-1 '
+}
+
+@test "destroying names watched buckets and leaves them" {
+  respond sqs.get-queue-attributes '{"Attributes":{}}'
+  respond "$get" ''
+  respond_error "$get.1" AccessDenied GetBucketNotificationConfiguration 'Access Denied'
+  respond "$get.2" ''
+  respond "$get.3" '{"EventBridgeConfiguration":{}}'
+  outputs '{"existing_log_sources":[{"bucket":"a-secret","prefix":""},{"bucket":"quiet","prefix":"x"},{"bucket":"their-logs","prefix":""}]}'
+  run scripts/disable.sh --destroy <<<no
+  exits 1
+  has 'warning: cannot read whether the bucket a-secret sends events'
+  has 'The bucket their-logs keeps sending events to EventBridge.'
+  has 'run scripts/watch-bucket.sh their-logs --undo.'
+  has_not 'bucket quiet'
+  [[ $(calls s3api.put-bucket-notification-configuration) == 0 ]]
 }

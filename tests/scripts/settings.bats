@@ -62,7 +62,7 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
   run cat terraform/edgetap.auto.tfvars
   has 'bridge_auth_endpoint = "https://auth.example.com"'
   has 'bridge_edge_endpoint = "edge.example.com"'
-  has "secret_version = $(stat -c %Y .env)"
+  [[ $output =~ secret_version\ =\ 1[0-9]{9} ]] || fail_with 'the version is a time'
   has_not canary
   has_not client_id
   [[ $(ls terraform) == $'edgetap.auto.tfvars\nsecret.auto.tfvars' ]]
@@ -174,14 +174,38 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
   has_not bridge_credentials
 }
 
+version() { sed -n 's/^secret_version = //p' terraform/edgetap.auto.tfvars; }
+
+@test "only another secret has another version" {
+  echo "$good" >.env
+  scripts/setup-tfvars.sh
+  first=$(version)
+  printf '%s\nLOG_LEVEL=debug\nEXCLUDE_PATHS=/health\n' "$good" >.env
+  touch -d @1900000000 .env
+  scripts/setup-tfvars.sh
+  [[ $(version) == "$first" ]] || fail_with 'the secret is the same'
+  sed -i 's/canary-5a1c/canary-6b2d/' .env
+  scripts/setup-tfvars.sh
+  (($(version) > first)) || fail_with 'the secret is another'
+  second=$(version)
+  echo "secret_version = 9000000000" >terraform/edgetap.auto.tfvars # a clock that was ahead
+  echo "$good" >.env
+  scripts/setup-tfvars.sh
+  (($(version) == 9000000001)) || fail_with 'a number never comes twice'
+  rm terraform/*.tfvars
+  scripts/setup-tfvars.sh
+  (($(version) >= second)) || fail_with 'without the files, the time'
+}
+
 @test "certificates are a part of the secret, and change its version" {
+  echo "$good" >.env
+  scripts/setup-tfvars.sh
+  first=$(version)
   printf '%s\nBRIDGE_CA_FILE=ca.pem\n' "$good" >.env
   certificate >ca.pem
-  touch -d @1700000000 .env
-  touch -d @1800000000 ca.pem
   scripts/setup-tfvars.sh
   grep -qF 'bridge_ca     = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"' terraform/secret.auto.tfvars
-  grep -q '^secret_version = 1800000000$' terraform/edgetap.auto.tfvars
+  (($(version) > first)) || fail_with 'the version'
   run grep -r CERTIFICATE terraform/edgetap.auto.tfvars
   exits 1
   printf -- '-----BEGIN PRIVATE KEY-----\n' >>ca.pem
@@ -208,6 +232,27 @@ certificate() { printf -- '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
   has 'bridge_auth_endpoint = "https://auth.example.com"'
   has_not canary
   [[ -z $(ls terraform) ]]
+  printf '%s\nBRIDGE_EDGE_ENDPOINT=edge.example.com/in?code=canary&x="y"\n' "$(grep -v EDGE <<<"$good")" >.env
+  run scripts/setup-tfvars.sh --dry-run
+  exits 0
+  has 'bridge_edge_endpoint = "edge.example.com/in?…"'
+  has_not canary
+  has_not 'x='
+}
+
+@test "an alarm topic that is set nowhere is noted" {
+  echo "$good" >.env
+  run scripts/setup-tfvars.sh
+  has 'note: alarms notify no one: alarm_topic_arn is not set'
+  TF_VAR_alarm_topic_arn=x run scripts/setup-tfvars.sh
+  has_not 'no one'
+  echo '{"alarm_topic_arn": "x"}' >terraform/mine.auto.tfvars.json
+  run scripts/setup-tfvars.sh
+  has_not 'no one'
+  rm terraform/mine.auto.tfvars.json
+  echo 'alarm_topic_arn = "x"' >terraform/mine.auto.tfvars
+  run scripts/setup-tfvars.sh
+  has_not 'no one'
 }
 
 @test "--env-file is relative to the current directory" {
