@@ -1,24 +1,54 @@
 //! *AWS configuration* that all clients share: region and credentials by the SDK's rules,
-//! timeouts, and TLS on ring.
+//! timeouts, TLS on ring, and the proxy.
 
+use std::fmt;
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::{Builder, tls};
+use aws_smithy_http_client::{Builder, Connector, tls};
 
 /// Short, because in a VPC without an endpoint for the service every connection attempt times out.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for the first byte of a response.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Hosts that never use the proxy. Credentials come from some of them.
+const NEVER_PROXIED: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16";
+
+/// An HTTP proxy for https.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its URL, with a scheme. It may contain credentials.
+    pub url: String,
+    /// Hosts that do not use it, separated by commas.
+    pub exceptions: String,
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("exceptions", &self.exceptions)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Loads region, credentials and endpoints as the SDK finds them. Only some credential providers
-/// use the network for it.
-pub async fn sdk_config() -> SdkConfig {
-    let http = Builder::new()
-        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-        .build_https();
+/// use the network for it. All clients use `proxy`.
+pub async fn sdk_config(proxy: Option<Proxy>) -> SdkConfig {
+    let proxy = proxy.map_or_else(ProxyConfig::disabled, proxy_config);
+    let http = Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder()
+            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+            .proxy_config(proxy.clone());
+        connector.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            connector.set_sleep_impl(components.sleep_impl());
+        }
+        connector.build()
+    });
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
@@ -28,4 +58,15 @@ pub async fn sdk_config() -> SdkConfig {
         .timeout_config(timeouts)
         .load()
         .await
+}
+
+/// Returns the SDK's form of a proxy. It is used for https only: over plain http, EC2 and ECS offer
+/// credentials, which no proxy may see.
+fn proxy_config(proxy: Proxy) -> ProxyConfig {
+    if let Ok(config) = ProxyConfig::https(proxy.url) {
+        return config.no_proxy(format!("{NEVER_PROXIED},{}", proxy.exceptions));
+    }
+    // The error contains the URL, which may contain credentials.
+    tracing::warn!("the AWS clients ignore HTTPS_PROXY: it is not the URL of an HTTP proxy");
+    ProxyConfig::disabled()
 }

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 use tracing::Level;
 use url::Url;
 
+use crate::aws::Proxy;
 use crate::batch::Limits;
 use crate::bridge::Endpoints;
 use crate::credentials::Credentials;
@@ -193,6 +194,29 @@ impl Variables {
     fn get(&self, setting: &Setting) -> Option<&str> {
         self.values.get(setting.name).map(String::as_str)
     }
+}
+
+/// Returns the proxy of `HTTPS_PROXY`, or else of `ALL_PROXY`, and the hosts of `NO_PROXY`. The client
+/// of the bridge reads the same variables by itself.
+#[expect(clippy::disallowed_methods, reason = "not settings of edgetap")]
+pub fn https_proxy() -> Option<Proxy> {
+    read_proxy(|name| std::env::var(name).ok())
+}
+
+fn read_proxy(get: impl Fn(&str) -> Option<String>) -> Option<Proxy> {
+    let first = |names: &[&str]| {
+        let mut values = names.iter().filter_map(|name| get(name));
+        values.find(|value| !value.is_empty())
+    };
+    let url = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?;
+    Some(Proxy {
+        url: if url.contains("://") {
+            url
+        } else {
+            format!("http://{url}")
+        },
+        exceptions: first(&["NO_PROXY", "no_proxy"]).unwrap_or_default(),
+    })
 }
 
 /// Returns the problem with a name that looks like a setting's.
@@ -632,5 +656,49 @@ impl<'a> Reader<'a> {
             *hint = Some(format!("{action} (the current directory has no `.env`)"));
         }
         Problems(self.problems)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxy_comes_from_the_first_variable_with_a_value() {
+        for (variables, url, exceptions) in [
+            (&[][..], None, ""),
+            (&[("NO_PROXY", "a"), ("HTTP_PROXY", "http://b")], None, ""),
+            (
+                &[("HTTPS_PROXY", "http://me:canary@a:1"), ("NO_PROXY", "b,c")],
+                Some("http://me:canary@a:1"),
+                "b,c",
+            ),
+            (
+                &[("https_proxy", "a:1"), ("no_proxy", "b")],
+                Some("http://a:1"),
+                "b",
+            ),
+            (
+                &[
+                    ("HTTPS_PROXY", ""),
+                    ("ALL_PROXY", "https://a"),
+                    ("NO_PROXY", ""),
+                ],
+                Some("https://a"),
+                "",
+            ),
+        ] {
+            let get = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let proxy = read_proxy(get);
+            assert!(!format!("{proxy:?}").contains("canary"));
+            let expected = url.map(|url: &str| Proxy {
+                url: url.to_owned(),
+                exceptions: exceptions.to_owned(),
+            });
+            assert_eq!(proxy, expected, "{variables:?}");
+        }
     }
 }

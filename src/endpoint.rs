@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hyper::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
 use url::{Host, ParseError, Position, Url};
 
 /// The URL of an endpoint. Its query is sent, and never shown: it may hold a key.
@@ -39,6 +41,17 @@ impl EndpointUrl {
             Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
             None => false,
         }
+    }
+
+    /// Returns host and port of the proxy that requests use, by the rules of the HTTP client
+    /// (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`). It never contains the proxy's credentials.
+    pub fn proxy(&self) -> Option<String> {
+        if self.is_loopback() {
+            return None;
+        }
+        let url: Uri = self.0.as_str().parse().ok()?;
+        let proxy = Matcher::from_system().intercept(&url)?;
+        Some(proxy.uri().authority()?.to_string())
     }
 }
 

@@ -4,9 +4,10 @@
 //!
 //! No setting turns verification off.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -14,7 +15,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, PeerIncompatible,
+    RootCertStore, SignatureScheme,
 };
 use thiserror::Error;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -41,6 +43,17 @@ struct OperatorCertificates {
     token_endpoint: Arc<WebPkiServerVerifier>,
 }
 
+/// What a server presented in its last TLS handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presented {
+    /// Its certificate, then the others that it sent.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Why its certificate is not trusted, in words.
+    pub distrust: Option<String>,
+    /// The protocol; `None` if the handshake did not get that far.
+    pub version: Option<&'static str>,
+}
+
 /// Trusts the public roots, and for two hosts also the operator's certificates.
 #[derive(Debug)]
 pub struct ServerTrust {
@@ -49,6 +62,8 @@ pub struct ServerTrust {
     provider: Arc<CryptoProvider>,
     public: Arc<WebPkiServerVerifier>,
     own: RwLock<Option<OperatorCertificates>>,
+    /// By host.
+    presented: Mutex<BTreeMap<String, Presented>>,
 }
 
 impl ServerTrust {
@@ -66,7 +81,50 @@ impl ServerTrust {
             provider,
             public,
             own: RwLock::new(None),
+            presented: Mutex::default(),
         }))
+    }
+
+    /// Returns what the server at `host` (without brackets) presented last. `None` if no TLS
+    /// handshake with it got as far as its certificate.
+    pub fn presented(&self, host: &str) -> Option<Presented> {
+        let presented = self.presented.lock();
+        let presented = presented.unwrap_or_else(PoisonError::into_inner);
+        presented.get(&host.to_ascii_lowercase()).cloned()
+    }
+
+    /// Notes the protocol of the handshakes in which `certificate` was presented.
+    fn note_version(&self, certificate: &CertificateDer<'_>, version: &'static str) {
+        let presented = self.presented.lock();
+        let mut presented = presented.unwrap_or_else(PoisonError::into_inner);
+        let is_own = |server: &&mut Presented| server.chain.first() == Some(certificate);
+        for server in presented.values_mut().filter(is_own) {
+            server.version = Some(version);
+        }
+    }
+
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
+        let is_at = |host: &str| server_name.to_str().eq_ignore_ascii_case(host);
+        let verifier = match own.as_ref() {
+            // webpki rejects a self-signed CA certificate as a server certificate
+            // (`CaUsedAsEndEntity`). An exact match is stronger than any chain, whatever host name
+            // the certificate is for.
+            Some(own) if is_at(&self.bridge) && own.pins.iter().any(|pin| pin == end_entity) => {
+                return Ok(ServerCertVerified::assertion());
+            }
+            Some(own) if is_at(&self.bridge) => &own.bridge,
+            Some(own) if is_at(&self.token_endpoint) => &own.token_endpoint,
+            _ => &self.public,
+        };
+        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     /// Returns the bridge's host, without brackets.
@@ -102,10 +160,7 @@ impl ServerTrust {
             pins,
         };
         // A poisoned lock still holds a consistent value, because the value is only ever replaced.
-        *self
-            .own
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(own);
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = Some(own);
         Ok(())
     }
 
@@ -173,9 +228,23 @@ fn in_words(error: &rustls::Error) -> String {
             CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
                 "the server's certificate is self-signed (or a CA certificate) and not trusted"
             }
-            _ => return error.to_string(),
+            CertificateError::Revoked => "the server's certificate was revoked",
+            CertificateError::Other(other) => {
+                return format!("the server's certificate is not valid: {other}");
+            }
+            problem => return format!("the server's certificate is not valid: {problem}"),
         },
-        _ => return error.to_string(),
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the server requires a client certificate, which edgetap does not have"
+        }
+        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
+        | rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
+            "the server supports neither TLS 1.2 nor TLS 1.3"
+        }
+        rustls::Error::AlertReceived(alert) => {
+            return format!("the server ended the TLS handshake with the alert {alert:?}");
+        }
+        _ => return format!("the TLS handshake failed: {error}"),
     };
     text.to_owned()
 }
@@ -209,23 +278,20 @@ impl ServerCertVerifier for ServerTrust {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let own = self
-            .own
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let is_at = |host: &str| server_name.to_str().eq_ignore_ascii_case(host);
-        let verifier = match own.as_ref() {
-            // webpki rejects a self-signed CA certificate as a server certificate
-            // (`CaUsedAsEndEntity`). An exact match is stronger than any chain, whatever host name
-            // the certificate is for.
-            Some(own) if is_at(&self.bridge) && own.pins.iter().any(|pin| pin == end_entity) => {
-                return Ok(ServerCertVerified::assertion());
-            }
-            Some(own) if is_at(&self.bridge) => &own.bridge,
-            Some(own) if is_at(&self.token_endpoint) => &own.token_endpoint,
-            _ => &self.public,
+        let verified = self.verify(end_entity, intermediates, server_name, ocsp_response, now);
+        let chain = std::iter::once(end_entity).chain(intermediates);
+        let presented = Presented {
+            chain: chain.map(|own| own.clone().into_owned()).collect(),
+            distrust: verified.as_ref().err().map(in_words),
+            version: None,
         };
-        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        let host = server_name.to_str().to_ascii_lowercase();
+        let mut last = self
+            .presented
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.insert(host, presented);
+        verified
     }
 
     fn verify_tls12_signature(
@@ -234,6 +300,7 @@ impl ServerCertVerifier for ServerTrust {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.note_version(certificate, "TLS 1.2");
         self.public
             .verify_tls12_signature(message, certificate, signed)
     }
@@ -244,11 +311,55 @@ impl ServerCertVerifier for ServerTrust {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.note_version(certificate, "TLS 1.3");
         self.public
             .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.public.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshake_errors_are_in_words() {
+        let other = |name: &'static str| {
+            let other = rustls::OtherError(Arc::from(Box::from(name)));
+            rustls::Error::InvalidCertificate(CertificateError::Other(other))
+        };
+        for (error, words) in [
+            (
+                other("CaUsedAsEndEntity"),
+                "is self-signed (or a CA certificate)",
+            ),
+            (
+                other("UnsupportedCertVersion"),
+                "certificate is not valid: UnsupportedCertVersion",
+            ),
+            (
+                CertificateError::BadEncoding.into(),
+                "certificate is not valid: ",
+            ),
+            (
+                rustls::Error::AlertReceived(AlertDescription::CertificateRequired),
+                "requires a client certificate",
+            ),
+            (
+                rustls::Error::AlertReceived(AlertDescription::HandshakeFailure),
+                "with the alert HandshakeFailure",
+            ),
+            (
+                PeerIncompatible::ServerDoesNotSupportTls12Or13.into(),
+                "supports neither TLS 1.2 nor TLS 1.3",
+            ),
+        ] {
+            let wrapped = io::Error::other(error);
+            let text = handshake_error(&wrapped).unwrap();
+            assert!(text.contains(words), "{text}");
+        }
     }
 }

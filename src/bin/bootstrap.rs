@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use edgetap::aws::sdk_config;
 use edgetap::bridge::Bridge;
-use edgetap::config::{BridgeConfig, Config, CredentialsConfig, Problems, Variables, log_level};
+use edgetap::config::{
+    BridgeConfig, Config, CredentialsConfig, Problems, Variables, https_proxy, log_level,
+};
 use edgetap::credentials::CredentialsSource;
 use edgetap::invocation::{Context, Function, deadline, fail_all};
 use edgetap::retry::Backoff;
@@ -61,7 +63,7 @@ async fn main() -> Result<(), Error> {
 /// Creates the function, or returns the problems of the configuration as text.
 async fn function(config: Result<Config, Problems>) -> Result<Function, String> {
     let config = config.map_err(|problems| problems.to_string())?;
-    let sdk = sdk_config().await;
+    let sdk = sdk_config(https_proxy()).await;
     let BridgeConfig {
         endpoints,
         credentials,

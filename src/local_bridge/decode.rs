@@ -25,7 +25,11 @@ pub fn decode(body: &[u8]) -> Result<Vec<Transaction>, String> {
             error.column()
         )
     })?;
-    if body.data.is_empty() || body.data.len() > MAX_TRANSACTIONS {
+    if body.data.is_empty() {
+        let why = "the body contains 0 transactions, like the request of `edgetap check`";
+        return Err(why.to_owned());
+    }
+    if body.data.len() > MAX_TRANSACTIONS {
         return Err(format!(
             "the body contains {} transactions; it must contain 1 to {MAX_TRANSACTIONS}",
             body.data.len()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use edgetap::local_bridge::{Endpoint, LocalBridge, Options, Reaction, decode};
 use serde_json::Value;
 
-use crate::support::{at_edge, fixtures, gzip, log, start};
+use crate::support::{fixtures, gzip, log, start};
 
 /// Runs `edgetap` in an empty directory, with no variables but those given.
 pub(crate) fn edgetap(args: &[&str], variables: &[(&str, &str)], input: &[u8]) -> Output {
@@ -31,15 +31,15 @@ pub(crate) fn edgetap(args: &[&str], variables: &[(&str, &str)], input: &[u8]) -
     child.wait_with_output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn settings(bridge: &LocalBridge, options: &Options) -> Vec<(&'static str, String)> {
+pub(crate) fn settings(bridge: &LocalBridge, options: &Options) -> Vec<(&'static str, String)> {
     vec![
         ("BRIDGE_AUTH_ENDPOINT", bridge.token_url()),
         ("BRIDGE_EDGE_ENDPOINT", bridge.edge_url()),
@@ -48,11 +48,16 @@ fn settings(bridge: &LocalBridge, options: &Options) -> Vec<(&'static str, Strin
     ]
 }
 
-async fn against(bridge: &LocalBridge, options: &Options, args: &[&str], input: Vec<u8>) -> Output {
+pub(crate) async fn against(
+    bridge: &LocalBridge,
+    options: &Options,
+    args: &[&str],
+    input: Vec<u8>,
+) -> Output {
     with_input(settings(bridge, options), args, input).await
 }
 
-async fn with_settings(settings: Vec<(&'static str, String)>, args: &[&str]) -> Output {
+pub(crate) async fn with_settings(settings: Vec<(&'static str, String)>, args: &[&str]) -> Output {
     with_input(settings, args, Vec::new()).await
 }
 
@@ -468,24 +473,6 @@ fn explain_shows_cookies_as_they_are_sent() {
     }
 }
 
-#[tokio::test]
-async fn check_hints_at_host_and_port_of_an_unreachable_endpoint() {
-    let options = Options::default();
-    let bridge = start(&options).await;
-    let mut settings = settings(&bridge, &options);
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
-    drop(taken);
-    settings[0].1 = format!("http://{address}/token");
-    let output = with_settings(settings, &["check"]).await;
-    assert_eq!(output.status.code(), Some(1));
-    let expected = format!(
-        "error: cannot get a token: http://{address}/token: cannot connect: Connection refused\n  \
-         hint: check the host and port in BRIDGE_AUTH_ENDPOINT, and the proxy (HTTPS_PROXY) if there is one\n"
-    );
-    assert_eq!(stderr(&output), expected);
-}
-
 #[test]
 fn usage_and_configuration_errors_exit_2() {
     for (args, variables, words) in [
@@ -828,210 +815,6 @@ async fn replay_post_names_the_first_row_left() {
         "{text}"
     );
     assert!(text.contains("404"), "{text}");
-}
-
-#[tokio::test]
-async fn check_send_delivers_the_test_transaction() {
-    let options = Options::default();
-    let bridge = start(&options).await;
-    let output = against(&bridge, &options, &["check", "--send"], Vec::new()).await;
-    assert!(output.status.success(), "{}", stderr(&output));
-    let text = stdout(&output);
-    assert!(text.contains("token        ok"), "{text}");
-    assert!(text.contains("transaction  ok"), "{text}");
-    assert!(!text.contains("not tested"), "{text}");
-    assert_eq!(
-        bridge.received()[0].transactions[0]
-            .request
-            .uri_query_fragment,
-        "/edgetap-check?sent-by=edgetap-check"
-    );
-}
-
-#[tokio::test]
-async fn check_send_shows_the_beginning_of_the_response() {
-    let long = "x".repeat(499) + "é and more";
-    let cut = format!("body: {}\u{fffd}…", "x".repeat(499));
-    for (status, content_type, body, shown, error) in [
-        (200, "application/json", "", "200 OK, without a body", None),
-        (
-            202,
-            "application/json",
-            "{\"rejected\": 5,\n\"\\\": \"\u{1b}[31mé\u{202e}\"}",
-            "202 Accepted, body: {\"rejected\": 5,\\n\"\\\": \"\\u{1b}[31mé\\u{202e}\"}",
-            None,
-        ),
-        (200, "text/plain", &long, &format!("200 OK, {cut}"), None),
-        (
-            207,
-            "application/json",
-            "[]",
-            "207 Multi-Status, body: []",
-            Some("returned 207 Multi-Status. This status does not say"),
-        ),
-        (
-            200,
-            "text/html",
-            "<html>",
-            "200 OK, body: <html>",
-            Some("returned 200 OK with an HTML page"),
-        ),
-        (
-            400,
-            "text/plain",
-            "no field `x`",
-            "400 Bad Request, body: no field `x`",
-            Some("returned 400 Bad Request. Check that BRIDGE_EDGE_ENDPOINT accepts"),
-        ),
-        (
-            503,
-            "text/plain",
-            "busy",
-            "503 Service Unavailable, body: busy",
-            Some("returned 503 Service Unavailable. "),
-        ),
-    ] {
-        let reaction = Reaction::respond(status, content_type, body);
-        let options = at_edge(move |_| reaction.clone());
-        let bridge = start(&options).await;
-        let output = against(&bridge, &options, &["check", "--send"], Vec::new()).await;
-        let (text, reported) = (stdout(&output), stderr(&output));
-        assert!(text.contains(&format!("response     {shown}\n")), "{text}");
-        assert_eq!(output.status.success(), error.is_none(), "{reported}");
-        assert_eq!(text.contains("transaction  ok"), error.is_none(), "{text}");
-        let error = error.map(|why| format!("was not delivered: {} {why}", bridge.edge_url()));
-        assert!(reported.contains(&error.unwrap_or_default()), "{reported}");
-    }
-}
-
-#[tokio::test]
-async fn check_reports_a_wrong_secret_without_it() {
-    let options = Options::default();
-    let bridge = start(&options).await;
-    let wrong = Options {
-        client_secret: "another".to_owned(),
-        ..options
-    };
-    let output = against(&bridge, &wrong, &["check"], Vec::new()).await;
-    assert_eq!(output.status.code(), Some(1));
-    let text = stderr(&output);
-    assert!(text.starts_with("error: "), "{text}");
-    assert!(text.contains("invalid_client"), "{text}");
-    assert!(!text.contains("another"), "{text}");
-}
-
-#[tokio::test]
-async fn check_names_the_setting_that_excludes_its_request() {
-    let options = Options::default();
-    let bridge = start(&options).await;
-    let mut settings = settings(&bridge, &options);
-    settings.push(("EXCLUDE_PATHS", "/**".to_owned()));
-    let output = with_settings(settings, &["check", "--send"]).await;
-    assert_eq!(output.status.code(), Some(1));
-    let text = stderr(&output);
-    assert!(text.contains("EXCLUDE_PATHS"), "{text}");
-    assert!(text.contains("\n  hint: "), "{text}");
-}
-
-#[tokio::test]
-async fn check_reports_a_port_without_tls() {
-    let options = Options::default();
-    let bridge = start(&options).await;
-    let mut settings = settings(&bridge, &options);
-    settings[1].1 = bridge.edge_url().replace("http://", "https://");
-    let output = with_settings(settings, &["check"]).await;
-    assert_eq!(output.status.code(), Some(1));
-    let expected = format!(
-        "error: cannot open TLS to {}: the server does not speak TLS on this port\n",
-        bridge.address()
-    );
-    assert_eq!(stderr(&output), expected);
-}
-
-#[tokio::test]
-async fn check_prints_untrusted_certificate_and_how_to_pin_it() {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()])
-        .unwrap()
-        .self_signed(&key)
-        .unwrap();
-    let tls = rustls::ServerConfig::builder_with_provider(std::sync::Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .unwrap()
-    .with_no_client_auth()
-    .with_single_cert(
-        vec![certificate.der().clone()],
-        rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-    )
-    .unwrap();
-    let options = Options::default();
-    let (plain, over_tls) = (
-        start(&options).await,
-        start(&Options {
-            tls: Some(tls.into()),
-            ..options.clone()
-        })
-        .await,
-    );
-    let directory = tempfile::tempdir().unwrap();
-    let env_file = directory.path().join("bridge.env");
-    let write = |token_url: &str, more: &str| {
-        let text = format!(
-            "BRIDGE_AUTH_ENDPOINT={token_url}\nBRIDGE_EDGE_ENDPOINT={}\n\
-             BRIDGE_CLIENT_ID={}\nBRIDGE_CLIENT_SECRET={}\n{more}",
-            over_tls.edge_url(),
-            options.client_id,
-            options.client_secret
-        );
-        std::fs::write(&env_file, text).unwrap();
-    };
-    let check = || {
-        let env_file = env_file.to_str().unwrap().to_owned();
-        tokio::task::spawn_blocking(move || edgetap(&["check", "--env-file", &env_file], &[], b""))
-    };
-    let own_host = "hint: compare the SHA-256";
-    let other_host = "hint: if a private CA issued it";
-    for (token_url, hint) in [
-        // Over plain http, the bridge's certificate is the first that is checked.
-        (plain.token_url(), own_host),
-        (over_tls.token_url(), own_host),
-        (
-            over_tls.token_url().replace("127.0.0.1", "localhost"),
-            other_host,
-        ),
-    ] {
-        write(&token_url, "");
-        let output = check().await.unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        let (shown, reported) = (stdout(&output), stderr(&output));
-        let (start, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
-        assert!(shown.contains("SHA-256"), "{shown}");
-        assert!(reported.contains("is not trusted: "), "{reported}");
-        assert!(reported.contains(hint), "{reported}");
-        assert!(reported.contains("BRIDGE_CA_FILE="), "{reported}");
-
-        // The PEM that it prints is the one that it accepts.
-        let pem = &shown[shown.find(start).unwrap()..shown.find(end).unwrap() + end.len()];
-        let file = directory.path().join("bridge.pem");
-        std::fs::write(&file, pem).unwrap();
-        write(&token_url, &format!("BRIDGE_CA_FILE={}\n", file.display()));
-        let output = check().await.unwrap();
-        if hint == other_host {
-            let reported = stderr(&output);
-            assert!(reported.contains(hint), "{reported}");
-            continue;
-        }
-        assert!(output.status.success(), "{}", stderr(&output));
-        let shown = stdout(&output);
-        assert!(shown.contains("TLS          ok: TLS 1.3 to "), "{shown}");
-        assert!(shown.contains(", certificate trusted\n"), "{shown}");
-        assert!(
-            shown.ends_with("transaction  not tested; use --send\n"),
-            "{shown}"
-        );
-    }
 }
 
 /// The peak after 40 MB is that after the first 5 MB, because no log is held as a whole.

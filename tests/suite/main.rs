@@ -9,6 +9,7 @@ mod support;
 
 mod bridge;
 mod cases;
+mod check;
 mod command_line;
 mod config;
 mod continuations;

@@ -129,16 +129,22 @@ fn variables(
 ) -> Vec<(&'static str, String)> {
     let url =
         |fault_proxy: &FaultProxy, path: &str| format!("http://{}{path}", fault_proxy.address());
+    // This machine, but not a loopback address.
+    let aws = |fault_proxy: &FaultProxy| format!("http://0.0.0.0:{}", fault_proxy.address().port());
     vec![
         ("AWS_ACCESS_KEY_ID", "test".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
         ("AWS_REGION", "us-east-1".to_owned()),
-        ("AWS_ENDPOINT_URL_S3", url(s3, "")),
-        ("AWS_ENDPOINT_URL_SQS", url(sqs, "")),
+        ("AWS_ENDPOINT_URL_S3", aws(s3)),
+        ("AWS_ENDPOINT_URL_SQS", aws(sqs)),
         ("BRIDGE_CLIENT_ID", options.client_id.clone()),
         ("BRIDGE_CLIENT_SECRET", options.client_secret.clone()),
         ("BRIDGE_AUTH_ENDPOINT", url(token, TOKEN_PATH)),
         ("BRIDGE_EDGE_ENDPOINT", url(edge, EDGE_PATH)),
         ("BATCH_MAX_TRANSACTIONS", "10".to_owned()),
+        // A closed port: loopback addresses, the Runtime API, and AWS over plain http, which offers
+        // credentials, are reached directly.
+        ("ALL_PROXY", "http://127.0.0.1:1".to_owned()),
+        ("HTTP_PROXY", "http://127.0.0.1:1".to_owned()),
     ]
 }

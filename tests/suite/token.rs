@@ -21,10 +21,9 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::{Request, Response};
 use proptest::prelude::*;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::json;
 
+use crate::support::certificates::{Certificates, Kind, certificates};
 use crate::support::{
     BACKOFF, at_token, client, client_with, credentials, log, rules, sdk_config, start,
 };
@@ -634,63 +633,6 @@ async fn stalled_token_endpoint_respects_the_deadline() {
         .await
         .expect("it waited for the endpoint");
     assert!(matches!(token, Err(TokenError::Later { .. })));
-}
-
-/// A server with a certificate that is self-signed or issued by a private CA.
-struct Certificates {
-    server: Arc<rustls::ServerConfig>,
-    own_pem: String,
-    ca_pem: Option<String>,
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    PrivateCa,
-    SelfSigned,
-    SelfSignedCa,
-}
-
-fn certificates(kind: Kind, names: &[&str]) -> Certificates {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(
-        names
-            .iter()
-            .map(|&name| name.to_owned())
-            .collect::<Vec<_>>(),
-    )
-    .unwrap();
-    let mut ca_params = CertificateParams::new(Vec::new()).unwrap();
-    ca_params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca_params
-        .distinguished_name
-        .push(DnType::CommonName, "Private CA");
-    let (certificate, ca_pem) = match kind {
-        Kind::PrivateCa => {
-            let ca = CertifiedIssuer::self_signed(ca_params, KeyPair::generate().unwrap()).unwrap();
-            (params.signed_by(&key, &ca).unwrap(), Some(ca.pem()))
-        }
-        Kind::SelfSigned => (params.self_signed(&key).unwrap(), None),
-        Kind::SelfSignedCa => {
-            params.is_ca = ca_params.is_ca;
-            (params.self_signed(&key).unwrap(), None)
-        }
-    };
-    let server = rustls::ServerConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .unwrap()
-    .with_no_client_auth()
-    .with_single_cert(
-        vec![certificate.der().clone()],
-        PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-    )
-    .unwrap();
-    Certificates {
-        server: Arc::new(server),
-        own_pem: certificate.pem(),
-        ca_pem,
-    }
 }
 
 fn over_tls(certificates: &Certificates) -> Options {

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::missing_panics_doc)]
 
+pub(crate) mod certificates;
+pub(crate) mod connect_proxy;
 pub(crate) mod fake_s3;
 pub(crate) mod fake_sqs;
 pub(crate) mod fault_proxy;

@@ -1,147 +1,348 @@
 //! `edgetap check`: checks the configuration step by step. The first step that fails ends it.
 
+use std::fmt::Write as _;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
+use bytes::Bytes;
+use edgetap::batch::Limits;
 use edgetap::bridge::{Bridge, Endpoints};
 use edgetap::config::{Config, Variables};
 use edgetap::endpoint::EndpointUrl;
 use edgetap::job::{Job, ObjectRef};
 use edgetap::pipeline::{Batches, Rules};
-use edgetap::probe::{self, probe};
+use edgetap::probe::{self, NoResponse, Path, Response, no_transactions, probe};
 use edgetap::time::Deadline;
-use edgetap::tls::{ServerTrust, handshake_error};
+use edgetap::tls::{Presented, ServerTrust};
 use edgetap::token::TokenError;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
-use sha2::{Digest as _, Sha256};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use rustls::pki_types::CertificateDer;
 
+use crate::certificates::{describe, pem};
 use crate::output::{Hinted, StdoutError, stdout};
 use crate::{Failure, connect};
 
 /// Limit of each step that uses the network.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes of the bodies of `--large`, before the largest one. They are just below limits of firewalls
+/// in wide use, so that the last accepted one is a useful `BATCH_MAX_BYTES`.
+const LARGE: [usize; 2] = [8_000, 64_000];
+/// Bytes of a large transaction, most of them in its URL. CloudFront's limit of a URL is 8,192.
+const LARGE_TRANSACTION: usize = 8_000;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Also post one transaction, labeled /edgetap-check, and show the bridge's response.
     #[arg(long)]
     send: bool,
+    /// With --send: then post larger and larger requests, up to `BATCH_MAX_BYTES`, to find the
+    /// limit of a firewall or proxy. All their transactions are labeled /edgetap-check.
+    #[arg(long, requires = "send")]
+    large: bool,
 }
 
 pub(crate) async fn run(args: &Args, variables: &Variables) -> Result<(), Failure> {
     let config = Config::read(variables)?;
-    let Endpoints { token, edge, .. } = config.bridge.endpoints.clone();
-    writeln!(
-        stdout(),
-        "settings     ok\ntoken URL    {token}\nbridge URL   {edge}"
-    )?;
+    let endpoints = config.bridge.endpoints.clone();
+    let Endpoints { token, edge, .. } = &endpoints;
+    writeln!(stdout(), "settings     ok")?;
+    print_url("token URL", token)?;
+    print_url("bridge URL", edge)?;
     let bridge = connect(config.bridge).await?;
-
-    let started = Instant::now();
-    if let Err(error) = bridge.tokens().token(Deadline::after(PATIENCE)).await {
-        return Err(no_token(error, &token, &edge, bridge.tls()).await);
+    let check = Check {
+        bridge,
+        endpoints,
+        rules: Arc::new(config.rules),
+    };
+    check.token().await?;
+    if !args.send {
+        check.path().await?;
+        return Ok(writeln!(stdout(), "transaction  not tested; use --send")?);
     }
-    writeln!(
-        stdout(),
-        "token        ok: received in {} ms",
-        started.elapsed().as_millis()
-    )?;
-
-    if edge.is_https() {
-        check_tls(&edge, bridge.tls()).await?;
-    } else {
-        writeln!(
-            stdout(),
-            "TLS          not used: the bridge is on this machine"
-        )?;
-    }
-
-    if args.send {
-        send(&bridge, Arc::new(config.rules)).await?;
-        writeln!(
-            stdout(),
-            "transaction  ok: accepted; look for /edgetap-check in the platform"
-        )?;
-    } else {
-        writeln!(stdout(), "transaction  not tested; use --send")?;
+    let accepted = check.send().await?;
+    if args.large {
+        check.send_large(accepted).await?;
     }
     Ok(())
 }
 
-/// Returns the error for a token that was not received. `check` does not try again later, unlike
-/// the function. Prints the certificates of the token endpoint if they are not trusted.
-async fn no_token(
-    error: TokenError,
-    token: &EndpointUrl,
-    edge: &EndpointUrl,
-    tls: &Arc<ServerTrust>,
-) -> Failure {
-    let TokenError::Later { reason, .. } = error else {
-        return error.into();
-    };
-    if reason.contains("certificate")
-        && token.is_https()
-        && let Ok(Handshake {
-            chain,
-            opened: Err(error),
-        }) = shake_hands(token, tls).await
-        && !chain.is_empty()
-    {
-        let is_bridge = token.host() == edge.host();
-        return untrusted(token, is_bridge, &chain, &error);
-    }
-    let message = format!("cannot get a token: {reason}");
-    let is_unreachable = [
-        format!("{token}: cannot connect: "),
-        format!("{token}: the request timed out"),
-        format!("{token} did not return"),
-    ]
-    .iter()
-    .any(|begin| reason.starts_with(begin));
-    if is_unreachable && !reason.contains("certificate") {
-        let hint = "check the host and port in BRIDGE_AUTH_ENDPOINT, and the proxy (HTTPS_PROXY) if there is one";
-        let hint = hint.to_owned();
-        return Hinted { message, hint }.into();
-    }
-    anyhow!(message).into()
+fn print_url(label: &str, endpoint: &EndpointUrl) -> Result<(), StdoutError> {
+    let proxy = endpoint.proxy();
+    let proxy = proxy.map(|proxy| format!(", through the proxy {proxy}"));
+    writeln!(
+        stdout(),
+        "{label:13}{endpoint}{}",
+        proxy.unwrap_or_default()
+    )
 }
 
-/// Sends one transaction, as the function encodes it, and prints what the bridge returns.
-async fn send(bridge: &Bridge, rules: Arc<Rules>) -> Result<(), Failure> {
-    let now = jiff::Timestamp::now().as_millisecond();
-    let agent = concat!("edgetap/", env!("CARGO_PKG_VERSION"), "%20check");
-    let log = format!(
-        "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem cs-uri-query sc-status x-host-header cs-protocol cs(User-Agent) x-edge-request-id\n\
-         {now}\t192.0.2.1\tGET\t/edgetap-check\tsent-by=edgetap-check\t200\tedgetap.invalid\thttps\t{agent}\tedgetap-check-{now}\n"
-    );
-    let job = Job::all(ObjectRef::local("edgetap-check"));
-    let batch = Batches::new(&job, io::Cursor::new(log), rules).next();
-    let batch = batch.transpose()?.filter(|batch| batch.counts.sent == 1);
-    let Some(batch) = batch else {
-        return Err(Hinted {
-            message: "the test transaction was not sent: EXCLUDE_PATHS excludes /edgetap-check"
-                .to_owned(),
-            hint: "remove the glob that matches it; it probably matches every path".to_owned(),
-        }
-        .into());
-    };
-    let failed = |why| anyhow!("the test transaction was not delivered: {why}");
-    let response = probe(bridge, batch.body, Deadline::after(PATIENCE))
-        .await
-        .map_err(failed)?;
-    let (status, head) = (response.status, head_text(&response.head));
-    writeln!(stdout(), "response     {status}, {head}")?;
-    match response.refusal {
-        None => Ok(()),
-        Some(why) => Err(failed(why).into()),
+struct Check {
+    bridge: Bridge,
+    endpoints: Endpoints,
+    rules: Arc<Rules>,
+}
+
+impl Check {
+    fn tls(&self) -> &Arc<ServerTrust> {
+        self.bridge.tls()
     }
+
+    /// Gets a token.
+    async fn token(&self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let token = self.bridge.tokens().token(Deadline::after(PATIENCE)).await;
+        token.map_err(|error| self.no_token(error))?;
+        let milliseconds = started.elapsed().as_millis();
+        writeln!(stdout(), "token        ok: received in {milliseconds} ms")?;
+        Ok(self.print_tls("token TLS", &self.endpoints.token)?)
+    }
+
+    /// Tries the path of the bridge with a request without transactions.
+    async fn path(&self) -> Result<(), Failure> {
+        let body = no_transactions(&self.rules.encoding);
+        let response = self.post(body, "the bridge did not respond: ").await?;
+        let (status, refusal) = (&response.status, response.refusal.as_deref());
+        let refusal = refusal.unwrap_or_default();
+        match response.path {
+            Path::Exists => Ok(writeln!(
+                stdout(),
+                "bridge path  ok: it exists ({status} to a request without transactions)"
+            )?),
+            Path::Wrong => {
+                print_response(&response)?;
+                Err(anyhow!("the bridge rejected a request without transactions: {refusal}").into())
+            }
+            Path::Unknown => {
+                print_response(&response)?;
+                Err(hinted(
+                    format!(
+                        "cannot tell whether the path of BRIDGE_EDGE_ENDPOINT exists: {refusal}"
+                    ),
+                    "try again later, or use --send, which posts one transaction",
+                ))
+            }
+        }
+    }
+
+    /// Sends one transaction, and prints what the bridge returns. Returns the bytes of its body.
+    async fn send(&self) -> Result<usize, Failure> {
+        const FAILED: &str = "the test transaction was not delivered: ";
+        let body = self.body(1, "")?;
+        let bytes = body.len();
+        let response = self.post(body, FAILED).await?;
+        print_response(&response)?;
+        if let Some(why) = response.refusal {
+            return Err(anyhow!("{FAILED}{why}").into());
+        }
+        writeln!(
+            stdout(),
+            "transaction  ok: accepted; look for /edgetap-check in the platform"
+        )?;
+        Ok(bytes)
+    }
+
+    /// Sends larger and larger requests. One of `accepted` bytes was accepted before.
+    async fn send_large(&self, mut accepted: usize) -> Result<(), Failure> {
+        for body in large_sizes(self.rules.limits) {
+            let body = self.large_body(body)?;
+            let bytes = body.len();
+            let deadline = Deadline::after(PATIENCE);
+            let why = match probe(&self.bridge, body, deadline).await {
+                Err(error) => Some(error.why),
+                Ok(response) => {
+                    if response.refusal.is_some() {
+                        print_response(&response)?;
+                    }
+                    response.refusal
+                }
+            };
+            if let Some(why) = why {
+                return Err(hinted(
+                    format!("a request of {bytes} bytes was not accepted: {why}"),
+                    format!(
+                        "a request of {accepted} bytes was accepted. Raise the limit of the firewall or proxy in\n  \
+                         front of the bridge, or set BATCH_MAX_BYTES={}",
+                        accepted.max(1_000)
+                    ),
+                ));
+            }
+            writeln!(stdout(), "large        ok: {bytes} bytes accepted")?;
+            accepted = bytes;
+        }
+        Ok(())
+    }
+
+    /// Returns a request body of about that size: a little smaller, or as large as the limit of
+    /// transactions allows.
+    fn large_body(&self, bytes: usize) -> Result<Bytes, Failure> {
+        let label = "&padding=";
+        let alone = self.body(1, label)?.len();
+        let number = bytes
+            .div_ceil(LARGE_TRANSACTION)
+            .min(self.rules.limits.transactions);
+        let padding = (bytes / number).saturating_sub(alone);
+        self.body(number, &format!("{label}{}", "x".repeat(padding)))
+    }
+
+    /// Returns a request body of test transactions as the function encodes them. `query` is the end
+    /// of the query of each.
+    fn body(&self, number: usize, query: &str) -> Result<Bytes, Failure> {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let agent = concat!("edgetap/", env!("CARGO_PKG_VERSION"), "%20check");
+        let mut log = "#Fields: timestamp(ms) c-ip cs-method cs-uri-stem cs-uri-query sc-status x-host-header cs-protocol cs(User-Agent) x-edge-request-id\n".to_owned();
+        for row in 0..number {
+            writeln!(
+                log,
+                "{now}\t192.0.2.1\tGET\t/edgetap-check\tsent-by=edgetap-check{query}\t200\tedgetap.invalid\thttps\t{agent}\tedgetap-check-{now}-{row:03}"
+            )?;
+        }
+        let job = Job::all(ObjectRef::local("edgetap-check"));
+        let batch = Batches::new(&job, io::Cursor::new(log), self.rules.clone()).next();
+        let is_whole = |sent: u64| usize::try_from(sent).is_ok_and(|sent| sent == number);
+        let batch = batch
+            .transpose()?
+            .filter(|batch| is_whole(batch.counts.sent));
+        batch.map(|batch| batch.body).ok_or_else(|| {
+            hinted(
+                "the test transaction was not sent: EXCLUDE_PATHS excludes /edgetap-check",
+                "remove the glob that matches it; it probably matches every path",
+            )
+        })
+    }
+
+    /// Posts a body to the bridge, and prints the certificates that it presents. `failed` begins the
+    /// message if the response is missing.
+    async fn post(&self, body: Bytes, failed: &str) -> Result<Response, Failure> {
+        let edge = &self.endpoints.edge;
+        let response = probe(&self.bridge, body, Deadline::after(PATIENCE)).await;
+        let response = response.map_err(
+            |NoResponse {
+                 why,
+                 is_unreachable,
+             }| {
+                let message = format!("{failed}{why}");
+                self.untrusted(edge).unwrap_or_else(|| {
+                    if is_unreachable {
+                        hinted(message, where_to_look("BRIDGE_EDGE_ENDPOINT", edge))
+                    } else {
+                        anyhow!(message).into()
+                    }
+                })
+            },
+        )?;
+        self.print_tls("bridge TLS", edge)?;
+        Ok(response)
+    }
+
+    /// Returns the error for a token that was not received. `check` does not try again later, unlike
+    /// the function.
+    fn no_token(&self, error: TokenError) -> Failure {
+        let token = &self.endpoints.token;
+        let TokenError::Later { reason, .. } = error else {
+            return error.into();
+        };
+        if let Some(untrusted) = self.untrusted(token) {
+            return untrusted;
+        }
+        let message = format!("cannot get a token: {reason}");
+        let is_unreachable = [
+            format!("{token}: cannot connect: "),
+            format!("{token}: the request timed out"),
+            format!("{token} did not return"),
+        ]
+        .iter()
+        .any(|begin| reason.starts_with(begin));
+        if is_unreachable {
+            return hinted(message, where_to_look("BRIDGE_AUTH_ENDPOINT", token));
+        }
+        anyhow!(message).into()
+    }
+
+    /// Prints how TLS to an endpoint went, and its certificates.
+    fn print_tls(&self, label: &str, endpoint: &EndpointUrl) -> Result<(), StdoutError> {
+        if !endpoint.is_https() {
+            return writeln!(
+                stdout(),
+                "{label:13}not used: the server is on this machine"
+            );
+        }
+        let Endpoints { token, edge, .. } = &self.endpoints;
+        let server = |endpoint: &EndpointUrl| (endpoint.host().to_owned(), endpoint.port());
+        if endpoint == edge && token.is_https() && server(token) == server(edge) {
+            return writeln!(stdout(), "{label:13}ok: the same server as the token URL's");
+        }
+        let Some(Presented { chain, version, .. }) = self.tls().presented(endpoint.host()) else {
+            return Ok(());
+        };
+        let (host, port) = server(endpoint);
+        let version = version.unwrap_or("TLS");
+        writeln!(
+            stdout(),
+            "{label:13}ok: {version} to {host}:{port}, certificate trusted"
+        )?;
+        print_chain(&chain)
+    }
+
+    /// If an endpoint's certificates are not trusted, prints them and returns the error.
+    fn untrusted(&self, endpoint: &EndpointUrl) -> Option<Failure> {
+        let presented = self.tls().presented(endpoint.host())?;
+        let distrust = presented.distrust?;
+        let printed = print_chain(&presented.chain).and_then(|()| match presented.chain.first() {
+            Some(own) => writeln!(stdout(), "\n{}", pem(own)),
+            None => Ok(()),
+        });
+        if let Err(error) = printed {
+            return Some(error.into());
+        }
+        let hint = if endpoint.host() == self.endpoints.edge.host() {
+            "compare the SHA-256 above with the bridge operator's. If it matches, save the PEM above as\n  \
+             `bridge.pem` and set BRIDGE_CA_FILE=bridge.pem. If a private CA issued it, use the CA's\n  \
+             certificate instead. For the function, run scripts/setup-tfvars.sh again, then terraform apply."
+        } else {
+            "if a private CA issued it, save the CA's certificate as `ca.pem` and set BRIDGE_CA_FILE=ca.pem.\n  \
+             The file may have several certificates. A self-signed certificate is trusted for the bridge's\n  \
+             host only. For the function, run scripts/setup-tfvars.sh again, then terraform apply."
+        };
+        let (host, port) = (endpoint.host(), endpoint.port());
+        Some(hinted(
+            format!("the certificate of {host}:{port} is not trusted: {distrust}"),
+            hint,
+        ))
+    }
+}
+
+/// Returns the sizes of the bodies of `--large`. The last one is the largest that edgetap posts.
+fn large_sizes(limits: Limits) -> impl Iterator<Item = usize> {
+    let most = limits.bytes.min(limits.transactions * LARGE_TRANSACTION);
+    let smaller = LARGE.into_iter().filter(move |bytes| *bytes < most);
+    smaller.chain([most])
+}
+
+fn hinted(message: impl Into<String>, hint: impl Into<String>) -> Failure {
+    let (message, hint) = (message.into(), hint.into());
+    Hinted { message, hint }.into()
+}
+
+/// Returns what to check if an endpoint cannot be reached.
+fn where_to_look(setting: &str, endpoint: &EndpointUrl) -> String {
+    let hint = format!("check the host and port in {setting}");
+    match endpoint.proxy() {
+        Some(proxy) => format!("{hint}, and the proxy {proxy} (HTTPS_PROXY)"),
+        None if endpoint.is_loopback() => hint,
+        None => format!("{hint}; set HTTPS_PROXY if your network needs a proxy"),
+    }
+}
+
+fn print_response(Response { status, head, .. }: &Response) -> Result<(), StdoutError> {
+    writeln!(stdout(), "response     {status}, {}", head_text(head))
+}
+
+fn print_chain(chain: &[CertificateDer<'_>]) -> Result<(), StdoutError> {
+    for certificate in chain {
+        writeln!(stdout(), "{}", describe(certificate))?;
+    }
+    Ok(())
 }
 
 /// Returns the beginning of a response's body in one line, with control characters as escapes, which
@@ -163,244 +364,4 @@ fn head_text(head: &Result<Vec<u8>, String>) -> String {
         text.push('…');
     }
     text
-}
-
-/// A TLS handshake, and the certificates that the server presented.
-struct Handshake {
-    chain: Vec<CertificateDer<'static>>,
-    /// The protocol's version, or why the handshake failed.
-    opened: Result<String, String>,
-}
-
-/// Opens TLS to an endpoint.
-///
-/// # Errors
-/// If the endpoint cannot be reached.
-async fn shake_hands(
-    endpoint: &EndpointUrl,
-    tls: &Arc<ServerTrust>,
-) -> Result<Handshake, anyhow::Error> {
-    let (host, port) = (endpoint.host().to_owned(), endpoint.port());
-    let name = ServerName::try_from(host.clone())
-        .with_context(|| format!("`{host}` is not a valid host name"))?;
-    let recorder = Arc::new(Recorder {
-        tls: tls.clone(),
-        chain: Mutex::default(),
-    });
-    let mut config = tls.client_config(&[b"h2", b"http/1.1"])?;
-    config
-        .dangerous()
-        .set_certificate_verifier(recorder.clone());
-
-    let connect = async {
-        let stream = TcpStream::connect((host.as_str(), port))
-            .await
-            .with_context(|| format!("cannot connect to {host}:{port}"))?;
-        Ok::<_, anyhow::Error>(
-            TlsConnector::from(Arc::new(config))
-                .connect(name, stream)
-                .await,
-        )
-    };
-    let opened = tokio::time::timeout(PATIENCE, connect)
-        .await
-        .map_err(|_| {
-            let seconds = PATIENCE.as_secs();
-            anyhow!("{host}:{port} did not complete a TLS handshake within {seconds} s")
-        })??;
-    let chain = recorder
-        .chain
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    Ok(Handshake {
-        chain,
-        opened: match opened {
-            Ok(stream) => Ok(version(stream.get_ref().1.protocol_version())),
-            Err(error) => Err(handshake_error(&error).unwrap_or_else(|| error.to_string())),
-        },
-    })
-}
-
-/// Opens TLS to the bridge, and prints its certificates whether they are trusted or not.
-async fn check_tls(edge: &EndpointUrl, tls: &Arc<ServerTrust>) -> Result<(), Failure> {
-    let (host, port) = (edge.host(), edge.port());
-    let Handshake { chain, opened } = shake_hands(edge, tls).await?;
-    match opened {
-        Ok(version) => {
-            writeln!(
-                stdout(),
-                "TLS          ok: {version} to {host}:{port}, certificate trusted"
-            )?;
-            Ok(print_chain(&chain)?)
-        }
-        Err(error) if chain.is_empty() => {
-            Err(anyhow!("cannot open TLS to {host}:{port}: {error}").into())
-        }
-        Err(error) => Err(untrusted(edge, true, &chain, &error)),
-    }
-}
-
-/// Prints the certificates of an endpoint, and returns the error that they are not trusted.
-/// `is_bridge` says whether the endpoint is on the bridge's host.
-fn untrusted(
-    endpoint: &EndpointUrl,
-    is_bridge: bool,
-    chain: &[CertificateDer<'_>],
-    error: &str,
-) -> Failure {
-    let printed = print_chain(chain).and_then(|()| match chain.first() {
-        Some(own) => writeln!(stdout(), "\n{}", pem(own)),
-        None => Ok(()),
-    });
-    if let Err(error) = printed {
-        return error.into();
-    }
-    let hint = if is_bridge {
-        "compare the SHA-256 above with the bridge operator's. If it matches, save the PEM above as\n  \
-         `bridge.pem` and set BRIDGE_CA_FILE=bridge.pem. If a private CA issued it, use the CA's\n  \
-         certificate instead. For the function, run scripts/setup-tfvars.sh again, then terraform apply."
-    } else {
-        "if a private CA issued it, save the CA's certificate as `ca.pem` and set BRIDGE_CA_FILE=ca.pem.\n  \
-         The file may have several certificates. A self-signed certificate is trusted for the bridge's\n  \
-         host only. For the function, run scripts/setup-tfvars.sh again, then terraform apply."
-    };
-    Hinted {
-        message: format!(
-            "the certificate of {}:{} is not trusted: {error}",
-            endpoint.host(),
-            endpoint.port()
-        ),
-        hint: hint.to_owned(),
-    }
-    .into()
-}
-
-/// The protocol version as people write it: `TLS 1.3`, where rustls has `TLSv1_3`.
-fn version(version: Option<rustls::ProtocolVersion>) -> String {
-    let name = version
-        .and_then(|version| version.as_str())
-        .unwrap_or("TLS");
-    name.replace("TLSv", "TLS ").replace('_', ".")
-}
-
-fn print_chain(chain: &[CertificateDer<'_>]) -> Result<(), StdoutError> {
-    for certificate in chain {
-        writeln!(stdout(), "{}", describe(certificate))?;
-    }
-    Ok(())
-}
-
-fn describe(der: &CertificateDer<'_>) -> String {
-    let fingerprint: Vec<String> = Sha256::digest(der)
-        .iter()
-        .map(|byte| format!("{byte:02X}"))
-        .collect();
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
-        return format!(
-            "  unreadable certificate, SHA-256 {}",
-            fingerprint.join(":")
-        );
-    };
-    let names = certificate
-        .subject_alternative_name()
-        .ok()
-        .flatten()
-        .map(|names| {
-            let names = names
-                .value
-                .general_names
-                .iter()
-                .filter_map(|name| match name {
-                    GeneralName::DNSName(name) => Some((*name).to_owned()),
-                    GeneralName::IPAddress(bytes) => <[u8; 4]>::try_from(*bytes)
-                        .ok()
-                        .map(|ip| std::net::Ipv4Addr::from(ip).to_string()),
-                    _ => None,
-                });
-            names.collect::<Vec<_>>().join(", ")
-        });
-    let validity = certificate.validity();
-    let text = format!(
-        "  subject {}\n    issuer {}\n    names {}\n    valid from {} to {}\n    SHA-256 {}",
-        certificate.subject(),
-        certificate.issuer(),
-        names.unwrap_or_default(),
-        validity.not_before,
-        validity.not_after,
-        fingerprint.join(":"),
-    );
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
-fn pem(der: &CertificateDer<'_>) -> String {
-    use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines: Vec<&str> = text
-        .as_bytes()
-        .chunks(64)
-        .filter_map(|line| std::str::from_utf8(line).ok())
-        .collect();
-    format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----",
-        lines.join("\n")
-    )
-}
-
-/// Trusts what [`ServerTrust`] trusts, and keeps the chain that the server presented.
-#[derive(Debug)]
-struct Recorder {
-    tls: Arc<ServerTrust>,
-    chain: Mutex<Vec<CertificateDer<'static>>>,
-}
-
-impl ServerCertVerifier for Recorder {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let chain = std::iter::once(end_entity)
-            .chain(intermediates)
-            .map(|certificate| certificate.clone().into_owned())
-            .collect();
-        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
-        self.tls
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.tls
-            .verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.tls
-            .verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.tls.supported_verify_schemes()
-    }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use edgetap::aws;
+use edgetap::config::https_proxy;
 use edgetap::job::ObjectRef;
 use edgetap::period::Window;
 use edgetap::retry::Backoff;
@@ -57,7 +58,7 @@ fn in_s3(name: &str) -> anyhow::Result<Option<(&str, &str)>> {
 }
 
 async fn s3() -> S3 {
-    S3::new(&aws::sdk_config().await, Backoff::default())
+    S3::new(&aws::sdk_config(https_proxy()).await, Backoff::default())
 }
 
 /// Which logs are wanted, by their keys.

@@ -4,6 +4,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)] // they panic on a closed pipe: see output.rs
 
 mod bridge;
+mod certificates;
 mod check;
 mod demo;
 mod explain;
@@ -18,7 +19,9 @@ mod verdict;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
-use edgetap::config::{BridgeConfig, CredentialsConfig, Problem, Problems, Variables, log_level};
+use edgetap::config::{
+    BridgeConfig, CredentialsConfig, Problem, Problems, Variables, https_proxy, log_level,
+};
 use edgetap::credentials::CredentialsSource;
 use edgetap::retry::Backoff;
 use edgetap::{aws, telemetry};
@@ -56,7 +59,7 @@ enum Command {
     Explain(explain::Args),
     /// Find a request in logs by its ID (X-Amz-Cf-Id): where it is, and whether it is sent.
     Find(find::Args),
-    /// Check settings, token and TLS connection; with --send, also post one test transaction.
+    /// Check settings, token, TLS connections and paths; with --send, also post one test transaction.
     Check(check::Args),
     /// Run a local bridge, to try edgetap without a tenant.
     Bridge(bridge::Args),
@@ -164,7 +167,7 @@ async fn connect(config: BridgeConfig) -> Result<edgetap::bridge::Bridge, Failur
     let credentials = match config.credentials {
         CredentialsConfig::Given(credentials) => CredentialsSource::Variables(credentials),
         CredentialsConfig::Arn(arn) => {
-            CredentialsSource::secrets_manager(&aws::sdk_config().await, arn)
+            CredentialsSource::secrets_manager(&aws::sdk_config(https_proxy()).await, arn)
         }
     };
     Ok(edgetap::bridge::Bridge::new(
