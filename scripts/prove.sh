@@ -171,9 +171,10 @@ show_plan() {
     IFS='|' read -r step minutes needs expected <<<"$step"
     reason[$step]=$(why_not "$step" "$needs")
     if [[ -n ${reason[$step]} ]]; then
-      expected="not tried: ${reason[$step]}" minutes=0
+      expected="not tried: ${reason[$step]}" minutes=-
+    else
+      total=$((total + minutes))
     fi
-    total=$((total + minutes))
     rows+=("$step"$'\t'"$minutes"$'\t'"$expected")
   done
   say "This makes the installation $name in account $caller_account, $aws_region, and removes it afterwards."

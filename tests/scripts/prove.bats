@@ -29,6 +29,7 @@ case $1 in
     moto logs create-log-group --log-group-name /aws/lambda/edgetap-prove
     [[ -z ${APPLY_FAILS:-} ]] || { printf '╷\n│ Error: no more today\n╵\n' >&2 && exit 1; }
     ;;
+  plan*) echo 'No changes. Your infrastructure matches the configuration.' ;;
   destroy*)
     moto s3api delete-bucket --bucket "$bucket"
     for queue in work dead-letters; do moto sqs delete-queue --endpoint-url "$MOTO" --queue-url "$MOTO/123456789012/edgetap-prove-$queue"; done
@@ -198,6 +199,101 @@ END
   exits 0
 }
 
+# An account that shows what is expected of it: a scripted AWS CLI, and stubs of the scripts that
+# prove.sh calls.
+script_everything() {
+  unset AWS_ENDPOINT_URL
+  export LIED=${1:-}
+  outputs "{\"name\":\"edgetap-prove\",\"delivery_destination_arn\":\"arn:destination\"}"
+  jq 'map_values(.value)' "$OUTPUTS" >"$BATS_TEST_TMPDIR/plain.json"
+  mkdir -p "$BATS_TEST_TMPDIR/scripted"
+  cat >"$BATS_TEST_TMPDIR/scripted/aws" <<'END'
+#!/usr/bin/env bash
+fails() { printf '\nAn error occurred (%s) when calling it: no\n' "$1" >&2 && exit 254; }
+lines() { jq -n -c --argjson line "$1" --argjson times "$2" '{events: [range($times) | {timestamp: 1e12, message: ($line | tojson)}]}'; }
+case "$LIED $1 $2" in
+  *--version*) echo aws-cli/2.27.41 ;;
+  *' sts get-caller-identity') if [[ $* == *--query* ]]; then echo 210987654321; else echo '{"Account":"123456789012"}'; fi ;;
+  *' cloudfront list-distributions')
+    if [[ $* == *--query* ]]; then echo d2.cloudfront.net; else echo '{"DistributionList":{"Items":[{"Id":"E1","Enabled":true}]}}'; fi
+    ;;
+  *' cloudfront get-distribution-config') printf '{\n"ETag": "E", "DistributionConfig": {"Logging": {\n"IncludeCookies": true\n}}}\n' ;;
+  'if-match cloudfront update-distribution') echo '{}' ;;
+  *' cloudfront update-distribution') fails PreconditionFailed ;;
+  'recursion lambda get-function-recursion-config') echo '{"RecursiveLoop": "Terminate"}' ;;
+  *' lambda get-function-recursion-config') echo '{"RecursiveLoop": "Allow"}' ;;
+  'operator-policy sqs send-message') fails AccessDenied ;;
+  'administrator iam list-users') echo '{"Users": []}' ;;
+  *' iam list-users') fails AccessDenied ;;
+  *' logs filter-log-events')
+    object=$(grep -o 's3://[^"]*' <<<"$*")
+    text='object was deleted before it was read'
+    [[ $LIED != role ]] || text='cannot read the object: AccessDenied'
+    if [[ $object == *missing.gz ]]; then
+      lines "{\"level\":\"WARN\",\"object\":\"$object\",\"message\":\"$text\"}" 1
+    else
+      lines "{\"object\":\"$object\",\"sent\":1000,\"message\":\"successfully sent 1000 transactions\"}" 20
+    fi
+    ;;
+  *' sqs get-queue-attributes')
+    waiting=0
+    [[ $* != *dead-letters* ]] || waiting=1
+    echo "{\"Attributes\":{\"ApproximateNumberOfMessages\":\"$waiting\",\"ApproximateNumberOfMessagesNotVisible\":\"0\",\"ApproximateNumberOfMessagesDelayed\":\"0\"}}"
+    ;;
+  *) echo '{}' ;;
+esac
+END
+  cat >scripts/enable.sh <<'END'
+#!/usr/bin/env bash
+result=updated
+cmp -s scripts/record-fields.txt fields && result=unchanged
+[[ -e fields && $2 == E1 ]] || result=enabled
+[[ $2 != E1 ]] || cp scripts/record-fields.txt fields
+echo "$2  example.com  $result"
+END
+  cat >scripts/verify.sh <<'END'
+#!/usr/bin/env bash
+if grep -q edgetap.invalid terraform/prove.auto.tfvars.json; then
+  bucket=tap-logs-123456789012-us-east-1
+  printf 'error: the function did not deliver the log: no\nnote: the log stays (s3://%s/x.gz)\n' "$bucket" && exit 1
+fi
+[[ $LIED != batching || $(jq .batching_window terraform/prove.auto.tfvars.json) != 20 ]] || mkdir once 2>/dev/null || exit 1
+echo 'The path works.'
+END
+  printf '#!/bin/sh\necho "Messages moved to the work queue: 1 of 1."\n[ "$LIED" != dead-letters ] || echo note: moving the messages one by one\n' >scripts/redrive.sh
+  printf '#!/bin/sh\necho Nothing tagged or named edgetap-prove is left\n' >scripts/disable.sh
+  sed -i.before -e 's/^readonly OUTAGE=.*/readonly OUTAGE=0/' -e 's/^readonly POLL_INTERVAL=.*/readonly POLL_INTERVAL=0/' scripts/lib-prove.sh
+  printf '#!/bin/sh\ncase $1 in init*) mkdir -p terraform/.terraform ;; plan*) echo No changes. ;; output*) echo arn:destination ;; esac\n' >"$ON_TERRAFORM"
+  every_option=(--distribution E1 --kms-key-arn arn:key --vpc '{"subnet_ids":["s"]}' --arm64-zip target/lambda/bootstrap.zip
+    --source-profile other --source-distribution E2 --source-bucket theirs --source-topic arn:topic)
+  chmod +x "$BATS_TEST_TMPDIR/scripted/aws"
+  export PATH=$BATS_TEST_TMPDIR/scripted:$PATH
+}
+
+@test "prove.sh proves each step where all is as expected" {
+  script_everything
+  run scripts/prove.sh "${every_option[@]}" --yes
+  exits 0
+  has '20 proven'
+  has '0 not tried'
+  has '20000 transactions of the log were sent, 20 invocations'
+  has '10 of 10 were delivered'
+  [[ ! -e target/prove ]]
+}
+
+@test "prove.sh says which step differs from what is expected" {
+  script_everything
+  for LIED in if-match role dead-letters batching recursion operator-policy; do
+    run scripts/prove.sh "${every_option[@]}" --yes
+    exits 1
+    step_is "$LIED" differs
+    if [[ $LIED == operator-policy ]]; then step_is role differs; else has '19 proven'; fi
+  done
+  LIED=administrator run scripts/prove.sh "${every_option[@]}" --yes
+  exits 0
+  step_is operator-policy 'not tried (this identity may do more than operator-policy.json allows'
+}
+
 @test "each step of prove.sh has a function" {
   run bash -c 'set -u; . scripts/lib-prove.sh; for step in "${STEPS[@]%%|*}"; do declare -F "prove_${step//-/_}" || exit; done'
   exits 0
@@ -206,4 +302,14 @@ END
   exits 0
   has 'expected'
   has 'log-delivery'
+  run scripts/prove.sh --help
+  exits 0
+  has 'Usage: scripts/prove.sh'
+  has_not 'set -euo'
+  for option in --nonsense '--skip install' '--name x' '--arm64-zip missing'; do
+    # shellcheck disable=SC2086 # options are separate words
+    run scripts/prove.sh $option
+    exits 2
+    has 'hint: run scripts/prove.sh --help for usage'
+  done
 }
