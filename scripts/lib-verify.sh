@@ -91,10 +91,8 @@ find_logs() {
     return
   fi
   must_look "$GLOBAL" cloudfront get-distribution-config --id "$distribution" >"$scratch/response"
-  mapfile -t logs < <(jq -r --argjson source "${source:-null}" --argjson existing "${existing_log_sources:-[]}" '
-    [($source.deliveries[]? | select(.type == "S3") | .to | split(":::")[1] // "" | split("/")[0]),
-      (.DistributionConfig.Logging.Bucket // "" | split(".s3")[0])] as $buckets
-    | $existing[] | select(.bucket as $bucket | any($buckets[]; . == $bucket)) | "s3://\(.bucket)/\(.prefix // "")"' "$scratch/response")
+  mapfile -t logs < <(jq -r --argjson legacy "$(legacy_source "$distribution" "$scratch/response")" '
+    (.deliveries[]?.read_from, $legacy) | values | "s3://\(.bucket)/\(.prefix // "")"' <<<"${source:-null}")
   ((${#logs[@]})) || problem "the distribution $distribution is not enabled: its logs do not come to edgetap" \
     "run scripts/enable.sh --distribution $distribution"
 }

@@ -138,6 +138,8 @@ check_distribution() {
     problem "account $caller_account has no distribution $id that is enabled in CloudFront"
     return
   fi
+  account_id=$caller_account
+  name_destination
   must_read_deliveries
   if source_of "$id" | jq -s 'any(.[].deliveries[]; .type == "S3")' | is_true; then
     problem "the distribution $id already delivers its logs to S3, and a second delivery is not possible" 'choose another distribution'

@@ -35,7 +35,7 @@ timeout=180 key='' seen='' distribution='' domain='' wait=''
 main() {
   read_arguments "$@"
   need_tools aws jq terraform gzip curl
-  need_module
+  need_installation
   if [[ -n $distribution ]]; then
     through_cloudfront
     return
