@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 
 import boto3
 import calls
+import cross_account
 from moto.awslambda.models import LambdaBackend
 from moto.cloudfront import models as cloudfront
-from moto.logs.exceptions import ResourceNotFoundException
-from moto.logs.models import LogsBackend, logs_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -53,7 +52,7 @@ class Cloud:
         # edgetap recognizes the ID of a distribution in a key by its first letter, which on AWS is
         # E.
         cloudfront.random_id = lambda uppercase=True, draw=cloudfront.random_id: ("E" if uppercase else "") + draw(uppercase)
-        LogsBackend.create_delivery = delivery_across_accounts(LogsBackend.create_delivery)
+        cross_account.patch()
         self.calls, self.loops = [], {}
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.server = make_server("127.0.0.1", 0, self.record, threaded=True)
@@ -112,23 +111,3 @@ class Cloud:
 
     def stop(self):
         self.server.shutdown()
-
-
-def delivery_across_accounts(create_delivery):
-    """Lets CreateDelivery name a destination of another account whose policy allows the caller's. moto knows only the caller's own."""
-
-    def create(backend, **request):
-        arn = request["delivery_destination_arn"]
-        region, account = arn.split(":")[3:5]
-        if account == backend.account_id:
-            return create_delivery(backend, **request)
-        theirs = {destination.arn: destination for destination in logs_backends[account][region].delivery_destinations.values()}
-        if f"iam::{backend.account_id}:root" not in (arn in theirs and theirs[arn].policy or ""):
-            raise ResourceNotFoundException(msg=f"{arn} does not allow this account.")
-        backend.delivery_destinations[arn] = theirs[arn]
-        try:
-            return create_delivery(backend, **request)
-        finally:
-            del backend.delivery_destinations[arn]
-
-    return create

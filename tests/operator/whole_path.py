@@ -100,7 +100,6 @@ def whole_path(cloud, bridge, directory, environment, zip_file):
     step("first apply with a source account")
     first.write("terraform/mine.auto.tfvars", f'source_account_ids = ["{SOURCE_ACCOUNT}"]\n')
     first.terraform("apply", "-auto-approve")
-    open_the_bucket(cloud)
     assert bridge_secret(cloud) == {"client_id": "id", "client_secret": FIRST, "bridge_ca": None, "redaction_key": None}
     contains_no_secret(json.dumps(cloud.client("lambda").get_function_configuration(FunctionName="edgetap")["Environment"]))
     every_taggable_resource_is_tagged(first)
@@ -189,15 +188,23 @@ def whole_path(cloud, bridge, directory, environment, zip_file):
     logs = ["delivery sources", "delivery destinations", "deliveries"]
     assert [cloud.everything()[kind] for kind in logs] == [before[kind] for kind in logs]
 
-    step("enable.sh applies new credentials, LOG_LEVEL and options")
+    step("enable.sh applies a changed LOG_LEVEL, and nothing else")
     others = Others(cloud)
     first.write("terraform/options.auto.tfvars.json", json.dumps(others.every_option()))
     first.write(".env", env_file(bridge, SECOND, log_level="debug"))
-    output = first.script("enable", "--distribution", distributions.cookies, "--include-cookies", "--yes")
-    assert "LOG_LEVEL is debug, but the function's log level is info" in output, output
+    enable_unasked = ["enable", "--distribution", distributions.cookies, "--include-cookies", "--yes"]
+    output = first.script(*enable_unasked, status=2)
+    assert "--yes does not confirm it" in output, output
+    assert (bridge_secret(cloud)["client_secret"], log_level(cloud)) == (FIRST, "info")
+    first.terraform("apply", "-auto-approve")
     first.terraform("apply", "-auto-approve")  # moto deletes a queue's policy when another attribute is set, here its key
-    assert bridge_secret(cloud)["client_secret"] == SECOND
+    assert (bridge_secret(cloud)["client_secret"], log_level(cloud)) == (SECOND, "debug")
     every_taggable_resource_is_tagged(first)
+    first.shows_no_change()
+    first.write(".env", env_file(bridge, SECOND, log_level="trace"))
+    output = first.script(*enable_unasked)
+    assert "LOG_LEVEL is trace, but the function's log level is debug" in output, output
+    assert (bridge_secret(cloud)["client_secret"], log_level(cloud)) == (SECOND, "trace")
     first.shows_no_change()
     # moto accepts the EventBridge element but does not return it, which the script detects.
     output = first.script("watch-bucket", "their-logs", "--yes", status=1)
@@ -462,7 +469,7 @@ def open_the_bucket(cloud):
     """Checks the bucket's policy, then replaces it; moto_override.tf explains why."""
     s3 = cloud.client("s3")
     applied = json.loads(s3.get_bucket_policy(Bucket=BUCKET)["Policy"])
-    assert {"AWSLogDeliveryWrite", "LogDeliveryWithoutAcl", "TlsOnly"} <= {statement["Sid"] for statement in applied["Statement"]}, applied
+    assert [statement["Sid"] for statement in applied["Statement"]] == ["AWSLogDeliveryWrite", "LogDeliveryWithoutAcl", "TlsOnly"]
     all_may = {"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{BUCKET}/*"}
     s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [all_may]}))
 
@@ -489,6 +496,10 @@ def waiting(cloud, queue):
 
 def bridge_secret(cloud):
     return json.loads(cloud.client("secretsmanager").get_secret_value(SecretId="edgetap-bridge")["SecretString"])
+
+
+def log_level(cloud):
+    return cloud.client("lambda").get_function_configuration(FunctionName="edgetap")["Environment"]["Variables"]["LOG_LEVEL"]
 
 
 def every_taggable_resource_is_tagged(machine):
