@@ -457,6 +457,8 @@ class Others:
             "memory_size": 256,
             "batch_size": 5,
             "batching_window": 5,
+            "permissions_boundary": "arn:aws:iam::aws:policy/PowerUserAccess",
+            "environment": {"HTTPS_PROXY": "http://proxy.example.com:3128"},
         }
 
     def delete(self):
