@@ -157,7 +157,7 @@ explain_silence() {
   case "$(depth "$work_queue_url")" in
     '0 0')
       say 'The work queue is empty: the bucket does not notify the queue, or the function cannot write its log.'
-      hint 'run terraform -chdir=terraform plan; it should show no changes'
+      hint "run $TERRAFORM -chdir=terraform plan; it should show no changes"
       ;;
     '0 '*)
       say 'The message is in flight: the function is processing it, or it is delayed for a retry.'

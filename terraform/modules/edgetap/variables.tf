@@ -130,7 +130,7 @@ variable "secret_version" {
   description = <<-EOT
     A number to change whenever bridge_credentials change.
     Terraform does not store the credentials and cannot compare them.
-    scripts/setup-tfvars.sh uses the modification time of .env.
+    scripts/setup-tfvars.sh uses the time when it first wrote these credentials.
   EOT
   type        = number
   default     = 0
