@@ -165,7 +165,7 @@ def whole_path(cloud, bridge, directory, environment, zip_file):
     first.script("redrive")  # one by one: moto lacks redrive tasks
 
     step("account of other distributions taps them without Terraform")
-    arn = first.terraform("output", "-raw", "delivery_destination_arn")
+    arn = first.run("terraform", "-chdir=terraform", "output", "-raw", "delivery_destination_arn")
     taps_from_another_account(cloud, arn, Machine(directory / "source", None, environment | {"AWS_ACCESS_KEY_ID": SOURCE_OPERATOR}), others_distributions)
 
     step("second operator continues with a clone and the state")
