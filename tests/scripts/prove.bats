@@ -113,7 +113,7 @@ END
     "$BATS_TEST_TMPDIR/pid" "$ON_TERRAFORM" >"$BATS_TEST_TMPDIR/interrupting"
   chmod +x "$BATS_TEST_TMPDIR/interrupting"
   ON_TERRAFORM=$BATS_TEST_TMPDIR/interrupting EDGETAP_SEARCH_WAIT=0 \
-    run bash -c "echo \$\$ >'$BATS_TEST_TMPDIR/pid'; exec scripts/prove.sh --distribution $id --yes"
+    run env --default-signal=INT bash -c "echo \$\$ >'$BATS_TEST_TMPDIR/pid'; exec scripts/prove.sh --distribution $id --yes"
   exits 130
   has 'note: interrupted; removing the installation edgetap-prove'
   step_is enable 'not tried (interrupted)'
