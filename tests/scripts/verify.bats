@@ -206,7 +206,7 @@ disabled='{"Enabled":false,"IncludeCookies":false,"Bucket":"","Prefix":""}'
     done
     kill -INT "$(<"$BATS_TEST_TMPDIR/pid")"
   } 3>&- &
-  run bash -c "echo \$\$ >'$BATS_TEST_TMPDIR/pid'; exec scripts/verify.sh --through-cloudfront $id"
+  run env --default-signal=INT bash -c "echo \$\$ >'$BATS_TEST_TMPDIR/pid'; exec scripts/verify.sh --through-cloudfront $id"
   exits 130
   has "hint: to look for the request later, run $EDGETAP_BINARY find "
   has "s3://$bucket/AWSLogs/$account/CloudFront/ --since "
