@@ -406,6 +406,7 @@ apply -input=false plan' ]] || fail_with "$(<"$TERRAFORM_LOG")"
   respond logs.delete-delivery ''
   respond logs.delete-delivery-source ''
   respond logs.delete-delivery-destination ''
+  respond cloudfront.list-distributions ''
   run scripts/disable.sh --distribution "$id" --yes
   exits 0
   [[ $(calls logs.delete-delivery) == 1 ]]
