@@ -89,7 +89,7 @@ read_arguments() {
       --yes) yes=1 ;;
       --dry-run) dry_run=1 ;;
       -h | --help) print_help ;;
-      *) usage_error "unknown option: $1" ;;
+      *) unknown_argument "$1" ;;
     esac
     shift
   done
