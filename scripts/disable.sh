@@ -89,7 +89,7 @@ read_arguments() {
       --yes) yes=1 ;;
       --dry-run) dry_run=1 ;;
       -h | --help) print_help ;;
-      *) usage_error "unknown option: $1" ;;
+      *) unknown_argument "$1" ;;
     esac
     shift
   done
@@ -104,19 +104,32 @@ read_arguments() {
 choose_distributions() {
   local asked id
   asked=$(jq -n -c '$ARGS.positional' --args "${ids[@]}")
+  ((${#ids[@]} == 0)) || refuse_unknown_distributions
   for id in "${ids[@]}"; do
-    [[ -n $(own_source "$id") ]] || warn "$id: edgetap did not enable this distribution; nothing to remove"
+    [[ -n $(own_source "$id") ]] || say "$id: edgetap did not enable this distribution; nothing to remove"
   done
   mapfile -t ids < <(jq -r --argjson asked "$asked" '
     .sources[] | select(.ours or any(.deliveries[]; .ours)) | .distribution
     | select($asked == [] or (. as $id | any($asked[]; . == $id)))' <<<"$model")
 }
 
+# Refuses IDs that are neither those of the account's distributions nor have something to remove: a
+# distribution can be deleted before its delivery source.
+refuse_unknown_distributions() {
+  local id
+  must_look "$GLOBAL" cloudfront list-distributions >"$scratch/response"
+  for id in "${ids[@]}"; do
+    jq --arg id "$id" 'any(.DistributionList.Items[]?; .Id == $id)' "$scratch/response" | is_true || [[ -n $(own_source "$id") ]] \
+      || problem "account $account_id has no distribution $id, and edgetap has no delivery for it"
+  done
+  refuse_on_problems
+}
+
 own_source() { source_of "$1" | jq -c 'select(.ours or any(.deliveries[]; .ours))'; }
 
 ask_to_disable() {
   if ((${#ids[@]} == 0)) && ! has_idle_destination; then
-    say 'Nothing to remove: edgetap has no deliveries in this account.'
+    ((! all)) || say 'Nothing to remove: edgetap has no deliveries in this account.'
     exit 0
   fi
   if ((${#ids[@]})); then
@@ -186,7 +199,7 @@ remove_destination() {
     [.sources[] | select($dry_run == 0 or (.distribution as $id | $removed | contains(" \($id) ") | not))
       | select(any(.deliveries[]; .destination == $destination)) | .distribution] | join(" ")' <<<"$model")
   if [[ -n $users ]]; then
-    say "Kept the delivery destination, which other distributions use: $users"
+    ((${#ids[@]} == 0)) || say "Kept the delivery destination, which other distributions use: $users"
   else
     gone_or change "$GLOBAL" logs delete-delivery-destination --name "edgetap-$name" >/dev/null \
       || left+=("the delivery destination edgetap-$name: $(why)")
@@ -209,7 +222,7 @@ report() {
     if [[ -e .env || -e terraform/secret.auto.tfvars ]]; then
       say 'The files .env and terraform/secret.auto.tfvars on this machine still contain the credentials.'
     fi
-  else
+  elif ((${#ids[@]})); then
     say 'Logs that CloudFront has already written can still arrive for several hours.'
   fi
 }

@@ -83,7 +83,7 @@ read_arguments() {
       --yes) yes=1 ;;
       --dry-run) dry_run=1 ;;
       -h | --help) print_help ;;
-      *) usage_error "unknown option: $1" ;;
+      *) unknown_argument "$1" ;;
     esac
     shift
   done
@@ -107,21 +107,34 @@ apply_log_level() {
   refuse_on_problems
 
   say "LOG_LEVEL is $wanted, but the function's log level is $actual. Planning the change with Terraform."
-  if [[ -z ${TF_VAR_log_level:-} ]]; then run scripts/setup-tfvars.sh; fi
+  if [[ -z ${TF_VAR_log_level:-} ]]; then write_tfvars; fi
   plan_changes
   ((dry_run)) || confirm_plan "$wanted"
   terraform_change apply -input=false "$scratch/plan" || die "$TERRAFORM apply failed"
 }
 
-run() {
-  if ((dry_run)); then show_command 'would run' "$@"; else "$@" || die "$1 failed"; fi
+# A second operator's clone has the state, and .env may be another one.
+hint_about_files() {
+  hint "if this machine lacks the installation's .tfvars files, copy them; or unset LOG_LEVEL (.env) and TF_VAR_log_level to enable without a plan"
+}
+
+write_tfvars() {
+  if ((dry_run)); then
+    show_command 'would run' scripts/setup-tfvars.sh
+  elif ! scripts/setup-tfvars.sh; then
+    error 'scripts/setup-tfvars.sh failed'
+    hint_about_files
+    exit 1
+  fi
 }
 
 # Plans to a file, so that what is applied is what was looked at.
 plan_changes() {
   terraform_change plan -no-color -input=false -out="$scratch/plan" >/dev/null 2>"$scratch/error" || {
     cat "$scratch/error" >&2
-    die "$TERRAFORM plan failed: $(why)"
+    error "$TERRAFORM plan failed: $(why)"
+    failed_with 'precondition failed' && hint_about_files
+    exit 1
   }
   ((dry_run)) || terraform_in show -json "$scratch/plan" >"$scratch/plan.json" || die "$TERRAFORM show failed"
 }
@@ -250,10 +263,10 @@ enable() {
 enable_once() {
   local id=$1 source source_name delivery
   source=$(source_of "$id")
-  if reads_existing_logs "$id" "$source"; then return; fi
+  if reads_existing_logs "$id" "$source"; then return "$reported"; fi
   delivery=$(jq -c 'first(.deliveries[] | select(.to_edgetap)) // empty' <<<"$source")
   if [[ -z $delivery ]]; then
-    if reads_legacy_logs "$id"; then return; fi
+    if reads_legacy_logs "$id"; then return "$reported"; fi
     if goes_elsewhere "$id"; then return 1; fi
   fi
   source_name=$(jq -r '.name // empty' <<<"$source")
@@ -347,10 +360,11 @@ tag_distribution() {
 # Whether edgetap already reads the distribution's logs from another bucket. A second delivery would
 # send every request twice.
 reads_existing_logs() {
-  local id=$1 delivery
+  local id=$1 delivery bucket
   delivery=$(jq -c 'first(.deliveries[]? | select(.read_from)) // empty' <<<"${2:-null}")
   [[ -n $delivery ]] || return
-  row "$id" "unchanged: read from $(jq -r .bucket <<<"$delivery") (existing_log_sources)"
+  bucket=$(jq -r .bucket <<<"$delivery")
+  external_row "$id" "$bucket" "read from $bucket (existing_log_sources)"
   find_unsafe_delimiter "$id" "$delivery"
 }
 
@@ -360,7 +374,20 @@ reads_legacy_logs() {
   must_look "$GLOBAL" cloudfront get-distribution-config --id "$1" >"$scratch/response"
   bucket=$(legacy_source "$1" "$scratch/response" | jq -r '.bucket // empty')
   [[ -n $bucket ]] || return
-  row "$1" "unchanged: legacy logs are read from $bucket (existing_log_sources)"
+  external_row "$1" "$bucket" "legacy logs are read from $bucket (existing_log_sources)"
+}
+
+# external_row ID BUCKET RESULT: the result, unless the bucket's logs cannot arrive.
+external_row() {
+  local lacking
+  read_events "$2"
+  lacking=$(about_events "$2")
+  if [[ ${events_of[$2]} == off ]]; then
+    finding "$1" 'NOT READ' "$lacking"
+  else
+    row "$1" "unchanged: $3"
+    [[ -z $lacking ]] || findings+=("$1: $lacking")
+  fi
 }
 
 # Adds a finding if a viewer can write the delimiter of a delivery into a value.
@@ -420,7 +447,7 @@ ways_out() {
       + "  Terraform variable existing_log_sources, run \($terraform) -chdir=terraform apply, then scripts/watch-bucket.sh \(.bucket)"' <<<"$2"
   fi
   printf '  hint: or turn on legacy standard logging beside it, to a bucket with ACLs, and read that one (docs/operations.md)\n'
-  printf '  hint: or ask the owner to delete the delivery, then run scripts/enable.sh --distribution %s again\n' "$1"
+  printf '  hint: or ask the owner to delete the delivery, then run scripts/enable.sh %s--distribution %s again\n' "$(same_installation)" "$1"
 }
 
 hint_about_failure() {

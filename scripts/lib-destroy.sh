@@ -22,8 +22,15 @@ ask_to_destroy() {
     printf '  deliveries\t%s\n' "${ids[*]:-none}"
   } | table
   name_watched_buckets
+  name_source_accounts
   say 'Messages in the queues will not be delivered. To deliver those of the dead-letter queue first, run scripts/redrive.sh.'
   confirm_by_name "$name"
+}
+
+# The deliveries of other accounts cannot be seen from here. They would go on, to a bucket that is gone.
+name_source_accounts() {
+  [[ -n $accounts_destination_arn ]] || return 0
+  say "Distributions of $(jq -r 'if . == null then "other accounts" else join(", ") end' <<<"${source_account_ids:-null}") may deliver here: run scripts/disable.sh --destination-arn $accounts_destination_arn --all with the credentials of each account first."
 }
 
 # Nothing records who turned on the EventBridge notifications of a bucket: its owner may have used them

@@ -63,6 +63,18 @@ usage_error() {
   exit 2
 }
 
+# unknown_argument WORD: an ID without its option says which one it needs.
+unknown_argument() {
+  [[ $1 != -* ]] || usage_error "unknown option: $1"
+  error "unexpected argument: $1"
+  if [[ $1 =~ ^E[A-Z0-9]+$ ]]; then
+    hint "pass --distribution $1"
+  else
+    hint "run scripts/${0##*/} --help for usage"
+  fi
+  exit 2
+}
+
 say() { printf '%s\n' "$*"; }
 # Reports a change that was made; prints nothing in a dry run.
 did() { ((dry_run)) || say "$@"; }
@@ -299,6 +311,9 @@ need_installation() {
     'omit --destination-arn for the distributions of this account, or set AWS_PROFILE to the account of the distributions'
 }
 
+# The options that a hint's command needs, to be about the same installation as this run.
+same_installation() { ((! central)) || printf -- '--destination-arn %s ' "$destination_arn"; }
+
 name_destination() { destination_arn=arn:${caller_partition:-aws}:logs:$GLOBAL:${account_id:-}:delivery-destination:edgetap-${name:-}; }
 
 need_identity() {
@@ -314,10 +329,11 @@ need_identity() {
 read_outputs() {
   local separator=$'\x1f' # `read` would merge adjacent white space, and with it empty values
   IFS=$separator read -r name aws_region account_id log_bucket log_bucket_arn log_prefix function_name log_group_name work_queue_url \
-    work_queue_arn dead_letter_queue_url dead_letter_queue_arn secret_arn existing_log_sources < <(
+    work_queue_arn dead_letter_queue_url dead_letter_queue_arn secret_arn existing_log_sources existing_sns_topics \
+    source_account_ids accounts_destination_arn < <(
       jq -r --arg separator "$separator" '[ .name, .aws_region, .account_id, .log_bucket, .log_bucket_arn, .log_prefix, .function_name,
         .log_group_name, .work_queue_url, .work_queue_arn, .dead_letter_queue_url, .dead_letter_queue_arn, .secret_arn,
-        .existing_log_sources | .value // "" | if type == "string" then . else tojson end ] | join($separator)' <<<"$1"
+        .existing_log_sources, .existing_sns_topics, .source_account_ids, .delivery_destination_arn | .value // "" | if type == "string" then . else tojson end ] | join($separator)' <<<"$1"
     )
 }
 
@@ -455,6 +471,40 @@ readonly FORBIDDEN='AccessDenied|\(403\)'
 bucket_is_foreign() {
   look "$aws_region" s3api get-bucket-location --bucket "$1" --expected-bucket-owner "$account_id" >/dev/null && return 1
   failed_with "$FORBIDDEN" && look "$aws_region" s3api get-bucket-location --bucket "$1" >/dev/null
+}
+
+# Whether S3 sends edgetap an event for each log in an existing bucket: on, off, or the reason why that
+# cannot be told.
+declare -A events_of=()
+
+# read_events BUCKET: sets events_of[BUCKET]. Without the output existing_sns_topics, which an
+# installation from before it lacks, any topic may be one of them.
+read_events() {
+  [[ -z ${events_of[$1]:-} ]] || return 0
+  if ! look "$aws_region" s3api get-bucket-notification-configuration --bucket "$1" --expected-bucket-owner "$account_id" >"$scratch/response"; then
+    events_of[$1]=$(why)
+  elif jq --argjson topics "${existing_sns_topics:-null}" 'has("EventBridgeConfiguration")
+      or any(.TopicConfigurations[]?.TopicArn; $topics == null or IN($topics[]))' "$scratch/response" | is_true; then
+    events_of[$1]=on
+  else
+    events_of[$1]=off
+  fi
+}
+
+# about_events BUCKET: what keeps edgetap from learning of the logs in the bucket, with a hint, or
+# nothing. Requires read_events.
+about_events() {
+  case ${events_of[$1]} in
+    on) ;;
+    off)
+      printf '%s\n' "the bucket $1 sends no events, so edgetap does not learn of its logs." \
+        "  hint: run scripts/watch-bucket.sh $1, or set existing_sns_topics if the events go to a topic"
+      ;;
+    *)
+      printf '%s\n' "cannot tell whether the bucket $1 sends events: ${events_of[$1]}" \
+        "  hint: your identity needs s3:GetBucketNotification on it (terraform/operator-policy.json)"
+      ;;
+  esac
 }
 
 # How edgetap can receive the logs in a bucket of another account, as hints.

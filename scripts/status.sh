@@ -14,7 +14,8 @@
 #
 # Columns:
 #   enabled       yes; no; elsewhere if the logs go to another bucket, which edgetap does not read;
-#                 external if edgetap reads them from that bucket (existing_log_sources)
+#                 external if edgetap reads them from that bucket (existing_log_sources). JSON says
+#                 in sends_events whether that bucket sends events, null if that cannot be told
 #   fields        number of fields of scripts/record-fields.txt that are logged
 #   cookies       whether the distribution logs cookies, and whether edgetap turned that on
 #   last object   age of the latest log in the bucket
@@ -38,6 +39,7 @@ main() {
   must_read_deliveries
   read_distributions
   read_function
+  refuse_unknown_distributions
   local id
   for id in "${ids[@]}"; do describe_distribution "$id"; done >"$scratch/rows"
   jq -s --slurpfile queues "$scratch/queues" --slurpfile alarms "$scratch/alarms" --slurpfile last_error "$scratch/last_error" --arg name "$name" \
@@ -67,7 +69,7 @@ read_arguments() {
       --json) json=1 ;;
       --dry-run) dry_run=1 ;;
       -h | --help) print_help ;;
-      *) usage_error "unknown option: $1" ;;
+      *) unknown_argument "$1" ;;
     esac
     shift
   done
@@ -77,6 +79,20 @@ read_distributions() {
   must_look "$GLOBAL" cloudfront list-distributions >"$scratch/response"
   jq '.DistributionList.Items // []' "$scratch/response" >"$scratch/distributions"
   ((${#ids[@]})) || mapfile -t ids < <(jq -r '.[].Id' "$scratch/distributions")
+}
+
+# An ID that nothing here knows: neither this account, nor a delivery, nor the function's log lines, in
+# which the distributions of other accounts stand.
+refuse_unknown_distributions() {
+  local id unknown=()
+  for id in "${ids[@]}"; do
+    jq -n --arg id "$id" --slurpfile distributions "$scratch/distributions" --slurpfile successes "$scratch/successes" \
+      'any($distributions[0][]; .Id == $id) or ($successes[0] // {} | has($id))' | is_true || [[ -n $(source_of "$id") ]] || unknown+=("$id")
+  done
+  ((${#unknown[@]})) || return 0
+  for id in "${unknown[@]}"; do error "account $account_id has no distribution $id"; done
+  ((central)) || hint 'for a distribution of another account, run scripts/status.sh --destination-arn ARN with its credentials'
+  exit 1
 }
 
 # What the function logged, its alarms and its queues. An installation in another account shows none.
@@ -111,11 +127,11 @@ read_alarms() {
     must_look "$aws_region" cloudwatch list-tags-for-resource --resource-arn "$arn" >"$scratch/tags"
     jq --arg tag "$TAG" --arg name "$name" --arg arn "$arn" 'select(any(.Tags[]?; .Key == $tag and .Value == $name))
       | $arn | split(":alarm:")[1] | ltrimstr("\($name)-")' "$scratch/tags"
-  done < <(jq -r '.MetricAlarms[]?.AlarmArn' "$scratch/response") | jq -s .
+  done < <(jq -r '.MetricAlarms[]? | select(.StateValue == "ALARM") | .AlarmArn' "$scratch/response") | jq -s .
 }
 
 describe_distribution() {
-  local id=$1 source object=null cookies=null turned_on=false legacy=null delivery_arn
+  local id=$1 source object=null cookies=null turned_on=false legacy=null events=null delivery_arn bucket
   source=$(source_of "$id")
   delivery_arn=$(jq -r 'first(.deliveries[] | select(.to_edgetap)) | .arn' <<<"$source")
   if [[ -n $delivery_arn ]]; then
@@ -127,9 +143,18 @@ describe_distribution() {
   elif [[ ${existing_log_sources:-[]} != '[]' ]]; then
     must_look "$GLOBAL" cloudfront get-distribution-config --id "$id" >"$scratch/response"
     legacy=$(legacy_source "$id" "$scratch/response")
+    bucket=$(jq -n -r --argjson source "${source:-null}" --argjson legacy "${legacy:-null}" \
+      'first($source.deliveries[]?.read_from | values) // $legacy | .bucket // empty')
+    if [[ -n $bucket ]]; then
+      read_events "$bucket"
+      case ${events_of[$bucket]} in
+        on) events=true ;;
+        off) events=false ;;
+      esac
+    fi
   fi
   jq -n --arg id "$id" --arg name "$name" --argjson source "${source:-null}" --argjson object "$object" --argjson cookies "$cookies" \
-    --argjson turned_on "$turned_on" --argjson legacy "${legacy:-null}" --rawfile wanted_fields scripts/record-fields.txt \
+    --argjson turned_on "$turned_on" --argjson legacy "${legacy:-null}" --argjson events "$events" --rawfile wanted_fields scripts/record-fields.txt \
     --slurpfile distributions "$scratch/distributions" --slurpfile successes "$scratch/successes" '
       ($distributions[0] | map(select(.Id == $id)) | first) as $distribution
       | ([$source.deliveries[]? | select(.to_edgetap)] | first) as $own
@@ -138,7 +163,7 @@ describe_distribution() {
       | { id: $id, domain: ($distribution.Aliases.Items[0] // $distribution.DomainName // "not in this account"),
           enabled: (if $own then "yes" elif $theirs.read_from or $legacy then "external" elif $theirs then "elsewhere" else "no" end),
           delivery: $own.id, unsafe_delimiter: ($own // $theirs | .unsafe_delimiter),
-          made_by_edgetap: ($own != null and $own.ours), elsewhere: $theirs.to, read_from: ($theirs.read_from // $legacy),
+          made_by_edgetap: ($own != null and $own.ours), elsewhere: $theirs.to, read_from: ($theirs.read_from // $legacy), sends_events: $events,
           fields: (if $own then { logged: ($wanted_fields - ($wanted_fields - $own.fields) | length), wanted: ($wanted_fields | length),
                                    lacking: ($wanted_fields - $own.fields) } else null end),
           cookies: (if $own then {logged: $cookies, turned_on_by_edgetap: $turned_on} else null end),
@@ -163,6 +188,15 @@ describe_queues() {
   done | jq -s add
 }
 
+# The buckets whose logs do not arrive, or may not.
+show_silent_buckets() {
+  local bucket lacking
+  while IFS= read -r bucket; do
+    lacking=$(about_events "$bucket")
+    printf '\n%s\n' "${lacking^}"
+  done < <(jq -r '[.distributions[] | select(.enabled == "external" and .sends_events != true) | .read_from.bucket] | unique[]' "$scratch/status")
+}
+
 show_status() {
   jq -r '.module | "\(.name) in account \(.account)\(if .region then ", \(.region), bucket \(.bucket)" else "" end)\n"' "$scratch/status"
   {
@@ -179,19 +213,20 @@ show_status() {
           (.last_success | if . then "\(.at / 1000 | ago), \(.sent // "?") sent" elif $it.enabled == "no" or $central == 1 then "-" else "none in \($hours) h" end) ]
       | @tsv' "$scratch/status"
   } | table
-  jq -r '.distributions[] | select(.fields.lacking // [] | length > 0)
-    | "\n\(.id) does not log \(.fields.lacking | join(", ")).\n  hint: run scripts/enable.sh --distribution \(.id)"' "$scratch/status"
+  jq -r --arg options "$(same_installation)" '.distributions[] | select(.fields.lacking // [] | length > 0)
+    | "\n\(.id) does not log \(.fields.lacking | join(", ")).\n  hint: run scripts/enable.sh \($options)--distribution \(.id)"' "$scratch/status"
   jq -r '.distributions[] | select(.unsafe_delimiter and .enabled != "elsewhere")
     | "\n\(.id): a value can contain the field delimiter \(.unsafe_delimiter). edgetap cannot read such rows.\n  hint: set the delivery\u0027s field delimiter to a tab"' "$scratch/status"
-  jq -r '.distributions[] | select(.enabled == "elsewhere")
-    | "\n\(.id) delivers its logs to \(.elsewhere).\n  hint: scripts/enable.sh --distribution \(.id) --dry-run shows what to do"' "$scratch/status"
+  jq -r --arg options "$(same_installation)" '.distributions[] | select(.enabled == "elsewhere")
+    | "\n\(.id) delivers its logs to \(.elsewhere).\n  hint: scripts/enable.sh \($options)--distribution \(.id) --dry-run shows what to do"' "$scratch/status"
+  show_silent_buckets
   ((! central)) || return 0
   say
   {
     printf 'queue\twaiting\tin flight\tdelayed\n'
     jq -r '.queues | {work, "dead-letter": .dead_letters} | to_entries[] | [.key, .value.waiting, .value.in_flight, .value.delayed] | @tsv' "$scratch/status"
   } | table
-  printf '\nalarms: %s\n' "$(jq -r '.alarms | if . == [] then "none is on" else join(", ") end' "$scratch/status")"
+  printf '\nin alarm: %s\n' "$(jq -r '.alarms | if . == [] then "none" else join(", ") end' "$scratch/status")"
   jq -r '.last_error | select(.) | "last error, at \(.at / 1000 | floor | todate): \(.message)\(if .reason then ": \(.reason)" else "" end)\(if .object then " (\(.object))" else "" end)"' "$scratch/status"
   if jq '.queues.dead_letters.waiting > 0' "$scratch/status" | is_true; then
     printf '\nThe dead-letter queue has messages.\n'

@@ -33,6 +33,9 @@ main() {
     need_tools terraform
     need_module
   fi
+  if ((! undo)) && [[ $bucket == "${log_bucket:-}" ]]; then
+    problem "$bucket is edgetap's own bucket, whose events go to the work queue already: with EventBridge too, each log could be delivered twice"
+  fi
   refuse_on_problems
   check_bucket
   refuse_on_problems

@@ -14,6 +14,8 @@ output "log_prefix" { value = module.edgetap.log_prefix }
 
 output "delivery_destination_arn" { value = module.edgetap.delivery_destination_arn }
 
+output "source_account_ids" { value = module.edgetap.source_account_ids }
+
 output "function_name" { value = module.edgetap.function_name }
 
 output "function_arn" { value = module.edgetap.function_arn }
@@ -33,6 +35,8 @@ output "dead_letter_queue_arn" { value = module.edgetap.dead_letter_queue_arn }
 output "secret_arn" { value = module.edgetap.secret_arn }
 
 output "existing_log_sources" { value = module.edgetap.existing_log_sources }
+
+output "existing_sns_topics" { value = module.edgetap.existing_sns_topics }
 
 output "log_level" { value = module.edgetap.log_level }
 

@@ -120,6 +120,19 @@ everything() {
   moto logs describe-delivery-destinations | jq -e '.deliveryDestinations | length == 1'
 }
 
+@test "hints name the destination of this run" {
+  moto logs put-delivery-destination --name theirs --output-format w3c \
+    --delivery-destination-configuration '{"destinationResourceArn":"arn:aws:s3:::theirs"}' >/dev/null
+  moto logs put-delivery-source --name web --log-type ACCESS_LOGS --resource-arn "arn:aws:cloudfront::$others:distribution/$shop" >/dev/null
+  moto logs create-delivery --delivery-source-name web --delivery-destination-arn "arn:aws:logs:us-east-1:$others:delivery-destination:theirs" >/dev/null
+  run scripts/enable.sh --destination-arn "$arn" --distribution "$shop" --yes
+  exits 1
+  has "then run scripts/enable.sh --destination-arn $arn --distribution $shop again"
+  run scripts/status.sh --destination-arn "$arn" --distribution "$shop"
+  exits 0
+  has "hint: scripts/enable.sh --destination-arn $arn --distribution $shop --dry-run"
+}
+
 @test "malformed or own destinations are refused" {
   for bad in '' x arn:aws:s3:::bucket "${arn/us-east-1/eu-west-1}" "${arn%-accounts}" "${arn/123456789012/1}" "${arn}x"; do
     for script in enable disable status; do

@@ -163,6 +163,12 @@ uninitialized() {
 }
 
 @test "missing argument is named" {
+  for script in enable disable status; do
+    run "scripts/$script.sh" E27FO14I29XXXX
+    exits 2
+    has 'error: unexpected argument: E27FO14I29XXXX'
+    has 'hint: pass --distribution E27FO14I29XXXX'
+  done
   run scripts/watch-bucket.sh
   exits 2
   has 'error: missing argument: BUCKET'

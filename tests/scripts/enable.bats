@@ -303,3 +303,21 @@ killed_after() {
   has 'no distribution E0NORTHISXXXXX'
   [[ $(moto logs describe-delivery-destinations | jq '.deliveryDestinations | length') == 1 ]]
 }
+
+@test "disabling a mistyped distribution is refused" {
+  scripts/enable.sh --distribution "$fresh" --yes
+  before=$(everything)
+  run scripts/disable.sh --distribution "$fresh" --distribution E0NOTTHEREXXXX --yes
+  exits 2
+  has "account $account has no distribution E0NOTTHEREXXXX, and edgetap has no delivery for it"
+  [[ $(everything) == "$before" ]]
+  for id in "$elsewhere" "$cookies_off"; do
+    run scripts/disable.sh --distribution "$id" --yes
+    exits 0
+    [[ $output == "$id: edgetap did not enable this distribution; nothing to remove" ]] || fail_with "$id"
+  done
+  scripts/disable.sh --all --yes
+  run scripts/disable.sh --distribution "$fresh" --yes
+  exits 0
+  [[ $output == "$fresh: edgetap did not enable this distribution; nothing to remove" ]] || fail_with 'without a destination'
+}

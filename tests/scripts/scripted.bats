@@ -304,7 +304,17 @@ apply -input=false plan' ]] || fail_with "$(<"$TERRAFORM_LOG")"
   enable
   exits 1
   has 'error: terraform plan failed: Invalid value'
+  has_not 'copy them'
   ! applied
+  printf '#!/bin/sh\nprintf "╷\\n│ Error: Resource precondition failed\\n╵\\n" >&2\nexit 1\n' >"$ON_TERRAFORM"
+  enable
+  exits 1
+  has "hint: if this machine lacks the installation's .tfvars files, copy them; or unset LOG_LEVEL"
+  echo 'LOG_LEVEL=debug' >.env
+  enable
+  exits 1
+  has 'error: scripts/setup-tfvars.sh failed'
+  has 'copy them; or unset LOG_LEVEL'
 }
 
 @test "log level of another installation is not planned" {
@@ -406,6 +416,7 @@ apply -input=false plan' ]] || fail_with "$(<"$TERRAFORM_LOG")"
   respond logs.delete-delivery ''
   respond logs.delete-delivery-source ''
   respond logs.delete-delivery-destination ''
+  respond cloudfront.list-distributions ''
   run scripts/disable.sh --distribution "$id" --yes
   exits 0
   [[ $(calls logs.delete-delivery) == 1 ]]
@@ -440,10 +451,62 @@ theirs() {
   has 'edgetap reads the formats w3c and json'
 }
 
-@test "prefix of the existing source decides whether it is read" {
+# No log lines, alarms and messages, for status.sh.
+nothing_happened() {
   respond logs.filter-log-events '{}'
   respond cloudwatch.describe-alarms '{}'
   respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"0","ApproximateNumberOfMessagesDelayed":"0"}}'
+}
+
+@test "existing bucket that sends no events is reported" {
+  nothing_happened
+  theirs w3c false
+  local events=s3api.get-bucket-notification-configuration topic='{"TopicConfigurations":[{"TopicArn":"arn:topic"}]}'
+  while IFS='|' read -r topics response code finding; do
+    outputs "{\"existing_log_sources\":[{\"bucket\":\"athena-logs\",\"prefix\":\"\"}]${topics:+,\"existing_sns_topics\":$topics}}"
+    respond "$events" "$response"
+    enable
+    exits "$code"
+    if [[ -n $finding ]]; then has "$finding"; else has_not events; fi
+    run scripts/status.sh
+    exits 0
+    has external
+    if [[ -n $finding ]]; then has "${finding#the }"; else has_not events; fi
+  done <<END
+[]||1|the bucket athena-logs sends no events
+[]|$topic|1|the bucket athena-logs sends no events
+["arn:topic"]|$topic|0|
+|$topic|0|
+["arn:topic"]|{}|1|hint: run scripts/watch-bucket.sh athena-logs
+[]|{"EventBridgeConfiguration":{}}|0|
+END
+  respond_error "$events" AccessDenied GetBucketNotificationConfiguration 'Access Denied'
+  enable
+  exits 0
+  has 'unchanged: read from athena-logs'
+  has "$id: cannot tell whether the bucket athena-logs sends events: AccessDenied from GetBucketNotificationConfiguration: Access Denied"
+  run scripts/status.sh
+  exits 0
+  has 'Cannot tell whether the bucket athena-logs sends events: AccessDenied'
+  has 'hint: your identity needs s3:GetBucketNotification'
+}
+
+@test "status.sh refuses a distribution that nothing knows" {
+  nothing_happened
+  run scripts/status.sh --distribution E0NOTTHEREXXXX
+  exits 1
+  has "error: account $account has no distribution E0NOTTHEREXXXX"
+  has_not domain
+  line='{"message":"successfully sent 1 transactions","distribution":"E0NOTTHEREXXXX","sent":1}'
+  respond logs.filter-log-events "$(jq -n -c --arg line "$line" '{events: [{timestamp: 1763150400000, message: $line}]}')"
+  run scripts/status.sh --distribution E0NOTTHEREXXXX
+  exits 0
+  has 'not in this account'
+}
+
+@test "prefix of the existing source decides whether it is read" {
+  nothing_happened
+  respond s3api.get-bucket-notification-configuration '{"EventBridgeConfiguration":{}}'
   while read -r hive prefix enabled; do
     theirs w3c "$hive"
     outputs "{\"existing_log_sources\":[{\"bucket\":\"athena-logs\",\"prefix\":\"$prefix\"}]}"
@@ -548,13 +611,14 @@ END
   respond logs.filter-log-events.1 '{}'
   respond logs.filter-log-events "$(jq -n '{events: [{timestamp: 1763150400000, message: ({level: "ERROR", message: "delivery failed", error: "returned 503", object: "s3://b/k"} | tojson)},
     {timestamp: 1763150300000, message: ({level: "ERROR", message: "older"} | tojson)}, {timestamp: 1763150500000, message: "no JSON, ERROR"}]}')"
-  respond cloudwatch.describe-alarms '{"MetricAlarms":[{"AlarmArn":"arn:aws:cloudwatch:us-east-1:1:alarm:tap-two-errors"},{"AlarmArn":"arn:aws:cloudwatch:us-east-1:1:alarm:tap-dead-letters"}]}'
+  respond cloudwatch.describe-alarms '{"MetricAlarms":[{"AlarmArn":"arn:aws:cloudwatch:us-east-1:1:alarm:tap-lost","StateValue":"OK"},
+    {"AlarmArn":"arn:aws:cloudwatch:us-east-1:1:alarm:tap-two-errors","StateValue":"ALARM"},{"AlarmArn":"arn:aws:cloudwatch:us-east-1:1:alarm:tap-dead-letters","StateValue":"ALARM"}]}'
   respond cloudwatch.list-tags-for-resource.1 '{"Tags":[{"Key":"edgetap","Value":"tap-two"}]}'
   respond cloudwatch.list-tags-for-resource '{"Tags":[{"Key":"edgetap","Value":"tap"}]}'
   respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"0","ApproximateNumberOfMessagesDelayed":"0"}}'
   run scripts/status.sh
   exits 0
-  has 'alarms: dead-letters'
+  [[ $output == *$'\nin alarm: dead-letters\n'* ]] || fail_with 'the alarm'
   has_not two-errors
   has 'last error, at 2025-11-14T20:00:00Z: delivery failed: returned 503 (s3://b/k)'
   called 'cloudwatch describe-alarms --alarm-name-prefix tap- --state-value ALARM '
@@ -660,6 +724,13 @@ get=s3api.get-bucket-notification-configuration
   [[ $(calls "$get") == 0 ]]
 }
 
+@test "edgetap's own bucket is not watched" {
+  run scripts/watch-bucket.sh "tap-logs-$account-us-east-1" --yes
+  exits 2
+  has "tap-logs-$account-us-east-1 is edgetap's own bucket"
+  [[ $(calls "$get") == 0 ]]
+}
+
 @test "undo needs no installation, and finds the region" {
   echo '{}' >"$OUTPUTS"
   rmdir terraform/.terraform
@@ -682,9 +753,21 @@ get=s3api.get-bucket-notification-configuration
   outputs '{"existing_log_sources":[{"bucket":"a-secret","prefix":""},{"bucket":"quiet","prefix":"x"},{"bucket":"their-logs","prefix":""}]}'
   run scripts/disable.sh --destroy <<<no
   exits 1
+  has_not 'may deliver here'
   has 'warning: cannot read whether the bucket a-secret sends events'
   has 'The bucket their-logs keeps sending events to EventBridge.'
   has 'run scripts/watch-bucket.sh their-logs --undo.'
   has_not 'bucket quiet'
   [[ $(calls s3api.put-bucket-notification-configuration) == 0 ]]
+}
+
+@test "destroying names the accounts that may deliver" {
+  respond sqs.get-queue-attributes '{"Attributes":{}}'
+  outputs '{"source_account_ids":["210987654321","345678901234"],"delivery_destination_arn":"arn:d"}'
+  run scripts/disable.sh --destroy <<<no
+  exits 1
+  has 'Distributions of 210987654321, 345678901234 may deliver here: run scripts/disable.sh --destination-arn arn:d --all with'
+  outputs '{"delivery_destination_arn":"arn:d"}'
+  run scripts/disable.sh --destroy <<<no
+  has 'Distributions of other accounts may deliver here'
 }

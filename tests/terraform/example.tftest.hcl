@@ -1,7 +1,12 @@
-# Plans an example of terraform/examples. Uses no network.
+# Plans an example of terraform/examples. run.sh puts the example's region in place of REGION. Uses no
+# network.
 
 mock_provider "aws" {
   source = "../../modules/edgetap/tests/mocks"
+
+  mock_data "aws_region" {
+    defaults = { id = "REGION" }
+  }
 }
 
 mock_provider "aws" {

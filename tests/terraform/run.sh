@@ -47,8 +47,9 @@ initialize() {
 }
 
 plan_example() {
-  local example=$1 credentials='{client_id="id",client_secret="secret"}'
-  cp "$tests/example.tftest.hcl" "$example"
+  local example=$1 credentials='{client_id="id",client_secret="secret"}' region
+  region=$(sed -n '/^  region *= /{ s/.*"\(.*\)"/\1/p; q; }' "$example/main.tf")
+  sed "s/REGION\"/$region\"/" "$tests/example.tftest.hcl" >"$example/example.tftest.hcl"
   initialize "$example"
   terraform -chdir="$example" validate -no-color
   if [[ $example == */several-installations ]]; then

@@ -82,15 +82,20 @@ resource "aws_lambda_function" "bootstrap" {
     }
 
     precondition {
-      condition     = var.bridge_auth_endpoint != null && var.bridge_edge_endpoint != null
-      error_message = "bridge_auth_endpoint and bridge_edge_endpoint are required. Edit .env and run scripts/setup-tfvars.sh."
+      condition = var.bridge_auth_endpoint != null && var.bridge_edge_endpoint != null
+      error_message = join(" ", [
+        "bridge_auth_endpoint and bridge_edge_endpoint are required. Edit .env and run scripts/setup-tfvars.sh.",
+        "In Terraform of your own, set both variables of the module.",
+      ])
     }
 
     precondition {
       condition = var.bridge_credentials != null || !local.credentials_are_written_now
       error_message = join(" ", [
         "This apply would write the bridge's credentials, but bridge_credentials is not set.",
-        "Edit .env and run scripts/setup-tfvars.sh. An apply with an unchanged secret_version does not need the credentials.",
+        "Edit .env and run scripts/setup-tfvars.sh.",
+        "In Terraform of your own, set bridge_credentials of the module, such as with TF_VAR_bridge_credentials of the root.",
+        "An apply with an unchanged secret_version does not need the credentials.",
       ])
     }
   }

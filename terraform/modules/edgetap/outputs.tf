@@ -37,6 +37,11 @@ output "delivery_destination_arn" {
   depends_on = [aws_cloudwatch_log_delivery_destination_policy.accounts]
 }
 
+output "source_account_ids" {
+  description = "Other accounts whose distributions may deliver to the log bucket"
+  value       = local.source_accounts
+}
+
 output "function_name" {
   description = "Name of the function"
   value       = aws_lambda_function.bootstrap.function_name
@@ -85,6 +90,11 @@ output "secret_arn" {
 output "existing_log_sources" {
   description = "Existing buckets from which edgetap reads logs"
   value       = var.existing_log_sources
+}
+
+output "existing_sns_topics" {
+  description = "SNS topics that carry the events of existing buckets"
+  value       = var.existing_sns_topics
 }
 
 output "log_level" {

@@ -581,6 +581,11 @@ variable "alarm_topic_arn" {
   description = "ARN of an SNS topic that is notified when an alarm starts and ends. null sends no notifications."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.alarm_topic_arn == null || can(regex("^arn:aws[a-z-]*:sns:${local.region}:[0-9]{12}:[A-Za-z0-9_-]+$", var.alarm_topic_arn))
+    error_message = "alarm_topic_arn must be the ARN of a topic in the installation's region (arn:aws:sns:${local.region}:ACCOUNT:NAME)."
+  }
 }
 
 variable "no_object_alarm_hours" {

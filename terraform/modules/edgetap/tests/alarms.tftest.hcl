@@ -126,3 +126,51 @@ run "alarms_notify_the_topic" {
     error_message = "no_object must alarm on missing data"
   }
 }
+
+run "topic_in_another_region_is_rejected" {
+  command = plan
+
+  variables {
+    alarm_topic_arn = "arn:aws:sns:eu-central-1:111122223333:on-call"
+  }
+
+  expect_failures = [var.alarm_topic_arn]
+}
+
+run "name_of_a_topic_is_rejected" {
+  command = plan
+
+  variables {
+    alarm_topic_arn = "on-call"
+  }
+
+  expect_failures = [var.alarm_topic_arn]
+}
+
+run "subscription_to_a_topic_is_rejected" {
+  command = plan
+
+  variables {
+    alarm_topic_arn = "arn:aws:sns:us-east-1:111122223333:on-call:6b0e71bd-7e97-4d97-80ce-4a0994e55286"
+  }
+
+  expect_failures = [var.alarm_topic_arn]
+}
+
+run "topic_in_another_partition_is_accepted" {
+  command = plan
+
+  variables {
+    alarm_topic_arn = "arn:aws-us-gov:sns:us-gov-west-1:111122223333:on-call"
+  }
+
+  override_data {
+    target = data.aws_region.current
+    values = { id = "us-gov-west-1" }
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.nothing_sent.alarm_actions == toset([var.alarm_topic_arn])
+    error_message = "an alarm does not notify a topic of another partition"
+  }
+}

@@ -26,6 +26,7 @@ run "longest_names_fit_the_limits" {
   variables {
     name                 = "a23456789-123456789-1234" # 24
     existing_log_sources = [{ bucket = "theirs" }]
+    alarm_topic_arn      = "arn:aws:sns:ap-southeast-5:111122223333:on-call"
   }
 
   override_data {

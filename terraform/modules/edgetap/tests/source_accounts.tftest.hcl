@@ -108,6 +108,11 @@ run "source_accounts_may_deliver" {
     condition     = output.delivery_destination_arn == "arn:aws:logs:us-east-1:111122223333:delivery-destination:DESTINATION"
     error_message = "the output must be the destination's ARN"
   }
+
+  assert {
+    condition     = output.source_account_ids == tolist(["222233334444", "333344445555"])
+    error_message = "scripts/disable.sh --destroy names the other accounts"
+  }
 }
 
 run "fifty_accounts_fit_the_limits" {
