@@ -55,7 +55,8 @@ fn find_tells_rows_from_mentions() {
     let other = row("GET", "-", "other==");
     let query = format!("id={ID}");
     let mention = row("GET", &query, "other==");
-    let longer = row("GET", "-", &format!("x{ID}"));
+    let longer_id = format!("x{ID}");
+    let longer = row("GET", "-", &longer_id);
     let [get, post, malformed] = ["GET", "POST", "-"].map(|method| row(method, "-", ID));
     assert_hits(
         &[HEADER, &other, &mention, &get, &longer, &post].concat(),
@@ -64,13 +65,30 @@ fn find_tells_rows_from_mentions() {
     );
     assert_hits(&[HEADER, &mention, &longer].concat(), 1, &[]);
     let of_another = row("-", &query, "b");
+    let no_id = row("-", &format!("id,{ID}"), "-");
     let in_comment = ["# ", ID, "\n\n"].concat();
     assert_hits(
         &[HEADER, &in_comment, &other, &malformed, &of_another].concat(),
         0,
-        &[(5, Some(1), "malformed"), (6, Some(2), "malformed")],
+        &[(5, Some(1), "malformed")],
     );
-    let too_long = [ID, &"x".repeat(1 << 20), "\n"].concat();
+    assert_hits(&[HEADER, &other, &of_another].concat(), 1, &[]);
+    assert_hits(
+        &[HEADER, &other, &no_id, &no_id.replace(ID, &longer_id)].concat(),
+        0,
+        &[(3, Some(1), "malformed")],
+    );
+    // A column is missing, or one too many, so that another value is where the ID should be.
+    let [short, long] = [
+        row("GET", "-", ID).replacen("-\t", "", 1),
+        row("-", "-\t-", ID),
+    ];
+    assert_hits(
+        &[HEADER, &other, &short, &long].concat(),
+        0,
+        &[(3, Some(1), "sent"), (4, Some(2), "malformed")],
+    );
+    let too_long = [ID, "\t", &"x".repeat(1 << 20), "\n"].concat();
     let too_short = ["GET\t", ID, "\n"].concat();
     assert_hits(
         &[HEADER, &other, &too_long, &too_short].concat(),
@@ -101,6 +119,33 @@ fn find_reads_json_escaped_cut_and_wrapped() {
     );
     let wrapped = format!("{{\"message\": \"{ID}\"}}\n{other}}}\n");
     assert_hits(&wrapped, 0, &[(1, Some(0), "rejected")]);
+    let line = format!("{{\"message\": \"GET\\t{ID}\\u0009\"}}\n{other}}}\n");
+    assert_hits(&line, 0, &[(1, Some(0), "rejected")]);
+}
+
+#[test]
+fn rows_that_are_not_read_show_no_foreign_values() {
+    let header =
+        "#Fields: date time cs-method cs-uri-stem cs(Cookie) cs(Referer) x-edge-request-id\n";
+    let start = "2026-11-14\t20:00:00";
+    for log in [
+        format!("{{\"message\":\"{start}\\tsession=SECRET\\t{ID}\"}}\n"),
+        format!("{{\"message\":\"access_token=SECRET {ID}\"}}\n"),
+        format!(
+            "{{\"password\":\"SECRET\",\"cs-uri-stem\":\"/\",\"x-edge-request-id\":\"{ID}\"}}\n"
+        ),
+        format!("{header}{start}\t-\t/password=SECRET/\ta=SECRET\thttps://u:SECRET@x/\t{ID}\n"),
+        format!("{header}{start}\t-\ta=SECRET\t/\t{ID}\n"),
+        format!("{header}{start}\t-\t/\t-\tb\ta=SECRET\t{ID}\n"),
+    ] {
+        for arguments in [&["find", ID, "-"][..], &["explain", "-"]] {
+            let settings = [("REDACT_COOKIES", "drop")];
+            let output = edgetap(arguments, &settings, log.as_bytes());
+            let text = str::from_utf8(&output.stdout).unwrap();
+            assert!(text.contains("Not sent: "), "{log}: {}", stderr(&output));
+            assert!(!text.contains("SECRET"), "{text}");
+        }
+    }
 }
 
 #[test]

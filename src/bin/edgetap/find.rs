@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use edgetap::config::{Config, Problem, Problems, Variables};
 use edgetap::job::ObjectRef;
-use edgetap::log::{Field, LogError, LogReader, text_of};
+use edgetap::log::{Field, LogError, LogReader, Record, text_of};
 use edgetap::period::{HOURS_AFTER, HOURS_BEFORE, Window};
 use edgetap::pipeline::{Rules, is_access_test};
 use edgetap::source::Opened;
@@ -25,7 +25,7 @@ use crate::explain::Explanation;
 use crate::inputs::{self, Found, Input, Wanted};
 use crate::output::{self, stdout};
 use crate::show::count;
-use crate::tee::{Mentions, Tee};
+use crate::tee::{Mentions, Tee, is_of_id};
 use crate::verdict::Verdict;
 
 /// Objects that are read at a time. S3 takes some 50 ms to begin with a small one, so 16 are about 300
@@ -113,9 +113,8 @@ fn time(text: &str, day: Day) -> Result<Timestamp, String> {
 
 /// Checks a request ID, which is never split by the delimiter of a log.
 fn request_id(text: &str) -> Result<String, &'static str> {
-    let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=+/".contains(&byte);
     let is_option = text.starts_with("--") && !text.ends_with('=');
-    if text.len() > 1 && text.bytes().all(is_id) && !is_option {
+    if text.len() > 1 && text.bytes().all(is_of_id) && !is_option {
         Ok(text.to_owned())
     } else {
         Err("not a value of X-Amz-Cf-Id: letters, digits, `-`, `_` and `=`")
@@ -310,6 +309,18 @@ async fn search_in(input: Input, search: &Arc<Search>, progress: &ProgressBar) -
 }
 
 impl Search {
+    /// Whether a row is that of the request. Only a row whose ID cannot be read is one by its text.
+    fn is_of(&self, record: Record<'_>, is_mentioned: bool) -> bool {
+        match record.get(Field::RequestId) {
+            Some(id) if id == self.id.as_bytes() => true,
+            Some(_) if record.is_whole() => false,
+            id => {
+                let is_unread = id.is_none() && !record.is_whole();
+                is_mentioned && (is_unread || suffices(record).is_err())
+            }
+        }
+    }
+
     fn read(&self, opened: Opened, progress: &ProgressBar) -> Searched {
         let Opened { object, bytes, .. } = opened;
         let mentions = RefCell::new(Mentions::new(self.id.as_bytes()));
@@ -328,9 +339,7 @@ impl Search {
             has_values |= record.defect().is_none();
             has_ids |= record.has_column(Field::RequestId);
             let is_mentioned = mentions.borrow_mut().take(&log.lines());
-            if record.get(Field::RequestId) == Some(self.id.as_bytes())
-                || is_mentioned && suffices(record).is_err()
-            {
+            if self.is_of(record, is_mentioned) {
                 let Explanation { verdict, text } = Explanation::of(&log, &object, &self.rules);
                 hits.push(Hit {
                     object: object.to_string(),
