@@ -111,7 +111,8 @@ impl Explanation {
         let stitched = stitch(row, record, &mut scratch);
         let verdict = Verdict::of(&stitched, rules);
         let line = log.line();
-        let mut head = format!("{object}, line {line} (row {row})\n{verdict}");
+        let name = show::escaped(&object.to_string());
+        let mut head = format!("{name}, line {line} (row {row})\n{verdict}");
         let transaction = stitched.ok();
         let unreadable = transaction.map_or(0, |transaction| transaction.unreadable);
         if verdict.is_sent() && unreadable > 0 {
