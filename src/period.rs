@@ -230,31 +230,6 @@ mod tests {
                 "p/E27FO14I29XXXX/2026/11/24/E27FO14I29XXXX.2026-11-24-12.x.gz",
                 Some("p/E27FO14I29XXXX/2026/11/24/"),
             ),
-            // The name contradicts the folder.
-            (
-                noon,
-                "",
-                "p/E27FO14I29XXXX/2026/11/24/E27FO14I29XXXX.2026-11-25-12.x.gz",
-                None,
-            ),
-            (
-                noon,
-                "",
-                "p/E27FO14I29XXXX/2026/11/25/12/E27FO14I29XXXX.2026-11-25-10.x.gz",
-                Some("p/E27FO14I29XXXX/2026/11/25/12/E27FO14I29XXXX.2026-11-25-10."),
-            ),
-            (
-                noon,
-                "",
-                "EBACKUPSTORE1/2025/x/E27FO14I29XXXX.2026-11-25-12.x.gz",
-                None,
-            ),
-            (
-                noon,
-                "",
-                "year=2025/E27FO14I29XXXX.2026-11-25-12.x.gz",
-                None,
-            ),
             (
                 noon,
                 "",
@@ -290,6 +265,28 @@ mod tests {
         ] {
             let excluded = window(since, until).excluding(key);
             assert_eq!(excluded, excluding, "{key}");
+        }
+    }
+
+    #[test]
+    fn name_of_a_log_wins_over_its_folders() {
+        let window = window("2026-11-25T12:00:00Z", "");
+        for (key, excluding) in [
+            (
+                "p/E27FO14I29XXXX/2026/11/24/E27FO14I29XXXX.2026-11-25-12.x.gz",
+                None,
+            ),
+            (
+                "p/E27FO14I29XXXX/2026/11/25/12/E27FO14I29XXXX.2026-11-25-10.x.gz",
+                Some("p/E27FO14I29XXXX/2026/11/25/12/E27FO14I29XXXX.2026-11-25-10."),
+            ),
+            (
+                "EBACKUPSTORE1/2025/x/E27FO14I29XXXX.2026-11-25-12.x.gz",
+                None,
+            ),
+            ("year=2025/E27FO14I29XXXX.2026-11-25-12.x.gz", None),
+        ] {
+            assert_eq!(window.excluding(key), excluding, "{key}");
         }
     }
 

@@ -371,7 +371,7 @@ fn rows_without_ids_are_told_below_any_header() {
 #[test]
 fn distribution_that_cannot_be_one_is_a_usage_error() {
     let arn = "arn:aws:cloudfront::123456789012:distribution/E27FO14I29XXXX";
-    for id in ["", "foo", "e27fo14i29xxxx", arn, "E27FO14I29XXXX "] {
+    for id in ["", "foo", "e1aaaaaaaaaaa1", arn, "E27FO14I29XXXX "] {
         let output = edgetap(&["find", ID, "-", "--distribution", id], &[], b"");
         assert_eq!(output.status.code(), Some(2), "{id}: {}", stderr(&output));
         assert!(

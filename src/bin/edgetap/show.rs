@@ -35,15 +35,17 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// Returns a name with control characters as escapes.
 pub(crate) fn escaped(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    for c in name.chars() {
-        if is_control(c) {
-            text.extend(c.escape_default());
-        } else {
-            text.push(c);
-        }
-    }
-    text
+    escape(name, |c| c.escape_default().to_string())
+}
+
+/// Returns a line of JSON with control characters as its escapes.
+pub(crate) fn json_line(json: &str) -> String {
+    escape(json, |c| format!("\\u{:04x}", u32::from(c)))
+}
+
+fn escape(text: &str, escape: impl Fn(char) -> String) -> String {
+    let escaped = |c| if is_control(c) { escape(c) } else { c.into() };
+    text.chars().map(escaped).collect()
 }
 
 /// Whether a character may move the cursor or the text around it: a control character, a separator
@@ -51,19 +53,6 @@ pub(crate) fn escaped(name: &str) -> String {
 fn is_control(c: char) -> bool {
     let is_bidi = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || is_bidi || matches!(c, '\u{2028}' | '\u{2029}')
-}
-
-/// Returns a line of JSON with control characters as its escapes.
-pub(crate) fn json_line(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_control(c) {
-            text += &format!("\\u{:04x}", u32::from(c));
-        } else {
-            text.push(c);
-        }
-    }
-    text
 }
 
 /// The terminal's width; `None` without a terminal.
