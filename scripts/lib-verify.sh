@@ -158,7 +158,7 @@ wait_for_log() {
 
 # Shows once why `edgetap find` could not read a log.
 complain() {
-  told=$(grep -v -E '^error: the request is in none of these logs|: no objects under this prefix' "$scratch/error" | grep -E -m 1 '^error: | WARN ') || return 0
+  told=$(grep -v -E '^error: the request is in none of |: no objects under this prefix' "$scratch/error" | grep -E -m 1 '^error: | WARN ') || return 0
   end_progress
   warn "edgetap find: ${told#error: }"
 }

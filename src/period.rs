@@ -65,7 +65,8 @@ impl Window {
 /// A beginning of a key, by its length, and the period that it tells: from, and up to.
 type Told = (usize, [DateTime; 2]);
 
-/// Returns the periods that a key tells: year, month, day and hour, of its folders and its name.
+/// Returns the periods that a key tells: year, month, day and hour, of its folders and its name. A
+/// folder that the name contradicts tells none: logs may have been moved.
 fn told(key: &str) -> Vec<Told> {
     let mut end = 0;
     let parts: Vec<(usize, &str)> = key
@@ -78,16 +79,21 @@ fn told(key: &str) -> Vec<Told> {
     let Some((&(_, name), folders)) = parts.split_last() else {
         return Vec::new();
     };
+    let id = in_file_name(name);
     let mut told = Vec::new();
     for (at, (_, folder)) in folders.iter().enumerate() {
-        if is_distribution_id(folder) {
+        if is_distribution_id(folder) && id.is_none_or(|id| id == *folder) {
             told.extend(periods(folders[at + 1..].iter().copied()));
         }
         if is_partition(folder, UNITS[0]) {
             told.extend(periods(partitions(&folders[at..])));
         }
     }
-    told.extend(of_name(name, key.len() - name.len()));
+    let of_name = of_name(name, key.len() - name.len());
+    if let Some((_, [start, end])) = of_name.last() {
+        told.retain(|(_, [from, to])| from <= start && end <= to);
+    }
+    told.extend(of_name);
     told
 }
 
@@ -221,7 +227,7 @@ mod tests {
             (
                 noon,
                 "",
-                "p/E27FO14I29XXXX/2026/11/24/E27FO14I29XXXX.2026-11-25-12.x.gz",
+                "p/E27FO14I29XXXX/2026/11/24/E27FO14I29XXXX.2026-11-24-12.x.gz",
                 Some("p/E27FO14I29XXXX/2026/11/24/"),
             ),
             (
@@ -259,6 +265,28 @@ mod tests {
         ] {
             let excluded = window(since, until).excluding(key);
             assert_eq!(excluded, excluding, "{key}");
+        }
+    }
+
+    #[test]
+    fn name_of_a_log_wins_over_its_folders() {
+        let window = window("2026-11-25T12:00:00Z", "");
+        for (key, excluding) in [
+            (
+                "p/E27FO14I29XXXX/2026/11/24/E27FO14I29XXXX.2026-11-25-12.x.gz",
+                None,
+            ),
+            (
+                "p/E27FO14I29XXXX/2026/11/25/12/E27FO14I29XXXX.2026-11-25-10.x.gz",
+                Some("p/E27FO14I29XXXX/2026/11/25/12/E27FO14I29XXXX.2026-11-25-10."),
+            ),
+            (
+                "EBACKUPSTORE1/2025/x/E27FO14I29XXXX.2026-11-25-12.x.gz",
+                None,
+            ),
+            ("year=2025/E27FO14I29XXXX.2026-11-25-12.x.gz", None),
+        ] {
+            assert_eq!(window.excluding(key), excluding, "{key}");
         }
     }
 

@@ -13,11 +13,13 @@ use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
-use aws_sdk_s3::types::Object;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::types::{EncodingType, Object};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::event::decode_form_key;
 use crate::job::ObjectRef;
 use crate::period::Window;
 use crate::retry::{Backoff, causes};
@@ -283,36 +285,52 @@ impl S3 {
         prefix: &str,
         window: &Window,
     ) -> Result<Vec<(ObjectRef, u64)>, SourceError> {
-        let first = self.client.list_objects_v2().bucket(bucket).prefix(prefix);
+        // XML cannot have every character of a key.
+        let first = self
+            .client
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix(prefix)
+            .encoding_type(EncodingType::Url);
         let (mut found, mut next) = (Vec::new(), Some(first.clone()));
         while let Some(request) = next {
             let page = request.send().await.map_err(|error| {
                 SourceError::unavailable(&ObjectRef::in_s3(bucket, prefix), causes(&error))
             })?;
+            let objects = objects(&page).map_err(|reason| {
+                SourceError::unavailable(&ObjectRef::in_s3(bucket, prefix), reason)
+            })?;
             next = page.next_continuation_token().map(|token| {
-                let last = page.contents().last().and_then(Object::key);
-                match last.and_then(|key| behind(key, window)) {
+                match objects.last().and_then(|(key, _)| behind(key, window)) {
                     Some(start) => first.clone().start_after(start),
                     None => first.clone().continuation_token(token),
                 }
             });
-            for listed in page.contents() {
-                let (Some(key), size) = (
-                    listed.key(),
-                    listed
-                        .size()
-                        .and_then(|size| u64::try_from(size).ok())
-                        .unwrap_or(0),
-                ) else {
-                    continue;
-                };
-                if size > 0 && !key.ends_with('/') {
-                    found.push((ObjectRef::in_s3(bucket, key), size));
-                }
-            }
+            let objects = objects.into_iter();
+            found.extend(
+                objects
+                    .filter(|(key, size)| *size > 0 && !key.ends_with('/'))
+                    .map(|(key, size)| (ObjectRef::in_s3(bucket, key), size)),
+            );
         }
         Ok(found)
     }
+}
+
+/// Returns the decoded keys of a page, with the sizes of their objects.
+fn objects(page: &ListObjectsV2Output) -> Result<Vec<(String, u64)>, &'static str> {
+    let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
+    let object = |object: &Object| {
+        let key = object.key()?;
+        let size = object.size().and_then(|size| u64::try_from(size).ok());
+        let key = if is_encoded {
+            decode_form_key(key).map_err(|_| "S3 returned a key that is not UTF-8")
+        } else {
+            Ok(key.to_owned())
+        };
+        Some(key.map(|key| (key, size.unwrap_or(0))))
+    };
+    page.contents().iter().filter_map(object).collect()
 }
 
 /// Returns where to go on listing behind a key that is outside of the window: `~` follows every

@@ -556,6 +556,19 @@ impl<'a> Record<'a> {
         self.cell(self.columns?.index(field)?)
     }
 
+    /// Whether the row has as many values as the log has columns, so that each is that of its column.
+    /// An empty one may follow.
+    pub fn is_whole(&self) -> bool {
+        let width = self.columns.map_or(0, Columns::width);
+        let is_end = |index| self.cells.get(index).is_none_or(<[u8]>::is_empty);
+        self.defect.is_none()
+            && width
+                .checked_sub(1)
+                .is_some_and(|last| self.cells.get(last).is_some())
+            && is_end(width)
+            && self.cells.get(width + 1).is_none()
+    }
+
     /// Whether the log has a column for the field, whatever this row has in it.
     pub fn has_column(&self, field: Field) -> bool {
         self.columns.is_some_and(|columns| {

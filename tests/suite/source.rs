@@ -168,6 +168,18 @@ fn keys_of_two_years(form: &str) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn listing_has_keys_of_any_characters() {
+    let s3 = FakeS3::start().await;
+    s3.list_by(1);
+    let keys = ["a\u{1}b\r\n", "a&<b>\"%2B", "a+ b%", "aé\u{2028}\u{202e}"];
+    for key in keys {
+        s3.put(key, "x");
+    }
+    assert_eq!(list(&s3, "", &Window::default()).await, keys);
+    assert_eq!(list(&s3, "a+ ", &Window::default()).await, ["a+ b%"]);
+}
+
+#[tokio::test]
 async fn listing_passes_over_hours_outside_the_window() {
     let time = |text: &str| Some(text.parse().unwrap());
     for form in [

@@ -279,12 +279,14 @@ fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<A
         .map_err(io::Error::other)
 }
 
-/// Lists a page of keys. A continuation token is the last key of the page before.
+/// Lists a page of keys. A continuation token is the last key of the page before, in hexadecimal.
 fn list(state: &State, query: &str) -> io::Result<Response<AnyBody>> {
     state.pages.fetch_add(1, Ordering::Relaxed);
     let query: BTreeMap<_, _> = url::form_urlencoded::parse(query.as_bytes()).collect();
     let given = |name: &str| query.get(name).map(AsRef::as_ref).unwrap_or_default();
-    let behind = given("start-after").max(given("continuation-token"));
+    let is_encoded = given("encoding-type") == "url";
+    let token = hex::decode(given("continuation-token")).unwrap();
+    let behind = given("start-after").max(str::from_utf8(&token).unwrap());
     let objects = state.objects.lock().unwrap();
     let mut keys = objects
         .iter()
@@ -295,13 +297,23 @@ fn list(state: &State, query: &str) -> io::Result<Response<AnyBody>> {
         .map(|(key, (object, _))| {
             last = key;
             let size = object.len();
+            let encoded = url::form_urlencoded::byte_serialize(key.as_bytes());
+            let key = if is_encoded {
+                encoded.collect()
+            } else {
+                key.clone()
+            };
             format!("<Contents><Key>{key}</Key><Size>{size}</Size></Contents>")
         })
         .collect();
     if keys.next().is_some() {
         listed.push(format!(
-            "<NextContinuationToken>{last}</NextContinuationToken>"
+            "<NextContinuationToken>{}</NextContinuationToken>",
+            hex::encode(last)
         ));
+    }
+    if is_encoded {
+        listed.push("<EncodingType>url</EncodingType>".to_owned());
     }
     let listed = listed.concat();
     with_body(

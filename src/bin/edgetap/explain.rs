@@ -111,7 +111,8 @@ impl Explanation {
         let stitched = stitch(row, record, &mut scratch);
         let verdict = Verdict::of(&stitched, rules);
         let line = log.line();
-        let mut head = format!("{object}, line {line} (row {row})\n{verdict}");
+        let name = show::escaped(&object.to_string());
+        let mut head = format!("{name}, line {line} (row {row})\n{verdict}");
         let transaction = stitched.ok();
         let unreadable = transaction.map_or(0, |transaction| transaction.unreadable);
         if verdict.is_sent() && unreadable > 0 {
@@ -155,6 +156,9 @@ struct Fields {
 
 /// The logged fields, each with its value, decoded and masked, and where that goes if it is sent.
 /// A required field that the row lacks is shown, too.
+///
+/// A malformed row may be text in a wrapping: what is in fields of other names is not shown, because
+/// it cannot be masked. Nothing is shown of a row whose values may be those of other columns.
 fn fields(row: &Row<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
     let header: &[&str] = if is_sent {
         &["FIELD", "VALUE", "GOES TO (bridge)"]
@@ -165,6 +169,9 @@ fn fields(row: &Row<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
         table: show::table(header),
         masked: Vec::new(),
     };
+    if row.redacted.is_none() && row.record.defect().is_none() && !row.record.is_whole() {
+        return fields;
+    }
     let mut add = |name: &str, value: &[u8], place: &str| {
         let name = show::printable(name);
         let value = show::printable(&String::from_utf8_lossy(value));
@@ -196,26 +203,26 @@ fn fields(row: &Row<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
             continue;
         }
         let place = place(field);
+        let part = part(field);
         let shown = match (field, row.redacted) {
             (Field::UriStem, Some(sent)) => sent.path(),
             (Field::UriQuery, Some(sent)) => sent.query().unwrap_or_default(),
             (Field::Referer, Some(sent)) => sent.referer.unwrap_or_default(),
             (_, Some(_)) if place != NOT_SENT => value,
-            _ => redaction.mask_value(value, Part::Query, &mut mask),
+            _ => redaction.mask_value(value, part, &mut mask),
         };
         add(name, shown, place);
         if shown != value {
-            let part = match field {
-                Field::UriStem => Part::Path,
-                Field::Referer => Part::Url,
-                _ => Part::Query,
-            };
             fields
                 .masked
                 .push(masked(name, &redaction.reasons(value, part)));
         }
     }
     for (name, logged) in row.record.others() {
+        if row.redacted.is_none() {
+            add(name, b"(not shown)", NOT_SENT);
+            continue;
+        }
         let value = as_sent(Field::ViewerRequestLogData, logged, &mut scratch);
         let shown = redaction.mask_value(value, Part::Query, &mut mask);
         add(name, shown, NOT_SENT);
@@ -228,6 +235,15 @@ fn fields(row: &Row<'_>, redaction: &Redaction, is_sent: bool) -> Fields {
         show::wrap_before(&mut fields.table, 2);
     }
     fields
+}
+
+/// What a field is a part of, by which its credentials are recognized.
+fn part(field: Field) -> Part {
+    match field {
+        Field::UriStem => Part::Path,
+        Field::Referer => Part::Url,
+        _ => Part::Query,
+    }
 }
 
 /// A field with a masked value, and by what each credential in it was recognized.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edgetap::config::{Config, Problem, Problems, Variables};
-use edgetap::job::ObjectRef;
-use edgetap::log::{Field, LogError, LogReader, text_of};
+use edgetap::job::{ObjectRef, is_distribution_id};
+use edgetap::log::{Defect, Field, LogError, LogReader, Record, text_of};
 use edgetap::period::{HOURS_AFTER, HOURS_BEFORE, Window};
 use edgetap::pipeline::{Rules, is_access_test};
 use edgetap::source::Opened;
-use edgetap::transaction::suffices;
+use edgetap::transaction::{Malformed, suffices};
 use futures_util::stream::{self, StreamExt as _};
 use indicatif::ProgressBar;
 use jiff::civil::Date;
@@ -24,8 +24,8 @@ use crate::Failure;
 use crate::explain::Explanation;
 use crate::inputs::{self, Found, Input, Wanted};
 use crate::output::{self, stdout};
-use crate::show::count;
-use crate::tee::{Mentions, Tee};
+use crate::show::{self, count, escaped};
+use crate::tee::{Mentions, Tee, is_of_id};
 use crate::verdict::Verdict;
 
 /// Objects that are read at a time. S3 takes some 50 ms to begin with a small one, so 16 are about 300
@@ -43,13 +43,13 @@ pub(crate) struct Args {
     inputs: Vec<String>,
     /// Skip logs of requests before this time: `2026-11-25T10:00:00Z`, `2026-11-25` (UTC), or a duration
     /// before now, such as `2h` or `30d`.
-    #[arg(long, value_name = "TIME", value_parser = |text: &str| time(text, Day::Start))]
-    since: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", value_parser = |text: &str| Time::read(text, Day::Start))]
+    since: Option<Time>,
     /// Skip logs of requests after this time; a date includes its day.
-    #[arg(long, value_name = "TIME", value_parser = |text: &str| time(text, Day::End))]
-    until: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", value_parser = |text: &str| Time::read(text, Day::End))]
+    until: Option<Time>,
     /// Skip logs of other distributions.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = distribution)]
     distribution: Option<String>,
     /// Print a line of JSON per hit.
     #[arg(long)]
@@ -61,11 +61,13 @@ fn after_help() -> String {
         "\
 Logs are skipped by their keys alone: by the hour and the distribution in the name
 (`ID.YYYY-MM-DD-HH.UNIQUE.gz`) or in folders (`ID/YYYY/MM/DD/HH/`, `year=YYYY/month=MM/…`).
+Of files, only folders below the named directory count.
 A log whose key does not tell is searched.
 The log of an hour is searched for requests from {HOURS_BEFORE} hours before it to {HOURS_AFTER} hour after it,
 because a request is logged when its response ends, and some logs are a day late.
 
 --json prints one line per hit: {{\"object\":…,\"line\":…,\"row\":…,\"verdict\":…,\"reason\":…}}.
+Lines are counted from 1, and rows (lines of data) from 0.
 The verdict is `sent`, `static`, `excluded`, `malformed`, `rejected` or `foreign`.
 It is `unreadable`, with a row of null, if the log cannot be read up to the line.
 It follows from the settings here, which may differ from the function's.
@@ -82,6 +84,21 @@ Exit status:
 enum Day {
     Start,
     End,
+}
+
+/// A time, as it was given.
+#[derive(Clone)]
+struct Time {
+    text: String,
+    at: Timestamp,
+}
+
+impl Time {
+    fn read(text: &str, day: Day) -> Result<Self, String> {
+        let at = time(text, day)?;
+        let text = text.to_owned();
+        Ok(Self { text, at })
+    }
 }
 
 /// Reads a time, a date or a duration before now.
@@ -113,12 +130,19 @@ fn time(text: &str, day: Day) -> Result<Timestamp, String> {
 
 /// Checks a request ID, which is never split by the delimiter of a log.
 fn request_id(text: &str) -> Result<String, &'static str> {
-    let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=+/".contains(&byte);
     let is_option = text.starts_with("--") && !text.ends_with('=');
-    if text.len() > 1 && text.bytes().all(is_id) && !is_option {
+    if text.len() > 1 && text.bytes().all(is_of_id) && !is_option {
         Ok(text.to_owned())
     } else {
         Err("not a value of X-Amz-Cf-Id: letters, digits, `-`, `_` and `=`")
+    }
+}
+
+fn distribution(text: &str) -> Result<String, &'static str> {
+    if is_distribution_id(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("not the ID of a distribution, such as `E27FO14I29XXXX`")
     }
 }
 
@@ -152,7 +176,7 @@ struct Searched {
 /// How the search of an object ended.
 enum End {
     Whole,
-    /// No row has a request ID.
+    /// Some rows have no column for the request ID.
     WithoutIds,
     /// The object is of another service.
     Skipped(&'static str),
@@ -162,18 +186,22 @@ enum End {
 
 pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
     let rules = Config::read_rules(variables)?;
-    if let (Some(since), Some(until)) = (args.since, args.until)
-        && since >= until
+    if let (Some(since), Some(until)) = (&args.since, &args.until)
+        && since.at >= until.at
     {
         let message = "`--since` must be before `--until`".to_owned();
-        let hint = Some(format!("these are {since:.0} and {until:.0}"));
+        let (since, until) = (&since.text, &until.text);
+        let hint = Some(format!("these are `{since}` and `{until}`"));
         return Err(Failure::Configuration(Problems(vec![Problem {
             message,
             hint,
         }])));
     }
     let wanted = Wanted {
-        window: Window::new(args.since, args.until),
+        window: Window::new(
+            args.since.map(|since| since.at),
+            args.until.map(|until| until.at),
+        ),
         distribution: args.distribution,
     };
     let Found {
@@ -181,6 +209,7 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         bytes,
         unreadable,
         has_unwanted,
+        ..
     } = inputs::find(&args.inputs, &wanted).await;
     let progress = output::progress(bytes);
     let search = Arc::new(Search { id: args.id, rules });
@@ -208,7 +237,7 @@ struct Total {
     hits: u64,
     /// Inputs and objects that cannot be read, each of which was reported.
     unreadable: usize,
-    /// Distributions (or objects, if their names do not tell one) whose logs have no request IDs.
+    /// Distributions (or objects, if their names do not tell one) with rows without request IDs.
     without_ids: BTreeSet<String>,
 }
 
@@ -235,7 +264,7 @@ impl Total {
         } = searched;
         for hit in hits {
             let text = if is_json {
-                serde_json::to_string(&hit)? + "\n"
+                show::json_line(&serde_json::to_string(&hit)?) + "\n"
             } else if self.hits > 0 {
                 format!("\n{}", hit.text)
             } else {
@@ -246,18 +275,19 @@ impl Total {
         }
         self.objects += 1;
         self.rows += rows;
+        let name = escaped(&object.to_string());
         match end {
             End::Whole => {}
             End::WithoutIds => {
                 let logs = object
                     .distribution()
-                    .map_or_else(|| object.to_string(), str::to_owned);
+                    .map_or_else(|| name.clone(), str::to_owned);
                 if self.without_ids.insert(logs) {
-                    tracing::warn!(%object, "cannot search a log without x-edge-request-id (logged once per distribution)");
+                    tracing::warn!(object = %name, "cannot search rows without x-edge-request-id (logged once per distribution)");
                 }
             }
             End::Skipped(kind) => {
-                tracing::warn!(%object, kind, "skipped object: not a CloudFront access log");
+                tracing::warn!(object = %name, kind, "skipped object: not a CloudFront access log");
             }
             End::Failed(problem) => {
                 output::error(problem);
@@ -274,7 +304,11 @@ impl Total {
         }
         output::stderr_line(format_args!("{self} in {:.1} s", time.as_secs_f64()));
         if self.hits == 0 {
-            output::error("the request is in none of these logs");
+            output::error(if self.unreadable > 0 {
+                "the request is in none of the logs that could be read"
+            } else {
+                "the request is in none of these logs"
+            });
             output::hint(if has_unwanted {
                 "a log can arrive a day after the request; widen --since, --until or --distribution"
             } else {
@@ -310,6 +344,18 @@ async fn search_in(input: Input, search: &Arc<Search>, progress: &ProgressBar) -
 }
 
 impl Search {
+    /// Whether a row is that of the request. Only a row whose ID cannot be read is one by its text.
+    fn is_of(&self, record: Record<'_>, is_mentioned: bool) -> bool {
+        match record.get(Field::RequestId) {
+            Some(id) if id == self.id.as_bytes() => true,
+            Some(_) if record.is_whole() => false,
+            id => {
+                let is_unread = id.is_none() && !record.is_whole();
+                is_mentioned && (is_unread || suffices(record).is_err())
+            }
+        }
+    }
+
     fn read(&self, opened: Opened, progress: &ProgressBar) -> Searched {
         let Opened { object, bytes, .. } = opened;
         let mentions = RefCell::new(Mentions::new(self.id.as_bytes()));
@@ -317,7 +363,7 @@ impl Search {
         let mut text = Tee::new(text, |piece| mentions.borrow_mut().see(piece));
         let mut log = LogReader::of_text(&mut text);
         let mut hits = Vec::new();
-        let (mut has_values, mut has_ids) = (false, false);
+        let (mut lacks_ids, mut found) = (false, Rows::default());
         let end = loop {
             match log.advance() {
                 Ok(true) => {}
@@ -325,12 +371,11 @@ impl Search {
                 Err(error) => break Err(error),
             }
             let (row, record) = log.record();
-            has_values |= record.defect().is_none();
-            has_ids |= record.has_column(Field::RequestId);
+            let sufficing = suffices(record);
+            lacks_ids |= sufficing.is_ok() && !record.has_column(Field::RequestId);
+            found.note(sufficing, log.line());
             let is_mentioned = mentions.borrow_mut().take(&log.lines());
-            if record.get(Field::RequestId) == Some(self.id.as_bytes())
-                || is_mentioned && suffices(record).is_err()
-            {
+            if self.is_of(record, is_mentioned) {
                 let Explanation { verdict, text } = Explanation::of(&log, &object, &self.rules);
                 hits.push(Hit {
                     object: object.to_string(),
@@ -344,8 +389,11 @@ impl Search {
         let rows = log.next_row();
         drop(log);
         let end = match end {
-            Ok(()) if has_values && !has_ids => End::WithoutIds,
-            Ok(()) => End::Whole,
+            Ok(()) => match found.refusal() {
+                Some(error) => End::Failed(format!("{object}: {error}")),
+                None if lacks_ids => End::WithoutIds,
+                None => End::Whole,
+            },
             Err(LogError::OtherLog(kind)) if rows == 0 => End::Skipped(kind),
             Err(LogError::NotAccessLog(_)) if rows == 0 && is_access_test(&object) => {
                 End::Skipped("access test")
@@ -373,6 +421,35 @@ impl Search {
     }
 }
 
+/// What the rows of a log are like.
+#[derive(Default)]
+struct Rows {
+    has_readable: bool,
+    has_rejected: bool,
+    /// The first malformed row: its line, and the reason.
+    malformed: Option<(u64, Malformed)>,
+}
+
+impl Rows {
+    fn note(&mut self, sufficing: Result<(), Malformed>, line: u64) {
+        match sufficing {
+            Ok(()) => self.has_readable = true,
+            Err(Malformed::Defect(Defect::Foreign(_))) => {}
+            Err(Malformed::Defect(defect)) if defect.is_rejection() => self.has_rejected = true,
+            Err(malformed) => self.malformed = self.malformed.or(Some((line, malformed))),
+        }
+    }
+
+    /// Why the log is refused as a whole, if it is.
+    fn refusal(&self) -> Option<LogError> {
+        let (line, malformed) = self.malformed?;
+        (!self.has_readable && !self.has_rejected).then(|| LogError::Malformed {
+            line,
+            reason: malformed.to_string(),
+        })
+    }
+}
+
 /// The hit of a line that is not read as a row, because of an error of the log.
 fn unreadable(object: &ObjectRef, line: u64, error: &LogError) -> Hit {
     let verdict = Verdict::unreadable(error);
@@ -380,7 +457,7 @@ fn unreadable(object: &ObjectRef, line: u64, error: &LogError) -> Hit {
         object: object.to_string(),
         line,
         row: None,
-        text: format!("{object}, line {line}\n{verdict}\n"),
+        text: format!("{}, line {line}\n{verdict}\n", escaped(&object.to_string())),
         verdict,
     }
 }

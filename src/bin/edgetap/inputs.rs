@@ -1,5 +1,7 @@
 //! *Input*: an object that a command reads, and how the command line names it.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use edgetap::retry::Backoff;
 use edgetap::source::{Opened, S3, SourceError};
 
 use crate::output;
+use crate::show::escaped;
 
 /// An input, found but not yet opened.
 pub(crate) enum Input {
@@ -35,6 +38,14 @@ impl Input {
             Self::File(path) => Opened::file(path),
             Self::Stdin => Ok(Opened::stdin()),
             Self::Object(s3, object) => s3.open(object).await,
+        }
+    }
+
+    /// Returns a name that no other input has.
+    fn identity(&self) -> OsString {
+        match self {
+            Self::File(path) => path.canonicalize().unwrap_or_else(|_| path.clone()).into(),
+            Self::Stdin | Self::Object(..) => self.object().to_string().into(),
         }
     }
 
@@ -69,11 +80,12 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Whether a log may be wanted. A key that does not tell is that of one.
-    fn has(&self, object: &ObjectRef) -> bool {
+    /// Whether a log may be wanted, by its key or its path in a named directory. One that does not
+    /// tell may be.
+    fn has(&self, key: &str) -> bool {
+        let object = ObjectRef::local(key);
         let is_other = |id| object.distribution().is_some_and(|of_key| of_key != id);
-        self.window.excluding(&object.key).is_none()
-            && !self.distribution.as_deref().is_some_and(is_other)
+        self.window.excluding(key).is_none() && !self.distribution.as_deref().is_some_and(is_other)
     }
 }
 
@@ -86,6 +98,8 @@ pub(crate) struct Found {
     pub(crate) unreadable: usize,
     /// Whether there are inputs that are not wanted.
     pub(crate) has_unwanted: bool,
+    /// What the inputs are, so that each is read once.
+    names: HashSet<OsString>,
 }
 
 /// Finds every wanted object that the names stand for, in directories and below S3 prefixes too.
@@ -105,32 +119,46 @@ pub(crate) async fn find(names: &[String], wanted: &Wanted) -> Found {
 
 impl Found {
     fn report(&mut self, name: impl Display, error: &anyhow::Error) {
-        output::error(format_args!("cannot read {name}: {error:#}"));
+        match error.downcast_ref::<SourceError>() {
+            Some(error) => output::error(error), // names the object
+            None => output::error(format_args!("cannot read {name}: {error:#}")),
+        }
         self.unreadable += 1;
     }
 
     async fn add(&mut self, name: &str, wanted: &Wanted) -> anyhow::Result<()> {
         if name == "-" {
-            self.push(Input::Stdin, None, wanted);
+            self.push(Input::Stdin, "", None, wanted);
         } else if let Some((bucket, prefix)) = in_s3(name)? {
             let s3 = s3().await;
             let objects = s3.list(bucket, prefix, &wanted.window).await?;
             anyhow::ensure!(!objects.is_empty(), "no objects under this prefix");
             for (object, size) in objects {
-                self.push(Input::Object(s3.clone(), object), Some(size), wanted);
+                let key = object.key.clone();
+                self.push(Input::Object(s3.clone(), object), &key, Some(size), wanted);
             }
         } else {
+            let path = Path::new(name);
+            let above = if path.is_dir() {
+                Some(path)
+            } else {
+                path.parent()
+            };
             anyhow::ensure!(
-                self.add_path(Path::new(name), wanted)?,
+                self.add_path(path, above, wanted)?,
                 "no files in this directory"
             );
         }
         Ok(())
     }
 
-    fn push(&mut self, input: Input, size: Option<u64>, wanted: &Wanted) {
-        if !wanted.has(&input.object()) {
+    /// Adds an input that is wanted by its key and was not added before.
+    fn push(&mut self, input: Input, key: &str, size: Option<u64>, wanted: &Wanted) {
+        if !wanted.has(key) {
             self.has_unwanted = true;
+            return;
+        }
+        if !self.names.insert(input.identity()) {
             return;
         }
         self.bytes = self.bytes.zip(size).map(|(bytes, size)| bytes + size);
@@ -138,7 +166,13 @@ impl Found {
     }
 
     /// Adds a file, or every file below a directory that can be read. Returns whether there is any.
-    fn add_path(&mut self, path: &Path, wanted: &Wanted) -> anyhow::Result<bool> {
+    /// Folders up to `above` do not tell what is wanted.
+    fn add_path(
+        &mut self,
+        path: &Path,
+        above: Option<&Path>,
+        wanted: &Wanted,
+    ) -> anyhow::Result<bool> {
         let metadata = match path.metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
                 anyhow::bail!("the target of this symbolic link does not exist")
@@ -147,18 +181,19 @@ impl Found {
         };
         if !metadata.is_dir() {
             let size = metadata.is_file().then_some(metadata.len());
-            self.push(Input::File(path.to_owned()), size, wanted);
+            let below = above.and_then(|above| path.strip_prefix(above).ok());
+            let key = below.unwrap_or(path).to_string_lossy();
+            self.push(Input::File(path.to_owned()), &key, size, wanted);
             return Ok(true);
         }
         let mut inside = std::fs::read_dir(path)?
             .map(|child| child.map(|child| child.path()))
             .collect::<Result<Vec<_>, _>>()?;
-        // A link to a directory may form a loop.
-        inside.retain(|child| !(child.is_symlink() && child.is_dir()));
         inside.sort();
+        inside.retain(|child| is_read(child));
         let mut has_any = false;
         for child in inside {
-            match self.add_path(&child, wanted) {
+            match self.add_path(&child, above, wanted) {
                 Ok(is_any) => has_any |= is_any,
                 Err(error) => {
                     self.report(child.display(), &error);
@@ -168,4 +203,23 @@ impl Found {
         }
         Ok(has_any)
     }
+}
+
+/// Whether what is in a directory is read. Says what is not.
+fn is_read(path: &Path) -> bool {
+    let file = escaped(&path.to_string_lossy());
+    let Ok(metadata) = path.metadata() else {
+        return true; // reading it tells why not
+    };
+    if metadata.is_dir() && path.is_symlink() {
+        tracing::warn!(%file, "skipped a linked directory: name it to read it"); // may form a loop
+        return false;
+    }
+    if !metadata.is_dir() && !metadata.is_file() {
+        tracing::warn!(%file,
+            "skipped what is not a regular file: name it to read it"
+        );
+        return false;
+    }
+    true
 }

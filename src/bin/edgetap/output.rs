@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 use clap::builder::styling::AnsiColor;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::show;
+
 /// The progress bar, if one is shown. All other output is written above it.
 static PROGRESS: OnceLock<ProgressBar> = OnceLock::new();
 
@@ -46,13 +48,10 @@ pub(crate) struct Hinted {
 }
 
 /// Reports an error, without the ` (os error N)` that the standard library appends to the system's
-/// text.
+/// text, and with the control characters of names as escapes.
 pub(crate) fn error(message: impl Display) {
-    diagnostic(
-        "error",
-        AnsiColor::Red,
-        &without_number(&message.to_string()),
-    );
+    let message = without_number(&message.to_string());
+    diagnostic("error", AnsiColor::Red, &show::escaped(&message));
 }
 
 /// Reports a failed write, including the system's error number.

@@ -74,7 +74,7 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         inputs,
         bytes,
         mut unreadable,
-        has_unwanted: _,
+        ..
     } = inputs::find(&args.inputs, &Wanted::default()).await;
     let progress = output::progress(bytes);
     let started = Instant::now();

@@ -23,14 +23,36 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
 
 /// Returns the text of a log without control characters, which could drive the terminal.
 pub(crate) fn printable(text: &str) -> String {
-    let visible = |c: char| {
-        if c.is_control() {
+    let visible = |c| {
+        if is_control(c) {
             char::REPLACEMENT_CHARACTER
         } else {
             c
         }
     };
     text.chars().map(visible).collect()
+}
+
+/// Returns a name with control characters as escapes.
+pub(crate) fn escaped(name: &str) -> String {
+    escape(name, |c| c.escape_default().to_string())
+}
+
+/// Returns a line of JSON with control characters as its escapes.
+pub(crate) fn json_line(json: &str) -> String {
+    escape(json, |c| format!("\\u{:04x}", u32::from(c)))
+}
+
+fn escape(text: &str, escape: impl Fn(char) -> String) -> String {
+    let escaped = |c| if is_control(c) { escape(c) } else { c.into() };
+    text.chars().map(escaped).collect()
+}
+
+/// Whether a character may move the cursor or the text around it: a control character, a separator
+/// of lines or paragraphs, or one that sets the direction of text (Unicode's UAX #9).
+fn is_control(c: char) -> bool {
+    let is_bidi = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || is_bidi || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// The terminal's width; `None` without a terminal.

@@ -1,5 +1,5 @@
 //! *Tee*: text that is seen piece by piece on its way to the reader of a log, for what its rows do not
-//! tell: how a line begins, and which lines contain a text.
+//! tell: how a line begins, and which lines contain a request ID.
 
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
@@ -26,45 +26,54 @@ impl<R: Read, F: FnMut(&[u8])> Read for Tee<R, F> {
     }
 }
 
-/// Finds the lines that contain a text without newlines.
+/// Finds the lines that contain a request ID as a whole word: between characters that no ID has.
 pub(crate) struct Mentions {
     finder: memmem::Finder<'static>,
-    /// The last bytes seen: one less than the text has.
-    last: Vec<u8>,
+    /// The end of the text seen, from [`BEFORE`] bytes before what was not searched.
+    text: Vec<u8>,
+    /// Start of what was not searched, in `text`.
+    next: usize,
+    /// Number of newlines before it.
     newlines: u64,
     /// Numbers of lines, from 1, sorted.
     lines: Vec<u64>,
 }
 
+/// Bytes before an ID that tell whether it begins there: an escape in JSON, such as `\u0009`.
+const BEFORE: usize = 6;
+
 impl Mentions {
-    pub(crate) fn new(text: &[u8]) -> Self {
+    pub(crate) fn new(id: &[u8]) -> Self {
         Self {
-            finder: memmem::Finder::new(text).into_owned(),
-            last: Vec::new(),
+            finder: memmem::Finder::new(id).into_owned(),
+            text: Vec::new(),
+            next: 0,
             newlines: 0,
             lines: Vec::new(),
         }
     }
 
+    /// Sees the next piece of the text; an empty one at its end.
     pub(crate) fn see(&mut self, piece: &[u8]) {
-        let most = self.finder.needle().len().saturating_sub(1);
-        self.last.extend_from_slice(&piece[..most.min(piece.len())]);
-        if self.finder.find(&self.last).is_some() {
-            self.lines.push(self.newlines + 1); // it began in the piece before
+        self.text.extend_from_slice(piece);
+        // The byte behind an ID decides.
+        let end = self.text.len() - usize::from(!piece.is_empty());
+        let length = self.finder.needle().len();
+        let mut counted = self.next;
+        for at in self.finder.find_iter(&self.text[self.next..end]) {
+            let at = self.next + at;
+            let behind = self.text.get(at + length);
+            if begins_word(&self.text[..at]) && !behind.is_some_and(|byte| is_of_id(*byte)) {
+                self.newlines += newlines(&self.text[counted..at]);
+                counted = at;
+                self.lines.push(self.newlines + 1);
+            }
         }
-        let mut counted = 0;
-        for at in self.finder.find_iter(piece) {
-            self.newlines += newlines(&piece[counted..at]);
-            counted = at;
-            self.lines.push(self.newlines + 1);
-        }
-        self.newlines += newlines(&piece[counted..]);
-        if piece.len() >= most {
-            self.last.clear();
-            self.last.extend_from_slice(&piece[piece.len() - most..]);
-        } else {
-            self.last.drain(..self.last.len().saturating_sub(most));
-        }
+        let next = self.next.max((end + 1).saturating_sub(length));
+        self.newlines += newlines(&self.text[counted..next]);
+        let seen = next.saturating_sub(BEFORE);
+        self.text.drain(..seen);
+        self.next = next - seen;
     }
 
     /// Whether one of these lines contains the text. Forgets all lines up to the last of them.
@@ -73,11 +82,28 @@ impl Mentions {
         self.lines.drain(..behind).any(|line| lines.contains(&line))
     }
 
-    /// Returns the lines that were not taken, each once.
+    /// Returns the lines that were not taken, each once. The text ends here.
     pub(crate) fn rest(&mut self) -> Vec<u64> {
+        self.see(b"");
         self.lines.dedup();
         std::mem::take(&mut self.lines)
     }
+}
+
+/// Whether a request ID may have this byte.
+pub(crate) fn is_of_id(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_=+/".contains(&byte)
+}
+
+/// Whether a word begins behind this text. The tabs of a line in a JSON string are escapes.
+fn begins_word(before: &[u8]) -> bool {
+    let is_escape = |text: &[u8]| match text {
+        [.., b'\\', b'b' | b'f' | b'n' | b'r' | b't'] => true,
+        [b'\\', b'u', digits @ ..] => digits.iter().all(u8::is_ascii_hexdigit),
+        _ => false,
+    };
+    let start = before.len().saturating_sub(BEFORE);
+    !before.last().is_some_and(|byte| is_of_id(*byte)) || is_escape(&before[start..])
 }
 
 fn newlines(text: &[u8]) -> u64 {
@@ -132,17 +158,20 @@ mod tests {
     }
 
     #[test]
-    fn lines_with_a_text_are_found_across_pieces() {
+    fn lines_with_an_id_are_found_across_pieces() {
         for (text, wanted, lines) in [
-            ("aab\nb\n\nab ab\nxaab", "ab", &[1, 4, 5][..]),
-            ("aaaa\naa", "aa", &[1, 2]),
+            ("a ab\nb\n\nab ab\nx,ab", "ab", &[1, 4, 5][..]),
+            ("xab abx\nab=\n/ab\nab", "ab", &[4]),
+            (r"\tab \u0009ab", "ab", &[1]),
+            (r"tab \u00g9ab u0009ab \xab", "ab", &[]),
+            ("aaaa\naa", "aa", &[2]),
             ("abc", "abcd", &[]),
             ("a\nb", "a", &[1]),
             ("", "a", &[]),
         ] {
             for pieces in cuts(text.as_bytes()) {
                 let mut mentions = Mentions::new(wanted.as_bytes());
-                for piece in pieces {
+                for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
                     mentions.see(piece);
                 }
                 assert_eq!(mentions.rest(), lines, "{wanted} in {pieces:?}");
