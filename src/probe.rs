@@ -8,8 +8,9 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::bridge::{Bridge, describe};
+use crate::echo::Secrets;
 use crate::encode::Encoding;
-use crate::http::{in_words, is_html, post, read_at_most};
+use crate::http::{begins_html, in_words, is_html, post, read_at_most};
 use crate::response::is_success;
 use crate::time::Deadline;
 use crate::token::TokenError;
@@ -37,8 +38,8 @@ pub struct Response {
     pub path: Path,
     /// Number and name, such as `200 OK`.
     pub status: String,
-    /// The beginning of the body, at most [`HEAD`] bytes, or why it cannot be read. It may repeat
-    /// what was sent: it must not be logged.
+    /// The beginning of the body, [`HEAD`] bytes with masked secrets, or why it cannot be read. It may
+    /// repeat what else was sent: it must not be logged.
     pub head: Result<Vec<u8>, String>,
     /// Why the transactions were not accepted, and what to do about it. `None` if they were.
     pub refusal: Option<String>,
@@ -84,26 +85,30 @@ pub async fn probe(
         is_unreachable: false,
     };
     let token = bridge.tokens().token(deadline).await.map_err(no_token)?;
-    let authorization = token.authorization();
     let key = hex::encode(Sha256::digest(&body));
     let Bridge { http, endpoint, .. } = bridge;
-    let sent = post(http, endpoint, &authorization, &key, body)
+    let sent = post(http, endpoint, token.authorization(), &key, body)
         .timeout(deadline.time_left())
         .send()
         .await;
     let response = sent.map_err(|error| NoResponse {
-        why: format!("{endpoint}: {}", in_words(&error)),
+        why: format!("{endpoint}: {}", in_words(endpoint, &error)),
         is_unreachable: error.is_connect(),
     })?;
-    let (status, is_html) = (response.status(), is_html(response.headers()));
-    let head = tokio::time::timeout(BODY_TIMEOUT, read_at_most(response, HEAD)).await;
+    let (status, mut is_html) = (response.status(), is_html(response.headers()));
+    let secrets = Secrets::of(endpoint, &token, bridge.tokens().credentials().await);
+    let limit = HEAD + secrets.longest();
+    let head = tokio::time::timeout(BODY_TIMEOUT, read_at_most(response, limit)).await;
+    is_html |= matches!(&head, Ok(Ok(head)) if begins_html(head));
     let is_success = is_success(status.as_u16(), is_html);
     let refusal = (!is_success).then(|| describe(endpoint, status, is_html));
     Ok(Response {
         path: path(status.as_u16(), is_html),
         status: status.to_string(),
         head: match head {
-            Ok(read) => read.map_err(|error| in_words(&error)),
+            Ok(read) => read
+                .map(|body| secrets.mask(&body, HEAD))
+                .map_err(|error| in_words(endpoint, &error)),
             Err(_) => Err(format!("nothing within {} s", BODY_TIMEOUT.as_secs())),
         },
         refusal,

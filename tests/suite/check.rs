@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use edgetap::local_bridge::{LocalBridge, Options, Reaction, serve};
+use edgetap::local_bridge::{Arrival, Endpoint, LocalBridge, Options, Reaction, serve};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -89,6 +89,13 @@ async fn check_send_shows_the_beginning_of_the_response() {
             Some("returned 200 OK with an HTML page"),
         ),
         (
+            200,
+            "text/plain",
+            " <!doctype HTML>",
+            "200 OK, body:  <!doctype HTML>",
+            Some("returned 200 OK with an HTML page"),
+        ),
+        (
             400,
             "text/plain",
             "no field `x`",
@@ -114,6 +121,37 @@ async fn check_send_shows_the_beginning_of_the_response() {
         let error = error.map(|why| format!("was not delivered: {} {why}", bridge.edge_url()));
         assert!(reported.contains(&error.unwrap_or_default()), "{reported}");
     }
+}
+
+#[tokio::test]
+async fn check_masks_what_a_response_repeats_of_the_request() {
+    let react = |arrival: Arrival<'_>| match arrival.endpoint {
+        Endpoint::Token => Reaction::respond(
+            200,
+            "application/json",
+            r#"{"access_token": "canary-token"}"#,
+        ),
+        Endpoint::Edge => {
+            let begin = "x".repeat(450);
+            let body = format!("{begin} Bearer canary-token canary key, canary%20key canary-token");
+            Reaction::respond(200, "text/plain", body)
+        }
+    };
+    let options = Options {
+        react: Arc::new(react),
+        ..Options::default()
+    };
+    let bridge = start(&options).await;
+    let mut settings = settings(&bridge, &options);
+    settings[1].1 += "?code=canary%20key&v=1";
+    let output = with_settings(settings, &["check", "--send"]).await;
+    let text = stdout(&output) + &stderr(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains(" Bearer REDACTED REDACTED, REDACTED REDA"),
+        "{text}"
+    );
+    assert!(!text.contains("canary"), "{text}");
 }
 
 #[tokio::test]
