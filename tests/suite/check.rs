@@ -582,13 +582,40 @@ async fn no_proxy_and_loopback_hosts_are_reached_directly() {
 
 #[tokio::test]
 async fn proxy_of_another_kind_is_named_without_its_password() {
-    let mut peers = peers(["127.0.0.1"; 3]).await;
-    let url = "socks5://me:canary@127.0.0.1:1".to_owned();
-    peers.variables.push(("HTTPS_PROXY", url));
-    let output = with_settings(peers.variables.clone(), &["check"]).await;
-    let reported = stderr(&output);
-    assert!(output.status.success(), "{reported}");
-    let warning = "WARN the AWS clients ignore HTTPS_PROXY: it is not the URL of an HTTP proxy";
-    assert!(reported.contains(warning), "{reported}");
-    assert!(!reported.contains("canary"), "{reported}");
+    let peers = peers(["127.0.0.1"; 3]).await;
+    for url in [
+        "socks5://me:canary@127.0.0.1:1",
+        "foo://canary.invalid:1",
+        "http://me:canary@",
+        "http://can ary.invalid",
+    ] {
+        let mut variables = peers.variables.clone();
+        variables.push(("HTTPS_PROXY", url.to_owned()));
+        let output = with_settings(variables, &["check"]).await;
+        let reported = stderr(&output);
+        assert!(output.status.success(), "{reported}");
+        let warning =
+            "WARN the value of a variable is not the URL of an HTTP proxy variable=\"HTTPS_PROXY\"";
+        assert_eq!(reported.matches(warning).count(), 1, "{reported}");
+        assert!(!reported.contains("canary"), "{reported}");
+    }
+}
+
+#[tokio::test]
+async fn proxy_with_an_unclear_password_is_a_problem() {
+    let options = Options::default();
+    let bridge = start(&options).await;
+    for args in [&["check"][..], &["replay", "--post", "-"]] {
+        let mut settings = settings(&bridge, &options);
+        let url = "http://me:p@canary@127.0.0.1:1".to_owned();
+        settings.push(("HTTPS_PROXY", url));
+        let output = with_settings(settings, args).await;
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(stdout(&output), "");
+        let reported = stderr(&output);
+        let begin = "error: `HTTPS_PROXY` has special characters before the `@` of its URL\n  \
+                     hint: special characters in the password must be percent-encoded: ";
+        assert!(reported.starts_with(begin), "{reported}");
+        assert!(!reported.contains("canary"), "{reported}");
+    }
 }

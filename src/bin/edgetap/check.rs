@@ -46,10 +46,10 @@ pub(crate) async fn run(args: &Args, variables: &Variables) -> Result<(), Failur
     let config = Config::read(variables)?;
     let endpoints = config.bridge.endpoints.clone();
     let Endpoints { token, edge, .. } = &endpoints;
+    let bridge = connect(config.bridge).await?;
     writeln!(stdout(), "settings     ok")?;
     print_url("token URL", token)?;
     print_url("bridge URL", edge)?;
-    let bridge = connect(config.bridge).await?;
     let check = Check {
         bridge,
         endpoints,
