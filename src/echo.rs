@@ -21,7 +21,7 @@ impl Secrets {
     pub(crate) fn of(
         endpoint: &EndpointUrl,
         token: &Token,
-        credentials: Option<Credentials>,
+        credentials: Option<&Credentials>,
     ) -> Self {
         let query = endpoint.url().query().unwrap_or_default();
         let values = query.split('&').map(|pair| match pair.split_once('=') {
@@ -30,7 +30,7 @@ impl Secrets {
         });
         let decoded = form_urlencoded::parse(query.as_bytes())
             .map(|(name, value)| if value.is_empty() { name } else { value }.into_owned());
-        let client = credentials.iter().flat_map(|credentials| {
+        let client = credentials.into_iter().flat_map(|credentials| {
             [&credentials.client_id, &credentials.client_secret]
                 .map(|text| text.expose_secret().to_owned())
         });

@@ -169,9 +169,10 @@ fn tunnel_failure(error: &reqwest::Error) -> Option<String> {
                 }
                 ("unsuccessful", _) => "refused the tunnel".to_owned(),
                 ("failed to create underlying connection", Some(cause)) => {
-                    let cause = handshake_error(cause)
-                        .map(|text| text.replace("the server", "the proxy"))
-                        .unwrap_or_else(|| innermost(cause).to_string());
+                    let cause = handshake_error(cause).map_or_else(
+                        || innermost(cause).to_string(),
+                        |text| text.replace("the server", "the proxy"),
+                    );
                     format!("cannot be reached: {cause}")
                 }
                 _ => format!("made no tunnel: {what}"),

@@ -421,6 +421,105 @@ async fn check_large_sends_only_labeled_transactions() {
     }
 }
 
+#[tokio::test]
+async fn check_large_says_what_it_did_not_test() {
+    let settings = [("BATCH_MAX_TRANSACTIONS", "1")];
+    let (_, output) = check(|_| Reaction::Normal, &["--send", "--large"], &settings).await;
+    let text = stdout(&output);
+    let words = "; BATCH_MAX_TRANSACTIONS=1 allows no larger test\n";
+    assert!(
+        text.contains("large        not tested: more than "),
+        "{text}"
+    );
+    assert!(text.ends_with(words), "{text}");
+}
+
+#[tokio::test]
+async fn check_large_blames_size_only_where_it_may_be() {
+    for (status, is_blamed) in [
+        (400, true),
+        (403, true),
+        (413, true),
+        (302, false),
+        (401, false),
+        (429, false),
+        (503, false),
+    ] {
+        let reaction = move |body: &[u8]| match body.len() {
+            ..4_000 => Reaction::Normal,
+            _ => Reaction::status(status),
+        };
+        let (_, output) = check(reaction, &["--send", "--large"], &[]).await;
+        let reported = stderr(&output);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            reported.contains(&format!("returned {status} ")),
+            "{reported}"
+        );
+        assert_eq!(
+            reported.contains("BATCH_MAX_BYTES="),
+            is_blamed,
+            "{reported}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn check_does_not_lower_a_limit_for_a_small_request() {
+    for args in [&[][..], &["--send"]] {
+        let (_, output) = check(|_| Reaction::status(413), args, &[]).await;
+        let reported = stderr(&output);
+        assert!(
+            reported.contains(" bytes. Check the limits of the bridge"),
+            "{reported}"
+        );
+        assert!(!reported.contains("BATCH_MAX_BYTES"), "{reported}");
+    }
+}
+
+#[tokio::test]
+async fn check_recommends_no_pin_of_a_broken_certificate() {
+    for (kind, name, hint) in [
+        (
+            Kind::Expired,
+            "127.0.0.1",
+            "hint: renew the server's certificate",
+        ),
+        (
+            Kind::PrivateCa,
+            "other.invalid",
+            "hint: use a host name in the URL",
+        ),
+    ] {
+        let certificates = certificates(kind, &[name]);
+        let options = Options {
+            tls: Some(certificates.server),
+            ..Options::default()
+        };
+        let bridge = start(&options).await;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), certificates.ca_pem.unwrap()).unwrap();
+        let mut settings = settings(&bridge, &options);
+        settings.push(("BRIDGE_CA_FILE", file.path().to_str().unwrap().to_owned()));
+        let output = with_settings(settings.clone(), &["check"]).await;
+        let text = stdout(&output) + &stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(" is not trusted: "), "{text}");
+        assert!(text.contains(hint), "{text}");
+        for words in ["BRIDGE_CA_FILE", "-----BEGIN"] {
+            assert!(!text.contains(words), "{text}");
+        }
+
+        // As a pin it is trusted whatever it says, and `check` says that it is expired.
+        std::fs::write(file.path(), certificates.own_pem).unwrap();
+        let output = with_settings(settings, &["check"]).await;
+        let text = stdout(&output) + &stderr(&output);
+        assert!(output.status.success(), "{text}");
+        let is_expired = text.contains(", but expired: renew it\n");
+        assert_eq!(is_expired, matches!(kind, Kind::Expired), "{text}");
+    }
+}
+
 #[test]
 fn check_large_without_send_is_a_usage_error() {
     let output = edgetap(&["check", "--large"], &[], b"");
@@ -553,12 +652,53 @@ async fn check_names_the_proxy_that_refuses_a_host() {
     assert_eq!(output.status.code(), Some(1));
     let reported = stderr(&output);
     let begin = "error: the bridge did not respond: https://unknown.invalid/api-transactions: cannot connect: ";
-    assert!(reported.starts_with(begin), "{reported}");
+    let cause = format!("the proxy {} refused the tunnel\n", proxy.address());
+    assert!(
+        reported.starts_with(&(begin.to_owned() + &cause)),
+        "{reported}"
+    );
     let hint = format!(
         "\n  hint: check the host and port in BRIDGE_EDGE_ENDPOINT, and the proxy {} (HTTPS_PROXY)\n",
         proxy.address()
     );
     assert!(reported.ends_with(&hint), "{reported}");
+}
+
+#[tokio::test]
+async fn failure_of_the_proxy_is_not_said_of_the_endpoint() {
+    let options = Options {
+        tls: Some(certificates(Kind::PrivateCa, &["127.0.0.1"]).server),
+        ..Options::default()
+    };
+    let over_tls = start(&options).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let unreachable = closed.local_addr().unwrap();
+    drop(closed);
+    let plain_options = Options::default();
+    let plain = start(&plain_options).await;
+    let mut settings = settings(&plain, &plain_options);
+    settings[1].1 = "https://bridge.invalid".to_owned();
+    for (scheme, address, cause) in [
+        ("http", unreachable, "cannot be reached: Connection refused"),
+        (
+            "https",
+            over_tls.address(),
+            "cannot be reached: the proxy's certificate was not issued by a trusted CA",
+        ),
+        (
+            "https",
+            plain.address(),
+            "cannot be reached: the proxy does not speak TLS on this port",
+        ),
+    ] {
+        let mut settings = settings.clone();
+        settings.push(("HTTPS_PROXY", format!("{scheme}://me:canary@{address}")));
+        let output = with_settings(settings, &["check"]).await;
+        let reported = stderr(&output);
+        let expected = format!(": cannot connect: the proxy {address} {cause}\n");
+        assert!(reported.contains(&expected), "{reported}");
+        assert!(!reported.contains("canary"), "{reported}");
+    }
 }
 
 #[tokio::test]
