@@ -9,6 +9,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder, Connector, tls};
+use url::Url;
 
 /// Short, because in a VPC without an endpoint for the service every connection attempt times out.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +26,41 @@ pub struct Proxy {
     pub url: String,
     /// Hosts that do not use it, separated by commas.
     pub exceptions: String,
+}
+
+/// Why a text is not the URL of an HTTP proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyError {
+    /// It is not clear where its password ends and its host begins.
+    Ambiguous,
+    /// It has another scheme, no host or an invalid port.
+    NotHttp,
+}
+
+impl Proxy {
+    /// Returns the proxy at a URL, whose scheme is http by default.
+    ///
+    /// # Errors
+    /// [`ProxyError`], without the text.
+    pub fn new(url: &str, exceptions: &str) -> Result<Self, ProxyError> {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        if let Some((before, _)) = rest.rsplit_once('@')
+            && before.contains(['@', '/', '?', '#'])
+        {
+            return Err(ProxyError::Ambiguous);
+        }
+        let url = format!("{scheme}://{rest}");
+        // All clients must be able to read it: those of AWS, and that of the bridge.
+        let parsed = url.parse::<Url>().ok().filter(Url::has_host);
+        let is_http = parsed.is_some_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !is_http || ProxyConfig::https(url.as_str()).is_err() {
+            return Err(ProxyError::NotHttp);
+        }
+        Ok(Self {
+            url,
+            exceptions: exceptions.to_owned(),
+        })
+    }
 }
 
 impl fmt::Debug for Proxy {
@@ -66,7 +102,6 @@ fn proxy_config(proxy: Proxy) -> ProxyConfig {
     if let Ok(config) = ProxyConfig::https(proxy.url) {
         return config.no_proxy(format!("{NEVER_PROXIED},{}", proxy.exceptions));
     }
-    // The error contains the URL, which may contain credentials.
-    tracing::warn!("the AWS clients ignore HTTPS_PROXY: it is not the URL of an HTTP proxy");
+    // `Proxy::new` refuses such a URL.
     ProxyConfig::disabled()
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::credentials::CredentialsSource;
 use crate::endpoint::EndpointUrl;
-use crate::http::{self, asked_wait, in_words, is_hang_up, is_html, read_at_most};
+use crate::http::{self, asked_wait, in_words, is_hang_up, is_page, read_at_most};
 use crate::job::ObjectRef;
 use crate::response::{
     Answer, MAX_PROBES, Part, RefusedPart, Scope, Step, Terms, Tries, VOUCHED_PARTS, advice, part,
@@ -44,7 +44,7 @@ const PART_TIMEOUT: Duration = Duration::from_secs(10);
 const LONG_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of a response body that are read (and ignored) so that the connection can be reused.
 const MAX_RESPONSE: usize = 64 << 10;
-/// How long a response body is read, beside everything else. The headers were the verdict.
+/// How long a response body is read after the verdict, and how long its first piece is waited for.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The bridge's endpoints and the client's authentication.
@@ -512,23 +512,22 @@ impl Delivery<'_> {
                 return posted;
             }
         };
-        let authorization = token.authorization();
         let time_left = self.attempt.deadline.extended(GRACE).time_left();
-        let request = http::post(&bridge.http, endpoint, &authorization, key, body)
+        let request = http::post(&bridge.http, endpoint, token.authorization(), key, body)
             .timeout(timeout.min(time_left));
         posted.sent = Instant::now();
         match request.send().await {
-            Ok(response) => {
+            Ok(mut response) => {
                 let milliseconds = posted.sent.elapsed().as_millis();
                 self.meter()
                     .latencies
                     .push(u64::try_from(milliseconds).unwrap_or(u64::MAX));
-                let (status, headers) = (response.status(), response.headers());
-                let is_html = is_html(headers);
+                let (status, after) = (response.status(), asked_wait(response.headers()));
+                let is_html = is_page(&mut response, DRAIN_TIMEOUT).await;
                 posted.answer = Answer::Status {
                     status: status.as_u16(),
                     is_html,
-                    after: asked_wait(headers),
+                    after,
                 };
                 posted.why = describe(endpoint, status, is_html);
                 let drained = read_at_most(response, MAX_RESPONSE);
@@ -542,7 +541,7 @@ impl Delivery<'_> {
                     () if is_hang_up(&error) => Answer::HungUp,
                     () => Answer::NoResponse,
                 };
-                posted.why = format!("{endpoint}: {}", in_words(&error));
+                posted.why = format!("{endpoint}: {}", in_words(endpoint, &error));
             }
         }
         posted

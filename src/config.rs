@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 use tracing::Level;
 use url::Url;
 
-use crate::aws::Proxy;
+use crate::aws::{Proxy, ProxyError};
 use crate::batch::Limits;
 use crate::bridge::Endpoints;
 use crate::credentials::Credentials;
@@ -37,6 +37,10 @@ const OTHER_MEMORY: usize = 64;
 /// Memory of a request body as a multiple of its size: a buffer doubles when it is full.
 /// `terraform/modules/edgetap/variables.tf` has the same bound.
 const MEMORY_PER_BODY: usize = 2;
+
+/// What to do about [`ProxyError::Ambiguous`].
+const PROXY_HINT: &str = "special characters in the password must be percent-encoded: \
+    `%40` for `@`, `%2F` for `/`, `%3F` for `?`, `%23` for `#`";
 
 /// All defects of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,26 +201,41 @@ impl Variables {
 }
 
 /// Returns the proxy of `HTTPS_PROXY`, or else of `ALL_PROXY`, and the hosts of `NO_PROXY`. The client
-/// of the bridge reads the same variables by itself.
+/// of the bridge reads the same variables by itself. Warns of a value that is no proxy's.
+///
+/// # Errors
+/// A problem with a URL in which a password has no clear end.
 #[expect(clippy::disallowed_methods, reason = "not settings of edgetap")]
-pub fn https_proxy() -> Option<Proxy> {
-    read_proxy(|name| std::env::var(name).ok())
+pub fn https_proxy() -> Result<Option<Proxy>, Problems> {
+    read_proxy(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
 }
 
-fn read_proxy(get: impl Fn(&str) -> Option<String>) -> Option<Proxy> {
-    let first = |names: &[&str]| {
-        let mut values = names.iter().filter_map(|name| get(name));
-        values.find(|value| !value.is_empty())
+fn read_proxy(get: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>, Problems> {
+    let given = |name: &&'static str| {
+        let value = get(name).filter(|value| !value.is_empty());
+        value.map(|value| (*name, value))
     };
-    let url = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?;
-    Some(Proxy {
-        url: if url.contains("://") {
-            url
-        } else {
-            format!("http://{url}")
-        },
-        exceptions: first(&["NO_PROXY", "no_proxy"]).unwrap_or_default(),
-    })
+    let exceptions = ["NO_PROXY", "no_proxy"].iter().find_map(given);
+    let exceptions = exceptions.map(|(_, hosts)| hosts).unwrap_or_default();
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    for (variable, url) in names.iter().filter_map(given) {
+        match Proxy::new(&url, &exceptions) {
+            Ok(proxy) => return Ok(Some(proxy)),
+            Err(ProxyError::Ambiguous) => {
+                return Err(Problems(vec![Problem {
+                    message: format!(
+                        "`{variable}` has special characters before the `@` of its URL"
+                    ),
+                    hint: Some(PROXY_HINT.to_owned()),
+                }]));
+            }
+            Err(ProxyError::NotHttp) => tracing::warn!(
+                variable,
+                "the value of a variable is not the URL of an HTTP proxy"
+            ),
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the problem with a name that looks like a setting's.
@@ -687,6 +706,21 @@ mod tests {
                 Some("https://a"),
                 "",
             ),
+            (&[("HTTPS_PROXY", "foo://canary@b:1")], None, ""),
+            (&[("HTTPS_PROXY", "http://u:canary@")], None, ""),
+            (&[("HTTPS_PROXY", "http://u:canary")], None, ""),
+            (&[("HTTPS_PROXY", "http://can ary:1")], None, ""),
+            (&[("HTTPS_PROXY", "http://a:99999")], None, ""),
+            (
+                &[("HTTPS_PROXY", "socks5://a:1"), ("ALL_PROXY", "http://b:2")],
+                Some("http://b:2"),
+                "",
+            ),
+            (
+                &[("ALL_PROXY", "http://u:p%40canary@[::1]:1/")],
+                Some("http://u:p%40canary@[::1]:1/"),
+                "",
+            ),
         ] {
             let get = |name: &str| {
                 let found = variables.iter().find(|(known, _)| *known == name);
@@ -698,7 +732,26 @@ mod tests {
                 url: url.to_owned(),
                 exceptions: exceptions.to_owned(),
             });
-            assert_eq!(proxy, expected, "{variables:?}");
+            assert_eq!(proxy, Ok(expected), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn proxy_with_an_unclear_password_is_a_problem() {
+        for url in [
+            "http://user:p@canary@127.0.0.1:1",
+            "http://u:se#canary@a:1",
+            "http://u:se?canary@a:1",
+            "https://u:se/canary@a",
+            "u:canary@b@a:1",
+        ] {
+            for name in ["HTTPS_PROXY", "all_proxy"] {
+                let get = |wanted: &str| (wanted == name).then(|| url.to_owned());
+                let text = read_proxy(get).unwrap_err().to_string();
+                assert!(text.starts_with(&format!("`{name}` ")), "{text}");
+                assert!(text.contains("percent-encoded"), "{text}");
+                assert!(!text.contains("canary"), "{text}");
+            }
         }
     }
 }

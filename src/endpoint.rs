@@ -51,7 +51,8 @@ impl EndpointUrl {
         }
         let url: Uri = self.0.as_str().parse().ok()?;
         let proxy = Matcher::from_system().intercept(&url)?;
-        Some(proxy.uri().authority()?.to_string())
+        let (host, port) = (proxy.uri().host()?, proxy.uri().port_u16());
+        Some(port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
     }
 }
 

@@ -17,6 +17,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// fail after the thaw.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Returns a client. `local` says whether its endpoint is on this machine.
 ///
 /// # Errors
@@ -45,34 +47,60 @@ pub(crate) fn client(tls: &Arc<ServerTrust>, local: bool) -> Result<reqwest::Cli
 pub(crate) fn post(
     client: &reqwest::Client,
     endpoint: &EndpointUrl,
-    authorization: &str,
+    authorization: HeaderValue,
     idempotency_key: &str,
     body: Bytes,
 ) -> RequestBuilder {
-    let request = client
+    client
         .post(endpoint.url().clone())
         .header(CONTENT_TYPE, "application/json")
         .header("Idempotency-Key", idempotency_key)
-        .body(body);
-    // If the token is not a valid header value, send the request without it: the bridge then
-    // returns 401, and the token never appears in an error.
-    match HeaderValue::from_str(authorization) {
-        Ok(mut value) => {
-            value.set_sensitive(true);
-            request.header(AUTHORIZATION, value)
-        }
-        Err(_) => request,
-    }
+        .header(AUTHORIZATION, authorization)
+        .body(body)
 }
 
-/// Whether a response is an HTML page: a login page or a proxy's, not an API's.
+/// Whether a response is an HTML page by its type: a login page or a proxy's, not an API's.
 pub(crate) fn is_html(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let essence = content_type.and_then(|value| value.split(|byte| *byte == b';').next());
-    essence.map(<[u8]>::trim_ascii).is_some_and(|essence| {
+    essence(headers).is_some_and(|essence| {
         essence.eq_ignore_ascii_case(b"text/html")
             || essence.eq_ignore_ascii_case(b"application/xhtml+xml")
     })
+}
+
+/// Whether a response's body begins like an HTML page, after white space.
+pub(crate) fn begins_html(body: &[u8]) -> bool {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let body = body.trim_ascii_start();
+    [b"<html".as_slice(), b"<!doctype html"]
+        .iter()
+        .any(|start| {
+            body.get(..start.len())
+                .is_some_and(|begin| begin.eq_ignore_ascii_case(start))
+        })
+}
+
+/// Whether a response is an HTML page, by its type or else by the first piece of its body. That is
+/// only waited for after a 2xx response without an API's type, at most for `time`.
+pub(crate) async fn is_page(response: &mut Response, time: Duration) -> bool {
+    if is_html(response.headers()) {
+        return true;
+    }
+    if !response.status().is_success() || is_json(response.headers()) {
+        return false;
+    }
+    let first = tokio::time::timeout(time, response.chunk()).await;
+    matches!(first, Ok(Ok(Some(first))) if begins_html(&first))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    essence(headers).is_some_and(|essence| essence.eq_ignore_ascii_case(b"application/json"))
+}
+
+/// Returns the type of a response's body without its parameters.
+fn essence(headers: &HeaderMap) -> Option<&[u8]> {
+    let content_type = headers.get(CONTENT_TYPE)?.as_bytes();
+    let essence = content_type.split(|byte| *byte == b';').next()?;
+    Some(essence.trim_ascii())
 }
 
 /// Returns the wait that a response asks for in `Retry-After`.
@@ -97,8 +125,11 @@ pub(crate) async fn read_at_most(
     Ok(read)
 }
 
-/// Returns why a request failed, as text without its URL.
-pub(crate) fn in_words(error: &reqwest::Error) -> String {
+/// Returns why a request to `endpoint` failed, as text without its URL.
+pub(crate) fn in_words(endpoint: &EndpointUrl, error: &reqwest::Error) -> String {
+    if let (Some(failure), Some(proxy)) = (tunnel_failure(error), endpoint.proxy()) {
+        return format!("cannot connect: the proxy {proxy} {failure}");
+    }
     let cause = match error.source() {
         _ if error.is_timeout() => "timed out".to_owned(),
         Some(cause) => handshake_error(cause).unwrap_or_else(|| {
@@ -116,6 +147,40 @@ pub(crate) fn in_words(error: &reqwest::Error) -> String {
         () if error.is_timeout() => "the request timed out".to_owned(),
         () => format!("the request failed: {cause}"),
     }
+}
+
+/// Whether a proxy, not the endpoint, is the reason why a request failed.
+pub(crate) fn is_of_proxy(error: &reqwest::Error) -> bool {
+    tunnel_failure(error).is_some()
+}
+
+/// Returns what a proxy did, if it made no tunnel to the endpoint. The status of its response is
+/// lost in the HTTP client, except 407.
+fn tunnel_failure(error: &reqwest::Error) -> Option<String> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // The type is not public.
+        let text = error.to_string();
+        if let Some(what) = text.strip_prefix("tunnel error: ") {
+            return Some(match (what, error.source()) {
+                ("proxy authorization required", _) => {
+                    "refused the tunnel with 407: it wants other credentials than its URL has"
+                        .to_owned()
+                }
+                ("unsuccessful", _) => "refused the tunnel".to_owned(),
+                ("failed to create underlying connection", Some(cause)) => {
+                    let cause = handshake_error(cause).map_or_else(
+                        || innermost(cause).to_string(),
+                        |text| text.replace("the server", "the proxy"),
+                    );
+                    format!("cannot be reached: {cause}")
+                }
+                _ => format!("made no tunnel: {what}"),
+            });
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn innermost<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {

@@ -46,6 +46,7 @@ pub mod grant;
 pub mod token;
 pub mod response;
 pub mod bridge;
+pub(crate) mod echo;
 pub mod probe;
 pub mod ingest;
 pub mod plan;

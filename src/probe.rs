@@ -8,8 +8,9 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::bridge::{Bridge, describe};
+use crate::echo::Secrets;
 use crate::encode::Encoding;
-use crate::http::{in_words, is_html, post, read_at_most};
+use crate::http::{begins_html, in_words, is_hang_up, is_html, post, read_at_most};
 use crate::response::is_success;
 use crate::time::Deadline;
 use crate::token::TokenError;
@@ -18,6 +19,9 @@ use crate::token::TokenError;
 pub const HEAD: usize = 500;
 /// How long the body may take after the headers.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes. No bridge can work with a lower limit, so `BATCH_MAX_BYTES` is no remedy.
+const SMALL: usize = 4_000;
 
 /// What a response to a request without transactions says about the path of the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +41,13 @@ pub struct Response {
     pub path: Path,
     /// Number and name, such as `200 OK`.
     pub status: String,
-    /// The beginning of the body, at most [`HEAD`] bytes, or why it cannot be read. It may repeat
-    /// what was sent: it must not be logged.
+    /// The beginning of the body, [`HEAD`] bytes with masked secrets, or why it cannot be read. It may
+    /// repeat what else was sent: it must not be logged.
     pub head: Result<Vec<u8>, String>,
     /// Why the transactions were not accepted, and what to do about it. `None` if they were.
     pub refusal: Option<String>,
+    /// Whether a refusal may be of the size of the request: that of a firewall, too.
+    pub may_be_size: bool,
 }
 
 /// Why the response is missing.
@@ -51,6 +57,8 @@ pub struct NoResponse {
     pub why: String,
     /// Whether there was no connection, or none that TLS accepts.
     pub is_unreachable: bool,
+    /// Whether the size of the request may be the reason: the connection was closed, or time ended.
+    pub may_be_size: bool,
 }
 
 /// Returns a request body without transactions. A POST is the only request that tells whether a path
@@ -82,31 +90,46 @@ pub async fn probe(
     let no_token = |error: TokenError| NoResponse {
         why: error.to_string(),
         is_unreachable: false,
+        may_be_size: false,
     };
     let token = bridge.tokens().token(deadline).await.map_err(no_token)?;
-    let authorization = token.authorization();
     let key = hex::encode(Sha256::digest(&body));
+    let bytes = body.len();
     let Bridge { http, endpoint, .. } = bridge;
-    let sent = post(http, endpoint, &authorization, &key, body)
+    let sent = post(http, endpoint, token.authorization(), &key, body)
         .timeout(deadline.time_left())
         .send()
         .await;
     let response = sent.map_err(|error| NoResponse {
-        why: format!("{endpoint}: {}", in_words(&error)),
+        why: format!("{endpoint}: {}", in_words(endpoint, &error)),
         is_unreachable: error.is_connect(),
+        may_be_size: is_hang_up(&error) || (error.is_timeout() && !error.is_connect()),
     })?;
-    let (status, is_html) = (response.status(), is_html(response.headers()));
-    let head = tokio::time::timeout(BODY_TIMEOUT, read_at_most(response, HEAD)).await;
+    let (status, mut is_html) = (response.status(), is_html(response.headers()));
+    let credentials = bridge.tokens().credentials().await;
+    let secrets = Secrets::of(endpoint, &token, credentials.as_ref());
+    let limit = HEAD + secrets.longest();
+    let head = tokio::time::timeout(BODY_TIMEOUT, read_at_most(response, limit)).await;
+    is_html |= matches!(&head, Ok(Ok(head)) if begins_html(head));
     let is_success = is_success(status.as_u16(), is_html);
-    let refusal = (!is_success).then(|| describe(endpoint, status, is_html));
+    let refusal = (!is_success).then(|| match status.as_u16() {
+        413 if bytes <= SMALL => format!(
+            "{endpoint} returned {status} to a request of {bytes} bytes. Check the limits of the \
+             bridge, and of any proxy in front of it"
+        ),
+        _ => describe(endpoint, status, is_html),
+    });
     Ok(Response {
         path: path(status.as_u16(), is_html),
         status: status.to_string(),
         head: match head {
-            Ok(read) => read.map_err(|error| in_words(&error)),
+            Ok(read) => read
+                .map(|body| secrets.mask(&body, HEAD))
+                .map_err(|error| in_words(endpoint, &error)),
             Err(_) => Err(format!("nothing within {} s", BODY_TIMEOUT.as_secs())),
         },
         refusal,
+        may_be_size: matches!(status.as_u16(), 400 | 403 | 413),
     })
 }
 

@@ -15,8 +15,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, PeerIncompatible,
-    RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError,
+    PeerIncompatible, RootCertStore, SignatureScheme,
 };
 use thiserror::Error;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -43,13 +43,24 @@ struct OperatorCertificates {
     token_endpoint: Arc<WebPkiServerVerifier>,
 }
 
+/// What is wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// It was not issued by a trusted CA, or is self-signed.
+    Issuer,
+    Expired,
+    /// It is for other hosts.
+    Name,
+    Other,
+}
+
 /// What a server presented in its last TLS handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presented {
     /// Its certificate, then the others that it sent.
     pub chain: Vec<CertificateDer<'static>>,
-    /// Why its certificate is not trusted, in words.
-    pub distrust: Option<String>,
+    /// Why its certificate is not trusted, and in words.
+    pub distrust: Option<(Flaw, String)>,
     /// The protocol; `None` if the handshake did not get that far.
     pub version: Option<&'static str>,
 }
@@ -205,6 +216,26 @@ fn tls_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
     tls_cause(wrapped.or_else(|| error.source())?)
 }
 
+fn flaw(error: &rustls::Error) -> Flaw {
+    let rustls::Error::InvalidCertificate(problem) = error else {
+        return Flaw::Other;
+    };
+    match problem {
+        CertificateError::UnknownIssuer => Flaw::Issuer,
+        CertificateError::Other(other) if is_authority_as_server(other) => Flaw::Issuer,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => Flaw::Expired,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            Flaw::Name
+        }
+        _ => Flaw::Other,
+    }
+}
+
+/// The type is webpki's own; only its text is accessible.
+fn is_authority_as_server(error: &OtherError) -> bool {
+    error.to_string() == "CaUsedAsEndEntity"
+}
+
 fn in_words(error: &rustls::Error) -> String {
     let text = match error {
         rustls::Error::InvalidMessage(_) => "the server does not speak TLS on this port",
@@ -224,8 +255,7 @@ fn in_words(error: &rustls::Error) -> String {
             CertificateError::BadSignature => {
                 "the server's certificate names a trusted issuer, but another key signed it"
             }
-            // The type that `Other` holds is webpki's own; only its text is accessible.
-            CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+            CertificateError::Other(other) if is_authority_as_server(other) => {
                 "the server's certificate is self-signed (or a CA certificate) and not trusted"
             }
             CertificateError::Revoked => "the server's certificate was revoked",
@@ -282,7 +312,10 @@ impl ServerCertVerifier for ServerTrust {
         let chain = std::iter::once(end_entity).chain(intermediates);
         let presented = Presented {
             chain: chain.map(|own| own.clone().into_owned()).collect(),
-            distrust: verified.as_ref().err().map(in_words),
+            distrust: verified
+                .as_ref()
+                .err()
+                .map(|error| (flaw(error), in_words(error))),
             version: None,
         };
         let host = server_name.to_str().to_ascii_lowercase();

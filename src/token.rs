@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 use crate::credentials::{Credentials, CredentialsError, CredentialsSource};
 use crate::endpoint::EndpointUrl;
 use crate::grant::{self, Answer};
-use crate::http::{asked_wait, in_words, is_html, read_at_most};
+use crate::http::{asked_wait, in_words, is_html, is_of_proxy, read_at_most};
 use crate::redact::Key;
 use crate::retry::Backoff;
 use crate::time::{Deadline, Moment};
@@ -62,18 +62,33 @@ pub enum TokenError {
 /// A bearer token (RFC 6750).
 #[derive(Debug)]
 pub struct Token {
-    bearer: SecretString,
+    /// Marked as sensitive: `Debug` does not show it.
+    authorization: HeaderValue,
     renewal: Moment,
     expiry: Moment,
 }
 
 impl Token {
-    fn new(bearer: SecretString, lifetime: Duration) -> Self {
-        Self {
-            bearer,
+    /// Returns `None` if the token cannot be sent in a header.
+    fn new(bearer: &SecretString, lifetime: Duration) -> Option<Self> {
+        let bearer = bearer.expose_secret();
+        // Stricter than a header's value, as RFC 6750, section 2.1 is.
+        if !bearer.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return None;
+        }
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {bearer}")).ok()?;
+        authorization.set_sensitive(true);
+        Some(Self {
+            authorization,
             renewal: Moment::after(lifetime.saturating_sub(renewal_margin(lifetime))),
             expiry: Moment::after(lifetime),
-        }
+        })
+    }
+
+    /// Returns the text of the token. It must not be shown.
+    pub(crate) fn bearer(&self) -> &str {
+        let text = self.authorization.to_str().unwrap_or_default();
+        text.trim_start_matches("Bearer ")
     }
 
     /// Returns the time until the token expires.
@@ -82,8 +97,8 @@ impl Token {
     }
 
     /// Returns the value of the `Authorization` header. It must not be logged.
-    pub fn authorization(&self) -> String {
-        format!("Bearer {}", self.bearer.expose_secret())
+    pub fn authorization(&self) -> HeaderValue {
+        self.authorization.clone()
     }
 }
 
@@ -160,6 +175,11 @@ impl TokenSource {
     /// Returns the verifier of server certificates.
     pub fn tls(&self) -> &Arc<ServerTrust> {
         &self.tls
+    }
+
+    /// Returns ID and secret that were read last.
+    pub(crate) async fn credentials(&self) -> Option<Credentials> {
+        self.state.lock().await.credentials.clone()
     }
 
     /// Returns `redaction_key` of the secret, or `None` until the credentials were read.
@@ -342,12 +362,13 @@ impl TokenSource {
     async fn request(&self, credentials: &Credentials) -> Result<Token, Failure> {
         let later = |reason, after| Failure::Error(TokenError::Later { reason, after });
         let transport = |error: reqwest::Error| {
-            let hint = if is_certificate_error(&error) {
+            let hint = if is_certificate_error(&error) && !is_of_proxy(&error) {
                 self.certificate_hint()
             } else {
                 String::new()
             };
-            let reason = format!("{}: {}{hint}", self.endpoint, in_words(&error));
+            let words = in_words(&self.endpoint, &error);
+            let reason = format!("{}: {words}{hint}", self.endpoint);
             later(reason, None)
         };
         let response = self.send(credentials).await.map_err(transport)?;
@@ -377,8 +398,10 @@ impl TokenSource {
         let readable: &[u8] = if is_html || is_long { &[] } else { &body };
         match Answer::read(status.as_u16(), readable) {
             Answer::Token { bearer, lifetime } => {
+                let token = Token::new(&bearer, lifetime)
+                    .ok_or_else(|| misconfigured("a token that cannot be sent in a header"))?;
                 tracing::debug!(lifetime = lifetime.as_secs(), "got a token");
-                Ok(Token::new(bearer, lifetime))
+                Ok(token)
             }
             Answer::Refused(Some(code)) => Err(Failure::Refused(format!("{status}, {code}"))),
             Answer::Refused(None) if is_html => {
@@ -449,7 +472,7 @@ mod tests {
     // proves: S2
     #[test]
     fn token_debug_hides_the_bearer() {
-        let token = Token::new("canary".to_owned().into(), grant::DEFAULT_LIFETIME);
+        let token = Token::new(&"canary".to_owned().into(), grant::DEFAULT_LIFETIME).unwrap();
         assert!(!format!("{token:?}").contains("canary"));
     }
 }

@@ -63,7 +63,8 @@ async fn main() -> Result<(), Error> {
 /// Creates the function, or returns the problems of the configuration as text.
 async fn function(config: Result<Config, Problems>) -> Result<Function, String> {
     let config = config.map_err(|problems| problems.to_string())?;
-    let sdk = sdk_config(https_proxy()).await;
+    let proxy = https_proxy().map_err(|problems| problems.to_string())?;
+    let sdk = sdk_config(proxy).await;
     let BridgeConfig {
         endpoints,
         credentials,

@@ -125,6 +125,18 @@ async fn other_status_leaves_each_batch_behind() {
             "HTML page",
         ),
         (
+            Reaction::respond(200, "text/plain", "\u{feff}\n <HTML><body>"),
+            "HTML page",
+        ),
+        (
+            Reaction::Respond {
+                status: 200,
+                headers: Vec::new(),
+                body: "<!DOCTYPE html>".to_owned(),
+            },
+            "HTML page",
+        ),
+        (
             Reaction::Respond {
                 status: 302,
                 headers: vec![("location", "/elsewhere".to_owned())],

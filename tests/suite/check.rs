@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use edgetap::local_bridge::{LocalBridge, Options, Reaction, serve};
+use edgetap::local_bridge::{Arrival, Endpoint, LocalBridge, Options, Reaction, serve};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -89,6 +89,13 @@ async fn check_send_shows_the_beginning_of_the_response() {
             Some("returned 200 OK with an HTML page"),
         ),
         (
+            200,
+            "text/plain",
+            " <!doctype HTML>",
+            "200 OK, body:  <!doctype HTML>",
+            Some("returned 200 OK with an HTML page"),
+        ),
+        (
             400,
             "text/plain",
             "no field `x`",
@@ -114,6 +121,37 @@ async fn check_send_shows_the_beginning_of_the_response() {
         let error = error.map(|why| format!("was not delivered: {} {why}", bridge.edge_url()));
         assert!(reported.contains(&error.unwrap_or_default()), "{reported}");
     }
+}
+
+#[tokio::test]
+async fn check_masks_what_a_response_repeats_of_the_request() {
+    let react = |arrival: Arrival<'_>| match arrival.endpoint {
+        Endpoint::Token => Reaction::respond(
+            200,
+            "application/json",
+            r#"{"access_token": "canary-token"}"#,
+        ),
+        Endpoint::Edge => {
+            let begin = "x".repeat(450);
+            let body = format!("{begin} Bearer canary-token canary key, canary%20key canary-token");
+            Reaction::respond(200, "text/plain", body)
+        }
+    };
+    let options = Options {
+        react: Arc::new(react),
+        ..Options::default()
+    };
+    let bridge = start(&options).await;
+    let mut settings = settings(&bridge, &options);
+    settings[1].1 += "?code=canary%20key&v=1";
+    let output = with_settings(settings, &["check", "--send"]).await;
+    let text = stdout(&output) + &stderr(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains(" Bearer REDACTED REDACTED, REDACTED REDA"),
+        "{text}"
+    );
+    assert!(!text.contains("canary"), "{text}");
 }
 
 #[tokio::test]
@@ -383,6 +421,105 @@ async fn check_large_sends_only_labeled_transactions() {
     }
 }
 
+#[tokio::test]
+async fn check_large_says_what_it_did_not_test() {
+    let settings = [("BATCH_MAX_TRANSACTIONS", "1")];
+    let (_, output) = check(|_| Reaction::Normal, &["--send", "--large"], &settings).await;
+    let text = stdout(&output);
+    let words = "; BATCH_MAX_TRANSACTIONS=1 allows no larger test\n";
+    assert!(
+        text.contains("large        not tested: more than "),
+        "{text}"
+    );
+    assert!(text.ends_with(words), "{text}");
+}
+
+#[tokio::test]
+async fn check_large_blames_size_only_where_it_may_be() {
+    for (status, is_blamed) in [
+        (400, true),
+        (403, true),
+        (413, true),
+        (302, false),
+        (401, false),
+        (429, false),
+        (503, false),
+    ] {
+        let reaction = move |body: &[u8]| match body.len() {
+            ..4_000 => Reaction::Normal,
+            _ => Reaction::status(status),
+        };
+        let (_, output) = check(reaction, &["--send", "--large"], &[]).await;
+        let reported = stderr(&output);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            reported.contains(&format!("returned {status} ")),
+            "{reported}"
+        );
+        assert_eq!(
+            reported.contains("BATCH_MAX_BYTES="),
+            is_blamed,
+            "{reported}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn check_does_not_lower_a_limit_for_a_small_request() {
+    for args in [&[][..], &["--send"]] {
+        let (_, output) = check(|_| Reaction::status(413), args, &[]).await;
+        let reported = stderr(&output);
+        assert!(
+            reported.contains(" bytes. Check the limits of the bridge"),
+            "{reported}"
+        );
+        assert!(!reported.contains("BATCH_MAX_BYTES"), "{reported}");
+    }
+}
+
+#[tokio::test]
+async fn check_recommends_no_pin_of_a_broken_certificate() {
+    for (kind, name, hint) in [
+        (
+            Kind::Expired,
+            "127.0.0.1",
+            "hint: renew the server's certificate",
+        ),
+        (
+            Kind::PrivateCa,
+            "other.invalid",
+            "hint: use a host name in the URL",
+        ),
+    ] {
+        let certificates = certificates(kind, &[name]);
+        let options = Options {
+            tls: Some(certificates.server),
+            ..Options::default()
+        };
+        let bridge = start(&options).await;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), certificates.ca_pem.unwrap()).unwrap();
+        let mut settings = settings(&bridge, &options);
+        settings.push(("BRIDGE_CA_FILE", file.path().to_str().unwrap().to_owned()));
+        let output = with_settings(settings.clone(), &["check"]).await;
+        let text = stdout(&output) + &stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(" is not trusted: "), "{text}");
+        assert!(text.contains(hint), "{text}");
+        for words in ["BRIDGE_CA_FILE", "-----BEGIN"] {
+            assert!(!text.contains(words), "{text}");
+        }
+
+        // As a pin it is trusted whatever it says, and `check` says that it is expired.
+        std::fs::write(file.path(), certificates.own_pem).unwrap();
+        let output = with_settings(settings, &["check"]).await;
+        let text = stdout(&output) + &stderr(&output);
+        assert!(output.status.success(), "{text}");
+        let is_expired = text.contains(", but expired: renew it\n");
+        assert_eq!(is_expired, matches!(kind, Kind::Expired), "{text}");
+    }
+}
+
 #[test]
 fn check_large_without_send_is_a_usage_error() {
     let output = edgetap(&["check", "--large"], &[], b"");
@@ -515,12 +652,53 @@ async fn check_names_the_proxy_that_refuses_a_host() {
     assert_eq!(output.status.code(), Some(1));
     let reported = stderr(&output);
     let begin = "error: the bridge did not respond: https://unknown.invalid/api-transactions: cannot connect: ";
-    assert!(reported.starts_with(begin), "{reported}");
+    let cause = format!("the proxy {} refused the tunnel\n", proxy.address());
+    assert!(
+        reported.starts_with(&(begin.to_owned() + &cause)),
+        "{reported}"
+    );
     let hint = format!(
         "\n  hint: check the host and port in BRIDGE_EDGE_ENDPOINT, and the proxy {} (HTTPS_PROXY)\n",
         proxy.address()
     );
     assert!(reported.ends_with(&hint), "{reported}");
+}
+
+#[tokio::test]
+async fn failure_of_the_proxy_is_not_said_of_the_endpoint() {
+    let options = Options {
+        tls: Some(certificates(Kind::PrivateCa, &["127.0.0.1"]).server),
+        ..Options::default()
+    };
+    let over_tls = start(&options).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let unreachable = closed.local_addr().unwrap();
+    drop(closed);
+    let plain_options = Options::default();
+    let plain = start(&plain_options).await;
+    let mut settings = settings(&plain, &plain_options);
+    settings[1].1 = "https://bridge.invalid".to_owned();
+    for (scheme, address, cause) in [
+        ("http", unreachable, "cannot be reached: Connection refused"),
+        (
+            "https",
+            over_tls.address(),
+            "cannot be reached: the proxy's certificate was not issued by a trusted CA",
+        ),
+        (
+            "https",
+            plain.address(),
+            "cannot be reached: the proxy does not speak TLS on this port",
+        ),
+    ] {
+        let mut settings = settings.clone();
+        settings.push(("HTTPS_PROXY", format!("{scheme}://me:canary@{address}")));
+        let output = with_settings(settings, &["check"]).await;
+        let reported = stderr(&output);
+        let expected = format!(": cannot connect: the proxy {address} {cause}\n");
+        assert!(reported.contains(&expected), "{reported}");
+        assert!(!reported.contains("canary"), "{reported}");
+    }
 }
 
 #[tokio::test]
@@ -544,13 +722,40 @@ async fn no_proxy_and_loopback_hosts_are_reached_directly() {
 
 #[tokio::test]
 async fn proxy_of_another_kind_is_named_without_its_password() {
-    let mut peers = peers(["127.0.0.1"; 3]).await;
-    let url = "socks5://me:canary@127.0.0.1:1".to_owned();
-    peers.variables.push(("HTTPS_PROXY", url));
-    let output = with_settings(peers.variables.clone(), &["check"]).await;
-    let reported = stderr(&output);
-    assert!(output.status.success(), "{reported}");
-    let warning = "WARN the AWS clients ignore HTTPS_PROXY: it is not the URL of an HTTP proxy";
-    assert!(reported.contains(warning), "{reported}");
-    assert!(!reported.contains("canary"), "{reported}");
+    let peers = peers(["127.0.0.1"; 3]).await;
+    for url in [
+        "socks5://me:canary@127.0.0.1:1",
+        "foo://canary.invalid:1",
+        "http://me:canary@",
+        "http://can ary.invalid",
+    ] {
+        let mut variables = peers.variables.clone();
+        variables.push(("HTTPS_PROXY", url.to_owned()));
+        let output = with_settings(variables, &["check"]).await;
+        let reported = stderr(&output);
+        assert!(output.status.success(), "{reported}");
+        let warning =
+            "WARN the value of a variable is not the URL of an HTTP proxy variable=\"HTTPS_PROXY\"";
+        assert_eq!(reported.matches(warning).count(), 1, "{reported}");
+        assert!(!reported.contains("canary"), "{reported}");
+    }
+}
+
+#[tokio::test]
+async fn proxy_with_an_unclear_password_is_a_problem() {
+    let options = Options::default();
+    let bridge = start(&options).await;
+    for args in [&["check"][..], &["replay", "--post", "-"]] {
+        let mut settings = settings(&bridge, &options);
+        let url = "http://me:p@canary@127.0.0.1:1".to_owned();
+        settings.push(("HTTPS_PROXY", url));
+        let output = with_settings(settings, args).await;
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(stdout(&output), "");
+        let reported = stderr(&output);
+        let begin = "error: `HTTPS_PROXY` has special characters before the `@` of its URL\n  \
+                     hint: special characters in the password must be percent-encoded: ";
+        assert!(reported.starts_with(begin), "{reported}");
+        assert!(!reported.contains("canary"), "{reported}");
+    }
 }

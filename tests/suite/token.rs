@@ -179,6 +179,14 @@ async fn permanent_token_failures_name_endpoint_and_cause() {
             "not a bearer token",
         ),
         (
+            json_response(200, &json!({"access_token": "canary\r\nX-Evil: 1"})),
+            "returned 200 OK with a token that cannot be sent in a header",
+        ),
+        (
+            json_response(200, &json!({"access_token": "canary tokén"})),
+            "a token that cannot be sent in a header",
+        ),
+        (
             json_response(200, &json!({"token": "canary-token"})),
             "returned 200 OK with neither a token nor an OAuth 2.0 error",
         ),

@@ -15,6 +15,8 @@ pub(crate) struct Certificates {
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     PrivateCa,
+    /// Issued by a private CA, and expired.
+    Expired,
     SelfSigned,
     SelfSignedCa,
 }
@@ -34,7 +36,10 @@ pub(crate) fn certificates(kind: Kind, names: &[&str]) -> Certificates {
         .distinguished_name
         .push(DnType::CommonName, "Private CA");
     let (certificate, ca_pem) = match kind {
-        Kind::PrivateCa => {
+        Kind::PrivateCa | Kind::Expired => {
+            if matches!(kind, Kind::Expired) {
+                params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+            }
             let ca = CertifiedIssuer::self_signed(ca_params, KeyPair::generate().unwrap()).unwrap();
             (params.signed_by(&key, &ca).unwrap(), Some(ca.pem()))
         }

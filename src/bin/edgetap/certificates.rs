@@ -55,6 +55,13 @@ pub(crate) fn describe(der: &CertificateDer<'_>) -> String {
         .collect()
 }
 
+/// Whether a certificate's validity is over.
+pub(crate) fn is_expired(der: &CertificateDer<'_>) -> bool {
+    let now = jiff::Timestamp::now().as_second();
+    X509Certificate::from_der(der)
+        .is_ok_and(|(_, certificate)| certificate.validity().not_after.timestamp() < now)
+}
+
 /// Returns a certificate in PEM, without a line break at its end.
 pub(crate) fn pem(der: &CertificateDer<'_>) -> String {
     use base64::Engine as _;

@@ -15,11 +15,11 @@ use edgetap::job::{Job, ObjectRef};
 use edgetap::pipeline::{Batches, Rules};
 use edgetap::probe::{self, NoResponse, Path, Response, no_transactions, probe};
 use edgetap::time::Deadline;
-use edgetap::tls::{Presented, ServerTrust};
+use edgetap::tls::{Flaw, Presented, ServerTrust};
 use edgetap::token::TokenError;
 use rustls::pki_types::CertificateDer;
 
-use crate::certificates::{describe, pem};
+use crate::certificates::{describe, is_expired, pem};
 use crate::output::{Hinted, StdoutError, stdout};
 use crate::{Failure, connect};
 
@@ -46,10 +46,10 @@ pub(crate) async fn run(args: &Args, variables: &Variables) -> Result<(), Failur
     let config = Config::read(variables)?;
     let endpoints = config.bridge.endpoints.clone();
     let Endpoints { token, edge, .. } = &endpoints;
+    let bridge = connect(config.bridge).await?;
     writeln!(stdout(), "settings     ok")?;
     print_url("token URL", token)?;
     print_url("bridge URL", edge)?;
-    let bridge = connect(config.bridge).await?;
     let check = Check {
         bridge,
         endpoints,
@@ -148,18 +148,22 @@ impl Check {
             let body = self.large_body(body)?;
             let bytes = body.len();
             let deadline = Deadline::after(PATIENCE);
-            let why = match probe(&self.bridge, body, deadline).await {
-                Err(error) => Some(error.why),
+            let refusal = match probe(&self.bridge, body, deadline).await {
+                Err(error) => Some((error.why, error.may_be_size)),
                 Ok(response) => {
                     if response.refusal.is_some() {
                         print_response(&response)?;
                     }
-                    response.refusal
+                    response.refusal.map(|why| (why, response.may_be_size))
                 }
             };
-            if let Some(why) = why {
+            if let Some((why, may_be_size)) = refusal {
+                let message = format!("a request of {bytes} bytes was not accepted: {why}");
+                if !may_be_size {
+                    return Err(anyhow!(message).into());
+                }
                 return Err(hinted(
-                    format!("a request of {bytes} bytes was not accepted: {why}"),
+                    message,
                     format!(
                         "a request of {accepted} bytes was accepted. Raise the limit of the firewall or proxy in\n  \
                          front of the bridge, or set BATCH_MAX_BYTES={}",
@@ -169,6 +173,17 @@ impl Check {
             }
             writeln!(stdout(), "large        ok: {bytes} bytes accepted")?;
             accepted = bytes;
+        }
+        let Limits {
+            bytes,
+            transactions,
+        } = self.rules.limits;
+        if transactions * LARGE_TRANSACTION < bytes {
+            writeln!(
+                stdout(),
+                "large        not tested: more than {accepted} bytes, up to BATCH_MAX_BYTES={bytes}; \
+                 BATCH_MAX_TRANSACTIONS={transactions} allows no larger test"
+            )?;
         }
         Ok(())
     }
@@ -220,6 +235,7 @@ impl Check {
             |NoResponse {
                  why,
                  is_unreachable,
+                 ..
              }| {
                 let message = format!("{failed}{why}");
                 self.untrusted(edge).unwrap_or_else(|| {
@@ -277,9 +293,15 @@ impl Check {
         };
         let (host, port) = server(endpoint);
         let version = version.unwrap_or("TLS");
+        // An exact match with BRIDGE_CA_FILE has no end.
+        let expired = if chain.first().is_some_and(is_expired) {
+            " by BRIDGE_CA_FILE or bridge_ca, but expired: renew it"
+        } else {
+            ""
+        };
         writeln!(
             stdout(),
-            "{label:13}ok: {version} to {host}:{port}, certificate trusted"
+            "{label:13}ok: {version} to {host}:{port}, certificate trusted{expired}"
         )?;
         print_chain(&chain)
     }
@@ -287,15 +309,34 @@ impl Check {
     /// If an endpoint's certificates are not trusted, prints them and returns the error.
     fn untrusted(&self, endpoint: &EndpointUrl) -> Option<Failure> {
         let presented = self.tls().presented(endpoint.host())?;
-        let distrust = presented.distrust?;
-        let printed = print_chain(&presented.chain).and_then(|()| match presented.chain.first() {
-            Some(own) => writeln!(stdout(), "\n{}", pem(own)),
-            None => Ok(()),
+        let (mut flaw, distrust) = presented.distrust?;
+        let own = presented.chain.first();
+        if own.is_some_and(is_expired) {
+            flaw = Flaw::Expired;
+        }
+        let printed = print_chain(&presented.chain).and_then(|()| match own {
+            Some(own) if flaw == Flaw::Issuer => writeln!(stdout(), "\n{}", pem(own)),
+            _ => Ok(()),
         });
         if let Err(error) = printed {
             return Some(error.into());
         }
-        let hint = if endpoint.host() == self.endpoints.edge.host() {
+        let hint = match flaw {
+            Flaw::Issuer => self.how_to_trust(endpoint),
+            Flaw::Expired => "renew the server's certificate, and check this machine's clock",
+            Flaw::Name => "use a host name in the URL that the certificate above is for",
+            Flaw::Other => "replace the server's certificate, and check this machine's clock",
+        };
+        let (host, port) = (endpoint.host(), endpoint.port());
+        Some(hinted(
+            format!("the certificate of {host}:{port} is not trusted: {distrust}"),
+            hint,
+        ))
+    }
+
+    /// Returns how to trust a certificate whose issuer is unknown.
+    fn how_to_trust(&self, endpoint: &EndpointUrl) -> &'static str {
+        if endpoint.host() == self.endpoints.edge.host() {
             "compare the SHA-256 above with the bridge operator's. If it matches, save the PEM above as\n  \
              `bridge.pem` and set BRIDGE_CA_FILE=bridge.pem. If a private CA issued it, use the CA's\n  \
              certificate instead. For the function, run scripts/setup-tfvars.sh again, then terraform apply."
@@ -303,12 +344,7 @@ impl Check {
             "if a private CA issued it, save the CA's certificate as `ca.pem` and set BRIDGE_CA_FILE=ca.pem.\n  \
              The file may have several certificates. A self-signed certificate is trusted for the bridge's\n  \
              host only. For the function, run scripts/setup-tfvars.sh again, then terraform apply."
-        };
-        let (host, port) = (endpoint.host(), endpoint.port());
-        Some(hinted(
-            format!("the certificate of {host}:{port} is not trusted: {distrust}"),
-            hint,
-        ))
+        }
     }
 }
 

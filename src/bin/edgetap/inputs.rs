@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use edgetap::aws;
-use edgetap::config::https_proxy;
+use edgetap::config::{Problems, https_proxy};
 use edgetap::job::ObjectRef;
 use edgetap::period::Window;
 use edgetap::retry::Backoff;
@@ -28,7 +28,7 @@ impl Input {
     pub(crate) async fn named(name: &str) -> anyhow::Result<Self> {
         Ok(match in_s3(name)? {
             _ if name == "-" => Self::Stdin,
-            Some((bucket, key)) => Self::Object(s3().await, ObjectRef::in_s3(bucket, key)),
+            Some((bucket, key)) => Self::Object(s3().await?, ObjectRef::in_s3(bucket, key)),
             None => Self::File(PathBuf::from(name)),
         })
     }
@@ -68,8 +68,9 @@ fn in_s3(name: &str) -> anyhow::Result<Option<(&str, &str)>> {
     Ok(Some((bucket, key)))
 }
 
-async fn s3() -> S3 {
-    S3::new(&aws::sdk_config(https_proxy()).await, Backoff::default())
+async fn s3() -> Result<S3, Problems> {
+    let config = aws::sdk_config(https_proxy()?).await;
+    Ok(S3::new(&config, Backoff::default()))
 }
 
 /// Which logs are wanted, by their keys.
@@ -130,7 +131,7 @@ impl Found {
         if name == "-" {
             self.push(Input::Stdin, "", None, wanted);
         } else if let Some((bucket, prefix)) = in_s3(name)? {
-            let s3 = s3().await;
+            let s3 = s3().await?;
             let objects = s3.list(bucket, prefix, &wanted.window).await?;
             anyhow::ensure!(!objects.is_empty(), "no objects under this prefix");
             for (object, size) in objects {

@@ -164,10 +164,11 @@ fn read_variables(env_file: Option<&Path>) -> Variables {
 
 /// The client of the configured bridge.
 async fn connect(config: BridgeConfig) -> Result<edgetap::bridge::Bridge, Failure> {
+    let proxy = https_proxy()?;
     let credentials = match config.credentials {
         CredentialsConfig::Given(credentials) => CredentialsSource::Variables(credentials),
         CredentialsConfig::Arn(arn) => {
-            CredentialsSource::secrets_manager(&aws::sdk_config(https_proxy()).await, arn)
+            CredentialsSource::secrets_manager(&aws::sdk_config(proxy).await, arn)
         }
     };
     Ok(edgetap::bridge::Bridge::new(
