@@ -201,7 +201,7 @@ impl Variables {
 }
 
 /// Returns the proxy of `HTTPS_PROXY`, or else of `ALL_PROXY`, and the hosts of `NO_PROXY`. The client
-/// of the bridge reads the same variables by itself. Warns of a value that is no proxy's.
+/// of the bridge reads the same variables by itself. Warns of a value that is not a URL of one.
 ///
 /// # Errors
 /// A problem with a URL in which a password has no clear end.

@@ -10,7 +10,7 @@ use crate::token::Token;
 
 /// What replaces a secret.
 const MASK: &[u8] = b"REDACTED";
-/// Bytes. What is shorter, such as `1`, is no secret, and its masks would hide the rest.
+/// Bytes. What is shorter, such as `1`, is not secret, and its masks would hide the rest.
 const SHORTEST: usize = 4;
 
 /// The secrets that a response may repeat, in the forms in which it may.

@@ -20,7 +20,7 @@ pub const HEAD: usize = 500;
 /// How long the body may take after the headers.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes. No bridge can work with a lower limit, so `BATCH_MAX_BYTES` is no remedy.
+/// Bytes. No bridge can work with a lower limit, so `BATCH_MAX_BYTES` does not help.
 const SMALL: usize = 4_000;
 
 /// What a response to a request without transactions says about the path of the endpoint.
