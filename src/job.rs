@@ -95,7 +95,7 @@ fn is_likely_id(folder: &str) -> bool {
 
 /// Whether a name has the form of the IDs that CloudFront gives: `E` and ten or more upper-case
 /// letters and digits.
-pub fn is_distribution_id(name: &str) -> bool {
+pub(crate) fn is_distribution_id(name: &str) -> bool {
     (11..=32).contains(&name.len())
         && name.starts_with('E')
         && name
