@@ -65,7 +65,7 @@ async fn messages_of_an_event_are_delivered_side_by_side() {
         counter.count();
         Reaction::Normal
     });
-    options.delay = Duration::from_millis(100);
+    options.delay = Duration::from_millis(500);
     let world = world_with(options, LIMITS, 6).await;
     for message in 0..10 {
         put(&world, &format!("log-{message}"), message * 100, 5);
