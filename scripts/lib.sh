@@ -26,6 +26,7 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
 fi
 shopt -s inherit_errexit
 readonly CALLER_DIRECTORY=$PWD
+unset CDPATH # it would lead `cd` to another clone
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 # The region of the APIs of CloudFront and of log deliveries, whatever the module's region is.
@@ -47,6 +48,10 @@ problems=()
 scratch=$(mktemp -d) # mode 0700: a distribution's configuration may contain an origin's secrets
 cleanup() { :; }     # a script may redefine this
 trap 'cleanup; rm -rf "$scratch"' EXIT
+# Programs answer Ctrl-C with an exit status of their own, after which bash would go on.
+trap 'error interrupted; exit 130' INT
+trap 'error interrupted; exit 143' TERM
+trap 'error interrupted; exit 129' HUP
 exec 3>&1 # `show` prints to 3, because callers often capture the stdout of AWS calls
 
 # --- Messages and questions ---
