@@ -25,9 +25,10 @@
 # It never changes resources that others created: if a distribution's logs already go to another
 # bucket, the script leaves them there and shows what to do. Legacy logging is not changed.
 #
-# If LOG_LEVEL in .env (or TF_VAR_log_level) differs from the function's log level, the script first
-# runs scripts/setup-tfvars.sh and plans the change with Terraform. It applies a plan that changes
-# only the log level. Any other plan is shown, and applied only after you confirm it; --yes does not.
+# If LOG_LEVEL (in the environment of your shell or in .env) or TF_VAR_log_level differs from the
+# function's log level, the script first runs scripts/setup-tfvars.sh and plans the change with
+# Terraform. It applies a plan that changes only the log level. Any other plan is shown, and applied
+# only after you confirm it; --yes does not.
 #
 # Exit status: 0 if every distribution is enabled; 1 if any is not, a call to AWS failed or you
 # declined; 2 if an argument or a requirement is invalid.
@@ -49,7 +50,6 @@ main() {
   ((central)) || need_tools terraform
   need_installation
   refuse_on_problems
-  ((central)) || apply_log_level
   read_record_fields
   must_read_deliveries
   read_distributions
@@ -57,6 +57,7 @@ main() {
   ask_about_all
   ask_about_cookies
   ((central)) || check_destination
+  ((central)) || apply_log_level
   local id status=0
   for id in "${ids[@]}"; do
     enable "$id" || status=1
@@ -140,7 +141,10 @@ confirm_plan() {
   fi
   note 'this plan does not only set the log level; --yes does not confirm it'
   ask 'Apply all of it? [y/N]' "no input available to confirm the plan above"$'\n'"  hint: if all of it is right, run $TERRAFORM -chdir=terraform apply; if not, this machine lacks the installation's .tfvars files or settings"
-  [[ ${answer,,} == y || ${answer,,} == yes ]] || declined
+  [[ ${answer,,} == y || ${answer,,} == yes ]] && return
+  say 'Nothing was applied, and no distribution was enabled.'
+  [[ -n ${TF_VAR_log_level:-} ]] || say 'scripts/setup-tfvars.sh has written the settings to terraform/, for the next plan.'
+  exit 1
 }
 
 about_plan() { jq -L scripts "${@:1:$#-1}" 'include "plan"; '"${!#}" "$scratch/plan.json"; }

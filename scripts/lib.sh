@@ -248,6 +248,7 @@ need_module() {
 # apply or destroy calls this first.
 need_same_variables() {
   ((${#problems[@]} == 0)) || return 0
+  need_plain_arguments
   local used variable here installed
   if ! used=$(variables_here); then
     problem "cannot read Terraform's variables: $(why)" "see the whole message with $TERRAFORM -chdir=terraform plan"
@@ -258,6 +259,18 @@ need_same_variables() {
       "set $variable = \"$installed\" in terraform/mine.auto.tfvars, get the .tfvars files of who installed it, or select another workspace"
   done < <(jq -r --arg name "$name" --arg aws_region "$aws_region" \
     '["name", .name, $name], ["aws_region", .aws_region, $aws_region] | @tsv' <<<"$used")
+}
+
+# Arguments in TF_CLI_ARGS_plan, _apply or _destroy escape the comparison of the variables, or change
+# what the command does.
+need_plain_arguments() {
+  local variable pattern='(^|[[:space:]])["'\'']?--?(var|target|exclude|replace|destroy|refresh-only|state)[a-z-]*(["'\''=[:space:]]|$)'
+  for variable in "${!TF_CLI_ARGS@}"; do
+    if [[ ${!variable} =~ $pattern ]]; then
+      problem "$variable has the argument -${BASH_REMATCH[2]}, which this script cannot take into account" \
+        "unset $variable; Terraform reads variables from terraform/mine.auto.tfvars too"
+    fi
+  done
 }
 
 # The values that a plan would use, from .tfvars files, TF_VAR_… and defaults, as JSON. Terraform

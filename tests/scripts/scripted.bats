@@ -279,13 +279,43 @@ apply -input=false plan' ]] || fail_with "$(<"$TERRAFORM_LOG")"
     ! applied || fail_with "applied: $other"
     run scripts/enable.sh --distribution "$id" --yes <<<n
     exits 1
-    has 'Nothing was changed'
+    has 'Nothing was applied, and no distribution was enabled.'
+    has 'scripts/setup-tfvars.sh has written the settings to terraform/'
+    has_not 'Nothing was changed'
     ! applied || fail_with "applied: $other"
   done
   run scripts/enable.sh --distribution "$id" --yes <<<y
   exits 0
   applied
-  [[ $(calls logs.describe-deliveries) == 1 ]]
+}
+
+@test "log level is applied after every question and check" {
+  with_log_level debug
+  plan .
+  run scripts/enable.sh --all <<<n
+  exits 1
+  has 'Nothing was changed.'
+  run scripts/enable.sh --distribution ENONE --yes
+  exits 2
+  outputs '{"log_bucket_arn":"arn:aws:s3:::another"}'
+  enable
+  exits 1
+  [[ ! -s $TERRAFORM_LOG && ! -e terraform/edgetap.auto.tfvars ]] || fail_with 'Terraform ran'
+}
+
+@test "arguments that escape the comparison are refused" {
+  with_log_level debug
+  plan .
+  for arguments in -var=name=prod '-lock=false -var-file=x' --destroy "'-target=a'" -state=x -replace=a; do
+    TF_CLI_ARGS_plan=$arguments run scripts/enable.sh --distribution "$id" --yes
+    exits 2
+    has 'error: TF_CLI_ARGS_plan has the argument -'
+    has 'hint: unset TF_CLI_ARGS_plan'
+    [[ ! -s $TERRAFORM_LOG ]]
+  done
+  TF_CLI_ARGS_apply='-parallelism=1 -no-color' run scripts/enable.sh --distribution "$id" --yes
+  exits 0
+  applied
 }
 
 @test "plan that leaves the log level is reported" {
@@ -350,19 +380,52 @@ apply -input=false plan' ]] || fail_with "$(<"$TERRAFORM_LOG")"
   [[ ! -s $TERRAFORM_LOG ]]
 }
 
+to_work="\"DestinationArn\":\"arn:aws:sqs:us-east-1:$account:tap-work\""
+
 @test "redrive task names the work queue as its destination" {
   respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"3"}}'
   respond sqs.start-message-move-task '{"TaskHandle":"x"}'
-  respond sqs.list-message-move-tasks.1 '{"Results":[{"Status":"RUNNING","ApproximateNumberOfMessagesMoved":1,"ApproximateNumberOfMessagesToMove":3}]}'
-  respond sqs.list-message-move-tasks '{"Results":[{"Status":"COMPLETED","ApproximateNumberOfMessagesMoved":3,"ApproximateNumberOfMessagesToMove":3}]}'
+  respond sqs.list-message-move-tasks.1 '{"Results":[{"Status":"RUNNING",'"$to_work"',"ApproximateNumberOfMessagesMoved":1,"ApproximateNumberOfMessagesToMove":3}]}'
+  respond sqs.list-message-move-tasks '{"Results":[{"Status":"COMPLETED",'"$to_work"',"ApproximateNumberOfMessagesMoved":3,"ApproximateNumberOfMessagesToMove":3}]}'
   EDGETAP_REDRIVE_INTERVAL=0 run scripts/redrive.sh --max-per-second 5
   exits 0
   has 'Messages moved to the work queue: 3 of 3.'
   called 'start-message-move-task --source-arn arn:aws:sqs:us-east-1:123456789012:tap-dead-letters --destination-arn arn:aws:sqs:us-east-1:123456789012:tap-work --max-number-of-messages-per-second 5'
-  respond sqs.list-message-move-tasks '{"Results":[{"Status":"FAILED","FailureReason":"AccessDenied"}]}'
+  respond sqs.list-message-move-tasks '{"Results":[{"Status":"FAILED",'"$to_work"',"FailureReason":"AccessDenied"}]}'
   EDGETAP_REDRIVE_INTERVAL=0 run scripts/redrive.sh
   exits 1
   has 'FAILED: AccessDenied'
+}
+
+@test "redrive task to another queue is no success" {
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"3"}}'
+  respond_error sqs.start-message-move-task UnsupportedOperation StartMessageMoveTask 'There is already a task running.'
+  respond sqs.list-message-move-tasks '{"Results":[{"Status":"COMPLETED","DestinationArn":"arn:aws:sqs:us-east-1:1:elsewhere","ApproximateNumberOfMessagesMoved":3}]}'
+  run scripts/redrive.sh
+  exits 1
+  has 'error: this script moved nothing: another redrive task moves the messages to arn:aws:sqs:us-east-1:1:elsewhere'
+  has_not 'Messages moved'
+}
+
+@test "messages in flight do not make an empty queue" {
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"2"}}'
+  run scripts/redrive.sh
+  exits 0
+  has 'In flight: 2'
+  has_not 'is empty'
+}
+
+@test "--max-per-second paces messages moved one by one" {
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"2"}}'
+  respond sqs.receive-message '{"Messages":[{"Body":"x","ReceiptHandle":"r"}]}'
+  respond sqs.send-message '{}'
+  respond sqs.delete-message ''
+  mkdir "$BATS_TEST_TMPDIR/slept"
+  printf '#!/bin/sh\necho "$1" >>"%s"\n' "$BATS_TEST_TMPDIR/pauses" >"$BATS_TEST_TMPDIR/slept/sleep"
+  chmod +x "$BATS_TEST_TMPDIR/slept/sleep"
+  PATH=$BATS_TEST_TMPDIR/slept:$PATH run scripts/redrive.sh --one-by-one --max-per-second 5
+  exits 0
+  [[ $(<"$BATS_TEST_TMPDIR/pauses") == $'0.2\n0.2' ]]
 }
 
 @test "redrive.sh --dry-run lists messages with their reasons" {
