@@ -272,10 +272,13 @@ enable_once() {
     make_delivery "$source_name" || return
   elif [[ $(jq -r .ours <<<"$delivery") == true ]]; then
     update_delivery "$delivery" || return
+  elif [[ $(jq -r .unread <<<"$delivery") != null ]]; then
+    finding "$id" 'NOT READ' "$(jq -r '"the delivery \(.id) goes to edgetap\u0027s bucket, but edgetap does not read it: \(.unread)."' <<<"$delivery")
+  hint: ask the delivery's owner to change it, or to delete it, then run scripts/enable.sh --distribution $id again"
+    return 1
   else
     row "$id" "unchanged: delivers to edgetap's bucket, but was not enabled by this script (no tag $TAG=$name)"
     find_unsafe_delimiter "$id" "$delivery"
-    find_unread_path "$id" "$delivery"
     return
   fi
   any_enabled=1
@@ -374,14 +377,6 @@ find_unsafe_delimiter() {
   [[ -z $delimiter ]] || findings+=("$1: a value can contain the field delimiter $delimiter. edgetap cannot read such rows, and sends them to the dead-letter queue."$'\n'"  hint: ask the delivery's owner to set its field delimiter to a tab")
 }
 
-# Adds a finding if a delivery of others to edgetap's bucket has keys that the bucket's notification
-# leaves out.
-find_unread_path() {
-  local prefix
-  prefix=$(jq -r --arg prefix "${log_prefix:-}" 'select(.bucket != "") | .key_start | select(startswith($prefix) | not)' <<<"$2")
-  [[ -z $prefix ]] || findings+=("$1: its keys begin with $prefix, but edgetap reads ${log_prefix:-} only."$'\n'"  hint: ask the delivery's owner to change its suffix path")
-}
-
 # Whether the logs go to another bucket and not to edgetap's. CloudWatch Logs rejects a second
 # delivery to S3. Adds a finding with the other delivery, whose it is and what to do.
 goes_elsewhere() {
@@ -449,7 +444,7 @@ finding() {
 
 report() {
   { printf 'distribution\tdomain\tresult\n' && printf '%s\n' "${rows[@]}"; } | table
-  if ((${#findings[@]})); then printf '\n%s\n' "${findings[@]}"; fi
+  if ((${#findings[@]})); then plain "$(printf '\n%s\n' "${findings[@]}")"; fi
   if ((dry_run)); then
     printf '\nThis was a dry run: nothing was changed.\n'
   elif ((any_enabled)); then

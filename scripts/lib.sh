@@ -68,13 +68,21 @@ usage_error() {
   exit 2
 }
 
-say() { printf '%s\n' "$*"; }
+# Prints text without control characters but tab and newline: logs, tags and names can hold the escape
+# sequences of a terminal.
+plain() (
+  LC_ALL=C text=$*
+  text=${text//[$'\001'-$'\010'$'\013'-$'\037'$'\177']/}
+  printf '%s\n' "${text//$'\302'[$'\200'-$'\237']/}" # U+0080 to U+009F
+)
+
+say() { plain "$*"; }
 # Reports a change that was made; prints nothing in a dry run.
 did() { ((dry_run)) || say "$@"; }
-note() { printf 'note: %s\n' "$*" >&2; }
-warn() { printf 'warning: %s\n' "$*" >&2; }
-error() { printf 'error: %s\n' "$*" >&2; }
-hint() { printf '  hint: %s\n' "$*" >&2; }
+note() { plain "note: $*" >&2; }
+warn() { plain "warning: $*" >&2; }
+error() { plain "error: $*" >&2; }
+hint() { plain "  hint: $*" >&2; }
 
 # count NUMBER SINGULAR: such as "1 message" or "3 messages".
 count() {
@@ -88,7 +96,7 @@ die() {
 
 # Aligns lines of tab-separated cells.
 table() {
-  awk -F '\t' '
+  plain "$(cat)" | awk -F '\t' '
     { for (i = 1; i <= NF; i++) { cell[NR, i] = $i; if (length($i) > width[i]) width[i] = length($i) } cells[NR] = NF }
     END {
       for (row = 1; row <= NR; row++) {
@@ -445,10 +453,10 @@ describe() {
 
 filter_deliveries() {
   jq -n -r -c -L scripts --arg name "$name" --arg destination "$destination_arn" --arg bucket "${log_bucket_arn:-}" \
-    --argjson existing "${existing_log_sources:-[]}" --slurpfile sources "$scratch/delivery-sources" \
+    --argjson existing "${existing_log_sources:-[]}" --arg prefix "${log_prefix:-}" --slurpfile sources "$scratch/delivery-sources" \
     --slurpfile destinations "$scratch/delivery-destinations" --slurpfile deliveries "$scratch/deliveries" --slurpfile tags "$scratch/tags" \
     'include "deliveries"; { sources: $sources[0], destinations: $destinations[0], deliveries: $deliveries[0], tags: ($tags | add),
-        installation: {$name, $destination, $bucket, $existing} } | '"$1"
+        installation: {$name, $destination, $bucket, $existing, $prefix} } | '"$1"
 }
 
 must_read_deliveries() {

@@ -576,8 +576,30 @@ END
 @test "delivery outside the watched prefix is reported" {
   enabled '{"s3DeliveryConfiguration":{"suffixPath":"{DistributionId}/{yyyy}","enableHiveCompatiblePath":true},"tags":{"edgetap":null,"team":"web"}}'
   respond logs.list-tags-for-resource '{"tags":{"team":"web"}}'
-  enable
-  has "its keys begin with AWSLogs/aws-account-id=$account/CloudFront/, but edgetap reads AWSLogs/$account/CloudFront/ only"
+  respond logs.filter-log-events '{}'
+  respond cloudwatch.describe-alarms '{}'
+  respond cloudfront.get-distribution-config <"$repository/tests/scripts/distribution-config.json"
+  respond s3api.list-objects-v2 '{}'
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"0","ApproximateNumberOfMessagesDelayed":"0"}}'
+  is_unread() {
+    enable
+    exits 1
+    has "NOT READ"
+    has "edgetap does not read it: $1"
+    run scripts/status.sh
+    exits 0
+    [[ $output =~ $id\ +d1.cloudfront.net\ +unread ]] || fail_with 'the row'
+    has "edgetap does not read them: $1"
+    has 'hint: ask the owner of the delivery abc to change it'
+    has_not 'hint: run scripts/enable.sh'
+  }
+  is_unread "its keys begin with AWSLogs/aws-account-id=$account/CloudFront/, but edgetap reads AWSLogs/$account/CloudFront/ only"
+  enabled '{"deliveryDestinationArn":"theirs","tags":{"edgetap":null,"team":"web"}}'
+  for format in parquet plain raw; do
+    respond logs.describe-delivery-destinations "{\"deliveryDestinations\":[{\"name\":\"theirs\",\"arn\":\"theirs\",\"outputFormat\":\"$format\",
+      \"deliveryDestinationConfiguration\":{\"destinationResourceArn\":\"arn:aws:s3:::tap-logs-$account-us-east-1\"}}]}"
+    is_unread "its format is $format, but edgetap reads w3c and json only"
+  done
 }
 
 @test "refused cookie logging leaves a delivery that is reported" {
@@ -621,6 +643,76 @@ END
   has_not two-errors
   has 'last error, at 2025-11-14T20:00:00Z: delivery failed: returned 503 (s3://b/k)'
   called 'cloudwatch describe-alarms --alarm-name-prefix tap- --state-value ALARM '
+}
+
+@test "tag that enable.sh did not set stays" {
+  enabled '{}'
+  respond cloudfront.list-tags-for-resource '{"Tags":{"Items":[{"Key":"edgetap-enabled","Value":"by the web team"}]}}'
+  respond logs.list-tags-for-resource '{"tags":{"edgetap":"tap"}}'
+  respond logs.delete-delivery ''
+  respond logs.delete-delivery-source ''
+  respond logs.delete-delivery-destination ''
+  run scripts/disable.sh --all --yes
+  exits 0
+  [[ $(calls cloudfront.untag-resource) == 0 ]]
+}
+
+@test "mistyped name is refused with the names that exist" {
+  enabled '{}'
+  run scripts/disable.sh --name tab --all --yes
+  exits 2
+  has 'error: no installation named tab has deliveries in this account'
+  has 'hint: these have: tap'
+  [[ $(calls logs.delete-delivery) == 0 ]]
+}
+
+# leftovers_of SECRET: what a finished destroy finds. The account also delivers to an installation of
+# the same name in another account.
+leftovers_of() {
+  enabled '{"deliveryDestinationArn":"arn:aws:logs:us-east-1:210987654321:delivery-destination:edgetap-tap-accounts"}'
+  respond logs.describe-delivery-destinations '{}'
+  respond resourcegroupstaggingapi.get-resources "{\"ResourceTagMappingList\":[{\"ResourceARN\":\"arn:aws:logs:us-east-1:$account:delivery:abc\"},
+    {\"ResourceARN\":\"arn:aws:logs:us-east-1:$account:delivery-source:edgetap-tap-$id\"},
+    {\"ResourceARN\":\"arn:aws:secretsmanager:us-east-1:$account:secret:tap-x\"}]}"
+  respond secretsmanager.describe-secret "$1"
+  for call in s3api.list-object-versions s3api.get-bucket-location; do respond_error "$call" NoSuchBucket Call no; done
+  respond_error sqs.get-queue-attributes QueueDoesNotExist GetQueueAttributes no
+  respond_error lambda.get-function ResourceNotFoundException GetFunction no
+  respond_error iam.get-role NoSuchEntity GetRole no
+  for call in logs.describe-log-groups cloudwatch.list-dashboards cloudwatch.describe-alarms; do respond "$call" '{}'; done
+  EDGETAP_SEARCH_WAIT=0 run scripts/disable.sh --destroy --yes
+}
+
+@test "leftovers are those of this installation only" {
+  leftovers_of '{"Name":"tap","DeletedDate":"2026-11-14T20:00:00Z"}'
+  exits 0
+  has "Nothing tagged or named tap is left"
+  leftovers_of '{"Name":"tap"}'
+  exits 1
+  [[ $(grep -c '^left: ' <<<"$output") == 1 ]]
+  has "left: secret arn:aws:secretsmanager:us-east-1:$account:secret:tap-x"
+}
+
+@test "escape sequences do not reach the terminal" {
+  escape=$'\e]0;title\a\e[31m'
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"1","ApproximateNumberOfMessagesNotVisible":"0","ApproximateNumberOfMessagesDelayed":"0"}}'
+  respond sqs.receive-message "$(jq -n --arg escape "$escape" '{Messages: [{MessageId: "1", Attributes: {ApproximateReceiveCount: "1", SentTimestamp: "1763150400000"},
+    Body: ({edgetap: 1, object: {bucket: "b", key: "k"}, rows: [[0, 1]], since: "2026-11-14T20:00:00Z", reason: "no\($escape)\u009bé"} | tojson)}]}')"
+  run scripts/redrive.sh --dry-run
+  exits 0
+  has 'no]0;title[31mé'
+  respond logs.filter-log-events "$(jq -n --arg escape "$escape" '{events: [{timestamp: 1763150400000, message: ({level: "ERROR", message: "failed\($escape)"} | tojson)}]}')"
+  respond cloudwatch.describe-alarms '{}'
+  jq --arg escape "$escape" '.DistributionList.Items[0].DomainName = "d\($escape)"' "$RESPONSES/cloudfront.list-distributions" >list
+  mv list "$RESPONSES/cloudfront.list-distributions"
+  run scripts/status.sh
+  exits 0
+  has 'failed]0;title[31m'
+  [[ $output != *$'\e'* && $output != *$'\a'* ]]
+  theirs w3c false "$(jq -n --arg escape "$escape" '{tags: {team: "web\($escape)"}}')"
+  enable
+  has 'team=web]0;title[31m'
+  [[ $output != *$'\e'* ]]
 }
 
 # --- watch-bucket.sh: moto forgets the EventBridge element ---
