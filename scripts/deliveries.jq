@@ -2,9 +2,9 @@
 #
 # Input of `untagged` and `model`: {sources, destinations, deliveries, tags, installation}. The first
 # three are the lists of the describe calls; `tags` maps an ARN to its tags, for resources described
-# without tags. `installation` is {name, destination, bucket, existing}: the ARNs of its delivery
-# destination and of its bucket, and existing_log_sources. For an installation in another account,
-# bucket and existing are unknown.
+# without tags. `installation` is {name, destination, bucket, existing, prefix}: the ARNs of its delivery
+# destination and of its bucket, existing_log_sources, and the prefix of the bucket that it reads. For
+# an installation in another account, bucket, existing and prefix are unknown.
 
 # Resources with a name that edgetap gives. Only the tag proves that edgetap created them.
 def could_be_ours:
@@ -48,6 +48,7 @@ def is_below($prefix; $distribution):
 #   to_edgetap        whether the delivery goes to this installation's bucket
 #   key_prefix        prefix of all keys, for people: that of the bucket's ARN if it has one
 #   read_from         element of existing_log_sources that covers the delivery's keys, or null
+#   unread            why edgetap does not read the delivery to its bucket, or null
 #   unsafe_delimiter  the delimiter if a viewer can write it into a value: edgetap then cannot read
 #                     the row
 def model:
@@ -68,7 +69,11 @@ def model:
       | .key_prefix = (if .to | place.prefix == "" then .key_start else "\(.to | place.prefix | rtrimstr("/"))/" end)
       | . as $it
       | .read_from = (if .type != "S3" or .to_edgetap or .bucket == "" then null
-          else first($edgetap.existing[]? | select(.bucket == $it.bucket and (.prefix as $prefix | $it | is_below($prefix; $distribution | split("/") | last)))) // null end);
+          else first($edgetap.existing[]? | select(.bucket == $it.bucket and (.prefix as $prefix | $it | is_below($prefix; $distribution | split("/") | last)))) // null end)
+      | .unread = (if .to_edgetap | not then null
+          elif .format != null and .format != "w3c" and .format != "json" then "its format is \(.format), but edgetap reads w3c and json only"
+          elif .bucket != "" and (is_below($edgetap.prefix; $distribution | split("/") | last) | not)
+          then "its keys begin with \(.key_start), but edgetap reads \($edgetap.prefix) only" else null end);
     def source:
       .name as $source | .resourceArns[0] as $distribution
       | ($deliveries | map(select(.deliverySourceName == $source) | delivery($distribution))) as $deliveries

@@ -129,6 +129,7 @@ own_source() { source_of "$1" | jq -c 'select(.ours or any(.deliveries[]; .ours)
 
 ask_to_disable() {
   if ((${#ids[@]} == 0)) && ! has_idle_destination; then
+    refuse_unknown_name
     ((! all)) || say 'Nothing to remove: edgetap has no deliveries in this account.'
     exit 0
   fi
@@ -136,6 +137,16 @@ ask_to_disable() {
     say "edgetap will no longer receive the logs of: ${ids[*]}"
     confirm 'Continue?'
   fi
+}
+
+refuse_unknown_name() {
+  local others
+  [[ -n $given_name ]] || return 0
+  others=$(jq -r '[.sources[] | ., .deliveries[] | .owner // empty] | unique | join(", ")' <<<"$model")
+  [[ -n $others && ", $others, " != *", $name, "* ]] || return 0
+  error "no installation named $name has deliveries in this account"
+  hint "these have: $others"
+  exit 2
 }
 
 has_idle_destination() { jq --arg name "$name" '.destination.owner == $name' <<<"$model" | is_true; }
@@ -167,11 +178,12 @@ restore_cookies() {
   did "$id: turned off cookie logging, as it was before"
 }
 
+# Another value is the owner's own.
 untag_distribution() {
   local arn
   arn=$(jq -r --arg id "$1" '.sources[] | select(.distribution == $id) | .distribution_arn' <<<"$model")
   gone_or look "$GLOBAL" cloudfront list-tags-for-resource --resource "$arn" >"$scratch/response" || return
-  jq --arg key "$COURTESY_TAG" 'any(.Tags.Items[]?; .Key == $key)' "$scratch/response" | is_true || return 0
+  jq --arg key "$COURTESY_TAG" 'any(.Tags.Items[]?; .Key == $key and .Value == "true")' "$scratch/response" | is_true || return 0
   change "$GLOBAL" cloudfront untag-resource --resource "$arn" --tag-keys "{\"Items\":[\"$COURTESY_TAG\"]}" >/dev/null
 }
 
@@ -208,7 +220,7 @@ remove_destination() {
 
 report() {
   if ((${#left[@]})); then
-    printf 'left: %s\n' "${left[@]}"
+    plain "$(printf 'left: %s\n' "${left[@]}")"
     exit 1
   fi
   if ((dry_run)); then

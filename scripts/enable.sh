@@ -25,9 +25,10 @@
 # It never changes resources that others created: if a distribution's logs already go to another
 # bucket, the script leaves them there and shows what to do. Legacy logging is not changed.
 #
-# If LOG_LEVEL in .env (or TF_VAR_log_level) differs from the function's log level, the script first
-# runs scripts/setup-tfvars.sh and plans the change with Terraform. It applies a plan that changes
-# only the log level. Any other plan is shown, and applied only after you confirm it; --yes does not.
+# If LOG_LEVEL (in the environment of your shell or in .env) or TF_VAR_log_level differs from the
+# function's log level, the script first runs scripts/setup-tfvars.sh and plans the change with
+# Terraform. It applies a plan that changes only the log level. Any other plan is shown, and applied
+# only after you confirm it; --yes does not.
 #
 # Exit status: 0 if every distribution is enabled; 1 if any is not, a call to AWS failed or you
 # declined; 2 if an argument or a requirement is invalid.
@@ -49,7 +50,6 @@ main() {
   ((central)) || need_tools terraform
   need_installation
   refuse_on_problems
-  ((central)) || apply_log_level
   read_record_fields
   must_read_deliveries
   read_distributions
@@ -57,6 +57,7 @@ main() {
   ask_about_all
   ask_about_cookies
   ((central)) || check_destination
+  ((central)) || apply_log_level
   local id status=0
   for id in "${ids[@]}"; do
     enable "$id" || status=1
@@ -153,7 +154,10 @@ confirm_plan() {
   fi
   note 'this plan does not only set the log level; --yes does not confirm it'
   ask 'Apply all of it? [y/N]' "no input available to confirm the plan above"$'\n'"  hint: if all of it is right, run $TERRAFORM -chdir=terraform apply; if not, this machine lacks the installation's .tfvars files or settings"
-  [[ ${answer,,} == y || ${answer,,} == yes ]] || declined
+  [[ ${answer,,} == y || ${answer,,} == yes ]] && return
+  say 'Nothing was applied, and no distribution was enabled.'
+  [[ -n ${TF_VAR_log_level:-} ]] || say 'scripts/setup-tfvars.sh has written the settings to terraform/, for the next plan.'
+  exit 1
 }
 
 about_plan() { jq -L scripts "${@:1:$#-1}" 'include "plan"; '"${!#}" "$scratch/plan.json"; }
@@ -281,10 +285,13 @@ enable_once() {
     make_delivery "$source_name" || return
   elif [[ $(jq -r .ours <<<"$delivery") == true ]]; then
     update_delivery "$delivery" || return
+  elif [[ $(jq -r .unread <<<"$delivery") != null ]]; then
+    finding "$id" 'NOT READ' "$(jq -r '"the delivery \(.id) goes to edgetap\u0027s bucket, but edgetap does not read it: \(.unread)."' <<<"$delivery")
+  hint: ask the delivery's owner to change it, or to delete it, then run scripts/enable.sh --distribution $id again"
+    return 1
   else
     row "$id" "unchanged: delivers to edgetap's bucket, but was not enabled by this script (no tag $TAG=$name)"
     find_unsafe_delimiter "$id" "$delivery"
-    find_unread_path "$id" "$delivery"
     return
   fi
   any_enabled=1
@@ -397,14 +404,6 @@ find_unsafe_delimiter() {
   [[ -z $delimiter ]] || findings+=("$1: a value can contain the field delimiter $delimiter. edgetap cannot read such rows, and sends them to the dead-letter queue."$'\n'"  hint: ask the delivery's owner to set its field delimiter to a tab")
 }
 
-# Adds a finding if a delivery of others to edgetap's bucket has keys that the bucket's notification
-# leaves out.
-find_unread_path() {
-  local prefix
-  prefix=$(jq -r --arg prefix "${log_prefix:-}" 'select(.bucket != "") | .key_start | select(startswith($prefix) | not)' <<<"$2")
-  [[ -z $prefix ]] || findings+=("$1: its keys begin with $prefix, but edgetap reads ${log_prefix:-} only."$'\n'"  hint: ask the delivery's owner to change its suffix path")
-}
-
 # Whether the logs go to another bucket and not to edgetap's. CloudWatch Logs rejects a second
 # delivery to S3. Adds a finding with the other delivery, whose it is and what to do.
 goes_elsewhere() {
@@ -472,7 +471,7 @@ finding() {
 
 report() {
   { printf 'distribution\tdomain\tresult\n' && printf '%s\n' "${rows[@]}"; } | table
-  if ((${#findings[@]})); then printf '\n%s\n' "${findings[@]}"; fi
+  if ((${#findings[@]})); then plain "$(printf '\n%s\n' "${findings[@]}")"; fi
   if ((dry_run)); then
     printf '\nThis was a dry run: nothing was changed.\n'
   elif ((any_enabled)); then

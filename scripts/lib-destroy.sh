@@ -152,22 +152,24 @@ search() {
 
 leftovers() {
   {
-    tagged "$aws_region" && { [[ $aws_region == "$GLOBAL" ]] || tagged "$GLOBAL"; } && named
+    read_deliveries && tagged "$aws_region" && { [[ $aws_region == "$GLOBAL" ]] || tagged "$GLOBAL"; } && named
   } >"$scratch/leftovers" || return
   sort -u "$scratch/leftovers" | if ((keep_logs)); then grep -v -x -F "arn:aws:s3:::$log_bucket" || true; else cat; fi
 }
 
 tagged() {
   look "$1" resourcegroupstaggingapi get-resources --tag-filters "Key=$TAG,Values=$name" >"$scratch/response" || return
-  jq -r '.ResourceTagMappingList[]?.ResourceARN' "$scratch/response"
+  # `named` asks about the secret, which is listed until its deletion. Deliveries of this account may
+  # belong to an installation of the same name in another account.
+  jq -r --arg secret "$secret_arn" --argjson model "$model" '
+    [$secret, ($model.sources[] | ., .deliveries[] | select(.ours | not) | .arn)] as $others
+    | .ResourceTagMappingList[]?.ResourceARN | select(. as $arn | all($others[]; . != $arn))' "$scratch/response"
 }
 
 named() {
-  read_deliveries || return
-  jq -r --arg name "$name" '.destination.arn // empty, (.sources[] | select(.owner == $name) | .arn),
-    (.sources[].deliveries[] | select(.owner == $name) | .arn)' <<<"$model"
+  jq -r '.destination.arn // empty, (.sources[] | ., .deliveries[] | select(.ours) | .arn)' <<<"$model"
   exists "function $function_name" lambda get-function --function-name "$function_name"
-  exists "secret $secret_arn" secretsmanager describe-secret --secret-id "$secret_arn"
+  secret
   exists "queue $work_queue_url" sqs get-queue-attributes --queue-url "$work_queue_url"
   exists "queue $dead_letter_queue_url" sqs get-queue-attributes --queue-url "$dead_letter_queue_url"
   ((keep_logs)) || exists "arn:aws:s3:::$log_bucket" s3api get-bucket-location --bucket "$log_bucket"
@@ -182,11 +184,17 @@ named() {
 exists() {
   local resource=$1
   shift
-  if look "$aws_region" "$@" >/dev/null; then
+  if look "$aws_region" "$@" >"$scratch/response"; then
     printf '%s\n' "$resource"
   elif ! failed_with 'NotFound|NoSuch|NonExistentQueue|DoesNotExist'; then
     printf '%s (cannot check: %s)\n' "$resource" "$(why)"
   fi
+}
+
+# A secret with a recovery window is described until then.
+secret() {
+  exists "secret $secret_arn" secretsmanager describe-secret --secret-id "$secret_arn" >"$scratch/secret"
+  jq 'has("DeletedDate")' "$scratch/response" | is_true || cat "$scratch/secret"
 }
 
 # listed KIND NAME FILTER SERVICE OPERATION …: prints KIND and NAME if the list contains exactly

@@ -45,6 +45,8 @@ readonly POLL_INTERVAL=15
 # Commands that restore what the installation's removal does not, one a line, in the copy: they
 # outlive a run that is killed.
 readonly UNDO=undo
+# Name, account and region of what the run made, in the copy, from before Terraform makes anything.
+readonly MADE=made.json
 
 # run COMMAND …: runs a command and keeps its output and its exit status.
 run() {
@@ -93,6 +95,7 @@ terraform_run() { run "$TERRAFORM" -chdir=terraform "$@"; }
 apply_with() {
   set_variables "$1"
   ((! dry_run)) || show_command 'with the variables' "$1"
+  is_own_installation || return
   terraform_run apply -input=false -auto-approve && expect 0
 }
 
@@ -126,10 +129,55 @@ prove_install() {
   expect 0 || return
   terraform_run init -input=false -lockfile=readonly
   expect 0 || return
+  begin_installation || return
   apply_with '{}' || return
   read_installation || return
   terraform_run plan -input=false -detailed-exitcode
   expect 0 'No changes'
+}
+
+# Refuses a state that has anything in it, and records what --clean must find again.
+begin_installation() {
+  ((dry_run)) && return
+  is_own_installation || return
+  if ! terraform_in show -json 2>"$scratch/error" | jq '.values == null' | is_true; then
+    seen="the state of the copy is not empty, so nothing was made: $(why)"
+    return 1
+  fi
+  jq -n --arg name "$name" --arg account "$caller_account" --arg region "$aws_region" '{$name, $account, $region}' >"$MADE"
+}
+
+# Whether Terraform in the copy has the backend that prove.sh wrote, the name and the region of the
+# run, and its account: it applies and destroys unasked.
+is_own_installation() {
+  ((dry_run)) && return
+  if ! jq '.backend | .type == "local" and .config.path == null and .config.workspace_dir == null' terraform/.terraform/terraform.tfstate 2>/dev/null | is_true; then
+    seen='the Terraform backend of the copy is not the local one that prove.sh wrote'
+    return 1
+  fi
+  local used
+  used=$(variables_here) || {
+    seen="cannot read Terraform's variables: $(why)"
+    return 1
+  }
+  if ! jq --arg name "$name" --arg region "$aws_region" '.name == $name and .aws_region == $region' <<<"$used" | is_true; then
+    seen="Terraform's variables in the copy are those of another installation: $used"
+    return 1
+  fi
+  is_same_account
+}
+
+# Whether the credentials are still those of the account of the installation.
+is_same_account() {
+  local account=$caller_account identity
+  [[ ! -f $MADE ]] || account=$(jq -r .account "$MADE")
+  identity=$(look "$aws_region" sts get-caller-identity | jq -r .Account) || {
+    seen="no valid AWS credentials: $(why)"
+    return 1
+  }
+  [[ $identity == "$account" ]] && return
+  seen="the AWS credentials belong to account $identity, but the installation $name is in account $account"
+  return 1
 }
 
 read_installation() {
@@ -357,12 +405,13 @@ prove_disable() {
 
 # Without all outputs, the installation is not complete and has no logs.
 prove_remove() {
+  ((dry_run)) || [[ -f $MADE ]] || return 0 # nothing was made
+  is_own_installation || return
   if ((installed || dry_run)) || [[ -f terraform/.terraform/edgetap-outputs.json ]]; then
     run scripts/disable.sh --destroy --yes
     expect 0 'Nothing tagged or named'
     return
   fi
-  [[ -d terraform/.terraform ]] || return 0 # Terraform never ran
   terraform_run destroy -input=false -auto-approve
   expect 0 || return
   run_aws "$aws_region" resourcegroupstaggingapi get-resources --tag-filters "Key=$TAG,Values=$name"

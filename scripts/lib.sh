@@ -26,6 +26,7 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
 fi
 shopt -s inherit_errexit
 readonly CALLER_DIRECTORY=$PWD
+unset CDPATH # it would lead `cd` to another clone
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 # The region of the APIs of CloudFront and of log deliveries, whatever the module's region is.
@@ -47,6 +48,10 @@ problems=()
 scratch=$(mktemp -d) # mode 0700: a distribution's configuration may contain an origin's secrets
 cleanup() { :; }     # a script may redefine this
 trap 'cleanup; rm -rf "$scratch"' EXIT
+# Programs answer Ctrl-C with an exit status of their own, after which bash would go on.
+trap 'error interrupted; exit 130' INT
+trap 'error interrupted; exit 143' TERM
+trap 'error interrupted; exit 129' HUP
 exec 3>&1 # `show` prints to 3, because callers often capture the stdout of AWS calls
 
 # --- Messages and questions ---
@@ -75,13 +80,21 @@ unknown_argument() {
   exit 2
 }
 
-say() { printf '%s\n' "$*"; }
+# Prints text without control characters but tab and newline: logs, tags and names can hold the escape
+# sequences of a terminal.
+plain() (
+  LC_ALL=C text=$*
+  text=${text//[$'\001'-$'\010'$'\013'-$'\037'$'\177']/}
+  printf '%s\n' "${text//$'\302'[$'\200'-$'\237']/}" # U+0080 to U+009F
+)
+
+say() { plain "$*"; }
 # Reports a change that was made; prints nothing in a dry run.
 did() { ((dry_run)) || say "$@"; }
-note() { printf 'note: %s\n' "$*" >&2; }
-warn() { printf 'warning: %s\n' "$*" >&2; }
-error() { printf 'error: %s\n' "$*" >&2; }
-hint() { printf '  hint: %s\n' "$*" >&2; }
+note() { plain "note: $*" >&2; }
+warn() { plain "warning: $*" >&2; }
+error() { plain "error: $*" >&2; }
+hint() { plain "  hint: $*" >&2; }
 
 # count NUMBER SINGULAR: such as "1 message" or "3 messages".
 count() {
@@ -95,7 +108,7 @@ die() {
 
 # Aligns lines of tab-separated cells.
 table() {
-  awk -F '\t' '
+  plain "$(cat)" | awk -F '\t' '
     { for (i = 1; i <= NF; i++) { cell[NR, i] = $i; if (length($i) > width[i]) width[i] = length($i) } cells[NR] = NF }
     END {
       for (row = 1; row <= NR; row++) {
@@ -255,6 +268,7 @@ need_module() {
 # apply or destroy calls this first.
 need_same_variables() {
   ((${#problems[@]} == 0)) || return 0
+  need_plain_arguments
   local used variable here installed
   if ! used=$(variables_here); then
     problem "cannot read Terraform's variables: $(why)" "see the whole message with $TERRAFORM -chdir=terraform plan"
@@ -265,6 +279,18 @@ need_same_variables() {
       "set $variable = \"$installed\" in terraform/mine.auto.tfvars, get the .tfvars files of who installed it, or select another workspace"
   done < <(jq -r --arg name "$name" --arg aws_region "$aws_region" \
     '["name", .name, $name], ["aws_region", .aws_region, $aws_region] | @tsv' <<<"$used")
+}
+
+# Arguments in TF_CLI_ARGS_plan, _apply or _destroy escape the comparison of the variables, or change
+# what the command does.
+need_plain_arguments() {
+  local variable pattern='(^|[[:space:]])["'\'']?--?(var|target|exclude|replace|destroy|refresh-only|state)[a-z-]*(["'\''=[:space:]]|$)'
+  for variable in "${!TF_CLI_ARGS@}"; do
+    if [[ ${!variable} =~ $pattern ]]; then
+      problem "$variable has the argument -${BASH_REMATCH[2]}, which this script cannot take into account" \
+        "unset $variable; Terraform reads variables from terraform/mine.auto.tfvars too"
+    fi
+  done
 }
 
 # The values that a plan would use, from .tfvars files, TF_VAR_… and defaults, as JSON. Terraform
@@ -443,10 +469,10 @@ describe() {
 
 filter_deliveries() {
   jq -n -r -c -L scripts --arg name "$name" --arg destination "$destination_arn" --arg bucket "${log_bucket_arn:-}" \
-    --argjson existing "${existing_log_sources:-[]}" --slurpfile sources "$scratch/delivery-sources" \
+    --argjson existing "${existing_log_sources:-[]}" --arg prefix "${log_prefix:-}" --slurpfile sources "$scratch/delivery-sources" \
     --slurpfile destinations "$scratch/delivery-destinations" --slurpfile deliveries "$scratch/deliveries" --slurpfile tags "$scratch/tags" \
     'include "deliveries"; { sources: $sources[0], destinations: $destinations[0], deliveries: $deliveries[0], tags: ($tags | add),
-        installation: {$name, $destination, $bucket, $existing} } | '"$1"
+        installation: {$name, $destination, $bucket, $existing, $prefix} } | '"$1"
 }
 
 must_read_deliveries() {

@@ -207,13 +207,19 @@ why_not() {
 
 # --- The run ---
 
+# Terraform's environment of the operator, which can lead to another state or installation.
+forget_environment() {
+  unset TF_WORKSPACE TF_DATA_DIR "${!TF_CLI_ARGS@}"
+  unset TF_VAR_name TF_VAR_aws_region TF_VAR_existing_log_sources TF_VAR_existing_sns_topics TF_VAR_alarm_topic_arn
+}
+
 # Copies scripts and configuration, but no state, backend, variables or workspace of the operator.
 make_copy() {
   if ((dry_run)); then
     variables='{}'
     return
   fi
-  unset TF_WORKSPACE TF_DATA_DIR TF_VAR_name TF_VAR_aws_region TF_VAR_existing_log_sources TF_VAR_existing_sns_topics TF_VAR_alarm_topic_arn
+  forget_environment
   export EDGETAP_BINARY=${edgetap:-}
   [[ $EDGETAP_BINARY != */* ]] || EDGETAP_BINARY=$(cd "$(dirname "$EDGETAP_BINARY")" && pwd)/${EDGETAP_BINARY##*/}
   mkdir -p target
@@ -222,11 +228,12 @@ make_copy() {
   trap 'interrupted 130' INT
   trap 'interrupted 143' TERM HUP
   tar --exclude=.terraform --exclude='*.tfvars' --exclude='*.tfvars.json' --exclude='*.tfstate*' --exclude=tests --exclude=examples \
+    --exclude='override.tf*' --exclude='*_override.tf*' --exclude='override.tofu*' --exclude='*_override.tofu*' \
     -cf - scripts terraform | tar -C "$COPY" -xf -
   cp -R target/lambda "$COPY/target/lambda"
   [[ ! -f .env ]] || cp -p .env "$COPY/.env"
   cd "$COPY"
-  # The last override wins, also over a backend of the operator.
+  # The only override: it replaces a backend or cloud block of the operator.
   printf 'terraform {\n  backend "local" {}\n}\n' >terraform/zz_prove_override.tf
   set_variables '{}'
 }
@@ -332,7 +339,16 @@ clean_up() {
     return
   fi
   cd "$COPY"
-  name=$(jq -r .name terraform/prove.auto.tfvars.json)
+  forget_environment
+  if [[ ! -f $MADE ]]; then
+    [[ ! -f terraform/terraform.tfstate ]] || die 'target/prove has a Terraform state, but not the account that it belongs to (made.json)'
+    ((dry_run)) || rm -rf "$COPY"
+    did 'Removed target/prove: the run had made nothing.'
+    return
+  fi
+  name=$(jq -r .name "$MADE")
+  aws_region=$(jq -r .region "$MADE")
+  is_same_account || die "$seen"
   confirm_by_name "$name"
   commands=() seen=''
   undo_all

@@ -30,9 +30,13 @@ main() {
   need_tools aws jq terraform
   need_module
   refuse_on_problems
-  waiting=$(depth)
+  read_depth
   if ((waiting == 0)); then
-    say 'The dead-letter queue is empty.'
+    if ((in_flight == 0)); then
+      say 'The dead-letter queue is empty.'
+    else
+      say "No message of the dead-letter queue is visible. In flight: $in_flight, which another consumer has received. Run this script again in a minute."
+    fi
     return
   fi
   if ((dry_run)); then
@@ -47,7 +51,7 @@ main() {
   elif start_task; then
     follow_task
   elif failed_with 'already|in progress'; then
-    note 'a redrive task is already running; waiting for it'
+    note 'a redrive task is already running'
     follow_task
   elif failed_with 'InvalidAction|UnknownOperation|UnsupportedOperation|NotImplemented|\((404|5[0-9]{2})\)'; then
     note "SQS does not support redrive tasks here ($(why)); moving the messages one by one"
@@ -74,10 +78,11 @@ read_arguments() {
   done
 }
 
-depth() {
-  must_look "$aws_region" sqs get-queue-attributes --queue-url "$dead_letter_queue_url" --attribute-names ApproximateNumberOfMessages \
-    >"$scratch/response"
-  jq -r .Attributes.ApproximateNumberOfMessages "$scratch/response"
+read_depth() {
+  must_look "$aws_region" sqs get-queue-attributes --queue-url "$dead_letter_queue_url" \
+    --attribute-names ApproximateNumberOfMessages ApproximateNumberOfMessagesNotVisible >"$scratch/response"
+  waiting=$(jq -r .Attributes.ApproximateNumberOfMessages "$scratch/response")
+  in_flight=$(jq -r '.Attributes.ApproximateNumberOfMessagesNotVisible // 0' "$scratch/response")
 }
 
 # Always names the destination. By default SQS moves a message back to its source queue, but the
@@ -89,10 +94,14 @@ start_task() {
     "${rate[@]}" >/dev/null
 }
 
+# Someone else's task may move the messages to another queue.
 follow_task() {
-  local state
+  local state destination
   while true; do
     must_look "$aws_region" sqs list-message-move-tasks --source-arn "$dead_letter_queue_arn" --max-results 1 >"$scratch/response"
+    destination=$(jq -r '.Results[0].DestinationArn // "the queues that the messages came from"' "$scratch/response")
+    [[ $destination == "$work_queue_arn" ]] \
+      || die "this script moved nothing: another redrive task moves the messages to $destination, not to the work queue"
     state=$(jq -r '.Results[0].Status // "UNKNOWN"' "$scratch/response")
     [[ $state == RUNNING || $state == CANCELLING ]] || break
     sleep "$INTERVAL"
@@ -120,6 +129,7 @@ move_one_by_one() {
     change "$aws_region" sqs delete-message --queue-url "$dead_letter_queue_url" \
       --receipt-handle "$(jq -r '.Messages[0].ReceiptHandle' "$scratch/received")" >/dev/null || die "moved $(count "$moved" message), then a call failed: $(why)"
     moved=$((moved + 1))
+    [[ -z $max_per_second ]] || sleep "$(jq -n --argjson rate "$max_per_second" '1 / $rate')"
   done
   say "Messages moved to the work queue: $moved of $waiting."
   ((moved == waiting)) || say 'The remaining messages are in flight: another consumer has received them. Run this script again in a minute.'

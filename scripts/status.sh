@@ -13,7 +13,8 @@
 #   --dry-run           also show every AWS call; none of them changes anything
 #
 # Columns:
-#   enabled       yes; no; elsewhere if the logs go to another bucket, which edgetap does not read;
+#   enabled       yes; no; unread if the logs go to edgetap's bucket in a format or under a prefix that
+#                 it does not read; elsewhere if the logs go to another bucket, which edgetap does not read;
 #                 external if edgetap reads them from that bucket (existing_log_sources). JSON says
 #                 in sends_events whether that bucket sends events, null if that cannot be told
 #   fields        number of fields of scripts/record-fields.txt that are logged
@@ -46,7 +47,13 @@ main() {
     --arg region "${aws_region:-}" --arg account "${installation_account:-$account_id}" --arg bucket "${log_bucket:-}" '
     { module: {name: $name, region: ($region | if . == "" then null else . end), account: $account, bucket: ($bucket | if . == "" then null else . end)},
       distributions: ., queues: $queues[0], alarms: $alarms[0], last_error: $last_error[0] }' "$scratch/rows" >"$scratch/status"
-  if ((json)); then cat "$scratch/status"; else show_status; fi
+  if ((json)); then
+    cat "$scratch/status"
+  else
+    local text
+    text=$(show_status)
+    plain "$text"
+  fi
 }
 
 read_arguments() {
@@ -161,8 +168,8 @@ describe_distribution() {
       | ([$source.deliveries[]? | select(.type == "S3" and (.to_edgetap | not))] | first) as $theirs
       | ($wanted_fields | split("\n") | map(select(. != "" and (startswith("#") | not)))) as $wanted_fields
       | { id: $id, domain: ($distribution.Aliases.Items[0] // $distribution.DomainName // "not in this account"),
-          enabled: (if $own then "yes" elif $theirs.read_from or $legacy then "external" elif $theirs then "elsewhere" else "no" end),
-          delivery: $own.id, unsafe_delimiter: ($own // $theirs | .unsafe_delimiter),
+          enabled: (if $own.unread then "unread" elif $own then "yes" elif $theirs.read_from or $legacy then "external" elif $theirs then "elsewhere" else "no" end),
+          delivery: $own.id, unread: $own.unread, unsafe_delimiter: ($own // $theirs | .unsafe_delimiter),
           made_by_edgetap: ($own != null and $own.ours), elsewhere: $theirs.to, read_from: ($theirs.read_from // $legacy), sends_events: $events,
           fields: (if $own then { logged: ($wanted_fields - ($wanted_fields - $own.fields) | length), wanted: ($wanted_fields | length),
                                    lacking: ($wanted_fields - $own.fields) } else null end),
@@ -214,7 +221,11 @@ show_status() {
       | @tsv' "$scratch/status"
   } | table
   jq -r --arg options "$(same_installation)" '.distributions[] | select(.fields.lacking // [] | length > 0)
-    | "\n\(.id) does not log \(.fields.lacking | join(", ")).\n  hint: run scripts/enable.sh \($options)--distribution \(.id)"' "$scratch/status"
+    | "\n\(.id) does not log \(.fields.lacking | join(", ")).\n  hint: "
+      + (if .made_by_edgetap then "run scripts/enable.sh \($options)--distribution \(.id)" else "ask the owner of the delivery \(.delivery) to add them" end)' "$scratch/status"
+  jq -r --arg options "$(same_installation)" '.distributions[] | select(.unread)
+    | "\n\(.id) delivers its logs to edgetap\u0027s bucket, but edgetap does not read them: \(.unread).\n  hint: "
+      + (if .made_by_edgetap then "run scripts/enable.sh \($options)--distribution \(.id)" else "ask the owner of the delivery \(.delivery) to change it" end)' "$scratch/status"
   jq -r '.distributions[] | select(.unsafe_delimiter and .enabled != "elsewhere")
     | "\n\(.id): a value can contain the field delimiter \(.unsafe_delimiter). edgetap cannot read such rows.\n  hint: set the delivery\u0027s field delimiter to a tab"' "$scratch/status"
   jq -r --arg options "$(same_installation)" '.distributions[] | select(.enabled == "elsewhere")

@@ -9,6 +9,7 @@
 #
 # Steps that this machine cannot run are reported as skipped when they are reached and again in the summary.
 set -euo pipefail
+unset CDPATH # it would lead `cd` to another clone
 cd "$(dirname "$0")/.."
 
 case "${1:-}" in

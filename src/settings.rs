@@ -245,7 +245,7 @@ settings! {
         kind: Kind::Choice { values: &["true", "false"], ignore_case: true },
         default: Some("false"),
         place: Place::Scripts,
-        about: "For the scripts: `true` applies Terraform's changes without asking",
+        about: "For the scripts: `true` answers their questions, except about a Terraform plan or `--destroy`",
     }
 }
 

@@ -26,6 +26,17 @@ scripts_with_aws=(enable.sh disable.sh verify.sh status.sh redrive.sh watch-buck
   [[ ! -s $AWS_LOG ]]
 }
 
+@test "CDPATH does not lead a script to another clone" {
+  mkdir -p "$BATS_TEST_TMPDIR/other/scripts"
+  respond logs.describe-delivery-sources '{}'
+  respond logs.describe-delivery-destinations '{}'
+  respond logs.describe-deliveries '{}'
+  export CDPATH=$BATS_TEST_TMPDIR/other
+  run bash scripts/disable.sh --all
+  exits 0
+  has 'Nothing to remove'
+}
+
 @test "outdated tools are all reported before any AWS call" {
   export AWS_VERSION=aws-cli/1.20.0
   mkdir "$BATS_TEST_TMPDIR/bin"

@@ -142,3 +142,24 @@ END
   [[ ! -s $TERRAFORM_LOG ]]
   [[ $(moto logs describe-deliveries | jq '.deliveries | length') == 1 ]]
 }
+
+@test "interrupted destroy stops before Terraform" {
+  scripts/enable.sh --distribution "$distribution" --yes
+  mkdir "$BATS_TEST_TMPDIR/interrupting"
+  cat >"$BATS_TEST_TMPDIR/interrupting/aws" <<'END'
+#!/usr/bin/env bash
+PATH=${PATH//$(dirname "$0"):/}
+[[ ${2:-} != delete-objects ]] || { kill -s "$SIGNAL" "$(<"$PID_FILE")" && exit 130; }
+exec aws "$@"
+END
+  chmod +x "$BATS_TEST_TMPDIR/interrupting/aws"
+  export SIGNAL PID_FILE=$BATS_TEST_TMPDIR/pid
+  while read -r SIGNAL code; do
+    PATH=$BATS_TEST_TMPDIR/interrupting:$PATH \
+      run env --default-signal="$SIGNAL" bash -c "echo \$\$ >'$PID_FILE'; exec scripts/disable.sh --destroy --yes"
+    exits "$code"
+    has 'error: interrupted'
+    [[ ! -s $TERRAFORM_LOG ]] || fail_with "Terraform ran after $SIGNAL"
+  done <<<$'INT 130\nTERM 143\nHUP 129'
+  bucket_is_there
+}

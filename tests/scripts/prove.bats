@@ -22,7 +22,11 @@ setup() {
 set -euo pipefail
 moto() { aws "$@" --region us-east-1; }
 case $1 in
-  init*) mkdir -p terraform/.terraform ;;
+  init*)
+    mkdir -p terraform/.terraform
+    echo '{"backend":{"type":"local","config":{"path":null,"workspace_dir":null}}}' >terraform/.terraform/terraform.tfstate
+    ;;
+  'show -json') echo "${STATE:-{\}}" ;;
   apply*)
     moto s3api create-bucket --bucket "$bucket" >/dev/null
     for queue in work dead-letters; do moto sqs create-queue --endpoint-url "$MOTO" --queue-name "edgetap-prove-$queue" >/dev/null; done
@@ -138,6 +142,50 @@ END
   run scripts/prove.sh --clean
   exits 0
   has 'Nothing to remove'
+}
+
+@test "prove.sh uses no state but its own" {
+  export TF_CLI_ARGS_plan=-var=name=prod TF_CLI_ARGS='-state=prod.tfstate'
+  printf 'terraform {\n  backend "s3" {}\n}\n' >terraform/zzz_backend_override.tf
+  cat >"$BATS_TEST_TMPDIR/looking" <<END
+#!/bin/bash
+printf '%s ' "\${!TF_CLI_ARGS@}" terraform/*.tf >"$BATS_TEST_TMPDIR/seen"
+exec "$ON_TERRAFORM" "\$@"
+END
+  chmod +x "$BATS_TEST_TMPDIR/looking"
+  ON_TERRAFORM=$BATS_TEST_TMPDIR/looking EDGETAP_SEARCH_WAIT=0 run scripts/prove.sh --yes
+  exits 0
+  [[ $(<"$BATS_TEST_TMPDIR/seen") == 'terraform/zz_prove_override.tf ' ]] || fail_with "$(<"$BATS_TEST_TMPDIR/seen")"
+  nothing_is_left
+}
+
+@test "prove.sh neither applies nor destroys what is not its own" {
+  refuses() {
+    : >"$TERRAFORM_LOG"
+    run scripts/prove.sh --yes
+    exits 1
+    step_is install differs
+    has "$1"
+    ! grep -E '^(apply|destroy)' "$TERRAFORM_LOG" || fail_with "Terraform changed something where $1"
+    nothing_is_left
+  }
+  STATE='{"values":{}}' refuses 'the state of the copy is not empty, so nothing was made'
+  VARIABLES='{"name":"prod","aws_region":"us-east-1"}' refuses "Terraform's variables in the copy are those of another installation"
+  sed -i.before 's/"type":"local"/"type":"s3"/' "$ON_TERRAFORM"
+  refuses 'the Terraform backend of the copy is not the local one that prove.sh wrote'
+}
+
+@test "prove.sh --clean needs the account of the run" {
+  mkdir -p target/prove/terraform/.terraform
+  run scripts/prove.sh --clean --yes
+  exits 0
+  has 'Removed target/prove: the run had made nothing.'
+  mkdir -p target/prove/terraform/.terraform
+  echo '{"name":"edgetap-prove","account":"210987654321","region":"eu-west-1"}' >target/prove/made.json
+  run scripts/prove.sh --clean --yes
+  exits 1
+  has "error: the AWS credentials belong to account $account, but the installation edgetap-prove is in account 210987654321"
+  [[ -f target/prove/made.json && ! -s $TERRAFORM_LOG ]]
 }
 
 @test "prove.sh --dry-run shows every command and makes nothing" {
@@ -263,7 +311,7 @@ END
   printf '#!/bin/sh\necho "Messages moved to the work queue: 1 of 1."\n[ "$LIED" != dead-letters ] || echo note: moving the messages one by one\n' >scripts/redrive.sh
   printf '#!/bin/sh\necho Nothing tagged or named edgetap-prove is left\n' >scripts/disable.sh
   sed -i.before -e 's/^readonly OUTAGE=.*/readonly OUTAGE=0/' -e 's/^readonly POLL_INTERVAL=.*/readonly POLL_INTERVAL=0/' scripts/lib-prove.sh
-  printf '#!/bin/sh\ncase $1 in init*) mkdir -p terraform/.terraform ;; plan*) echo No changes. ;; output*) echo arn:destination ;; esac\n' >"$ON_TERRAFORM"
+  printf '#!/bin/sh\ncase $1 in init*) mkdir -p terraform/.terraform; echo "{\\"backend\\":{\\"type\\":\\"local\\"}}" >terraform/.terraform/terraform.tfstate ;; show*) echo {} ;; plan*) echo No changes. ;; output*) echo arn:destination ;; esac\n' >"$ON_TERRAFORM"
   every_option=(--distribution E1 --kms-key-arn arn:key --vpc '{"subnet_ids":["s"]}' --arm64-zip target/lambda/bootstrap.zip
     --source-profile other --source-distribution E2 --source-bucket theirs --source-topic arn:topic)
   chmod +x "$BATS_TEST_TMPDIR/scripted/aws"

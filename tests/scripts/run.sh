@@ -9,6 +9,7 @@
 #
 # moto listens on a free loopback port. Exit status: that of bats, or 2 if a tool is missing.
 set -euo pipefail
+unset CDPATH # it would lead `cd` to another clone
 cd "$(dirname "$0")/../.."
 
 case "${1:-}" in

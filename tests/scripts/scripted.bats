@@ -279,13 +279,43 @@ apply -input=false plan' ]] || fail_with "$(<"$TERRAFORM_LOG")"
     ! applied || fail_with "applied: $other"
     run scripts/enable.sh --distribution "$id" --yes <<<n
     exits 1
-    has 'Nothing was changed'
+    has 'Nothing was applied, and no distribution was enabled.'
+    has 'scripts/setup-tfvars.sh has written the settings to terraform/'
+    has_not 'Nothing was changed'
     ! applied || fail_with "applied: $other"
   done
   run scripts/enable.sh --distribution "$id" --yes <<<y
   exits 0
   applied
-  [[ $(calls logs.describe-deliveries) == 1 ]]
+}
+
+@test "log level is applied after every question and check" {
+  with_log_level debug
+  plan .
+  run scripts/enable.sh --all <<<n
+  exits 1
+  has 'Nothing was changed.'
+  run scripts/enable.sh --distribution ENONE --yes
+  exits 2
+  outputs '{"log_bucket_arn":"arn:aws:s3:::another"}'
+  enable
+  exits 1
+  [[ ! -s $TERRAFORM_LOG && ! -e terraform/edgetap.auto.tfvars ]] || fail_with 'Terraform ran'
+}
+
+@test "arguments that escape the comparison are refused" {
+  with_log_level debug
+  plan .
+  for arguments in -var=name=prod '-lock=false -var-file=x' --destroy "'-target=a'" -state=x -replace=a; do
+    TF_CLI_ARGS_plan=$arguments run scripts/enable.sh --distribution "$id" --yes
+    exits 2
+    has 'error: TF_CLI_ARGS_plan has the argument -'
+    has 'hint: unset TF_CLI_ARGS_plan'
+    [[ ! -s $TERRAFORM_LOG ]]
+  done
+  TF_CLI_ARGS_apply='-parallelism=1 -no-color' run scripts/enable.sh --distribution "$id" --yes
+  exits 0
+  applied
 }
 
 @test "plan that leaves the log level is reported" {
@@ -360,19 +390,52 @@ apply -input=false plan' ]] || fail_with "$(<"$TERRAFORM_LOG")"
   [[ ! -s $TERRAFORM_LOG ]]
 }
 
+to_work="\"DestinationArn\":\"arn:aws:sqs:us-east-1:$account:tap-work\""
+
 @test "redrive task names the work queue as its destination" {
   respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"3"}}'
   respond sqs.start-message-move-task '{"TaskHandle":"x"}'
-  respond sqs.list-message-move-tasks.1 '{"Results":[{"Status":"RUNNING","ApproximateNumberOfMessagesMoved":1,"ApproximateNumberOfMessagesToMove":3}]}'
-  respond sqs.list-message-move-tasks '{"Results":[{"Status":"COMPLETED","ApproximateNumberOfMessagesMoved":3,"ApproximateNumberOfMessagesToMove":3}]}'
+  respond sqs.list-message-move-tasks.1 '{"Results":[{"Status":"RUNNING",'"$to_work"',"ApproximateNumberOfMessagesMoved":1,"ApproximateNumberOfMessagesToMove":3}]}'
+  respond sqs.list-message-move-tasks '{"Results":[{"Status":"COMPLETED",'"$to_work"',"ApproximateNumberOfMessagesMoved":3,"ApproximateNumberOfMessagesToMove":3}]}'
   EDGETAP_REDRIVE_INTERVAL=0 run scripts/redrive.sh --max-per-second 5
   exits 0
   has 'Messages moved to the work queue: 3 of 3.'
   called 'start-message-move-task --source-arn arn:aws:sqs:us-east-1:123456789012:tap-dead-letters --destination-arn arn:aws:sqs:us-east-1:123456789012:tap-work --max-number-of-messages-per-second 5'
-  respond sqs.list-message-move-tasks '{"Results":[{"Status":"FAILED","FailureReason":"AccessDenied"}]}'
+  respond sqs.list-message-move-tasks '{"Results":[{"Status":"FAILED",'"$to_work"',"FailureReason":"AccessDenied"}]}'
   EDGETAP_REDRIVE_INTERVAL=0 run scripts/redrive.sh
   exits 1
   has 'FAILED: AccessDenied'
+}
+
+@test "redrive task to another queue is no success" {
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"3"}}'
+  respond_error sqs.start-message-move-task UnsupportedOperation StartMessageMoveTask 'There is already a task running.'
+  respond sqs.list-message-move-tasks '{"Results":[{"Status":"COMPLETED","DestinationArn":"arn:aws:sqs:us-east-1:1:elsewhere","ApproximateNumberOfMessagesMoved":3}]}'
+  run scripts/redrive.sh
+  exits 1
+  has 'error: this script moved nothing: another redrive task moves the messages to arn:aws:sqs:us-east-1:1:elsewhere'
+  has_not 'Messages moved'
+}
+
+@test "messages in flight do not make an empty queue" {
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"2"}}'
+  run scripts/redrive.sh
+  exits 0
+  has 'In flight: 2'
+  has_not 'is empty'
+}
+
+@test "--max-per-second paces messages moved one by one" {
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"2"}}'
+  respond sqs.receive-message '{"Messages":[{"Body":"x","ReceiptHandle":"r"}]}'
+  respond sqs.send-message '{}'
+  respond sqs.delete-message ''
+  mkdir "$BATS_TEST_TMPDIR/slept"
+  printf '#!/bin/sh\necho "$1" >>"%s"\n' "$BATS_TEST_TMPDIR/pauses" >"$BATS_TEST_TMPDIR/slept/sleep"
+  chmod +x "$BATS_TEST_TMPDIR/slept/sleep"
+  PATH=$BATS_TEST_TMPDIR/slept:$PATH run scripts/redrive.sh --one-by-one --max-per-second 5
+  exits 0
+  [[ $(<"$BATS_TEST_TMPDIR/pauses") == $'0.2\n0.2' ]]
 }
 
 @test "redrive.sh --dry-run lists messages with their reasons" {
@@ -576,8 +639,30 @@ END
 @test "delivery outside the watched prefix is reported" {
   enabled '{"s3DeliveryConfiguration":{"suffixPath":"{DistributionId}/{yyyy}","enableHiveCompatiblePath":true},"tags":{"edgetap":null,"team":"web"}}'
   respond logs.list-tags-for-resource '{"tags":{"team":"web"}}'
-  enable
-  has "its keys begin with AWSLogs/aws-account-id=$account/CloudFront/, but edgetap reads AWSLogs/$account/CloudFront/ only"
+  respond logs.filter-log-events '{}'
+  respond cloudwatch.describe-alarms '{}'
+  respond cloudfront.get-distribution-config <"$repository/tests/scripts/distribution-config.json"
+  respond s3api.list-objects-v2 '{}'
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"0","ApproximateNumberOfMessagesNotVisible":"0","ApproximateNumberOfMessagesDelayed":"0"}}'
+  is_unread() {
+    enable
+    exits 1
+    has "NOT READ"
+    has "edgetap does not read it: $1"
+    run scripts/status.sh
+    exits 0
+    [[ $output =~ $id\ +d1.cloudfront.net\ +unread ]] || fail_with 'the row'
+    has "edgetap does not read them: $1"
+    has 'hint: ask the owner of the delivery abc to change it'
+    has_not 'hint: run scripts/enable.sh'
+  }
+  is_unread "its keys begin with AWSLogs/aws-account-id=$account/CloudFront/, but edgetap reads AWSLogs/$account/CloudFront/ only"
+  enabled '{"deliveryDestinationArn":"theirs","tags":{"edgetap":null,"team":"web"}}'
+  for format in parquet plain raw; do
+    respond logs.describe-delivery-destinations "{\"deliveryDestinations\":[{\"name\":\"theirs\",\"arn\":\"theirs\",\"outputFormat\":\"$format\",
+      \"deliveryDestinationConfiguration\":{\"destinationResourceArn\":\"arn:aws:s3:::tap-logs-$account-us-east-1\"}}]}"
+    is_unread "its format is $format, but edgetap reads w3c and json only"
+  done
 }
 
 @test "refused cookie logging leaves a delivery that is reported" {
@@ -622,6 +707,76 @@ END
   has_not two-errors
   has 'last error, at 2025-11-14T20:00:00Z: delivery failed: returned 503 (s3://b/k)'
   called 'cloudwatch describe-alarms --alarm-name-prefix tap- --state-value ALARM '
+}
+
+@test "tag that enable.sh did not set stays" {
+  enabled '{}'
+  respond cloudfront.list-tags-for-resource '{"Tags":{"Items":[{"Key":"edgetap-enabled","Value":"by the web team"}]}}'
+  respond logs.list-tags-for-resource '{"tags":{"edgetap":"tap"}}'
+  respond logs.delete-delivery ''
+  respond logs.delete-delivery-source ''
+  respond logs.delete-delivery-destination ''
+  run scripts/disable.sh --all --yes
+  exits 0
+  [[ $(calls cloudfront.untag-resource) == 0 ]]
+}
+
+@test "mistyped name is refused with the names that exist" {
+  enabled '{}'
+  run scripts/disable.sh --name tab --all --yes
+  exits 2
+  has 'error: no installation named tab has deliveries in this account'
+  has 'hint: these have: tap'
+  [[ $(calls logs.delete-delivery) == 0 ]]
+}
+
+# leftovers_of SECRET: what a finished destroy finds. The account also delivers to an installation of
+# the same name in another account.
+leftovers_of() {
+  enabled '{"deliveryDestinationArn":"arn:aws:logs:us-east-1:210987654321:delivery-destination:edgetap-tap-accounts"}'
+  respond logs.describe-delivery-destinations '{}'
+  respond resourcegroupstaggingapi.get-resources "{\"ResourceTagMappingList\":[{\"ResourceARN\":\"arn:aws:logs:us-east-1:$account:delivery:abc\"},
+    {\"ResourceARN\":\"arn:aws:logs:us-east-1:$account:delivery-source:edgetap-tap-$id\"},
+    {\"ResourceARN\":\"arn:aws:secretsmanager:us-east-1:$account:secret:tap-x\"}]}"
+  respond secretsmanager.describe-secret "$1"
+  for call in s3api.list-object-versions s3api.get-bucket-location; do respond_error "$call" NoSuchBucket Call no; done
+  respond_error sqs.get-queue-attributes QueueDoesNotExist GetQueueAttributes no
+  respond_error lambda.get-function ResourceNotFoundException GetFunction no
+  respond_error iam.get-role NoSuchEntity GetRole no
+  for call in logs.describe-log-groups cloudwatch.list-dashboards cloudwatch.describe-alarms; do respond "$call" '{}'; done
+  EDGETAP_SEARCH_WAIT=0 run scripts/disable.sh --destroy --yes
+}
+
+@test "leftovers are those of this installation only" {
+  leftovers_of '{"Name":"tap","DeletedDate":"2026-11-14T20:00:00Z"}'
+  exits 0
+  has "Nothing tagged or named tap is left"
+  leftovers_of '{"Name":"tap"}'
+  exits 1
+  [[ $(grep -c '^left: ' <<<"$output") == 1 ]]
+  has "left: secret arn:aws:secretsmanager:us-east-1:$account:secret:tap-x"
+}
+
+@test "escape sequences do not reach the terminal" {
+  escape=$'\e]0;title\a\e[31m'
+  respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"1","ApproximateNumberOfMessagesNotVisible":"0","ApproximateNumberOfMessagesDelayed":"0"}}'
+  respond sqs.receive-message "$(jq -n --arg escape "$escape" '{Messages: [{MessageId: "1", Attributes: {ApproximateReceiveCount: "1", SentTimestamp: "1763150400000"},
+    Body: ({edgetap: 1, object: {bucket: "b", key: "k"}, rows: [[0, 1]], since: "2026-11-14T20:00:00Z", reason: "no\($escape)\u009bé"} | tojson)}]}')"
+  run scripts/redrive.sh --dry-run
+  exits 0
+  has 'no]0;title[31mé'
+  respond logs.filter-log-events "$(jq -n --arg escape "$escape" '{events: [{timestamp: 1763150400000, message: ({level: "ERROR", message: "failed\($escape)"} | tojson)}]}')"
+  respond cloudwatch.describe-alarms '{}'
+  jq --arg escape "$escape" '.DistributionList.Items[0].DomainName = "d\($escape)"' "$RESPONSES/cloudfront.list-distributions" >list
+  mv list "$RESPONSES/cloudfront.list-distributions"
+  run scripts/status.sh
+  exits 0
+  has 'failed]0;title[31m'
+  [[ $output != *$'\e'* && $output != *$'\a'* ]]
+  theirs w3c false "$(jq -n --arg escape "$escape" '{tags: {team: "web\($escape)"}}')"
+  enable
+  has 'team=web]0;title[31m'
+  [[ $output != *$'\e'* ]]
 }
 
 # --- watch-bucket.sh: moto forgets the EventBridge element ---
