@@ -6,7 +6,7 @@
 # through_cloudfront uses $distribution (its ID), $domain (empty to look it up), $wait (minutes) and
 # $timeout (seconds).
 #
-# shellcheck disable=SC2154,SC2034
+# shellcheck disable=SC2153,SC2154,SC2034
 
 # Seconds between two searches for the request in the logs, at least and at most. In between it is a
 # tenth of the time waited so far, because each search reads all logs again.
