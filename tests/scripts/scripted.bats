@@ -407,7 +407,7 @@ to_work="\"DestinationArn\":\"arn:aws:sqs:us-east-1:$account:tap-work\""
   has 'FAILED: AccessDenied'
 }
 
-@test "redrive task to another queue is no success" {
+@test "redrive task to another queue is a failure" {
   respond sqs.get-queue-attributes '{"Attributes":{"ApproximateNumberOfMessages":"3"}}'
   respond_error sqs.start-message-move-task UnsupportedOperation StartMessageMoveTask 'There is already a task running.'
   respond sqs.list-message-move-tasks '{"Results":[{"Status":"COMPLETED","DestinationArn":"arn:aws:sqs:us-east-1:1:elsewhere","ApproximateNumberOfMessagesMoved":3}]}'
