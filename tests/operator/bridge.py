@@ -12,6 +12,7 @@ class Bridge:
 
     def __init__(self, program, secret):
         command = [program, "bridge", "--listen", "127.0.0.1:0", "--client-id", "id", "--client-secret", secret, "--delay", "1s"]
+        self.program = program
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         atexit.register(self.process.kill)
         self.lines, self.settings = [], {}

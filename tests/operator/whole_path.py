@@ -147,6 +147,12 @@ def whole_path(cloud, bridge, directory, environment, zip_file):
     contains_no_secret("\n".join(function.lines))
     the_role_is_sufficient(cloud, role)
 
+    step("edgetap find tells which log has a request")
+    wanted = json.loads(LOG.with_name(LOG.name + ".expected.json").read_text())["transactions"][-1]["id"]
+    output = first.run(bridge.program, "find", wanted, f"s3://{BUCKET}/", "--distribution", distributions.cookies, "--since", "2026-11-14")
+    assert f"/{distributions.cookies}." in output, output
+    assert "requeued.gz" in output, output
+
     step("status.sh and redrive.sh show the deliveries")
     status = json.loads(first.script("status", "--json"))
     by_id = {distribution["id"]: distribution for distribution in status["distributions"]}
@@ -353,8 +359,8 @@ def the_operator_policies_are_sufficient(cloud, others):
 
 
 def every_permission_is_needed(document, made, listed, account=ACCOUNT):
-    for name in policy.granted(document) - listed:
-        assert not_allowed(policy.without(document, name), made, account), f"no call needs the permission {name}"
+    unneeded = {name for name in policy.granted(document) - listed if not not_allowed(policy.without(document, name), made, account)}
+    assert not unneeded, f"no call needs the permissions {sorted(unneeded)}"
 
 
 def unexercised_permissions_are_listed(cloud, role):
