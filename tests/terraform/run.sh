@@ -76,7 +76,7 @@ plan_earlier_state() {
     | (.resource_changes | map(select(.previous_address != null))) as $after
     | ($after | length) == ($before | length) and all($after[]; is_moved)
     and all(.resource_changes[]; .change.actions == ["no-op"] or IN(.address; $changed_since[]))
-    and all(.output_changes[]; .actions == ["no-op"])
+    and all(.output_changes[]; .actions == ["no-op"] or .actions == ["create"])
   ' "$copy/plan.json" >/dev/null || {
     cat "$copy/plan"
     echo 'error: the state of the earlier layout does not move into the module without a change' >&2
