@@ -349,7 +349,7 @@ def the_role_is_sufficient(cloud, role):
 
 
 def the_operator_policies_are_sufficient(cloud, others):
-    for (name, who, key), account, operations in ((POLICIES[0], ACCOUNT, 80), (POLICIES[1], SOURCE_ACCOUNT, 15)):
+    for (name, who, key), account, operations in ((POLICIES[0], ACCOUNT, 80), (POLICIES[1], SOURCE_ACCOUNT, 10)):
         given, made = policy_file(name, others), cloud.calls_of(key)
         assert len({call.operation for call in made}) > operations, "the record of calls is incomplete"
         denied = not_allowed(given, made, account)
