@@ -251,7 +251,7 @@ END
 # prove.sh calls.
 script_everything() {
   unset AWS_ENDPOINT_URL
-  export LIED=${1:-}
+  export LIED=
   outputs "{\"name\":\"edgetap-prove\",\"delivery_destination_arn\":\"arn:destination\"}"
   jq 'map_values(.value)' "$OUTPUTS" >"$BATS_TEST_TMPDIR/plain.json"
   mkdir -p "$BATS_TEST_TMPDIR/scripted"
@@ -266,9 +266,9 @@ case "$LIED $1 $2" in
     if [[ $* == *--query* ]]; then echo d2.cloudfront.net; else echo '{"DistributionList":{"Items":[{"Id":"E1","Enabled":true}]}}'; fi
     ;;
   *' cloudfront get-distribution-config') printf '{\n"ETag": "E", "DistributionConfig": {"Logging": {\n"IncludeCookies": true\n}}}\n' ;;
-  'if-match cloudfront update-distribution') echo '{}' ;;
+  *if-match*' cloudfront update-distribution') echo '{}' ;;
   *' cloudfront update-distribution') fails PreconditionFailed ;;
-  'recursion lambda get-function-recursion-config') echo '{"RecursiveLoop": "Terminate"}' ;;
+  *recursion*' lambda get-function-recursion-config') echo '{"RecursiveLoop": "Terminate"}' ;;
   *' lambda get-function-recursion-config') echo '{"RecursiveLoop": "Allow"}' ;;
   'operator-policy sqs send-message') fails AccessDenied ;;
   'administrator iam list-users') echo '{"Users": []}' ;;
@@ -276,7 +276,7 @@ case "$LIED $1 $2" in
   *' logs filter-log-events')
     object=$(grep -o 's3://[^"]*' <<<"$*")
     text='object was deleted before it was read'
-    [[ $LIED != role ]] || text='cannot read the object: AccessDenied'
+    [[ $LIED != *role* ]] || text='cannot read the object: AccessDenied'
     if [[ $object == *missing.gz ]]; then
       lines "{\"level\":\"WARN\",\"object\":\"$object\",\"message\":\"$text\"}" 1
     else
@@ -305,10 +305,10 @@ if grep -q edgetap.invalid terraform/prove.auto.tfvars.json; then
   bucket=tap-logs-123456789012-us-east-1
   printf 'error: the function did not deliver the log: no\nnote: the log stays (s3://%s/x.gz)\n' "$bucket" && exit 1
 fi
-[[ $LIED != batching || $(jq .batching_window terraform/prove.auto.tfvars.json) != 20 ]] || mkdir once 2>/dev/null || exit 1
+[[ $LIED != *batching* || $(jq .batching_window terraform/prove.auto.tfvars.json) != 20 ]] || mkdir once 2>/dev/null || exit 1
 echo 'The path works.'
 END
-  printf '#!/bin/sh\necho "Messages moved to the work queue: 1 of 1."\n[ "$LIED" != dead-letters ] || echo note: moving the messages one by one\n' >scripts/redrive.sh
+  printf '#!/bin/sh\necho "Messages moved to the work queue: 1 of 1."\ncase "$LIED" in *dead-letters*) echo note: moving the messages one by one ;; esac\n' >scripts/redrive.sh
   printf '#!/bin/sh\necho Nothing tagged or named edgetap-prove is left\n' >scripts/disable.sh
   sed -i.before -e 's/^readonly OUTAGE=.*/readonly OUTAGE=0/' -e 's/^readonly POLL_INTERVAL=.*/readonly POLL_INTERVAL=0/' scripts/lib-prove.sh
   printf '#!/bin/sh\ncase $1 in init*) mkdir -p terraform/.terraform; echo "{\\"backend\\":{\\"type\\":\\"local\\"}}" >terraform/.terraform/terraform.tfstate ;; show*) echo {} ;; plan*) echo No changes. ;; output*) echo arn:destination ;; esac\n' >"$ON_TERRAFORM"
@@ -331,12 +331,14 @@ END
 
 @test "prove.sh says which step differs from what is expected" {
   script_everything
-  for LIED in if-match role dead-letters batching recursion operator-policy; do
-    run scripts/prove.sh "${every_option[@]}" --yes
-    exits 1
-    step_is "$LIED" differs
-    if [[ $LIED == operator-policy ]]; then step_is role differs; else has '19 proven'; fi
-  done
+  local lies=(if-match role dead-letters batching recursion)
+  LIED=${lies[*]} run scripts/prove.sh "${every_option[@]}" --yes
+  exits 1
+  for step in "${lies[@]}"; do step_is "$step" differs; done
+  has '15 proven'
+  LIED=operator-policy run scripts/prove.sh "${every_option[@]}" --yes
+  exits 1
+  for step in operator-policy role; do step_is "$step" differs; done
   LIED=administrator run scripts/prove.sh "${every_option[@]}" --yes
   exits 0
   step_is operator-policy 'not tried (this identity may do more than operator-policy.json allows'
