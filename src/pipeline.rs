@@ -13,11 +13,11 @@ use thiserror::Error;
 use crate::batch::{Batch, Builder, Counts, Flaw, Flaws, Limits, Rejection};
 use crate::decode::as_sent;
 use crate::encode::{Encoding, Origin, Uap};
-use crate::filter::{ExcludedPaths, IncludedPaths, StaticAssets};
+use crate::filter::{ExcludedPaths, Extension, IncludedPaths, Keep, StaticAssets};
 use crate::job::{Job, ObjectRef};
 use crate::log::{Columns, Defect, Field, LogError, LogReader, Record};
 use crate::redact::{Cookies, Key, Redaction};
-use crate::transaction::{Malformed, stitch, suffices};
+use crate::transaction::{Malformed, Transaction, ended, stitch, suffices};
 
 /// Bytes of a path that a log line shows.
 const SHOWN_PATH: usize = 200;
@@ -71,16 +71,24 @@ impl Rules {
         }))
     }
 
-    /// Whether a request is for a static asset, and is not included by its path. It is decided from
-    /// the record, because most rows of most logs need nothing else.
-    fn drops_as_static(&self, record: Record<'_>, scratch: &mut Vec<u8>) -> bool {
-        self.static_assets.test(record, scratch).is_ok() && {
-            let stem = record.get(Field::UriStem).unwrap_or_default();
-            self.included_paths.is_empty()
-                || self
-                    .included_paths
-                    .matching_glob(as_sent(Field::UriStem, stem, scratch))
-                    .is_none()
+    /// Returns the extension of a static asset whose path is not included. It is decided from the
+    /// record, because most rows of most logs need nothing else.
+    fn drops_as_static(
+        &self,
+        record: Record<'_>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Extension, Kept> {
+        let extension = self.static_assets.test(record, scratch).map_err(Kept::By)?;
+        let stem = record.get(Field::UriStem).unwrap_or_default();
+        let is_included = !self.included_paths.is_empty()
+            && self
+                .included_paths
+                .matching_glob(as_sent(Field::UriStem, stem, scratch))
+                .is_some();
+        if is_included {
+            Err(Kept::Included)
+        } else {
+            Ok(extension)
         }
     }
 
@@ -237,6 +245,44 @@ impl Summary {
     }
 }
 
+/// Why a request is not dropped as one for a static asset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    By(Keep),
+    /// Its path is included.
+    Included,
+}
+
+/// What becomes of a row.
+#[derive(Clone, Copy)]
+pub enum Fate<'a> {
+    Sent {
+        /// The request as it was, and as it is sent.
+        transaction: &'a Transaction<'a>,
+        redacted: &'a Transaction<'a>,
+        kept: Kept,
+        /// Bytes in a body.
+        bytes: usize,
+    },
+    Static {
+        extension: Extension,
+        /// The end of the request, in milliseconds since the Unix epoch.
+        ended: i64,
+    },
+    Excluded(&'a Transaction<'a>),
+    /// Malformed, rejected or foreign, which the reason tells.
+    Unread(Malformed),
+}
+
+/// Sees what becomes of each row of an object that was asked for, in order. `line` is the row's line, from 1.
+pub trait Watch {
+    fn see(&mut self, line: u64, fate: Fate<'_>);
+}
+
+impl Watch for () {
+    fn see(&mut self, _: u64, _: Fate<'_>) {}
+}
+
 /// What was found in the rows so far, those that were not asked for included. It depends on the
 /// object alone.
 #[derive(Debug, Default)]
@@ -251,8 +297,9 @@ struct Found {
 
 /// The batches of an object, read on demand. If the log ends early, the last and partial batch is
 /// followed by the error, and the error by `None`.
-pub struct Batches<R: Read> {
+pub struct Batches<R: Read, W = ()> {
     log: LogReader<R>,
+    watch: W,
     rules: Arc<Rules>,
     object: ObjectRef,
     distribution: Option<String>,
@@ -274,10 +321,18 @@ impl<R: Read> Batches<R> {
     /// Prepares to read the rows of `job` from `source`, the bytes of its object. Reads nothing
     /// yet.
     pub fn new(job: &Job, source: R, rules: Arc<Rules>) -> Self {
+        Self::watched(job, source, rules, ())
+    }
+}
+
+impl<R: Read, W: Watch> Batches<R, W> {
+    /// Does what [`new`](Batches::new) does, and shows each row to `watch`.
+    pub fn watched(job: &Job, source: R, rules: Arc<Rules>, watch: W) -> Self {
         let mut ranges = job.rows.ranges().to_vec().into_iter();
         let rows = ranges.next().unwrap_or(0..0);
         Self {
             log: LogReader::new(source),
+            watch,
             builder: Builder::new(rules.limits, rules.encoding.framing(), rows.start),
             rules,
             distribution: job.object.distribution().map(str::to_owned),
@@ -370,15 +425,24 @@ impl<R: Read> Batches<R> {
             ..
         } = &*self.rules;
         let (row, record) = self.log.record();
-        if self.rules.drops_as_static(record, &mut self.scratch) && suffices(record).is_ok() {
-            self.builder.push_static();
-            log_static(record.get(Field::UriStem).unwrap_or_default());
-            return None;
-        }
+        let kept = match self.rules.drops_as_static(record, &mut self.scratch) {
+            Err(kept) => kept,
+            Ok(extension) => {
+                if let Ok(ended) = ended(record) {
+                    self.builder.push_static();
+                    log_static(record.get(Field::UriStem).unwrap_or_default());
+                    let line = self.log.line();
+                    self.watch.see(line, Fate::Static { extension, ended });
+                    return None;
+                }
+                Kept::By(Keep::Extension) // without a time, the row is malformed
+            }
+        };
         match stitch(row, record, &mut self.scratch) {
             Err(malformed) => {
                 let is_first = self.found.note(malformed, &self.log);
                 let line = self.log.line();
+                self.watch.see(line, Fate::Unread(malformed));
                 match malformed {
                     Malformed::Defect(Defect::Foreign(_)) => self.builder.push_foreign(),
                     Malformed::Defect(defect) if defect.is_rejection() => {
@@ -395,6 +459,7 @@ impl<R: Read> Batches<R> {
             }
             Ok(transaction) if excluded_paths.matches(&transaction) => {
                 self.builder.push_excluded();
+                self.watch.see(self.log.line(), Fate::Excluded(&transaction));
                 None
             }
             Ok(transaction) => {
@@ -403,9 +468,20 @@ impl<R: Read> Batches<R> {
                     distribution: self.distribution.as_deref(),
                 };
                 let redacted = redaction.redact(&transaction, &mut self.redacted);
-                self.builder.push(&redacted, |body| {
+                let mut bytes = 0;
+                let full = self.builder.push(&redacted, |body| {
+                    let start = body.len();
                     encoding.encode(&redacted, origin, redaction, body);
-                })
+                    bytes = body.len() - start;
+                });
+                let sent = Fate::Sent {
+                    transaction: &transaction,
+                    redacted: &redacted,
+                    kept,
+                    bytes,
+                };
+                self.watch.see(self.log.line(), sent);
+                full
             }
         }
     }
@@ -504,7 +580,7 @@ fn reason(malformed: Malformed, columns: Option<&Columns>) -> String {
     }
 }
 
-impl<R: Read> Iterator for Batches<R> {
+impl<R: Read, W: Watch> Iterator for Batches<R, W> {
     type Item = Result<Batch, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {

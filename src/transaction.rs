@@ -216,6 +216,14 @@ pub fn suffices(record: Record<'_>) -> Result<(), Malformed> {
     required(record).map(|_| ())
 }
 
+/// Returns when the request of a record ended, in milliseconds since the Unix epoch.
+///
+/// # Errors
+/// The same as [`stitch`].
+pub fn ended(record: Record<'_>) -> Result<i64, Malformed> {
+    required(record).map(|(ended, _)| ended)
+}
+
 /// Returns the end time, and the method and path as logged.
 fn required(record: Record<'_>) -> Result<(i64, [&[u8]; 2]), Malformed> {
     if let Some(defect) = record.defect() {
