@@ -15,6 +15,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::{EncodingType, Object};
+use jiff::Timestamp;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -71,6 +72,8 @@ pub struct Opened {
     pub replaced: bool,
     /// Size in bytes, if known.
     pub size: Option<u64>,
+    /// When the object was put in S3. `None` for files, whose times change when they are copied.
+    pub modified: Option<Timestamp>,
     pub bytes: Box<dyn Read + Send>,
 }
 
@@ -93,6 +96,7 @@ impl Opened {
                 object,
                 replaced: false,
                 size,
+                modified: None,
                 bytes: Box::new(file),
             }),
             Err(error) => Err(SourceError::unavailable(&object, error.to_string())),
@@ -105,6 +109,7 @@ impl Opened {
             object: ObjectRef::local("-"),
             replaced: false,
             size: None,
+            modified: None,
             bytes: Box::new(io::stdin()),
         }
     }
@@ -134,6 +139,7 @@ impl S3 {
             ));
         }
         let replaced = object.etag.is_some() && object.etag != first.etag;
+        let modified = first.modified;
         let (size, object) = (
             first.size,
             ObjectRef {
@@ -157,6 +163,7 @@ impl S3 {
             object,
             replaced,
             size: Some(size),
+            modified,
             bytes: Box::new(reader),
         })
     }
@@ -186,6 +193,7 @@ impl S3 {
                         bytes: Vec::new(),
                         size: 0,
                         etag: object.etag,
+                        modified: None,
                     });
                 }
                 Err(GetError::Final(error)) => return Err(error),
@@ -244,6 +252,9 @@ impl S3 {
         let etag = response
             .e_tag()
             .map(|etag| etag.trim_matches('"').to_owned());
+        let modified = response
+            .last_modified()
+            .and_then(|time| Timestamp::from_second(time.secs()).ok());
         let expected =
             usize::try_from(RANGE.min(size.saturating_sub(offset))).unwrap_or(usize::MAX);
         bytes.clear();
@@ -268,7 +279,12 @@ impl S3 {
                 "S3 returned none of the {expected} bytes of a range"
             )));
         }
-        Ok(Range { bytes, size, etag })
+        Ok(Range {
+            bytes,
+            size,
+            etag,
+            modified,
+        })
     }
 
     /// Lists the objects under a prefix with their sizes, in S3's order. Directory placeholder
@@ -346,6 +362,7 @@ struct Range {
     /// Size of the whole object.
     size: u64,
     etag: Option<String>,
+    modified: Option<Timestamp>,
 }
 
 enum GetError {
