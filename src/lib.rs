@@ -51,6 +51,7 @@ pub mod probe;
 pub mod ingest;
 pub mod plan;
 pub mod work_queue;
+pub mod estimate;
 
 pub mod settings;
 pub mod dotenv;

@@ -6,18 +6,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use edgetap::config::{Config, Problem, Problems, Variables};
+use edgetap::config::{Config, Variables};
 use edgetap::job::ObjectRef;
 use edgetap::log::{Defect, Field, LogError, LogReader, Record, text_of};
-use edgetap::period::{HOURS_AFTER, HOURS_BEFORE, Window};
+use edgetap::period::{HOURS_AFTER, HOURS_BEFORE};
 use edgetap::pipeline::{Rules, is_access_test};
 use edgetap::source::Opened;
 use edgetap::transaction::{Malformed, suffices};
 use futures_util::stream::{self, StreamExt as _};
 use indicatif::ProgressBar;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use serde::Serialize;
 
 use crate::Failure;
@@ -26,6 +23,7 @@ use crate::inputs::{self, Found, Input, Wanted};
 use crate::output::{self, stdout};
 use crate::show::{self, count, escaped};
 use crate::tee::{Mentions, Tee, is_of_id};
+use crate::times::{self, Day, Time};
 use crate::verdict::Verdict;
 
 /// Objects that are read at a time. S3 takes some 50 ms to begin with a small one, so 16 are about 300
@@ -79,55 +77,6 @@ Exit status:
     )
 }
 
-/// Which end of a date is meant.
-#[derive(Clone, Copy)]
-enum Day {
-    Start,
-    End,
-}
-
-/// A time, as it was given.
-#[derive(Clone)]
-struct Time {
-    text: String,
-    at: Timestamp,
-}
-
-impl Time {
-    fn read(text: &str, day: Day) -> Result<Self, String> {
-        let at = time(text, day)?;
-        let text = text.to_owned();
-        Ok(Self { text, at })
-    }
-}
-
-/// Reads a time, a date or a duration before now.
-fn time(text: &str, day: Day) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    let date = (text.len() == "2026-11-25".len()).then(|| text.parse::<Date>().ok());
-    if let Some(date) = date.flatten() {
-        let date = match day {
-            Day::Start => Some(date),
-            Day::End => date.tomorrow().ok(),
-        };
-        let midnight = date.map(|date| date.at(0, 0, 0, 0));
-        return midnight
-            .and_then(|start| TimeZone::UTC.to_timestamp(start).ok())
-            .ok_or_else(|| "the date is too late".to_owned());
-    }
-    let duration = text.parse::<Span>().ok();
-    duration
-        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok())
-        .filter(|duration| *duration >= SignedDuration::ZERO)
-        .and_then(|duration| Timestamp::now().checked_sub(duration).ok())
-        .ok_or_else(|| {
-            "not a time with its zone (`2026-11-25T10:00:00Z`), a date (`2026-11-25`), or a duration (`2h`, `30d`)"
-                .to_owned()
-        })
-}
-
 /// Checks a request ID, which is never split by the delimiter of a log.
 fn request_id(text: &str) -> Result<String, &'static str> {
     let is_option = text.starts_with("--") && !text.ends_with('=');
@@ -139,7 +88,7 @@ fn request_id(text: &str) -> Result<String, &'static str> {
 }
 
 /// Checks the ID of a distribution. Test environments give others than CloudFront's, which begin with `E`.
-fn distribution(text: &str) -> Result<String, &'static str> {
+pub(crate) fn distribution(text: &str) -> Result<String, &'static str> {
     let is_of_id = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
     if !text.is_empty() && text.bytes().all(is_of_id) {
         Ok(text.to_owned())
@@ -188,22 +137,8 @@ enum End {
 
 pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
     let rules = Config::read_rules(variables)?;
-    if let (Some(since), Some(until)) = (&args.since, &args.until)
-        && since.at >= until.at
-    {
-        let message = "`--since` must be before `--until`".to_owned();
-        let (since, until) = (&since.text, &until.text);
-        let hint = Some(format!("these are `{since}` and `{until}`"));
-        return Err(Failure::Configuration(Problems(vec![Problem {
-            message,
-            hint,
-        }])));
-    }
     let wanted = Wanted {
-        window: Window::new(
-            args.since.map(|since| since.at),
-            args.until.map(|until| until.at),
-        ),
+        window: times::window(args.since.as_ref(), args.until.as_ref())?,
         distribution: args.distribution,
     };
     let Found {

@@ -14,6 +14,7 @@ mod output;
 mod replay;
 mod show;
 mod tee;
+mod times;
 mod verdict;
 
 use std::path::{Path, PathBuf};
