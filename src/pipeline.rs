@@ -459,7 +459,8 @@ impl<R: Read, W: Watch> Batches<R, W> {
             }
             Ok(transaction) if excluded_paths.matches(&transaction) => {
                 self.builder.push_excluded();
-                self.watch.see(self.log.line(), Fate::Excluded(&transaction));
+                self.watch
+                    .see(self.log.line(), Fate::Excluded(&transaction));
                 None
             }
             Ok(transaction) => {

@@ -12,6 +12,7 @@ mod find;
 mod inputs;
 mod output;
 mod replay;
+mod report;
 mod show;
 mod tee;
 mod times;
@@ -56,6 +57,8 @@ enum Command {
     Demo,
     /// Process logs: print the transactions (dry run) or, with --post, deliver them to the bridge.
     Replay(replay::Args),
+    /// Report what logs hold and what edgetap does with it; with --html, also as a page.
+    Report(report::Args),
     /// Explain how edgetap handles one row: whether it is sent, its fields, and where they go.
     Explain(explain::Args),
     /// Find a request in logs by its ID (X-Amz-Cf-Id): where it is, and whether it is sent.
@@ -149,6 +152,7 @@ async fn run(Cli { command, env_file }: Cli) -> Result<(), Failure> {
     match command {
         Command::Demo => demo::run().await,
         Command::Replay(args) => replay::run(args, &variables).await,
+        Command::Report(args) => report::run(args, &variables).await,
         Command::Explain(args) => explain::run(args, &variables).await,
         Command::Find(args) => find::run(args, &variables).await,
         Command::Check(args) => check::run(&args, &variables).await,

