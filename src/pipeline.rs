@@ -249,9 +249,51 @@ struct Found {
     foreign: Option<(u64, &'static str)>,
 }
 
+/// Sees each row that a job asks for, as it is read and before its batch is complete. The function
+/// has none: `()`.
+pub trait Observer {
+    /// Sees the current row of a log, and what becomes of it.
+    fn see(&mut self, log: &LogReader<impl Read>, rules: &Rules, class: Class);
+}
+
+impl Observer for () {
+    fn see(&mut self, _: &LogReader<impl Read>, _: &Rules, _: Class) {}
+}
+
+impl<O: Observer> Observer for Option<O> {
+    fn see(&mut self, log: &LogReader<impl Read>, rules: &Rules, class: Class) {
+        if let Some(observer) = self {
+            observer.see(log, rules, class);
+        }
+    }
+}
+
+/// What becomes of a row: a field of [`Counts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It is sent, unless the bridge rejects it.
+    Sent,
+    Static,
+    Excluded,
+    Malformed,
+    /// It may hold requests, and cannot be read: it counts as rejected.
+    Flawed,
+    Foreign,
+}
+
+impl Class {
+    fn of(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::Defect(Defect::Foreign(_)) => Self::Foreign,
+            Malformed::Defect(defect) if defect.is_rejection() => Self::Flawed,
+            _ => Self::Malformed,
+        }
+    }
+}
+
 /// The batches of an object, read on demand. If the log ends early, the last and partial batch is
 /// followed by the error, and the error by `None`.
-pub struct Batches<R: Read> {
+pub struct Batches<R: Read, O = ()> {
     log: LogReader<R>,
     rules: Arc<Rules>,
     object: ObjectRef,
@@ -266,6 +308,7 @@ pub struct Batches<R: Read> {
     /// Whether the first batch was told which fields the log lacks.
     absent_set: bool,
     found: Found,
+    observer: O,
     /// How the log ended, until the iterator has returned it.
     end: Option<Result<(), LogError>>,
 }
@@ -274,6 +317,13 @@ impl<R: Read> Batches<R> {
     /// Prepares to read the rows of `job` from `source`, the bytes of its object. Reads nothing
     /// yet.
     pub fn new(job: &Job, source: R, rules: Arc<Rules>) -> Self {
+        Self::observed(job, source, rules, ())
+    }
+}
+
+impl<R: Read, O: Observer> Batches<R, O> {
+    /// Does what [`new`](Batches::new) does, and shows the rows to `observer`.
+    pub fn observed(job: &Job, source: R, rules: Arc<Rules>, observer: O) -> Self {
         let mut ranges = job.rows.ranges().to_vec().into_iter();
         let rows = ranges.next().unwrap_or(0..0);
         Self {
@@ -288,6 +338,7 @@ impl<R: Read> Batches<R> {
             redacted: Vec::new(),
             absent_set: false,
             found: Found::default(),
+            observer,
             end: None,
         }
     }
@@ -299,7 +350,7 @@ impl<R: Read> Batches<R> {
 
     /// Returns how many rows of the log were read, skipped ones included. At the end of the log it
     /// is their number; after an error it is the number of the row that could not be read.
-    pub(crate) fn rows_read(&self) -> u64 {
+    pub fn rows_read(&self) -> u64 {
         self.log.next_row()
     }
 
@@ -371,6 +422,7 @@ impl<R: Read> Batches<R> {
         } = &*self.rules;
         let (row, record) = self.log.record();
         if self.rules.drops_as_static(record, &mut self.scratch) && suffices(record).is_ok() {
+            self.observer.see(&self.log, &self.rules, Class::Static);
             self.builder.push_static();
             log_static(record.get(Field::UriStem).unwrap_or_default());
             return None;
@@ -379,6 +431,8 @@ impl<R: Read> Batches<R> {
             Err(malformed) => {
                 let is_first = self.found.note(malformed, &self.log);
                 let line = self.log.line();
+                let class = Class::of(malformed);
+                self.observer.see(&self.log, &self.rules, class);
                 match malformed {
                     Malformed::Defect(Defect::Foreign(_)) => self.builder.push_foreign(),
                     Malformed::Defect(defect) if defect.is_rejection() => {
@@ -394,6 +448,7 @@ impl<R: Read> Batches<R> {
                 None
             }
             Ok(transaction) if excluded_paths.matches(&transaction) => {
+                self.observer.see(&self.log, &self.rules, Class::Excluded);
                 self.builder.push_excluded();
                 None
             }
@@ -402,6 +457,7 @@ impl<R: Read> Batches<R> {
                     object: &self.object,
                     distribution: self.distribution.as_deref(),
                 };
+                self.observer.see(&self.log, &self.rules, Class::Sent);
                 let redacted = redaction.redact(&transaction, &mut self.redacted);
                 self.builder.push(&redacted, |body| {
                     encoding.encode(&redacted, origin, redaction, body);
@@ -504,7 +560,7 @@ fn reason(malformed: Malformed, columns: Option<&Columns>) -> String {
     }
 }
 
-impl<R: Read> Iterator for Batches<R> {
+impl<R: Read, O: Observer> Iterator for Batches<R, O> {
     type Item = Result<Batch, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
