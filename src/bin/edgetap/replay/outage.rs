@@ -111,10 +111,14 @@ impl Outage {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the bridge is down, and tells it once.
-    pub(crate) fn begin(&self, reason: &str) {
+    /// Notes an attempt that failed because of the bridge.
+    pub(crate) fn begin(&self, attempt: Instant) {
+        self.state().since.get_or_insert(attempt);
+    }
+
+    /// Tells once that the bridge is waited for.
+    pub(crate) fn tell(&self, reason: &str) {
         let mut state = self.state();
-        state.since.get_or_insert_with(Instant::now);
         let is_quiet = state.told.is_some_and(|told| told.elapsed() < QUIET);
         if !state.is_told && !is_quiet {
             state.is_told = true;
@@ -230,7 +234,8 @@ mod tests {
     fn outage_ends_with_the_first_acceptance() {
         let outage = Outage::new(Duration::ZERO);
         assert!(!outage.is_over() && !outage.end());
-        outage.begin("down");
+        outage.begin(Instant::now());
+        outage.tell("down");
         assert!(outage.is_over());
         assert!(outage.end());
         assert!(!outage.is_over());

@@ -228,6 +228,7 @@ impl Post {
                 Next::Soon => self.pause(wait).await,
                 Next::Doubt(_) if self.outage.has_accepted_since(started) => false,
                 Next::Wait(after) | Next::Doubt(after) => {
+                    self.outage.begin(started);
                     let after = after.unwrap_or_default();
                     let time = self.outage.retry_for;
                     let time = time.saturating_sub(delivery.since.elapsed());
@@ -236,7 +237,7 @@ impl Post {
                         false
                     } else {
                         self.outage
-                            .begin(delivery.why.as_deref().unwrap_or_default());
+                            .tell(delivery.why.as_deref().unwrap_or_default());
                         self.meter.waits_for(Some("waiting for the bridge"));
                         self.pause(wait.max(after).min(time)).await
                     }
@@ -358,7 +359,7 @@ impl Post {
             number: *number,
         };
         let outcome = ingest_watched(&job, bytes, &rules, &self.bridge, attempt, watch).await;
-        self.remaining().leave(index, &outcome.left);
+        self.remaining().leave(index, &outcome);
         if let (Some(rejects), Some((rows, error))) = (&self.rejects, &outcome.unreadable) {
             let row = rows.first().unwrap_or_default();
             rejects.write(&unreadable(&job.object, row, error));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use edgetap::encode::Encoding;
+use edgetap::ingest::Outcome;
 use edgetap::job::ObjectRef;
 use edgetap::pipeline::Rules;
 use edgetap::rows::{OPEN, Rows};
@@ -76,6 +77,7 @@ struct Item {
 }
 
 impl Item {
+    /// Whether some rows are settled, so that only others of the same version may follow.
     fn is_begun(&self) -> bool {
         !self.rows.is_all()
     }
@@ -197,9 +199,12 @@ impl Remaining {
     }
 
     /// Notes which rows of an object an attempt has left.
-    pub(crate) fn leave(&mut self, index: usize, rows: &Rows) {
-        self.items[index].rows.clone_from(rows);
-        self.is_stale = true;
+    pub(crate) fn leave(&mut self, index: usize, outcome: &Outcome) {
+        let item = &mut self.items[index];
+        if item.is_begun() || outcome.left.is_empty() || outcome.unreadable.is_some() {
+            item.rows.clone_from(&outcome.left);
+            self.is_stale = true;
+        }
     }
 
     fn left(&self) -> impl Iterator<Item = &Item> {
