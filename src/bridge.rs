@@ -16,7 +16,9 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::credentials::CredentialsSource;
 use crate::endpoint::EndpointUrl;
-use crate::http::{self, asked_wait, in_words, is_hang_up, is_page, read_at_most};
+use crate::http::{
+    self, asked_wait, in_words, is_handshake_failure, is_hang_up, is_page, read_at_most,
+};
 use crate::job::ObjectRef;
 use crate::response::{
     Answer, MAX_PROBES, Part, RefusedPart, Scope, Step, Terms, Tries, VOUCHED_PARTS, advice, part,
@@ -86,6 +88,8 @@ pub struct Trouble {
     pub why: String,
     /// The wait that the bridge or the token endpoint asked for.
     pub after: Option<Duration>,
+    /// Whether it lasts until the operator acts, as far as the answer tells.
+    pub lasts: bool,
 }
 
 /// What became of a batch or a part of one.
@@ -272,14 +276,15 @@ impl Bridge {
 }
 
 fn no_token(error: &TokenError) -> Trouble {
-    let after = match error {
-        TokenError::Later { after, .. } => *after,
-        TokenError::Misconfigured(_) => None,
+    let (after, lasts) = match error {
+        TokenError::Later { after, .. } => (*after, false),
+        TokenError::Misconfigured(_) => (None, true),
     };
     Trouble {
         scope: Scope::Bridge,
         why: error.to_string(),
         after,
+        lasts,
     }
 }
 
@@ -490,6 +495,7 @@ impl Delivery<'_> {
         let mut posted = Posted {
             answer: Answer::NotSent { after: None },
             why: String::new(),
+            lasts: false,
             sent: Instant::now(),
             token: None,
         };
@@ -506,9 +512,11 @@ impl Delivery<'_> {
         let token = match bridge.tokens.token(patience).await {
             Ok(token) => posted.token.insert(token),
             Err(error) => {
-                let Trouble { why, after, .. } = no_token(&error);
+                let Trouble {
+                    why, after, lasts, ..
+                } = no_token(&error);
                 posted.answer = Answer::NotSent { after };
-                posted.why = why;
+                (posted.why, posted.lasts) = (why, lasts);
                 return posted;
             }
         };
@@ -530,6 +538,7 @@ impl Delivery<'_> {
                     after,
                 };
                 posted.why = describe(endpoint, status, is_html);
+                posted.lasts = posted.answer.lasts();
                 let drained = read_at_most(response, MAX_RESPONSE);
                 tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, drained));
             }
@@ -542,6 +551,7 @@ impl Delivery<'_> {
                     () => Answer::NoResponse,
                 };
                 posted.why = format!("{endpoint}: {}", in_words(endpoint, &error));
+                posted.lasts = is_handshake_failure(&error);
             }
         }
         posted
@@ -553,6 +563,8 @@ struct Posted {
     answer: Answer,
     /// The answer in words: the endpoint, the status and what to check. Empty if no time was left.
     why: String,
+    /// Whether it lasts until the operator acts.
+    lasts: bool,
     sent: Instant,
     token: Option<Arc<Token>>,
 }
@@ -563,6 +575,7 @@ impl Posted {
             scope,
             why: self.why.clone(),
             after: self.answer.after(),
+            lasts: self.lasts,
         }
     }
 }

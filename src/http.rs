@@ -149,6 +149,12 @@ pub(crate) fn in_words(endpoint: &EndpointUrl, error: &reqwest::Error) -> String
     }
 }
 
+/// Whether a request failed because the TLS handshake did: the certificate is not accepted, or the
+/// server does not speak TLS.
+pub(crate) fn is_handshake_failure(error: &reqwest::Error) -> bool {
+    error.is_connect() && error.source().and_then(handshake_error).is_some()
+}
+
 /// Whether a proxy, not the endpoint, is the reason why a request failed.
 pub(crate) fn is_of_proxy(error: &reqwest::Error) -> bool {
     tunnel_failure(error).is_some()

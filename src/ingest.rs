@@ -6,6 +6,8 @@ use std::error::Error;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt as _;
+use futures_util::future;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
@@ -14,7 +16,7 @@ use crate::batch::Batch;
 use crate::bridge::{Attempt, Bridge, Delivered, Fate, GRACE, Kept, Meter, Trouble};
 use crate::job::Job;
 use crate::log::LogError;
-use crate::pipeline::{Batches, Rules, Summary};
+use crate::pipeline::{Batches, Observer, Rules, Summary};
 use crate::response::{MAX_BEHIND, Scope, most_behind};
 use crate::rows::Rows;
 use crate::source::SourceError;
@@ -42,6 +44,12 @@ impl Outcome {
         self.left.is_empty() && self.unreadable.is_none()
     }
 
+    /// Whether the attempt ended because it was told to.
+    pub fn is_interrupted(&self) -> bool {
+        let mut reasons = self.reasons.iter();
+        reasons.any(|reason| matches!(reason, StopReason::Interrupted))
+    }
+
     /// Returns why rows are left or unreadable, as text.
     pub fn why(&self) -> Option<String> {
         let reasons = self.reasons.iter().map(ToString::to_string);
@@ -63,6 +71,9 @@ pub enum StopReason {
     Source(String),
     #[error("the invocation ran out of time")]
     Deadline,
+    /// The attempt was told to end.
+    #[error("interrupted")]
+    Interrupted,
     #[error("the thread that reads the log panicked (a bug in edgetap)")]
     Reader,
     #[error("the row counts do not add up (a bug in edgetap)")]
@@ -82,21 +93,54 @@ pub async fn ingest(
     bridge: &Bridge,
     attempt: Attempt,
 ) -> Outcome {
-    ingest_watched(job, bytes, rules, bridge, attempt, |_, _| ()).await
+    let watch = Watch {
+        rows: (),
+        settled: |_: &Summary, _: &Batch, _| (),
+        stop: future::pending(),
+    };
+    ingest_watched(job, bytes, rules, bridge, attempt, watch).await
 }
 
-/// Does what [`ingest`] does, and calls `watch` after each accepted batch or part of one.
+/// What follows an attempt.
+pub struct Watch<O, F, S> {
+    /// Sees the rows as they are read.
+    pub rows: O,
+    /// Called with each batch or part of one that is settled, and the counts so far.
+    pub settled: F,
+    /// Ends the attempt: no batch is begun once it is ready, and what is in flight has five seconds.
+    pub stop: S,
+}
+
+/// How rows were settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    Accepted,
+    /// The bridge rejected the transactions. The status is `None` if it did not respond.
+    Rejected(Option<u16>),
+}
+
+/// Does what [`ingest`] does, under the eyes of `watch`.
 pub async fn ingest_watched(
     job: &Job,
     bytes: impl Read + Send + 'static,
     rules: &Arc<Rules>,
     bridge: &Bridge,
     attempt: Attempt,
-    watch: impl FnMut(&Summary, &Batch),
+    watch: Watch<
+        impl Observer + Send + 'static,
+        impl FnMut(&Summary, &Batch, Settled),
+        impl Future<Output = ()>,
+    >,
 ) -> Outcome {
     let delivery = bridge.delivery(&job.object, rules.making(), attempt);
+    let Watch {
+        rows,
+        settled,
+        stop,
+    } = watch;
+    let stop = stop.shared();
     let ledger = Mutex::new(Ledger {
-        watch,
+        watch: settled,
         settled: Rows::default(),
         outcome: Outcome::default(),
         behind: 0,
@@ -109,7 +153,7 @@ pub async fn ingest_watched(
     let settle = |part: &Batch, fate: Fate| locked().settle(part, fate);
     let (deliver, settle) = (&delivery, &settle);
 
-    let (ask, batches, thread) = read_on_thread(job, bytes, rules.clone());
+    let (ask, batches, thread) = read_on_thread(job, bytes, rules.clone(), rows);
     let feed = stream::unfold((ask, batches), async |(ask, mut batches)| {
         let next = async {
             let permit = bridge.permit().await?;
@@ -118,7 +162,11 @@ pub async fn ingest_watched(
             locked().is_read = batch.is_none();
             Some((batch?, permit))
         };
-        let next = attempt.deadline.bound(next).await??;
+        let next = tokio::select! {
+            biased;
+            () = stop.clone() => None,
+            next = attempt.deadline.bound(next) => next,
+        }??;
         (!locked().is_stopped).then_some((next, (ask, batches)))
     });
     let deliveries = feed
@@ -146,7 +194,20 @@ pub async fn ingest_watched(
             }
         }
     };
-    let is_cut = attempt.deadline.extended(GRACE).bound(all).await.is_none();
+    let stopped = async {
+        stop.clone().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let deadline = attempt.deadline.extended(GRACE);
+    let is_cut = tokio::select! {
+        biased;
+        done = deadline.bound(all) => done.is_none(),
+        () = stopped => true,
+    };
+    let cut = match stop.now_or_never() {
+        Some(()) => StopReason::Interrupted,
+        None => StopReason::Deadline,
+    };
 
     let Ledger {
         settled,
@@ -160,13 +221,13 @@ pub async fn ingest_watched(
         outcome.summary.distribution = job.object.distribution().map(str::to_owned);
     }
     outcome.left = job.rows.without(&settled);
-    if is_cut {
-        outcome.because(StopReason::Deadline);
-    }
     if is_read {
+        if is_cut {
+            outcome.because(cut);
+        }
         outcome.conclude(thread.await);
-    } else if !is_stopped {
-        outcome.because(StopReason::Deadline); // the reading thread ends at its next read
+    } else if is_cut || !is_stopped {
+        outcome.because(cut); // the reading thread ends at its next read
     }
     outcome
 }
@@ -237,7 +298,7 @@ struct Ledger<W> {
     is_read: bool,
 }
 
-impl<W: FnMut(&Summary, &Batch)> Ledger<W> {
+impl<W: FnMut(&Summary, &Batch, Settled)> Ledger<W> {
     /// Notes what came of a batch. `most` batches in a row may stay behind.
     fn finish_batch(&mut self, delivered: Delivered, was_probed: bool, most: u32) {
         let Delivered {
@@ -275,12 +336,14 @@ impl<W: FnMut(&Summary, &Batch)> Ledger<W> {
         }
         self.settled.extend(&rows);
         let summary = &mut self.outcome.summary;
-        if let Fate::Rejected(status) = fate {
+        let settled = if let Fate::Rejected(status) = fate {
             summary.reject(part, status);
+            Settled::Rejected(status)
         } else {
             summary.accept(part);
-            (self.watch)(summary, part);
-        }
+            Settled::Accepted
+        };
+        (self.watch)(summary, part, settled);
     }
 }
 
@@ -297,6 +360,7 @@ fn read_on_thread(
     job: &Job,
     bytes: impl Read + Send + 'static,
     rules: Arc<Rules>,
+    observer: impl Observer + Send + 'static,
 ) -> (mpsc::Sender<()>, mpsc::Receiver<Batch>, JoinHandle<Ended>) {
     let (ask, mut asked) = mpsc::channel(1);
     let (sender, receiver) = mpsc::channel(1);
@@ -304,7 +368,7 @@ fn read_on_thread(
         bytes,
         batches: sender.clone(),
     };
-    let mut batches = Batches::new(job, bytes, rules);
+    let mut batches = Batches::observed(job, bytes, rules, observer);
     let read = move || {
         let mut error = None;
         while asked.blocking_recv().is_some() {
@@ -338,7 +402,9 @@ fn read_on_thread(
 
 /// Returns the next batch. The rows just before a broken read do not become a batch: after a retry,
 /// batches would start at other rows and have other idempotency keys.
-fn next_whole<R: Read>(batches: &mut Batches<R>) -> Option<Result<Batch, LogError>> {
+fn next_whole<R: Read, O: Observer>(
+    batches: &mut Batches<R, O>,
+) -> Option<Result<Batch, LogError>> {
     let next = batches.next();
     let is_broken = batches.pending_error().is_some_and(is_broken_read);
     if is_broken { batches.next() } else { next }

@@ -23,7 +23,7 @@ use crate::batch::Batch;
 use crate::bridge::{Attempt, Bridge, Trouble};
 use crate::continuation::{CONTINUATION_VERSION, Continuation, History};
 use crate::event::{Event, EventError, Receipt, SqsRecord, Work};
-use crate::ingest::{StopReason, ingest_watched};
+use crate::ingest::{Settled, StopReason, Watch, ingest_watched};
 use crate::job::Job;
 use crate::pipeline::{Rules, Summary};
 use crate::plan::{Facts, LEAST_JITTER, Message, Plan, Situation, Target, decide, retry_delay};
@@ -474,7 +474,10 @@ impl Function {
         }
         job.object = opened.object;
         let (bytes, read) = counted(opened.bytes);
-        let note_lag = |_: &Summary, batch: &Batch| {
+        let note_lag = |_: &Summary, batch: &Batch, settled: Settled| {
+            if settled != Settled::Accepted {
+                return;
+            }
             let lag = batch
                 .oldest_end
                 .map(|ended| self.clock.now().as_millisecond().saturating_sub(ended));
@@ -482,7 +485,12 @@ impl Function {
                 .delivery_lags
                 .extend(lag.and_then(|lag| u64::try_from(lag).ok()));
         };
-        let outcome = ingest_watched(&job, bytes, &rules, &self.bridge, attempt, note_lag).await;
+        let watch = Watch {
+            rows: (),
+            settled: note_lag,
+            stop: future::pending(),
+        };
+        let outcome = ingest_watched(&job, bytes, &rules, &self.bridge, attempt, watch).await;
         report.bytes_in = read.load(Ordering::Relaxed);
         report.meter = outcome.meter.clone();
         report.token_requests += self.bridge.tokens().take_requests();
@@ -524,6 +532,7 @@ impl Function {
                 scope: Scope::Bridge,
                 why: error.to_string(),
                 after: None,
+                lasts: true,
             }))
         })?;
         Ok((opened, rules))

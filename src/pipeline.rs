@@ -253,7 +253,7 @@ pub enum Kept {
     Included,
 }
 
-/// What becomes of a row.
+/// What becomes of a row, and what is known of it.
 #[derive(Clone, Copy)]
 pub enum Fate<'a> {
     Sent {
@@ -270,17 +270,22 @@ pub enum Fate<'a> {
         ended: i64,
     },
     Excluded(&'a Transaction<'a>),
-    /// Malformed, rejected or foreign, which the reason tells.
+    /// Malformed, flawed or foreign.
     Unread(Malformed),
 }
 
-/// Sees what becomes of each row of an object that was asked for, in order. `line` is the row's line, from 1.
-pub trait Watch {
-    fn see(&mut self, line: u64, fate: Fate<'_>);
-}
-
-impl Watch for () {
-    fn see(&mut self, _: u64, _: Fate<'_>) {}
+impl Fate<'_> {
+    /// Returns what the row counts as.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Sent { .. } => Class::Sent,
+            Self::Static { .. } => Class::Static,
+            Self::Excluded(_) => Class::Excluded,
+            Self::Unread(Malformed::Defect(Defect::Foreign(_))) => Class::Foreign,
+            Self::Unread(Malformed::Defect(defect)) if defect.is_rejection() => Class::Flawed,
+            Self::Unread(_) => Class::Malformed,
+        }
+    }
 }
 
 /// What was found in the rows so far, those that were not asked for included. It depends on the
@@ -295,11 +300,42 @@ struct Found {
     foreign: Option<(u64, &'static str)>,
 }
 
+/// Sees each row that a job asks for, as it is read and before its batch is complete. The function
+/// has none: `()`.
+pub trait Observer {
+    /// Sees the current row of a log, and what becomes of it.
+    fn see(&mut self, log: &LogReader<impl Read>, rules: &Rules, fate: &Fate<'_>);
+}
+
+impl Observer for () {
+    fn see(&mut self, _: &LogReader<impl Read>, _: &Rules, _: &Fate<'_>) {}
+}
+
+impl<O: Observer> Observer for Option<O> {
+    fn see(&mut self, log: &LogReader<impl Read>, rules: &Rules, fate: &Fate<'_>) {
+        if let Some(observer) = self {
+            observer.see(log, rules, fate);
+        }
+    }
+}
+
+/// What becomes of a row: a field of [`Counts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It is sent, unless the bridge rejects it.
+    Sent,
+    Static,
+    Excluded,
+    Malformed,
+    /// It may hold requests, and cannot be read: it counts as rejected.
+    Flawed,
+    Foreign,
+}
+
 /// The batches of an object, read on demand. If the log ends early, the last and partial batch is
 /// followed by the error, and the error by `None`.
-pub struct Batches<R: Read, W = ()> {
+pub struct Batches<R: Read, O = ()> {
     log: LogReader<R>,
-    watch: W,
     rules: Arc<Rules>,
     object: ObjectRef,
     distribution: Option<String>,
@@ -313,6 +349,7 @@ pub struct Batches<R: Read, W = ()> {
     /// Whether the first batch was told which fields the log lacks.
     absent_set: bool,
     found: Found,
+    observer: O,
     /// How the log ended, until the iterator has returned it.
     end: Option<Result<(), LogError>>,
 }
@@ -321,18 +358,17 @@ impl<R: Read> Batches<R> {
     /// Prepares to read the rows of `job` from `source`, the bytes of its object. Reads nothing
     /// yet.
     pub fn new(job: &Job, source: R, rules: Arc<Rules>) -> Self {
-        Self::watched(job, source, rules, ())
+        Self::observed(job, source, rules, ())
     }
 }
 
-impl<R: Read, W: Watch> Batches<R, W> {
-    /// Does what [`new`](Batches::new) does, and shows each row to `watch`.
-    pub fn watched(job: &Job, source: R, rules: Arc<Rules>, watch: W) -> Self {
+impl<R: Read, O: Observer> Batches<R, O> {
+    /// Does what [`new`](Batches::new) does, and shows the rows to `observer`.
+    pub fn observed(job: &Job, source: R, rules: Arc<Rules>, observer: O) -> Self {
         let mut ranges = job.rows.ranges().to_vec().into_iter();
         let rows = ranges.next().unwrap_or(0..0);
         Self {
             log: LogReader::new(source),
-            watch,
             builder: Builder::new(rules.limits, rules.encoding.framing(), rows.start),
             rules,
             distribution: job.object.distribution().map(str::to_owned),
@@ -343,6 +379,7 @@ impl<R: Read, W: Watch> Batches<R, W> {
             redacted: Vec::new(),
             absent_set: false,
             found: Found::default(),
+            observer,
             end: None,
         }
     }
@@ -354,7 +391,7 @@ impl<R: Read, W: Watch> Batches<R, W> {
 
     /// Returns how many rows of the log were read, skipped ones included. At the end of the log it
     /// is their number; after an error it is the number of the row that could not be read.
-    pub(crate) fn rows_read(&self) -> u64 {
+    pub fn rows_read(&self) -> u64 {
         self.log.next_row()
     }
 
@@ -431,8 +468,8 @@ impl<R: Read, W: Watch> Batches<R, W> {
                 if let Ok(ended) = ended(record) {
                     self.builder.push_static();
                     log_static(record.get(Field::UriStem).unwrap_or_default());
-                    let line = self.log.line();
-                    self.watch.see(line, Fate::Static { extension, ended });
+                    let fate = Fate::Static { extension, ended };
+                    self.observer.see(&self.log, &self.rules, &fate);
                     return None;
                 }
                 Kept::By(Keep::Extension) // without a time, the row is malformed
@@ -442,7 +479,8 @@ impl<R: Read, W: Watch> Batches<R, W> {
             Err(malformed) => {
                 let is_first = self.found.note(malformed, &self.log);
                 let line = self.log.line();
-                self.watch.see(line, Fate::Unread(malformed));
+                let fate = Fate::Unread(malformed);
+                self.observer.see(&self.log, &self.rules, &fate);
                 match malformed {
                     Malformed::Defect(Defect::Foreign(_)) => self.builder.push_foreign(),
                     Malformed::Defect(defect) if defect.is_rejection() => {
@@ -458,9 +496,9 @@ impl<R: Read, W: Watch> Batches<R, W> {
                 None
             }
             Ok(transaction) if excluded_paths.matches(&transaction) => {
+                let fate = Fate::Excluded(&transaction);
+                self.observer.see(&self.log, &self.rules, &fate);
                 self.builder.push_excluded();
-                self.watch
-                    .see(self.log.line(), Fate::Excluded(&transaction));
                 None
             }
             Ok(transaction) => {
@@ -475,13 +513,13 @@ impl<R: Read, W: Watch> Batches<R, W> {
                     encoding.encode(&redacted, origin, redaction, body);
                     bytes = body.len() - start;
                 });
-                let sent = Fate::Sent {
+                let fate = Fate::Sent {
                     transaction: &transaction,
                     redacted: &redacted,
                     kept,
                     bytes,
                 };
-                self.watch.see(self.log.line(), sent);
+                self.observer.see(&self.log, &self.rules, &fate);
                 full
             }
         }
@@ -581,7 +619,7 @@ fn reason(malformed: Malformed, columns: Option<&Columns>) -> String {
     }
 }
 
-impl<R: Read, W: Watch> Iterator for Batches<R, W> {
+impl<R: Read, O: Observer> Iterator for Batches<R, O> {
     type Item = Result<Batch, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {

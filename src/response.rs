@@ -57,6 +57,17 @@ impl Answer {
         }
     }
 
+    /// Whether the same is to be expected until the operator acts. A server error, and a request to
+    /// wait, pass.
+    pub(crate) fn lasts(&self) -> bool {
+        match *self {
+            Self::Status { status, after, .. } => {
+                after.is_none() && !matches!(status, 408 | 425 | 429 | 500..)
+            }
+            _ => false,
+        }
+    }
+
     /// Returns the wait that was asked for.
     pub(crate) fn after(&self) -> Option<Duration> {
         match self {

@@ -41,7 +41,7 @@ impl Encoding {
     /// What the bytes of a transaction depend on in addition to the rules: edgetap's version, which
     /// the bodies name, and a revision. Increase the revision if the same transaction gets other
     /// bytes within one version.
-    pub(crate) const REVISION: &str = concat!(env!("CARGO_PKG_VERSION"), " 2");
+    pub const REVISION: &str = concat!(env!("CARGO_PKG_VERSION"), " 2");
 
     /// Returns the framing of a body.
     pub fn framing(&self) -> Framing {

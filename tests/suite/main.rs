@@ -23,6 +23,7 @@ mod ingest;
 mod messages;
 mod pipeline;
 mod process;
+mod replay;
 mod secrecy;
 mod settings;
 mod source;

@@ -8,12 +8,11 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::builder::RangedU64ValueParser;
 use edgetap::local_bridge::{Endpoint, LocalBridge, Options, Reaction, Received};
-use jiff::SignedDuration;
 use tokio::sync::mpsc;
 
 use crate::Failure;
 use crate::output::{Hinted, StdoutError, stdout};
-use crate::show::{self, count};
+use crate::show::{self, count, duration};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -49,13 +48,6 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     } else {
         Err("the local bridge must listen on a loopback address (127.0.0.1 or [::1])".to_owned())
     }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let time: SignedDuration = text
-        .parse()
-        .map_err(|_| "expected a duration such as 200ms or 2s".to_owned())?;
-    Duration::try_from(time).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {

@@ -41,6 +41,18 @@ impl Input {
         }
     }
 
+    /// Opens the version of the object that is known.
+    pub(crate) async fn open_version(&self, known: &ObjectRef) -> Result<Opened, SourceError> {
+        match self {
+            Self::Object(s3, _) => s3.open(known).await,
+            Self::File(_) | Self::Stdin => self.open().await,
+        }
+    }
+
+    pub(crate) fn is_stdin(&self) -> bool {
+        matches!(self, Self::Stdin)
+    }
+
     /// Returns a name that no other input has.
     fn identity(&self) -> OsString {
         match self {
@@ -56,6 +68,26 @@ impl Input {
             Self::Object(_, object) => object.clone(),
         }
     }
+}
+
+/// Returns objects as inputs.
+pub(crate) async fn of_objects(
+    objects: impl Iterator<Item = ObjectRef>,
+) -> Result<Vec<Input>, Problems> {
+    let mut client = None;
+    let mut inputs = Vec::new();
+    for object in objects {
+        if object.bucket.is_empty() {
+            inputs.push(Input::File(PathBuf::from(object.key)));
+            continue; // not in S3
+        }
+        let s3 = match client.take() {
+            Some(s3) => s3,
+            None => s3().await?,
+        };
+        inputs.push(Input::Object(client.insert(s3).clone(), object));
+    }
+    Ok(inputs)
 }
 
 /// Splits `s3://BUCKET/KEY`. Returns `None` for another name.

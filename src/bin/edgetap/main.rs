@@ -36,7 +36,8 @@ Exit status:
   1  the command failed: some input was not read or delivered, a check failed, an address
      could not be used, or the output could not be written (including a pipe whose reader has
      closed it, as in `edgetap replay LOG | head`)
-  2  usage or configuration error";
+  2  usage or configuration error
+130  interrupted by Ctrl-C";
 
 /// Sends Amazon CloudFront access logs as HTTP transactions to an API-security platform (the bridge).
 ///
@@ -73,6 +74,8 @@ enum Command {
 enum Failure {
     /// Some input was not read or delivered, which was reported; or the reader of the output left.
     Incomplete,
+    /// Ctrl-C, after which the command ended in an orderly way.
+    Interrupted,
     /// The configuration is invalid.
     Configuration(Problems),
     Error(anyhow::Error),
@@ -99,6 +102,7 @@ impl Failure {
     fn report(&self) -> i32 {
         match self {
             Self::Incomplete => 1,
+            Self::Interrupted => 130, // 128 + SIGINT
             Self::Configuration(Problems(problems)) => {
                 for Problem { message, hint } in problems {
                     output::error(message);

@@ -1,14 +1,18 @@
 //! Standard output and standard error. No macro of the `println` family is used: those panic when
 //! the reader has closed the pipe or the disk is full.
 
+use std::cell::RefCell;
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use clap::builder::styling::AnsiColor;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::show;
+
+/// Columns from which on progress has a bar.
+const WIDE: usize = 100;
 
 /// The progress bar, if one is shown. All other output is written above it.
 static PROGRESS: OnceLock<ProgressBar> = OnceLock::new();
@@ -88,25 +92,59 @@ pub(crate) fn stderr_line(text: impl Display) {
 }
 
 /// Returns a progress bar of bytes, which other output to standard error is written above. It is hidden
-/// without a terminal.
+/// without a terminal, and in one that cannot move its cursor (`TERM=dumb`).
 pub(crate) fn progress(bytes: Option<u64>) -> ProgressBar {
-    if !io::stderr().is_terminal() {
+    if !io::stderr().is_terminal() || is_dumb() {
         return ProgressBar::hidden();
     }
+    let is_narrow = show::width() < WIDE;
+    // `wide_msg` is cut where the line ends: a line that wraps would leave rests behind.
     let (bar, template) = match bytes {
+        Some(bytes) if is_narrow => (
+            ProgressBar::new(bytes),
+            "{percent:>3}% {wide_msg} ETA {eta}",
+        ),
         Some(bytes) => (
             ProgressBar::new(bytes),
-            "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg} ETA {eta}",
+            "{bar:24} {bytes}/{total_bytes} {binary_bytes_per_sec} {wide_msg} ETA {eta}",
         ),
+        None if is_narrow => (ProgressBar::no_length(), "{spinner} {bytes} {wide_msg}"),
         None => (
             ProgressBar::no_length(),
-            "{spinner} {bytes} {binary_bytes_per_sec} {msg}",
+            "{spinner} {bytes} {binary_bytes_per_sec} {wide_msg}",
         ),
     };
     let style = ProgressStyle::with_template(template);
     let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     _ = PROGRESS.set(bar.clone());
     bar
+}
+
+/// Whether the terminal only appends characters.
+#[expect(clippy::disallowed_methods, reason = "TERM is no setting of edgetap")]
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Writes the body of a batch to standard output, and a newline behind it if `one_per_line`.
+pub(crate) fn write_body(body: &[u8], one_per_line: bool) -> Result<(), StdoutError> {
+    if body.is_empty() {
+        return Ok(());
+    }
+    let write = || {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(body)?;
+        if one_per_line {
+            stdout.write_all(b"\n")?;
+        }
+        stdout.flush()
+    };
+    let written = if io::stdout().is_terminal() {
+        above_progress(write)
+    } else {
+        write()
+    };
+    written.map_err(StdoutError)
 }
 
 fn above_progress<T>(write: impl FnOnce() -> T) -> T {
@@ -116,11 +154,63 @@ fn above_progress<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
+/// The log lines of an object that is read beside others. They are written when its turn comes, so
+/// that they have the order of the inputs.
+#[derive(Default)]
+pub(crate) struct Turn(Mutex<Held>);
+
+#[derive(Default)]
+struct Held {
+    has_come: bool,
+    lines: Vec<u8>,
+}
+
+/// Bytes of log lines that wait. The others are written at once.
+const MAX_HELD: usize = 64 << 10;
+
+thread_local! {
+    /// The turn of the object that this thread reads.
+    static TURN: RefCell<Option<Arc<Turn>>> = const { RefCell::new(None) };
+}
+
+impl Turn {
+    /// Runs `read`, and holds back what it logs until the turn comes.
+    pub(crate) fn hold<T>(self: Arc<Self>, read: impl FnOnce() -> T) -> T {
+        TURN.set(Some(self));
+        let read = read();
+        TURN.set(None);
+        read
+    }
+
+    /// The turn comes.
+    pub(crate) fn begin(&self) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.has_come = true;
+        let lines = std::mem::take(&mut held.lines);
+        if !lines.is_empty() {
+            above_progress(|| _ = io::stderr().write_all(&lines));
+        }
+    }
+
+    /// Whether these lines are held back.
+    fn holds(&self, lines: &[u8]) -> bool {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_held = !held.has_come && held.lines.len() + lines.len() <= MAX_HELD;
+        if is_held {
+            held.lines.extend_from_slice(lines);
+        }
+        is_held
+    }
+}
+
 /// Where log lines go: standard error.
 pub(crate) struct LogWriter;
 
 impl io::Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if TURN.with_borrow(|turn| turn.as_ref().is_some_and(|turn| turn.holds(bytes))) {
+            return Ok(bytes.len());
+        }
         above_progress(|| io::stderr().write(bytes))
     }
 

@@ -1,8 +1,11 @@
-//! Counts, transactions and tables, formatted for people.
+//! Counts, durations, transactions and tables, formatted for people.
+
+use std::time::Duration;
 
 use comfy_table::{Cell, Column, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use edgetap::local_bridge::Transaction;
 use indicatif::HumanCount;
+use jiff::SignedDuration;
 
 /// Width of text without a terminal, in characters.
 const WIDTH: usize = 100;
@@ -19,6 +22,20 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
         HumanCount(number),
         if number == 1 { one } else { many }
     )
+}
+
+/// Reads a duration such as `200ms`, `2s` or `10m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let time: SignedDuration = text
+        .parse()
+        .map_err(|_| "expected a duration such as 200ms, 2s or 10m".to_owned())?;
+    Duration::try_from(time).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+/// Returns a duration in whole seconds: `1h 2m 3s`.
+pub(crate) fn short(time: Duration) -> String {
+    let time = SignedDuration::from_secs(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+    format!("{time:#}")
 }
 
 /// Returns the text of a log without control characters, which could drive the terminal.

@@ -47,6 +47,17 @@ impl Verdict {
         }
     }
 
+    /// Returns the verdict on a row whose transaction the bridge rejected.
+    pub(crate) fn rejected(status: Option<u16>) -> Self {
+        Self {
+            kind: Kind::Rejected,
+            reason: match status {
+                Some(status) => format!("the bridge returned {status}"),
+                None => "the bridge closed the connection or did not respond".to_owned(),
+            },
+        }
+    }
+
     pub(crate) fn is_sent(&self) -> bool {
         self.kind == Kind::Sent
     }

@@ -154,13 +154,13 @@ fn count_opened(opened: Opened, rules: Arc<Rules>, progress: &ProgressBar) -> Co
     } = opened;
     let name = object.to_string();
     let modified = modified.map(|time| time.as_millisecond());
-    let mut rows = OfObject::new(&name, modified, rules.clone());
+    let mut rows = OfObject::new(&name, modified);
     let mut stored = Stored { bytes, read: 0 };
     let source = progress.wrap_read(&mut stored);
     let mut summary = Summary::default();
     let job = Job::all(object);
     let mut error = None;
-    for batch in Batches::watched(&job, source, rules, &mut rows) {
+    for batch in Batches::observed(&job, source, rules, &mut rows) {
         match batch {
             Ok(batch) => summary.accept(&batch),
             Err(cause) => error = Some(cause.to_string()),

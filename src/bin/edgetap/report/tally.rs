@@ -4,15 +4,17 @@
 //! holds the value of a parameter or of a cookie.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
 use edgetap::batch::Counts;
 use edgetap::estimate::Volume;
 use edgetap::filter::{Extension, Keep};
-use edgetap::pipeline::{Fate, Kept, Rules, Watch};
-use edgetap::redact::Part;
+use edgetap::log::LogReader;
+use edgetap::pipeline::{Fate, Kept, Observer, Rules};
+use edgetap::redact::{Part, Redaction};
 use edgetap::transaction::Transaction;
 
 use super::counter::{Counter, Tallied};
@@ -256,7 +258,6 @@ impl Tally {
 /// Counts the rows of one object.
 pub(super) struct OfObject {
     pub(super) tally: Tally,
-    rules: Arc<Rules>,
     object: Arc<str>,
     /// When the object was put in S3, in milliseconds since the Unix epoch.
     modified: Option<i64>,
@@ -267,10 +268,9 @@ pub(super) struct OfObject {
 }
 
 impl OfObject {
-    pub(super) fn new(object: &str, modified: Option<i64>, rules: Arc<Rules>) -> Self {
+    pub(super) fn new(object: &str, modified: Option<i64>) -> Self {
         Self {
             tally: Tally::new(MAX_VALUES_OF_OBJECT),
-            rules,
             object: object.into(),
             modified,
             first: None,
@@ -289,7 +289,12 @@ impl OfObject {
         }
     }
 
-    fn note_sent(&mut self, transaction: &Transaction<'_>, redacted: &Transaction<'_>) {
+    fn note_sent(
+        &mut self,
+        transaction: &Transaction<'_>,
+        redacted: &Transaction<'_>,
+        redaction: &Redaction,
+    ) {
         let status = redacted.status.unwrap_or_default();
         let class = match status {
             [class @ b'1'..=b'5', _, _] => usize::from(class - b'0'),
@@ -317,14 +322,19 @@ impl OfObject {
         }
         push_template(redacted.path(), endpoint);
         tally.endpoints.add(endpoint.as_slice(), count);
-        self.note_masked(transaction, redacted);
+        self.note_masked(transaction, redacted, redaction);
         if let Some(cookie) = transaction.cookie {
             self.note_cookies(cookie);
         }
     }
 
     /// Counts by what the credentials of a transaction were recognized: once each.
-    fn note_masked(&mut self, transaction: &Transaction<'_>, redacted: &Transaction<'_>) {
+    fn note_masked(
+        &mut self,
+        transaction: &Transaction<'_>,
+        redacted: &Transaction<'_>,
+        redaction: &Redaction,
+    ) {
         let is_target = redacted.target != transaction.target;
         if !is_target && redacted.referer == transaction.referer {
             return;
@@ -334,10 +344,10 @@ impl OfObject {
             (is_target, transaction.query(), Part::Query),
             (true, transaction.referer, Part::Url),
         ];
-        let mut reasons = std::collections::BTreeSet::new();
+        let mut reasons = BTreeSet::new();
         for (is_masked, value, part) in parts {
             if let Some(value) = value.filter(|_| is_masked) {
-                reasons.extend(self.rules.redaction.reasons(value, part));
+                reasons.extend(redaction.reasons(value, part));
             }
         }
         self.tally.with_masked += 1;
@@ -365,9 +375,9 @@ fn cut(value: &[u8], len: usize) -> &[u8] {
     &value[..value.len().min(len)]
 }
 
-impl Watch for &mut OfObject {
-    fn see(&mut self, line: u64, fate: Fate<'_>) {
-        match fate {
+impl Observer for &mut OfObject {
+    fn see(&mut self, log: &LogReader<impl Read>, rules: &Rules, fate: &Fate<'_>) {
+        match *fate {
             Fate::Sent {
                 transaction,
                 redacted,
@@ -379,7 +389,7 @@ impl Watch for &mut OfObject {
                     ..Rows::default()
                 };
                 self.note_row(redacted.ended(), sent);
-                self.note_sent(transaction, redacted);
+                self.note_sent(transaction, redacted, &rules.redaction);
                 let endpoint = &self.endpoint;
                 if !matches!(kept, Kept::By(Keep::Method | Keep::Extension)) {
                     let example = || endpoint.as_slice().into();
@@ -389,7 +399,7 @@ impl Watch for &mut OfObject {
                     self.tally.largest.push(Large {
                         bytes,
                         object: self.object.clone(),
-                        line,
+                        line: log.line(),
                         endpoint: endpoint.as_slice().into(),
                         status: redacted.status.unwrap_or_default().into(),
                     });

@@ -1,0 +1,203 @@
+//! `edgetap replay`: the pipeline on local or S3 logs.
+
+mod outage;
+mod post;
+mod print;
+mod rejects;
+mod remaining;
+mod seen;
+mod total;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use edgetap::config::{Config, Problem, Problems, Variables};
+use edgetap::encode::Encoding;
+use edgetap::pipeline::Rules;
+
+use crate::inputs::{self, Found, Input, Wanted};
+use crate::output;
+use crate::show::duration;
+use crate::{Failure, connect};
+use post::{Ended, Post};
+use print::Printing;
+use rejects::Rejects;
+use remaining::Remaining;
+use total::{Kind, Meter, Total};
+
+/// Objects that are posted at a time. One of a few rows takes a GET and a POST, one after the other.
+const JOBS_OF_POST: usize = 4;
+
+#[derive(clap::Args)]
+#[command(after_long_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// Logs to read: files, directories, `s3://BUCKET/PREFIX`, or `-` for stdin.
+    #[arg(
+        required_unless_present = "resume",
+        value_name = "PATH | s3://BUCKET/PREFIX"
+    )]
+    inputs: Vec<String>,
+    /// Output format when not posting.
+    #[arg(long = "wire", value_enum, default_value_t = WireArg::Ndjson, conflicts_with = "post")]
+    encoding: WireArg,
+    /// Deliver to the configured bridge instead of printing.
+    #[arg(long)]
+    post: bool,
+    /// Objects to read at a time [default: 4 with --post, else the number of processors].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// How long to keep trying while the bridge is down: `10m`, `2h`, or `0s` to give up at once.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration, requires = "post")]
+    retry_for: Duration,
+    /// Keep in FILE what is left, and go on with it if FILE exists.
+    #[arg(long, value_name = "FILE", requires = "post")]
+    resume: Option<PathBuf>,
+    /// Write a line of JSON to FILE for each row that is not sent.
+    #[arg(long, value_name = "FILE")]
+    reject: Option<PathBuf>,
+}
+
+const AFTER_HELP: &str = "\
+Output has the order of the inputs, whatever --jobs is.
+
+--retry-for counts from the last response that accepted something.
+A refusal that waiting cannot mend (such as 401 or 404) ends the delivery at once.
+
+--resume writes the objects and rows that are left to FILE, at the start, about once a second and at
+the end; it removes FILE when nothing is left.
+After Ctrl-C, requests in flight have five seconds; a second Ctrl-C ends at once.
+What was accepted is not sent again. After `kill -9` or a second Ctrl-C, what was accepted since the
+last write is sent again with the same idempotency keys.
+FILE has names and numbers only. With a FILE that exists, PATH can be left out.
+
+--reject writes {\"object\":…,\"line\":…,\"row\":…,\"verdict\":…,\"reason\":…} for rows that are `static`,
+`excluded`, `malformed`, `foreign` or `rejected`, as `find --json` does, and one that is `unreadable`
+where a log cannot be read further.
+Going on with --resume appends to it; else it is overwritten.";
+
+#[derive(Clone, Copy, ValueEnum)]
+enum WireArg {
+    /// edgetap's JSON, one transaction per line.
+    Ndjson,
+    /// The bridge's request bodies, one per line.
+    Uap,
+}
+
+pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
+    if args.post {
+        let Config { rules, bridge, .. } = Config::read(variables)?;
+        let bridge = connect(bridge).await?;
+        return deliver(args, Arc::new(rules), bridge).await;
+    }
+    let rules = Config::read_rules(variables)?;
+    let rules = Arc::new(match args.encoding {
+        WireArg::Ndjson => Rules {
+            encoding: Encoding::Ndjson,
+            ..rules
+        },
+        WireArg::Uap => rules,
+    });
+    let done = match args.encoding {
+        WireArg::Ndjson => Kind::Ndjson,
+        WireArg::Uap => Kind::Bodies,
+    };
+    let rejects = args.reject.as_deref().map(Rejects::create).transpose()?;
+    let Found {
+        inputs,
+        bytes,
+        unreadable,
+        ..
+    } = inputs::find(&args.inputs, &Wanted::default()).await;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let printing = Printing {
+        one_per_line: rules.encoding != Encoding::Ndjson,
+        rules,
+        meter: Meter::new(output::progress(bytes)),
+        has_rejects: rejects.is_some(),
+    };
+    let mut total = Total::default();
+    total.unreadable = unreadable;
+    let jobs = args.jobs.map_or(processors, usize::from);
+    let started = Instant::now();
+    let printed = printing.run(inputs, jobs, rejects.as_ref(), &mut total);
+    let printed = printed.await;
+    printing.meter.end();
+    printed?;
+    total.report(done, started.elapsed());
+    rejects.map_or(Ok(()), Rejects::finish)?;
+    total.result()
+}
+
+/// Posts what the arguments name, or what is left of it.
+async fn deliver(
+    args: Args,
+    rules: Arc<Rules>,
+    bridge: edgetap::bridge::Bridge,
+) -> Result<(), Failure> {
+    if args.resume.is_some() && args.inputs.iter().any(|name| name == "-") {
+        return Err(usage(
+            "`--resume` cannot go on with standard input, which cannot be read twice",
+            "write it to a file, and name that",
+        ));
+    }
+    let known = match &args.resume {
+        Some(file) => Remaining::read(file, &args.inputs, &rules)?,
+        None => None,
+    };
+    let is_resumed = known.is_some();
+    let mut total = Total::default();
+    let (inputs, bytes, remaining) = match known {
+        Some(remaining) => {
+            let inputs = inputs::of_objects(remaining.objects()).await?;
+            (inputs, remaining.bytes(), remaining)
+        }
+        None if args.inputs.is_empty() => {
+            return Err(usage(
+                "there is no file of `--resume` to go on with, and no log is named",
+                "name the logs; what is left of them is then written to this file",
+            ));
+        }
+        None => {
+            let found = inputs::find(&args.inputs, &Wanted::default()).await;
+            total.unreadable = found.unreadable;
+            let objects = found.inputs.iter().map(Input::object);
+            let remaining = Remaining::new(args.resume.clone(), args.inputs, &rules, objects);
+            (found.inputs, found.bytes, remaining)
+        }
+    };
+    let rejects = match args.reject.as_deref() {
+        Some(file) if is_resumed => Some(Rejects::append(file)?),
+        Some(file) => Some(Rejects::create(file)?),
+        None => None,
+    };
+    let started = Instant::now();
+    let post = Post::new(
+        rules,
+        bridge,
+        args.retry_for,
+        Meter::new(output::progress(bytes)),
+        remaining,
+        rejects,
+    );
+    let jobs = args.jobs.map_or(JOBS_OF_POST, usize::from);
+    let ended = post.run(&inputs, jobs, &mut total).await;
+    let (remaining, rejects) = post.end();
+    let ended = ended?;
+    total.report(Kind::Posted, started.elapsed());
+    rejects.map_or(Ok(()), Rejects::finish)?;
+    remaining.report(is_resumed);
+    match ended {
+        Ended::Interrupted => Err(Failure::Interrupted),
+        Ended::Through => total.result(),
+    }
+}
+
+/// An error of the command line that clap cannot know.
+fn usage(message: impl Into<String>, hint: impl Into<String>) -> Failure {
+    Failure::Configuration(Problems(vec![Problem {
+        message: message.into(),
+        hint: Some(hint.into()),
+    }]))
+}

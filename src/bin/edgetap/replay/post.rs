@@ -1,0 +1,429 @@
+//! *Post*: several objects are delivered at a time. Rows that are left are sent again while the
+//! bridge is down.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use edgetap::batch::Batch;
+use edgetap::bridge::{Attempt, Bridge, Trouble};
+use edgetap::ingest::{Settled, Watch, ingest_watched};
+use edgetap::job::Job;
+use edgetap::pipeline::{Rules, Summary};
+use edgetap::plan::flawed;
+use edgetap::response::Scope;
+use edgetap::source::Opened;
+use edgetap::time::Deadline;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use super::outage::{Next, Outage, next, of_trouble, wait};
+use super::print::{sentence, unreadable};
+use super::rejects::Rejects;
+use super::remaining::Remaining;
+use super::seen::Seen;
+use super::total::{Meter, Replayed, Total};
+use crate::Failure;
+use crate::inputs::Input;
+use crate::output;
+use crate::show::count;
+
+/// Objects behind one that is not done that may be done before it is reported.
+const AHEAD: usize = 1000;
+
+/// Objects in a row of which nothing is delivered, after which no other is begun.
+const MAX_FRUITLESS: u32 = 10;
+
+/// How often the file of `--resume` may be due.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How long an attempt may last: no limit, but retries of a body end after a minute.
+const LONG: Duration = Duration::from_hours(24 * 365);
+
+pub(crate) struct Post {
+    rules: Arc<Rules>,
+    bridge: Bridge,
+    outage: Outage,
+    meter: Meter,
+    remaining: Mutex<Remaining>,
+    rejects: Option<Rejects>,
+    /// Whether no other object and no batch is begun.
+    stop: watch::Sender<bool>,
+}
+
+/// How the run ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Through,
+    Interrupted,
+}
+
+/// One object on its way.
+struct Delivery<'a> {
+    index: usize,
+    input: &'a Input,
+    seen: Seen,
+    replayed: Replayed,
+    /// Number of the next attempt, from 1. One with progress makes it 1 again.
+    number: u32,
+    /// Since when nothing of it was settled.
+    since: Instant,
+    /// Why rows were left by the last attempt.
+    why: Option<String>,
+}
+
+/// The end of an object's delivery.
+struct Done {
+    replayed: Replayed,
+    /// Whether rows are left, and none was accepted.
+    is_refused: bool,
+    /// Whether no other object is to be begun.
+    is_hopeless: bool,
+}
+
+impl Post {
+    pub(crate) fn new(
+        rules: Arc<Rules>,
+        bridge: Bridge,
+        retry_for: Duration,
+        meter: Meter,
+        remaining: Remaining,
+        rejects: Option<Rejects>,
+    ) -> Self {
+        Self {
+            rules,
+            bridge,
+            outage: Outage::new(retry_for),
+            meter,
+            remaining: Mutex::new(remaining),
+            rejects,
+            stop: watch::Sender::new(false),
+        }
+    }
+
+    fn remaining(&self) -> MutexGuard<'_, Remaining> {
+        self.remaining
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what is left, and the file of `--reject`.
+    pub(crate) fn end(self) -> (Remaining, Option<Rejects>) {
+        let remaining = self.remaining.into_inner();
+        (
+            remaining.unwrap_or_else(PoisonError::into_inner),
+            self.rejects,
+        )
+    }
+
+    /// Delivers the objects, `jobs` at a time, and reports them in their order.
+    ///
+    /// # Errors
+    /// The file of `--resume` cannot be written.
+    pub(crate) async fn run(
+        &self,
+        inputs: &[Input],
+        jobs: usize,
+        total: &mut Total,
+    ) -> Result<Ended, Failure> {
+        self.remaining().save()?;
+        let mut interrupts = interrupts();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut running = FuturesUnordered::new();
+        let mut done = BTreeMap::new();
+        let (mut begun, mut reported, mut fruitless) = (0, 0, 0);
+        let mut ended = Ended::Through;
+        loop {
+            while running.len() < jobs.max(1)
+                && begun < inputs.len()
+                && begun < reported + AHEAD
+                && !*self.stop.borrow()
+            {
+                running.push(self.deliver(begun, &inputs[begun]));
+                begun += 1;
+            }
+            tokio::select! {
+                finished = running.next() => {
+                    let Some((index, Done { replayed, is_refused, is_hopeless })) = finished else {
+                        break;
+                    };
+                    fruitless = match replayed.summary.counts.sent {
+                        0 => fruitless + u32::from(is_refused),
+                        _ => 0,
+                    };
+                    if is_hopeless || fruitless >= MAX_FRUITLESS {
+                        self.stop.send_replace(true);
+                    }
+                    done.insert(index, replayed);
+                    while let Some(replayed) = done.remove(&reported) {
+                        total.add(replayed);
+                        reported += 1;
+                    }
+                }
+                _ = tick.tick() => self.save_if_due()?,
+                Some(()) = interrupts.recv() => {
+                    if ended == Ended::Interrupted {
+                        break;
+                    }
+                    ended = Ended::Interrupted;
+                    self.stop.send_replace(true);
+                    output::stderr_line(
+                        "interrupted: requests in flight have five seconds; Ctrl-C again ends at once",
+                    );
+                }
+            }
+        }
+        drop(running);
+        self.meter.end();
+        done.into_values().for_each(|replayed| total.add(replayed));
+        if let Some(rejects) = &self.rejects {
+            rejects.flush();
+        }
+        self.remaining().save()?;
+        if ended == Ended::Through && begun < inputs.len() {
+            let others = count((inputs.len() - begun) as u64, "object was", "objects were");
+            output::error(format_args!("gave up: {others} not begun"));
+            total.unreadable += 1;
+        }
+        Ok(ended)
+    }
+
+    /// What `--resume` promises to be settled must not be missing in the file of `--reject`.
+    fn save_if_due(&self) -> anyhow::Result<()> {
+        if let Some(rejects) = &self.rejects {
+            rejects.flush();
+        }
+        self.remaining().save_if_due()
+    }
+
+    async fn deliver(&self, index: usize, input: &Input) -> (usize, Done) {
+        let object = input.object();
+        let mut delivery = Delivery {
+            index,
+            input,
+            seen: Seen::new(self.rejects.is_some().then(|| object.to_string())),
+            replayed: Replayed::default(),
+            number: 1,
+            since: Instant::now(),
+            why: None,
+        };
+        if self.outage.retry_for.is_zero() || input.is_stdin() {
+            delivery.number = Attempt::ONLY.number;
+        }
+        let mut is_hopeless = false;
+        while !is_hopeless {
+            let started = Instant::now();
+            let next = self.attempt(&mut delivery).await;
+            let wait = wait(delivery.number);
+            let goes_on = match next {
+                Next::Done => false,
+                Next::GiveUp(is_bridge) => {
+                    is_hopeless = is_bridge;
+                    false
+                }
+                _ if input.is_stdin() => false, // it cannot be read twice
+                Next::Soon => self.pause(wait).await,
+                Next::Doubt(_) if self.outage.has_accepted_since(started) => false,
+                Next::Wait(after) | Next::Doubt(after) => {
+                    self.outage.begin(started);
+                    let after = after.unwrap_or_default();
+                    let time = self.outage.retry_for;
+                    let time = time.saturating_sub(delivery.since.elapsed());
+                    if time.is_zero() || after > time {
+                        is_hopeless = self.outage.is_over();
+                        false
+                    } else {
+                        self.outage
+                            .tell(delivery.why.as_deref().unwrap_or_default());
+                        self.meter.waits_for(Some("waiting for the bridge"));
+                        self.pause(wait.max(after).min(time)).await
+                    }
+                }
+            };
+            if !goes_on {
+                break;
+            }
+            delivery.number = delivery.number.saturating_add(1);
+        }
+        let Delivery {
+            mut replayed,
+            seen,
+            why,
+            ..
+        } = delivery;
+        replayed.read = seen.counts();
+        let rejected = replayed.summary.rejected.len() as u64;
+        let rejected = (rejected > 0)
+            .then(|| format!("the bridge rejected {}", count(rejected, "row", "rows")));
+        let flawed = flawed(&replayed.summary.flaws);
+        let first = self.remaining().rows(index).first();
+        let why = why.map(|why| match first {
+            Some(row) => format!("not all rows were delivered (the first is row {row}): {why}"),
+            None => why,
+        });
+        if replayed.problem.is_none() {
+            replayed.problem = sentence(&object, [rejected, flawed, why]);
+        }
+        let is_refused = replayed.is_opened && first.is_some() && replayed.summary.counts.sent == 0;
+        let done = Done {
+            replayed,
+            is_refused,
+            is_hopeless,
+        };
+        (index, done)
+    }
+
+    /// Makes one attempt at the rows of an object that are left.
+    async fn attempt(&self, delivery: &mut Delivery<'_>) -> Next {
+        let Delivery {
+            index,
+            input,
+            seen,
+            replayed,
+            number,
+            since,
+            why,
+        } = delivery;
+        let index = *index;
+        (replayed.problem, *why) = (None, None);
+        if *self.stop.borrow() {
+            return Next::GiveUp(false);
+        }
+        let known = self.remaining().object(index);
+        let opened = tokio::select! {
+            () = self.stopped() => return Next::GiveUp(false),
+            opened = Box::pin(input.open_version(&known)) => opened,
+        };
+        let Opened {
+            object,
+            bytes,
+            size,
+            ..
+        } = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                replayed.problem = Some(error.to_string());
+                return Next::GiveUp(false);
+            }
+        };
+        if !self.remaining().begin(index, &object, size) {
+            replayed.problem = Some(format!(
+                "{object}: it was replaced after part of it was delivered: what is left of it cannot be told"
+            ));
+            return Next::GiveUp(false);
+        }
+        let rules = tokio::select! {
+            () = self.stopped() => return Next::GiveUp(false),
+            rules = self.keyed_rules() => rules,
+        };
+        let rules = match rules {
+            Ok(rules) => rules,
+            Err(trouble) => {
+                replayed.problem = Some(format!("cannot deliver {object}: {}", trouble.why));
+                let next = of_trouble(&trouble, *number);
+                *why = Some(trouble.why);
+                return next;
+            }
+        };
+        let bytes = if std::mem::replace(&mut replayed.is_opened, true) {
+            bytes // the bar has it already
+        } else {
+            Box::new(self.meter.bar.wrap_read(bytes))
+        };
+        seen.restart();
+        let job = Job {
+            object,
+            rows: self.remaining().rows(index),
+        };
+        let settled = |_: &Summary, part: &Batch, settled: Settled| {
+            self.remaining().settle(index, &part.rows);
+            let lines = seen.settle(&part.rows, settled);
+            if let Some(rejects) = &self.rejects {
+                rejects.write(&lines);
+            }
+            self.meter.add(part.counts.rows);
+            if settled == Settled::Accepted && !part.marks.is_empty() && self.outage.end() {
+                self.meter.waits_for(None);
+            }
+        };
+        let watch = Watch {
+            rows: seen.clone(),
+            settled,
+            stop: self.stopped(),
+        };
+        let attempt = Attempt {
+            deadline: Deadline::after(LONG),
+            number: *number,
+        };
+        let outcome = ingest_watched(&job, bytes, &rules, &self.bridge, attempt, watch).await;
+        self.remaining().leave(index, &outcome);
+        if let (Some(rejects), Some((rows, error))) = (&self.rejects, &outcome.unreadable) {
+            let row = rows.first().unwrap_or_default();
+            rejects.write(&unreadable(&job.object, row, error));
+        }
+        let next = next(&outcome, *number);
+        *why = outcome.why();
+        if outcome.is_interrupted() {
+            *why = None;
+        }
+        if outcome.summary.counts.rows > 0 {
+            *since = Instant::now();
+            if matches!(next, Next::Wait(_)) {
+                *number = 0;
+            }
+        }
+        add(&mut replayed.summary, outcome.summary);
+        next
+    }
+
+    /// Gets the token, and with it the key of cookies.
+    async fn keyed_rules(&self) -> Result<Arc<Rules>, Trouble> {
+        self.bridge.warm_up(Deadline::after(LONG)).await?;
+        let key = self.bridge.tokens().redaction_key();
+        self.rules.keyed(key).map_err(|error| Trouble {
+            scope: Scope::Bridge,
+            why: error.to_string(),
+            after: None,
+            lasts: true,
+        })
+    }
+
+    /// Waits. Returns `false` at once when no batch is to be begun.
+    async fn pause(&self, time: Duration) -> bool {
+        tokio::select! {
+            () = self.stopped() => false,
+            () = tokio::time::sleep(time) => true,
+        }
+    }
+
+    async fn stopped(&self) {
+        // The sender lives as long as `self`.
+        _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+}
+
+/// Adds what an attempt has settled.
+fn add(summary: &mut Summary, more: Summary) {
+    summary.counts += more.counts;
+    summary.batches += more.batches;
+    summary.bytes += more.bytes;
+    summary.rejected.extend(more.rejected);
+    summary.flaws.extend(&more.flaws);
+    summary.absent.extend(more.absent);
+}
+
+/// Returns a channel that receives each Ctrl-C.
+fn interrupts() -> mpsc::Receiver<()> {
+    let (sender, receiver) = mpsc::channel(2);
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            if sender.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}

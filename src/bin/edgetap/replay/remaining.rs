@@ -1,0 +1,388 @@
+//! *Remaining*: the objects and rows that are left, in memory and in the file of `--resume`.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufWriter, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use edgetap::encode::Encoding;
+use edgetap::ingest::Outcome;
+use edgetap::job::ObjectRef;
+use edgetap::pipeline::Rules;
+use edgetap::rows::{OPEN, Rows};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::usage;
+use crate::Failure;
+use crate::output;
+use crate::show::{self, count};
+
+/// The version of the file.
+const VERSION: u32 = 1;
+
+/// How often the file is written, at most. A long list is written less often: that takes no more
+/// than a twentieth of the time.
+const EVERY: Duration = Duration::from_secs(1);
+const SHARE: u32 = 20;
+
+/// Objects that are told at the end.
+const MAX_LISTED: usize = 10;
+
+/// Ranges of an object that are told.
+const MAX_RANGES: usize = 3;
+
+/// What is left of a replay: names and numbers, no content.
+pub(crate) struct Remaining {
+    file: Option<PathBuf>,
+    head: Head,
+    items: Vec<Item>,
+    /// Whether the file does not say all that is known.
+    is_stale: bool,
+    /// When the file may be written next.
+    next: Instant,
+}
+
+/// What all objects have in common.
+#[derive(Clone, Deserialize, PartialEq, Serialize)]
+struct Head {
+    #[serde(rename = "edgetap_resume")]
+    version: u32,
+    /// The names of the command line.
+    inputs: Vec<String>,
+    /// [`Rules::digest`]: under other rules batches begin at other rows.
+    rules: String,
+    /// [`Encoding::REVISION`]: under another one bodies have other idempotency keys.
+    encoding: String,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Saved<H, I> {
+    #[serde(flatten)]
+    head: H,
+    left: I,
+}
+
+/// An object of which rows are left, or were.
+#[derive(Clone, Deserialize, Serialize)]
+struct Item {
+    /// With the `ETag` and the size of the version that was begun.
+    object: ObjectRef,
+    /// When a local file was last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    modified: Option<Timestamp>,
+    rows: Rows,
+}
+
+impl Item {
+    /// Whether some rows are settled, so that only others of the same version may follow.
+    fn is_begun(&self) -> bool {
+        !self.rows.is_all()
+    }
+}
+
+impl Remaining {
+    pub(crate) fn new(
+        file: Option<PathBuf>,
+        inputs: Vec<String>,
+        rules: &Rules,
+        objects: impl Iterator<Item = ObjectRef>,
+    ) -> Self {
+        let item = |object| Item {
+            object,
+            modified: None,
+            rows: Rows::all(),
+        };
+        Self::of(file, head(inputs, rules), objects.map(item).collect())
+    }
+
+    fn of(file: Option<PathBuf>, head: Head, items: Vec<Item>) -> Self {
+        Self {
+            file,
+            head,
+            items,
+            is_stale: true,
+            next: Instant::now(),
+        }
+    }
+
+    /// Reads the file. Returns `None` if it does not exist.
+    ///
+    /// # Errors
+    /// It cannot be read, is of other inputs (unless none are named), or of other rules.
+    pub(crate) fn read(
+        file: &Path,
+        inputs: &[String],
+        rules: &Rules,
+    ) -> Result<Option<Self>, Failure> {
+        let name = show::escaped(&file.to_string_lossy());
+        let text = match fs::read(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.with_context(|| format!("cannot read {name}"))?,
+        };
+        let Ok(Saved { head, left }) = serde_json::from_slice::<Saved<Head, Vec<Item>>>(&text)
+        else {
+            return Err(usage(
+                format!("{name} is not a file of `--resume`"),
+                "name another file, which is then created",
+            ));
+        };
+        let expected = self::head(inputs.to_vec(), rules);
+        if head.version != expected.version || head.encoding != expected.encoding {
+            return Err(usage(
+                format!("{name} is of another release of edgetap, which makes other batches"),
+                "go on with that release, or remove the file to start over",
+            ));
+        }
+        if head.rules != expected.rules {
+            return Err(usage(
+                format!(
+                    "{name} was written under other rules, under which batches begin at other rows"
+                ),
+                "set what selects, masks and encodes requests as it was then, or remove the file to start over",
+            ));
+        }
+        if !inputs.is_empty() && head.inputs != expected.inputs {
+            return Err(usage(
+                format!(
+                    "{name} is of a replay of other logs: {}",
+                    head.inputs.join(" ")
+                ),
+                "leave out the logs to go on with those, or name another file",
+            ));
+        }
+        Ok(Some(Self::of(Some(file.to_owned()), head, left)))
+    }
+
+    pub(crate) fn objects(&self) -> impl Iterator<Item = ObjectRef> {
+        self.items.iter().map(|item| item.object.clone())
+    }
+
+    /// Returns an object, with the version that was begun.
+    pub(crate) fn object(&self, index: usize) -> ObjectRef {
+        self.items[index].object.clone()
+    }
+
+    /// Returns the size of all objects, if every one is known.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        self.items.iter().map(|item| item.object.size).sum()
+    }
+
+    /// Returns the rows of an object that are left.
+    pub(crate) fn rows(&self, index: usize) -> Rows {
+        self.items[index].rows.clone()
+    }
+
+    /// Notes the version of an object that is begun. Returns `false` if rows of another one were
+    /// delivered: they cannot be continued.
+    pub(crate) fn begin(&mut self, index: usize, object: &ObjectRef, size: Option<u64>) -> bool {
+        let item = &mut self.items[index];
+        let modified = modified(object);
+        let is_same = item.object.etag == object.etag
+            && item.object.size == size
+            && item.modified == modified;
+        if item.is_begun() && !is_same {
+            return false;
+        }
+        (item.object.etag, item.object.size) = (object.etag.clone(), size);
+        item.modified = modified;
+        true
+    }
+
+    /// Notes that rows are settled.
+    pub(crate) fn settle(&mut self, index: usize, rows: &Range<u64>) {
+        let item = &mut self.items[index];
+        item.rows = item.rows.without(&Rows::from(rows.clone()));
+        self.is_stale = true;
+    }
+
+    /// Notes which rows of an object an attempt has left.
+    pub(crate) fn leave(&mut self, index: usize, outcome: &Outcome) {
+        let item = &mut self.items[index];
+        if item.is_begun() || outcome.left.is_empty() || outcome.unreadable.is_some() {
+            item.rows.clone_from(&outcome.left);
+            self.is_stale = true;
+        }
+    }
+
+    fn left(&self) -> impl Iterator<Item = &Item> {
+        self.items.iter().filter(|item| !item.rows.is_empty())
+    }
+
+    /// Writes the file if something changed and some time has passed.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn save_if_due(&mut self) -> anyhow::Result<()> {
+        if self.next > Instant::now() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        self.save()?;
+        self.next = Instant::now() + EVERY.max(started.elapsed() * SHARE);
+        Ok(())
+    }
+
+    /// Writes the file, in one step: whoever reads it finds the old one or the new one. Removes it
+    /// if nothing is left.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn save(&mut self) -> anyhow::Result<()> {
+        let Some(file) = self.file.as_deref().filter(|_| self.is_stale) else {
+            return Ok(());
+        };
+        let left: Vec<&Item> = self.left().collect();
+        let saved = Saved {
+            head: &self.head,
+            left,
+        };
+        let written = if saved.left.is_empty() {
+            fs::remove_file(file).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })
+        } else {
+            replace(file, &saved)
+        };
+        written.with_context(|| format!("cannot write {}", file.display()))?;
+        self.is_stale = false;
+        Ok(())
+    }
+
+    /// Says what is left, and how to go on.
+    pub(crate) fn report(&self, is_resumed: bool) {
+        let left = self.left().count();
+        if left == 0 {
+            if let Some(file) = self.file.as_deref().filter(|_| is_resumed) {
+                output::stderr_line(format_args!(
+                    "nothing is left: removed {}",
+                    show::escaped(&file.to_string_lossy())
+                ));
+            }
+            return;
+        }
+        output::stderr_line(format_args!(
+            "left: {}",
+            count(left as u64, "object", "objects")
+        ));
+        for item in self.left().take(MAX_LISTED) {
+            let name = show::escaped(&item.object.to_string());
+            output::stderr_line(format_args!("  {name}: {}", in_words(&item.rows)));
+        }
+        if left > MAX_LISTED {
+            let more = count((left - MAX_LISTED) as u64, "other", "others");
+            output::stderr_line(format_args!("  and {more}"));
+        }
+        match &self.file {
+            Some(file) => output::hint(format_args!(
+                "go on with: edgetap replay --post --resume {}",
+                quoted(&file.to_string_lossy())
+            )),
+            None => output::hint(
+                "with `--resume FILE`, edgetap keeps what is left in FILE, and goes on with it",
+            ),
+        }
+    }
+}
+
+fn head(inputs: Vec<String>, rules: &Rules) -> Head {
+    Head {
+        version: VERSION,
+        inputs,
+        rules: rules.digest(),
+        encoding: Encoding::REVISION.to_owned(),
+    }
+}
+
+/// When a local file was last changed.
+fn modified(object: &ObjectRef) -> Option<Timestamp> {
+    if !object.bucket.is_empty() {
+        return None;
+    }
+    let changed = fs::metadata(&object.key).and_then(|file| file.modified());
+    Timestamp::try_from(changed.ok()?).ok()
+}
+
+/// Writes a file beside this one, and puts it in its place.
+fn replace(file: &Path, saved: &impl Serialize) -> io::Result<()> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // A link that somebody put there is not followed.
+    let mut writer = BufWriter::new(OpenOptions::new().write(true).create_new(true).open(&new)?);
+    serde_json::to_writer(&mut writer, saved)?;
+    writer.write_all(b"\n")?;
+    writer.into_inner()?.sync_data()?;
+    fs::rename(&new, file)
+}
+
+/// Returns rows as text: `rows 250 to 499 and from 750 on`.
+fn in_words(rows: &Rows) -> String {
+    if rows.is_all() {
+        return "all rows".to_owned();
+    }
+    let ranges = rows.ranges();
+    let range = |range: &Range<u64>| match (range.start, range.end) {
+        (start, OPEN) => format!("{start} to the end"),
+        (start, end) if end == start + 1 => start.to_string(),
+        (start, end) => format!("{start} to {}", end - 1),
+    };
+    let mut words: Vec<String> = ranges.iter().take(MAX_RANGES).map(range).collect();
+    if ranges.len() > MAX_RANGES {
+        words.push("others".to_owned());
+    }
+    format!("rows {}", words.join(", "))
+}
+
+/// Returns a word of a shell's command line.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./+=:@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", show::escaped(word).replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_told_in_words() {
+        for (rows, words) in [
+            (Rows::all(), "all rows"),
+            (Rows::from(7..8), "rows 7"),
+            (Rows::from(7..9), "rows 7 to 8"),
+            (
+                [0..5, 9..10, 12..OPEN].into_iter().collect(),
+                "rows 0 to 4, 9, 12 to the end",
+            ),
+            (
+                [0..1, 2..3, 4..5, 6..7].into_iter().collect(),
+                "rows 0, 2, 4, others",
+            ),
+        ] {
+            assert_eq!(in_words(&rows), words);
+        }
+    }
+
+    #[test]
+    fn file_names_are_quoted_for_a_shell() {
+        for (name, word) in [
+            ("left.json", "left.json"),
+            ("my left.json", "'my left.json'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(name), word);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! *Total*: what was done with the objects, as the summary at the end and as progress.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use edgetap::batch::Counts;
+use edgetap::pipeline::Summary;
+use indicatif::{HumanBytes, HumanCount, ProgressBar};
+
+use crate::Failure;
+use crate::output;
+use crate::show::count;
+
+/// What became of one object.
+#[derive(Default)]
+pub(crate) struct Replayed {
+    /// Of the rows that were settled, or printed.
+    pub(crate) summary: Summary,
+    /// Counts of the rows that were read. Equal to those of the summary unless rows are left.
+    pub(crate) read: Counts,
+    /// Whether it was opened.
+    pub(crate) is_opened: bool,
+    /// What went wrong, as a sentence that names it.
+    pub(crate) problem: Option<String>,
+}
+
+/// What is done with transactions.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// They are printed one by one.
+    Ndjson,
+    /// They are printed as the request bodies of the bridge.
+    Bodies,
+    Posted,
+}
+
+#[derive(Default)]
+pub(crate) struct Total {
+    objects: u64,
+    counts: Counts,
+    /// Rows that were read, are to be sent, and were neither accepted nor rejected.
+    undelivered: u64,
+    absent: BTreeSet<&'static str>,
+    batches: u64,
+    bytes: u64,
+    /// Inputs and objects with a problem that was reported.
+    pub(crate) unreadable: usize,
+}
+
+impl Total {
+    /// Adds an object, and reports its problem.
+    pub(crate) fn add(&mut self, replayed: Replayed) {
+        let Replayed {
+            summary,
+            read,
+            problem,
+            ..
+        } = replayed;
+        self.objects += 1;
+        let by_bridge = summary.rejected.len() as u64;
+        let Counts {
+            sent, unreadable, ..
+        } = summary.counts;
+        self.undelivered += read.sent.saturating_sub(sent + by_bridge);
+        self.counts += Counts {
+            sent,
+            rejected: read.rejected + by_bridge,
+            unreadable,
+            ..read
+        };
+        self.absent.extend(summary.absent);
+        self.batches += summary.batches;
+        self.bytes += summary.bytes;
+        if let Some(problem) = problem {
+            output::error(problem);
+            self.unreadable += 1;
+        }
+    }
+
+    /// Writes what was done to standard error, one fact per line.
+    pub(crate) fn report(&self, kind: Kind, time: Duration) {
+        if self.objects == 0 {
+            return;
+        }
+        let done = match kind {
+            Kind::Posted => "sent",
+            Kind::Ndjson | Kind::Bodies => "to send",
+        };
+        let size = HumanBytes(self.bytes);
+        let size = match kind {
+            Kind::Ndjson => format!("{size} of ndjson"),
+            Kind::Bodies | Kind::Posted => format!(
+                "{}, {size} of request bodies",
+                count(self.batches, "batch", "batches")
+            ),
+        };
+        let Counts {
+            rows,
+            sent,
+            static_assets,
+            excluded,
+            malformed,
+            rejected,
+            foreign,
+            unreadable,
+        } = self.counts;
+        let undelivered = self.undelivered;
+        let absent = self.absent.iter().copied().collect::<Vec<_>>().join(", ");
+        let more = [
+            (foreign > 0).then(|| format!(", {} foreign", HumanCount(foreign))),
+            (undelivered > 0).then(|| format!(", {} not delivered", HumanCount(undelivered))),
+            (unreadable > 0).then(|| {
+                format!(
+                    "\n{} left out as unreadable",
+                    count(unreadable, "value", "values")
+                )
+            }),
+            (!absent.is_empty()).then(|| format!("\nabsent: {absent}")),
+        ];
+        let more: String = more.into_iter().flatten().collect();
+        output::stderr_line(format_args!(
+            "{}, {} in {:.1} s\n{} {done}, {} static, {} excluded, {} malformed, {} rejected{more}\n{size}",
+            count(self.objects, "object", "objects"),
+            count(rows, "row", "rows"),
+            time.as_secs_f64(),
+            HumanCount(sent),
+            HumanCount(static_assets),
+            HumanCount(excluded),
+            HumanCount(malformed),
+            HumanCount(rejected),
+        ));
+    }
+
+    /// Whether everything was read and delivered, and nothing was rejected.
+    pub(crate) fn result(&self) -> Result<(), Failure> {
+        if self.unreadable > 0 || self.counts.rejected > 0 || self.undelivered > 0 {
+            Err(Failure::Incomplete)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The progress of all objects together.
+pub(crate) struct Meter {
+    pub(crate) bar: ProgressBar,
+    rows: AtomicU64,
+    started: Instant,
+    /// What is waited for, if anything.
+    wait: Mutex<Option<&'static str>>,
+}
+
+impl Meter {
+    pub(crate) fn new(bar: ProgressBar) -> Self {
+        Self {
+            bar,
+            rows: AtomicU64::new(0),
+            started: Instant::now(),
+            wait: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn add(&self, rows: u64) {
+        let rows = self.rows.fetch_add(rows, Ordering::Relaxed) + rows;
+        if !self.bar.is_hidden() {
+            self.show(rows);
+        }
+    }
+
+    /// Shows what is waited for, or rows again.
+    pub(crate) fn waits_for(&self, what: Option<&'static str>) {
+        *self.wait.lock().unwrap_or_else(PoisonError::into_inner) = what;
+        self.show(self.rows.load(Ordering::Relaxed));
+    }
+
+    fn show(&self, rows: u64) {
+        let wait = *self.wait.lock().unwrap_or_else(PoisonError::into_inner);
+        self.bar.set_message(match wait {
+            Some(what) => format!("{}, {what}", count(rows, "row", "rows")),
+            None => format!(
+                "{}, {}/s",
+                count(rows, "row", "rows"),
+                HumanCount(per_second(rows, self.started))
+            ),
+        });
+    }
+
+    pub(crate) fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn per_second(rows: u64, since: Instant) -> u64 {
+    let milliseconds = u64::try_from(since.elapsed().as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1);
+    rows.saturating_mul(1000) / milliseconds
+}
