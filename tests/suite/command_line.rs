@@ -17,6 +17,7 @@ pub(crate) fn edgetap(args: &[&str], variables: &[(&str, &str)], input: &[u8]) -
     let mut child = Command::new(env!("CARGO_BIN_EXE_edgetap"))
         .args(args)
         .env_clear()
+        .env("TMPDIR", directory.path())
         .envs(variables.iter().copied())
         .current_dir(directory.path())
         .stdin(Stdio::piped())
@@ -94,10 +95,12 @@ fn demo_reports_received_transactions() {
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
     assert!(
-        text.contains("The bridge received 42 transactions in 3 requests, using 1 OAuth token"),
+        text.contains("The bridge received 44 transactions in 4 requests, using 1 OAuth token"),
         "{text}"
     );
     assert!(text.contains("/../../etc/passwd"), "{text}");
+    assert!(text.contains("?sig=REDACTED&page=2"), "{text}");
+    assert!(text.contains("edgetap-demo-"), "{text}");
     assert_eq!(stderr(&output), "");
 }
 

@@ -41,7 +41,9 @@ fn run(line: &str, bridge: &[(String, String)]) -> String {
     let words = words.replace("cargo run --release -- ", "edgetap ");
     let mut words = words.split_whitespace().peekable();
     let mut command = Command::new(env!("CARGO_BIN_EXE_edgetap"));
+    let temporary = tempfile::tempdir().unwrap();
     command.env_clear().current_dir(fixtures().join("logs"));
+    command.env("TMPDIR", temporary.path());
     if with_bridge {
         command.envs(bridge.iter().map(|(name, value)| (name, value)));
     }
@@ -75,6 +77,11 @@ fn with_placeholders(text: &str) -> String {
         pattern.replace_all(text, placeholder).into_owned()
     };
     let text = replace(text, r"127\.0\.0\.1:[1-9]\d{4}\b", "127.0.0.1:PORT");
+    let text = replace(
+        &text,
+        r"/\S*/edgetap-demo-\w+\.html",
+        "TMPDIR/edgetap-demo-….html",
+    );
     let text = replace(&text, r" in \d+\.\d s\n", " in N.N s\n");
     replace(&text, r" in \d+ ms\n", " in N ms\n")
 }

@@ -24,6 +24,7 @@ mod messages;
 mod pipeline;
 mod process;
 mod replay;
+mod report;
 mod secrecy;
 mod settings;
 mod source;

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use comfy_table::CellAlignment;
 use edgetap::batch::Counts;
 use edgetap::bridge::{Attempt, Bridge, Endpoints};
@@ -13,11 +14,12 @@ use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{LocalBridge, Options};
 use edgetap::pipeline::{Batches, Rules};
 use edgetap::retry::Backoff;
+use edgetap::source::Opened;
 use edgetap::token::{AuthMethod, TokenParameters};
 
 use crate::output::stdout;
 use crate::show::{self, count};
-use crate::{Failure, output};
+use crate::{Failure, output, report};
 
 /// A log of the repository's fixtures, built into the program.
 struct Sample {
@@ -36,13 +38,26 @@ macro_rules! sample {
     };
 }
 
+impl Sample {
+    fn opened(&self) -> Opened {
+        Opened {
+            object: ObjectRef::local(self.name),
+            replaced: false,
+            size: Some(self.bytes.len() as u64),
+            modified: None,
+            bytes: Box::new(self.bytes),
+        }
+    }
+}
+
 /// The last one has attacks, of which the first is also shown as JSON.
-const SAMPLES: [Sample; 3] = [
+const SAMPLES: [Sample; 4] = [
     sample!("shop and API", "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz"),
     sample!(
         "selected fields",
         "E3FIELDSUBSETX.2026-11-14-21.0a1b2c3d.gz"
     ),
+    sample!("JSON", "E4JSONFIELDSXX.2026-11-14-21.5f6e7d8c.gz"),
     sample!("attacks", "attack-fidelity.log"),
 ];
 
@@ -84,10 +99,15 @@ pub(crate) async fn run() -> Result<(), Failure> {
         counts.push((about, outcome.summary.counts));
     }
     writeln!(stdout, "{}\n", table(&counts).trim_fmt())?;
+    let report = report::of(SAMPLES.iter().map(Sample::opened), &rules);
+    let (masked, names) = report.masked();
     writeln!(
         stdout,
         "Static: requests for images, scripts, styles and fonts; edgetap drops them.\n\
-         Malformed: a row without a method, which is in the sample on purpose.\n"
+         Malformed: a row without a method and one that is not JSON, on purpose.\n\
+         Masked: credentials in the URLs of {} ({}).\n",
+        count(masked, "transaction", "transactions"),
+        names.join(", ")
     )?;
 
     let (tally, received) = (local.tally(), local.received());
@@ -112,9 +132,14 @@ pub(crate) async fn run() -> Result<(), Failure> {
             show::json(&transaction, width)
         )?;
     }
+    // A file of its own, because the demo must not replace one and not fill the current directory.
+    let page = report::write_temporary(&report).context("cannot write the report")?;
     writeln!(
         stdout,
-        "\nNext, try your own logs without sending anything: `edgetap replay LOG.gz`"
+        "\nA report on these logs, to open in a browser:\n  {}\n\n\
+         Next, your own logs, without sending anything:\n  \
+         edgetap report LOG.gz --html report.html",
+        show::escaped(&page.display().to_string())
     )?;
     let sent: u64 = counts.iter().map(|(_, counts)| counts.sent).sum();
     if tally.transactions != sent {

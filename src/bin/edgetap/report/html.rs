@@ -2,7 +2,7 @@
 //! page's policy (CSP) allows no request, and no script or style but those of this program.
 
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -56,6 +56,20 @@ fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes the page to a new file in the system's directory of temporary files, and returns its path.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write_temporary(report: &Report) -> anyhow::Result<PathBuf> {
+    let mut file = tempfile::Builder::new()
+        .prefix("edgetap-demo-")
+        .suffix(".html")
+        .tempfile()?;
+    file.write_all(page(report)?.as_bytes())?;
+    let (_, path) = file.keep()?;
+    Ok(path)
+}
+
 fn page(report: &Report) -> anyhow::Result<String> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -103,7 +117,7 @@ fn page(report: &Report) -> anyhow::Result<String> {
         style => Value::from_safe_string(STYLE.to_owned()),
         script => Value::from_safe_string(SCRIPT.to_owned()),
     })?;
-    Ok(page)
+    Ok(page + "\n")
 }
 
 /// The source of a policy that allows this text and no other.

@@ -29,7 +29,8 @@ use crate::inputs::{self, Found, Input, Wanted};
 use crate::output::{self, stdout};
 use crate::show::{self, count, escaped, json_line};
 use crate::times::{self, Day, Time};
-use model::Report;
+pub(crate) use html::write_temporary;
+pub(crate) use model::Report;
 use tally::{DAY, OfObject, Tally};
 
 /// Objects that are read at a time. Each has a tally of its own, which may have 10 MB.
@@ -59,7 +60,24 @@ pub(crate) struct Args {
     distribution: Option<String>,
 }
 
-const HELP: &str = "TODO";
+const HELP: &str = "\
+The report tells the outcome of the rows over time, endpoints, clients, what is masked, what is
+sent although its name is that of a static asset, and what a backfill would take.
+It follows from the settings here, which may differ from the function's. Nothing is sent.
+
+It has the addresses of clients, which are personal data, and no value of a parameter or cookie.
+In paths, numbers, UUIDs, hashes and what looks random are folded.
+
+Lists count up to 50,000 different values exactly. Of more, the rarest are counted together;
+the report says so, and by how much a count may be too small.
+
+The page needs nothing but its file, which only its owner can read.
+docs/report.md describes the JSON. Logs are skipped by their keys alone, as by `edgetap find`.
+
+Exit status:
+  0  all logs were read
+  1  some log was not read, or not to its end; the report is about the others
+  2  usage or configuration error";
 
 /// What was counted of an object.
 struct Counted {
@@ -85,16 +103,24 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         write!(stdout(), "{}", terminal::text(&report, show::width()))?;
     }
     if let Some(file) = &args.html {
-        html::write(&report, file).with_context(|| format!("cannot write {}", file.display()))?;
-        output::stderr_line(format_args!(
-            "wrote {}",
-            escaped(&file.display().to_string())
-        ));
+        let name = escaped(&file.display().to_string());
+        html::write(&report, file).with_context(|| format!("cannot write {name}"))?;
+        output::stderr_line(format_args!("wrote {name}"));
     }
     if report.totals.unread > 0 {
         return Err(Failure::Incomplete);
     }
     Ok(())
+}
+
+/// Returns the report on logs that can be read to their end.
+pub(crate) fn of(logs: impl IntoIterator<Item = Opened>, rules: &Arc<Rules>) -> Report {
+    let (mut all, mut objects) = (Tally::of_all(), 0);
+    for opened in logs {
+        all.merge(count_opened(opened, rules.clone(), &ProgressBar::hidden()).tally);
+        objects += 1;
+    }
+    Report::new(all, objects, 0, rules)
 }
 
 /// Reads the inputs. Reports what cannot be read. Returns `None` if nothing can.

@@ -27,7 +27,7 @@ const LAGS: [usize; 6] = [5, 15, 30, 60, 180, 1440];
 
 /// The report on some logs.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// Version of edgetap.
     pub(super) edgetap: &'static str,
     pub(super) totals: Totals,
@@ -332,6 +332,12 @@ impl Cost {
 }
 
 impl Report {
+    /// Returns by what credentials were recognized, in how many transactions.
+    pub(crate) fn masked(&self) -> (u64, Vec<&str>) {
+        let names = self.masked.by.iter().map(|by| by.name.as_str());
+        (self.masked.transactions, names.collect())
+    }
+
     pub(super) fn new(tally: Tally, objects: u64, unread: usize, rules: &Rules) -> Self {
         let period = tally.ends.map(|[from, to]| Period {
             from: time(from, "%Y-%m-%dT%H:%M:%SZ"),

@@ -1,0 +1,363 @@
+//! `edgetap report`: its numbers are those of the pipeline, and a log cannot write into it. What a
+//! browser makes of the page is checked in `tests/report/`.
+
+use std::fmt::Write as _;
+use std::process::Output;
+use std::sync::Arc;
+
+use edgetap::job::{Job, ObjectRef};
+use edgetap::pipeline::{Batches, Rules, Summary};
+use serde_json::Value;
+
+use crate::command_line::{edgetap, stderr, stdout};
+use crate::support::fake_s3::FakeS3;
+use crate::support::{fixtures, gzip};
+
+const HEADER: &str = "#Fields: timestamp(ms) c-ip cs-method x-host-header cs-uri-stem cs-uri-query sc-status cs(Cookie) cs(Referer)\n";
+
+fn row(ip: &str, method: &str, host: &str, path: &str, query: &str) -> String {
+    format!("1700000000000\t{ip}\t{method}\t{host}\t{path}\t{query}\t200\t-\t-\n")
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(output)))
+}
+
+fn report(log: &str) -> Value {
+    json(&edgetap(&["report", "--json", "-"], &[], log.as_bytes()))
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap()
+}
+
+fn sum(list: &Value, name: &str) -> u64 {
+    let values = list.as_array().unwrap().iter();
+    values.map(|value| number(&value[name])).sum()
+}
+
+/// Writes the page of a log, and returns it, with plain slashes.
+fn page(log: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("page.html");
+    let output = edgetap(
+        &["report", "-", "--html", file.to_str().unwrap()],
+        &[],
+        log.as_bytes(),
+    );
+    assert!(output.status.success(), "{}", stderr(&output));
+    std::fs::read_to_string(file)
+        .unwrap()
+        .replace("&#x2f;", "/")
+}
+
+#[test]
+fn report_counts_what_the_pipeline_counts() {
+    for file in std::fs::read_dir(fixtures().join("logs")).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.to_string_lossy().into_owned();
+        let output = edgetap(&["report", "--json", &name], &[], b"");
+        let report = json(&output);
+        let job = Job::all(ObjectRef::local(name.as_str()));
+        let log = std::fs::File::open(&path).unwrap();
+        let (mut summary, mut is_whole) = (Summary::default(), true);
+        for batch in Batches::new(&job, log, Arc::new(Rules::default())) {
+            match batch {
+                Ok(batch) => summary.accept(&batch),
+                Err(_) => is_whole = false,
+            }
+        }
+        let (totals, counts) = (&report["totals"], summary.counts);
+        for (name, count) in [
+            ("rows", counts.rows),
+            ("sent", counts.sent),
+            ("static", counts.static_assets),
+            ("excluded", counts.excluded),
+            ("malformed", counts.malformed),
+            ("rejected", counts.rejected),
+            ("foreign", counts.foreign),
+            ("unreadable_values", counts.unreadable),
+        ] {
+            assert_eq!(totals[name], count, "{name} of {path:?}");
+        }
+        let total = &report["backfill"]["total"];
+        assert_eq!(total["requests"], summary.batches, "{path:?}");
+        assert_eq!(total["body_bytes"], summary.bytes, "{path:?}");
+        for list in ["methods", "hosts", "endpoints", "clients"] {
+            let values = &report[list]["values"];
+            assert_eq!(
+                sum(values, "transactions"),
+                counts.sent,
+                "{list} of {path:?}"
+            );
+        }
+        assert_eq!(sum(&report["statuses"], "count"), counts.sent, "{path:?}");
+        assert_eq!(
+            sum(&report["hours"]["values"], "static"),
+            counts.static_assets
+        );
+        assert_eq!(
+            sum(&report["static_extensions"], "count"),
+            counts.static_assets
+        );
+        let is_read = is_whole && summary.flaws.rows.is_empty();
+        let status = if is_read { 0 } else { 1 };
+        assert_eq!(output.status.code(), Some(status), "{path:?}");
+    }
+}
+
+#[test]
+fn report_does_not_depend_on_the_order_of_reading() {
+    let directory = tempfile::tempdir().unwrap();
+    for log in 0..12_u32 {
+        let mut text = HEADER.to_owned();
+        for at in 0..(13 - log) * 40 {
+            text += &row(
+                "192.0.2.7",
+                "GET",
+                "h",
+                &format!("/a{}/b", at * log % 97),
+                "-",
+            );
+        }
+        std::fs::write(directory.path().join(format!("{log}.gz")), gzip(&text)).unwrap();
+    }
+    let path = directory.path().to_str().unwrap();
+    let report = || edgetap(&["report", "--json", path], &[], b"").stdout;
+    let first = report();
+    assert!((0..3).all(|_| report() == first));
+}
+
+#[test]
+fn settings_decide_what_is_reported() {
+    let log = [
+        HEADER,
+        &row("192.0.2.7", "GET", "h", "/health", "-"),
+        &row("192.0.2.7", "GET", "h", "/id.png", "-"),
+        &row("192.0.2.7", "GET", "h", "/x", "pin=1234"),
+    ]
+    .concat();
+    let settings = [
+        ("EXCLUDE_PATHS", "/health"),
+        ("INCLUDE_PATHS", "/id.png"),
+        ("REDACT", "on,+pin"),
+    ];
+    let report = json(&edgetap(
+        &["report", "--json", "-"],
+        &settings,
+        log.as_bytes(),
+    ));
+    assert_eq!(report["totals"]["excluded"], 1);
+    assert_eq!(report["totals"]["sent"], 2);
+    assert_eq!(report["kept"][0]["reason"], "the path is in INCLUDE_PATHS");
+    assert_eq!(report["masked"]["by"][0]["name"], "pin");
+}
+
+#[test]
+fn list_that_is_full_says_so_and_keeps_the_frequent() {
+    let mut log = HEADER.to_owned();
+    for at in 0..30_000_u32 {
+        log += &row(
+            &format!("10.0.{}.{}", at / 200, at % 200),
+            "GET",
+            &format!("h{at}"),
+            "/",
+            "-",
+        );
+        if at % 10 == 0 {
+            log += &row("192.0.2.7", "GET", "often", "/", "-");
+        }
+    }
+    let report = report(&log);
+    let hosts = &report["hosts"];
+    let first = &hosts["values"][0];
+    assert_eq!(first["name"], "often");
+    let (count, short) = (number(&first["transactions"]), number(&hosts["short"]));
+    assert!(
+        short > 0 && count <= 3000 && count + short >= 3000,
+        "{first} {short}"
+    );
+    assert_eq!(hosts["different"], Value::Null);
+    assert_eq!(hosts["values"].as_array().unwrap().len(), 100);
+    let listed = sum(&hosts["values"], "transactions");
+    assert_eq!(listed + number(&hosts["others"]), 33_000);
+    for text in [
+        stdout(&edgetap(&["report", "-"], &[], log.as_bytes())),
+        page(&log),
+    ] {
+        assert!(
+            text.contains("a count may be too small, by at most"),
+            "{text}"
+        );
+    }
+}
+
+/// Values that must not be shown, and one that must.
+#[test]
+fn report_shows_no_credential_value_or_cookie() {
+    let canaries = [
+        "canaryquery",
+        "canarycookie",
+        "canarybare",
+        "canaryreferer",
+        "canaryparameter",
+        "c4n4ry7t0k3n9",
+        "canaryPassword",
+    ];
+    let log = [
+        HEADER,
+        "1700000000000\t192.0.2.7\tGET\th\t/visible;x=canaryparameter/c4n4ry7t0k3n9\tk=canaryquery&password=canaryPassword\t200\t\
+         sid=canarycookie;%20canarybare\thttps://u:canaryreferer@x/?token=canaryreferer1\n",
+    ]
+    .concat();
+    let texts = [
+        stdout(&edgetap(&["report", "-"], &[], log.as_bytes())),
+        report(&log).to_string(),
+        page(&log),
+    ];
+    for text in texts {
+        for canary in canaries {
+            assert!(!text.contains(canary), "{canary}: {text}");
+        }
+        assert!(text.contains("/visible;x={value}/{id}"), "{text}");
+        assert!(text.contains("password") && text.contains("sid"), "{text}");
+    }
+}
+
+#[test]
+fn log_cannot_write_into_any_view() {
+    let log = [
+        HEADER,
+        &row("192.0.2.7", "GET", "h", "/<script>alert(1)</script>", "-"),
+        &row(
+            "192.0.2.7",
+            "GET",
+            "\"><img%20src=x%20onerror=alert(1)>",
+            "/a",
+            "-",
+        ),
+        &row("192.0.2.7", "GET", "%E2%80%AEevil%1B[31m%07", "/b", "-"),
+        &row("192.0.2.7", "GET", "%FF%FE%00", "/{{7*7}}", "-"),
+        &row("192.0.2.7", "<svg/onload=1>", "h", "/c", "-"),
+    ]
+    .concat();
+    let page = page(&log);
+    assert_eq!(page.matches("<script").count(), 1, "{page}");
+    for raw in ["<img", "<svg/onload", "alert(1)</"] {
+        assert!(!page.contains(raw), "{raw}");
+    }
+    assert!(page.contains("{{7*7}}"), "{page}");
+    let text = stdout(&edgetap(&["report", "-"], &[], log.as_bytes()));
+    let json = report(&log).to_string();
+    for view in [page, text, json] {
+        let is_wild = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        assert!(!view.contains(is_wild), "{view:?}");
+        assert!(view.contains("u{202e}evil"), "{view}");
+    }
+}
+
+#[test]
+fn page_needs_nothing_but_its_file() {
+    let log = HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a", "-");
+    let page = page(&log);
+    assert!(page.starts_with("<!doctype html>"), "{page}");
+    assert!(
+        page.contains("default-src &#x27;none&#x27;; style-src &#x27;sha256-"),
+        "{page}"
+    );
+    for outside in ["src=", "href=", "url(", "@import", "style="] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn page_replaces_a_file_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let log = HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a", "-");
+    std::fs::write(at("old.html"), "old").unwrap();
+    let write = |file: &str| edgetap(&["report", "-", "--html", file], &[], log.as_bytes());
+    assert!(write(&at("old.html")).status.success());
+    let written = std::fs::read_to_string(at("old.html")).unwrap();
+    assert!(written.ends_with("</html>\n"), "{written}");
+    for file in [at("missing/page.html"), at(".")] {
+        let output = write(&file);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            stderr(&output).contains("cannot write"),
+            "{}",
+            stderr(&output)
+        );
+    }
+    let files = std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(files, 1, "a temporary file is left");
+}
+
+#[test]
+fn report_is_about_what_could_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a", "-");
+    let [good, missing] = ["good.log", "missing.log"]
+        .map(|name| directory.path().join(name).to_str().unwrap().to_owned());
+    std::fs::write(&good, log).unwrap();
+    let output = edgetap(&["report", "--json", &missing, &good], &[], b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("missing.log"),
+        "{}",
+        stderr(&output)
+    );
+    let totals = &json(&output)["totals"];
+    assert_eq!(
+        (&totals["objects"], &totals["unread"]),
+        (&1.into(), &1.into())
+    );
+    let output = edgetap(&["report", &missing], &[], b"");
+    assert_eq!(
+        (output.status.code(), stdout(&output).as_str()),
+        (Some(1), "")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delivery_lag_is_that_of_objects_in_s3() {
+    let s3 = FakeS3::start().await;
+    let log = HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a", "-");
+    s3.put("logs/a.gz", gzip(&log));
+    let endpoint = s3.endpoint();
+    let output = tokio::task::spawn_blocking(move || {
+        let variables = [
+            ("AWS_ENDPOINT_URL_S3", endpoint.as_str()),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_REGION", "us-east-1"),
+        ];
+        edgetap(&["report", "--json", "s3://bucket/logs"], &variables, b"")
+    });
+    let report = json(&output.await.unwrap());
+    // The fake's objects are put 15 minutes and 40 s after the end of that request.
+    let delivery = &report["delivery"];
+    assert_eq!(
+        (&delivery["rows"], &delivery["slowest"]),
+        (&1.into(), &16.into())
+    );
+    assert_eq!(delivery["within"][2]["rows"], 1, "{delivery}");
+    assert_eq!(report["backfill"]["days"]["values"][0]["day"], "2023-11-14");
+}
+
+#[test]
+fn terminal_report_fits_every_width() {
+    let mut log = HEADER.to_owned();
+    for at in 0..300_u32 {
+        let path = format!(
+            "/a/long/path/of/a/service/that/has/many/parts/{}",
+            "x/".repeat(20)
+        );
+        let host = format!("host-{}.example.com", at % 12);
+        _ = write!(log, "{}", row("2001:db8::1", "GET", &host, &path, "-"));
+    }
+    // Without a terminal, lines are as wide as 100 characters.
+    let text = stdout(&edgetap(&["report", "-"], &[], log.as_bytes()));
+    let longest = text.lines().map(|line| line.chars().count()).max();
+    assert!(longest.unwrap() <= 100, "{text}");
+}
