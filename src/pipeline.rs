@@ -253,7 +253,7 @@ pub enum Kept {
     Included,
 }
 
-/// What becomes of a row, and what is known of it.
+/// Outcome of a row, with what is known of it.
 #[derive(Clone, Copy)]
 pub enum Fate<'a> {
     Sent {
@@ -303,7 +303,7 @@ struct Found {
 /// Sees each row that a job asks for, as it is read and before its batch is complete. The function
 /// has none: `()`.
 pub trait Observer {
-    /// Sees the current row of a log, and what becomes of it.
+    /// Sees the current row of a log, and its outcome.
     fn see(&mut self, log: &LogReader<impl Read>, rules: &Rules, fate: &Fate<'_>);
 }
 
@@ -319,7 +319,7 @@ impl<O: Observer> Observer for Option<O> {
     }
 }
 
-/// What becomes of a row: a field of [`Counts`].
+/// Outcome of a row: a field of [`Counts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// It is sent, unless the bridge rejects it.

@@ -14,7 +14,7 @@ const [file, screenshots] = process.argv.slice(2);
 const url = pathToFileURL(path.resolve(file)).href;
 const browser = await puppeteer.launch({
   executablePath: await chromium.executablePath(),
-  args: chromium.args,
+  args: ["--no-sandbox"], // which root needs
   headless: "shell",
 });
 

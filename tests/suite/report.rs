@@ -101,7 +101,7 @@ fn report_counts_what_the_pipeline_counts() {
             counts.static_assets
         );
         let is_read = is_whole && summary.flaws.rows.is_empty();
-        let status = if is_read { 0 } else { 1 };
+        let status = i32::from(!is_read);
         assert_eq!(output.status.code(), Some(status), "{path:?}");
     }
 }

@@ -252,11 +252,10 @@ fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<A
     }
     let last = last.parse::<usize>().unwrap().min(object.len() - 1);
     let bytes = object.slice(first..=last);
-    let mut response = Response::builder().status(StatusCode::PARTIAL_CONTENT);
+    let mut response = partial_content();
     if fault != Some(Fault::Overrun) {
         response = response.header("content-length", bytes.len());
     }
-    response = response.header("last-modified", LAST_MODIFIED);
     if !etag.is_empty() {
         response = response.header("etag", etag);
     }
@@ -348,6 +347,11 @@ fn found(
             .cloned()
             .ok_or("NoSuchVersion"),
     }
+}
+
+fn partial_content() -> hyper::http::response::Builder {
+    let response = Response::builder().status(StatusCode::PARTIAL_CONTENT);
+    response.header("last-modified", LAST_MODIFIED)
 }
 
 /// Splits a body into frames as the fault requires.

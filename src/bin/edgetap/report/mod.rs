@@ -31,9 +31,10 @@ use crate::show::{self, count, escaped, json_line};
 use crate::times::{self, Day, Time};
 pub(crate) use html::write_temporary;
 pub(crate) use model::Report;
-use tally::{DAY, OfObject, Tally};
+use tally::{DAY, MAX_VALUES, OfObject, Tally};
 
-/// Objects that are read at a time. Each has a tally of its own, which may have 10 MB.
+/// Objects that are read at a time. Each has a tally of its own; all of them together may have as many
+/// values as that of the report, 20 MB.
 const AT_ONCE: usize = 4;
 
 #[derive(clap::Args)]
@@ -117,7 +118,7 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
 pub(crate) fn of(logs: impl IntoIterator<Item = Opened>, rules: &Arc<Rules>) -> Report {
     let (mut all, mut objects) = (Tally::of_all(), 0);
     for opened in logs {
-        all.merge(count_opened(opened, rules.clone(), &ProgressBar::hidden()).tally);
+        all.merge(count_opened(opened, rules.clone(), MAX_VALUES, &ProgressBar::hidden()).tally);
         objects += 1;
     }
     Report::new(all, objects, 0, rules)
@@ -132,7 +133,8 @@ async fn read(found: Found, rules: &Arc<Rules>) -> Option<Report> {
         ..
     } = found;
     let progress = output::progress(bytes);
-    let counting = stream::iter(inputs).map(|input| count_rows(input, rules, &progress));
+    let cap = MAX_VALUES / inputs.len().clamp(1, AT_ONCE);
+    let counting = stream::iter(inputs).map(|input| count_rows(input, rules, cap, &progress));
     // In the order of the inputs, so that the report does not depend on which is read first.
     let mut counting = std::pin::pin!(counting.buffered(AT_ONCE));
     let (mut all, mut objects) = (Tally::of_all(), 0);
@@ -150,13 +152,18 @@ async fn read(found: Found, rules: &Arc<Rules>) -> Option<Report> {
 }
 
 /// Counts the rows of one input on a thread of its own.
-async fn count_rows(input: Input, rules: &Arc<Rules>, progress: &ProgressBar) -> Counted {
+async fn count_rows(
+    input: Input,
+    rules: &Arc<Rules>,
+    cap: usize,
+    progress: &ProgressBar,
+) -> Counted {
     let object = input.object();
     let counted = match input.open().await {
         Ok(opened) => {
             let (rules, progress) = (rules.clone(), progress.clone());
             let reading =
-                tokio::task::spawn_blocking(move || count_opened(opened, rules, &progress));
+                tokio::task::spawn_blocking(move || count_opened(opened, rules, cap, &progress));
             reading
                 .await
                 .map_err(|panicked| format!("{object}: {panicked}"))
@@ -170,7 +177,7 @@ async fn count_rows(input: Input, rules: &Arc<Rules>, progress: &ProgressBar) ->
     })
 }
 
-fn count_opened(opened: Opened, rules: Arc<Rules>, progress: &ProgressBar) -> Counted {
+fn count_opened(opened: Opened, rules: Arc<Rules>, cap: usize, progress: &ProgressBar) -> Counted {
     let Opened {
         object,
         bytes,
@@ -179,8 +186,8 @@ fn count_opened(opened: Opened, rules: Arc<Rules>, progress: &ProgressBar) -> Co
         ..
     } = opened;
     let name = object.to_string();
-    let modified = modified.map(|time| time.as_millisecond());
-    let mut rows = OfObject::new(&name, modified);
+    let modified = modified.map(jiff::Timestamp::as_millisecond);
+    let mut rows = OfObject::new(&name, modified, cap);
     let mut stored = Stored { bytes, read: 0 };
     let source = progress.wrap_read(&mut stored);
     let mut summary = Summary::default();

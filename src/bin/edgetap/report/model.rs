@@ -183,7 +183,8 @@ pub(super) struct Hour {
     /// Hours since the Unix epoch.
     #[serde(skip)]
     pub(super) number: i64,
-    pub(super) hour: String,
+    #[serde(rename = "hour")]
+    pub(super) start: String,
     pub(super) sent: u64,
     #[serde(rename = "static")]
     pub(super) static_assets: u64,
@@ -345,7 +346,7 @@ impl Report {
         });
         let mut hours = Listed::new(tally.hours, usize::MAX, |number, rows| Hour {
             number,
-            hour: time(number * HOUR, "%Y-%m-%dT%H:00Z"),
+            start: time(number * HOUR, "%Y-%m-%dT%H:00Z"),
             sent: rows.sent,
             static_assets: rows.static_assets,
             excluded: rows.excluded,

@@ -20,9 +20,8 @@ use edgetap::transaction::Transaction;
 use super::counter::{Counter, Tallied};
 use super::endpoint::{push_name, push_template};
 
-/// Most values of the lists that whoever sends requests can fill, in all logs and in one of them.
+/// Most values of the lists that whoever sends requests can fill.
 pub(super) const MAX_VALUES: usize = 50_000;
-const MAX_VALUES_OF_OBJECT: usize = 25_000;
 /// Most values of the other lists. 10,000 hours are more than a year.
 pub(super) const MAX_FEW: usize = 10_000;
 /// Longest values, in bytes. Longer ones are cut.
@@ -268,9 +267,10 @@ pub(super) struct OfObject {
 }
 
 impl OfObject {
-    pub(super) fn new(object: &str, modified: Option<i64>) -> Self {
+    /// `cap` is most values of a list.
+    pub(super) fn new(object: &str, modified: Option<i64>, cap: usize) -> Self {
         Self {
-            tally: Tally::new(MAX_VALUES_OF_OBJECT),
+            tally: Tally::new(cap),
             object: object.into(),
             modified,
             first: None,

@@ -124,7 +124,7 @@ mod tests {
     fn timeline(numbers: &[i64], most: usize) -> (String, Vec<u64>) {
         let hour = |&number| Hour {
             number,
-            hour: String::new(),
+            start: String::new(),
             sent: 1,
             static_assets: 0,
             excluded: 0,
