@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Delay each response to transactions by this long, e.g. 200ms.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     delay: Duration,
+    /// Print totals only, not the transactions.
+    #[arg(long, short)]
+    quiet: bool,
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
@@ -52,8 +55,9 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (failed, mut failures) = mpsc::unbounded_channel();
+    let is_quiet = args.quiet;
     let watch = move |batch: &Received| {
-        if let Err(error) = print(batch) {
+        if !is_quiet && let Err(error) = print(batch) {
             _ = failed.send(error);
         }
     };
