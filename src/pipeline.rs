@@ -252,7 +252,7 @@ struct Found {
 /// Sees each row that a job asks for, as it is read and before its batch is complete. The function
 /// has none: `()`.
 pub trait Observer {
-    /// Sees the current row of a log, and what becomes of it.
+    /// Sees the current row of a log, with its class.
     fn see(&mut self, log: &LogReader<impl Read>, rules: &Rules, class: Class);
 }
 
@@ -268,7 +268,7 @@ impl<O: Observer> Observer for Option<O> {
     }
 }
 
-/// What becomes of a row: a field of [`Counts`].
+/// Which of the [`Counts`] a row belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// It is sent, unless the bridge rejects it.

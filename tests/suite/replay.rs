@@ -73,6 +73,7 @@ fn assert_rejects_are_counted(written: &Written) {
     }
 }
 
+// proves: R4
 #[test]
 fn jobs_do_not_change_what_is_written() {
     let fixtures = fixtures();
@@ -234,6 +235,7 @@ fn first(requests: u64, react: impl Fn() -> Reaction + Send + Sync + 'static) ->
     })
 }
 
+// proves: R5
 #[tokio::test]
 async fn outage_is_waited_for_and_told_once() {
     let scene = Scene::new(6, 30, first(70, || Reaction::status(503))).await;
@@ -250,6 +252,7 @@ async fn outage_is_waited_for_and_told_once() {
     assert!(!text.contains("error"), "{text}");
 }
 
+// proves: R5
 #[tokio::test]
 async fn refusal_that_lasts_is_not_waited_for() {
     for (status, is_of_bridge) in [(401, true), (404, false), (400, false)] {
@@ -433,6 +436,7 @@ async fn second_interrupt_ends_at_once() {
     assert_eq!(left["left"].as_array().unwrap().len(), 2);
 }
 
+// proves: R3
 #[tokio::test]
 async fn resumed_replay_needs_no_inputs_and_sends_what_is_left() {
     // Whoever has accepted three requests refuses all others.
@@ -490,6 +494,7 @@ async fn partly_delivered() -> Scene {
     scene
 }
 
+// proves: R3
 #[tokio::test]
 async fn log_that_changed_is_not_continued() {
     let scene = partly_delivered().await;
@@ -505,6 +510,7 @@ async fn log_that_changed_is_not_continued() {
     assert_eq!(scene.arrivals().len(), 10);
 }
 
+// proves: R3
 #[tokio::test]
 async fn resume_file_of_another_replay_is_refused() {
     let scene = partly_delivered().await;

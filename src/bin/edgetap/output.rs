@@ -89,10 +89,10 @@ pub(crate) fn stderr_line(text: impl Display) {
 }
 
 /// Returns a progress bar of bytes, which other output to standard error is written above. It is hidden
-/// without a terminal, in one that cannot move its cursor (`TERM=dumb`), and while the input is typed.
+/// without a terminal and while the input is typed, and by `indicatif` if `TERM` is `dumb`.
 pub(crate) fn progress(bytes: Option<u64>) -> ProgressBar {
     let is_typed = bytes.is_none() && io::stdin().is_terminal();
-    if !io::stderr().is_terminal() || is_dumb() || is_typed {
+    if !io::stderr().is_terminal() || is_typed {
         return ProgressBar::hidden();
     }
     // The wide element takes what the terminal has left: a line that wraps would leave rests behind.
@@ -107,12 +107,6 @@ pub(crate) fn progress(bytes: Option<u64>) -> ProgressBar {
     let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     _ = PROGRESS.set(bar.clone());
     bar
-}
-
-/// Whether the terminal only appends characters.
-#[expect(clippy::disallowed_methods, reason = "TERM is no setting of edgetap")]
-fn is_dumb() -> bool {
-    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// Writes the body of a batch to standard output, and a newline behind it if `one_per_line`.

@@ -156,7 +156,7 @@ async fn deliver(
         }
         None if args.inputs.is_empty() => {
             return Err(usage(
-                "there is no file of `--resume` to go on with, and no log is named",
+                "the file of `--resume` does not exist, and no log is named",
                 "name the logs; what is left of them is then written to this file",
             ));
         }

@@ -178,7 +178,9 @@ impl Post {
         }
         drop(running);
         self.meter.end();
-        done.into_values().for_each(|replayed| total.add(replayed));
+        for replayed in done.into_values() {
+            total.add(replayed);
+        }
         if let Some(rejects) = &self.rejects {
             rejects.flush();
         }
@@ -292,29 +294,17 @@ impl Post {
         if *self.stop.borrow() {
             return Next::GiveUp(false);
         }
-        let known = self.remaining().object(index);
         let opened = tokio::select! {
             () = self.stopped() => return Next::GiveUp(false),
-            opened = Box::pin(input.open_version(&known)) => opened,
+            opened = self.open(index, input) => opened,
         };
-        let Opened {
-            object,
-            bytes,
-            size,
-            ..
-        } = match opened {
+        let Opened { object, bytes, .. } = match opened {
             Ok(opened) => opened,
-            Err(error) => {
-                replayed.problem = Some(error.to_string());
+            Err(problem) => {
+                replayed.problem = Some(problem);
                 return Next::GiveUp(false);
             }
         };
-        if !self.remaining().begin(index, &object, size) {
-            replayed.problem = Some(format!(
-                "{object}: it was replaced after part of it was delivered: what is left of it cannot be told"
-            ));
-            return Next::GiveUp(false);
-        }
         let rules = tokio::select! {
             () = self.stopped() => return Next::GiveUp(false),
             rules = self.keyed_rules() => rules,
@@ -377,6 +367,23 @@ impl Post {
         }
         add(&mut replayed.summary, outcome.summary);
         next
+    }
+
+    /// Opens the version of an object that was begun, or the current one.
+    ///
+    /// # Errors
+    /// What went wrong, as a sentence.
+    async fn open(&self, index: usize, input: &Input) -> Result<Opened, String> {
+        let known = self.remaining().object(index);
+        let opened = Box::pin(input.open_version(&known)).await;
+        let opened = opened.map_err(|error| error.to_string())?;
+        if self.remaining().begin(index, &opened.object, opened.size) {
+            return Ok(opened);
+        }
+        let object = &opened.object;
+        Err(format!(
+            "{object}: it was replaced after part of it was delivered, so what is left of it is unknown"
+        ))
     }
 
     /// Gets the token, and with it the key of cookies.
