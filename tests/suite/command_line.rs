@@ -792,7 +792,11 @@ impl RunningBridge {
 
 #[test]
 fn bridge_prints_totals_when_interrupted() {
-    for (options, lines) in [(&[][..], 1), (&["--quiet"], 0)] {
+    for (options, lines) in [
+        (&[][..], 1),
+        (&["--quiet"], 0),
+        (&["--status", "204"], 1), // edgetap takes it for an acceptance
+    ] {
         assert_totals(RunningBridge::start(options), lines);
     }
 }

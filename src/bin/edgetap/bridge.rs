@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::builder::RangedU64ValueParser;
 use edgetap::local_bridge::{Endpoint, LocalBridge, Options, Reaction, Received};
+use hyper::StatusCode;
 use tokio::sync::mpsc;
 
 use crate::Failure;
@@ -25,7 +26,7 @@ pub(crate) struct Args {
     /// Secret of that client [default: random, printed at startup].
     #[arg(long, value_name = "SECRET")]
     client_secret: Option<String>,
-    /// Respond to transactions with this status instead of accepting them.
+    /// Respond to transactions with this status, and accept them only if it is a success (2xx, not 207).
     #[arg(long, value_name = "STATUS", value_parser = RangedU64ValueParser::<u16>::new().range(200..=599))]
     status: Option<u16>,
     /// Accept transactions, but close the connection instead of responding.
@@ -71,6 +72,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         options.client_secret = secret;
     }
     let fault = match args.status {
+        Some(status @ (200..=206 | 208..=299)) => Reaction::NormalAs(StatusCode::from_u16(status)?),
         Some(status) => Reaction::status(status),
         None if args.drop_responses => Reaction::NormalThenHangUp,
         None => Reaction::Normal,

@@ -15,6 +15,7 @@ use edgetap::response::Scope;
 use edgetap::source::Opened;
 use edgetap::time::Deadline;
 use futures_util::StreamExt as _;
+use futures_util::future;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -129,7 +130,7 @@ impl Post {
         total: &mut Total,
     ) -> Result<Ended, Failure> {
         self.remaining().save()?;
-        let mut interrupts = interrupts();
+        let mut interrupts = interrupts().await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut running = FuturesUnordered::new();
@@ -422,13 +423,16 @@ fn add(summary: &mut Summary, more: Summary) {
     summary.absent.extend(more.absent);
 }
 
-/// Returns a channel that receives each Ctrl-C.
-fn interrupts() -> mpsc::Receiver<()> {
+/// Returns a channel that receives each Ctrl-C. From now on, none ends the process.
+async fn interrupts() -> mpsc::Receiver<()> {
     let (sender, receiver) = mpsc::channel(2);
+    let mut next = Box::pin(tokio::signal::ctrl_c());
+    // The first poll registers the handler.
+    let first = future::poll_immediate(&mut next).await;
     tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            if sender.send(()).await.is_err() {
-                return;
+        if first.is_none() {
+            while (&mut next).await.is_ok() && sender.send(()).await.is_ok() {
+                next = Box::pin(tokio::signal::ctrl_c());
             }
         }
     });
