@@ -370,12 +370,34 @@ async fn campaign(scene: &Scene, signal_name: &str) -> u32 {
 async fn interrupted_replay_sends_nothing_twice() {
     let options = Options {
         delay: Duration::from_millis(3),
-        ..Options::default()
+        ..at_edge(|arrival| match arrival.number % 23 {
+            5 => Reaction::status(500),
+            11 => Reaction::HangUp,
+            17 => Reaction::status(503),
+            _ => Reaction::Normal,
+        })
     };
     let scene = Scene::new(20, 95, options).await;
+    for number in 0..20 {
+        let text = log(95).replace("\tid-", &format!("\t{number:02}-"));
+        let malformed = "2026-11-14\t20:00:00\t192.0.2.7\t-\t/malformed\t200\tid\n";
+        let path = scene.path(&format!("logs/{number:02}.gz"));
+        fs::write(path, gzip(&(text + malformed))).unwrap();
+    }
     let interruptions = campaign(&scene, "-INT").await;
     assert!(interruptions > 2, "{interruptions}");
     scene.assert_each_once(20 * 95);
+    let rejects = fs::read_to_string(scene.path("rejects")).unwrap();
+    let lines: BTreeSet<&str> = rejects.lines().collect();
+    assert_eq!(
+        lines.len(),
+        rejects.lines().count(),
+        "no line twice: {rejects}"
+    );
+    assert_eq!(
+        verdicts(&rejects),
+        BTreeMap::from([("malformed".to_owned(), 20)])
+    );
 }
 
 // proves: R2
