@@ -258,9 +258,9 @@ def small_objects():
     return figures
 
 
-def replay(path, variables, cgroup=None):
+def replay(path, variables, cgroup=None, options=()):
     """Runs `edgetap replay --post` of a log to its end."""
-    command = [args.target / "release/edgetap", "replay", "--post", path]
+    command = [args.target / "release/edgetap", "replay", "--post", *options, path]
     if cgroup:
         command = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', cgroup / "cgroup.procs", *command]
     started = time.perf_counter()
@@ -273,7 +273,7 @@ def replay(path, variables, cgroup=None):
     took = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     said = process.stderr.read().decode()
-    found = re.search(r"([\d,]+) delivered", said)
+    found = re.search(r"([\d,]+) sent", said)
     if process.returncode or not found:
         sys.exit(f"replay --post failed: {said[-500:]}")
     return {"delivered": int(found[1].replace(",", "")), "seconds": took, "cpu": usage.ru_utime + usage.ru_stime, "peak": peak}
@@ -316,6 +316,19 @@ def slow_s3():
     if len({run["delivered"] for runs in figures.values() for run in runs}) != 1:
         sys.exit("the log gives different transactions from S3 and from a file")
     return figures
+
+
+def side_by_side():
+    """`replay --post` of small objects, several at a time, with the latencies of S3 and a bridge."""
+    objects = "100" if QUICK else "2000"
+    figures = {}
+    for jobs in ("1", "4", "16"):
+        with loopback("--objects", objects, "--s3-delay", "30", "--delay", str(round(LATENCY * 1000))) as url:
+            figures[jobs] = replay("s3://logs/", settings(url, 16), options=("--jobs", jobs))
+        say(f"side by side, {jobs} jobs")
+    if len({run["delivered"] for run in figures.values()}) != 1:
+        sys.exit("the number of jobs changes what is delivered")
+    return {"objects": int(objects), "runs": figures}
 
 
 def new_cgroup():
@@ -425,7 +438,7 @@ def logs():
 def main():
     load_before = os.getloadavg()
     results = {"machine": machine(), "versions": versions(), "logs": logs(), "rounds": args.rounds, "quick": QUICK}
-    for section in (own, comparison, memory, start, small_objects, slow_bridge, slow_s3, sizing_check, instructions):
+    for section in (own, comparison, memory, start, small_objects, slow_bridge, slow_s3, side_by_side, sizing_check, instructions):
         say(section.__name__)
         results[section.__name__] = section()
         (bench / "partial.json").write_text(json.dumps(results), encoding="utf-8")

@@ -39,6 +39,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Returns the outcome of an attempt that has left rows.
+    pub fn of_left(left: Rows, reasons: Vec<StopReason>) -> Self {
+        Self {
+            left,
+            reasons,
+            ..Self::default()
+        }
+    }
+
     /// Whether every row is settled.
     pub fn is_complete(&self) -> bool {
         self.left.is_empty() && self.unreadable.is_none()

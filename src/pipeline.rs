@@ -319,7 +319,7 @@ impl<O: Observer> Observer for Option<O> {
     }
 }
 
-/// Outcome of a row: a field of [`Counts`].
+/// Which of the [`Counts`] a row belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// It is sent, unless the bridge rejects it.

@@ -68,17 +68,26 @@ where
         .with_ansi(colors != anstream::ColorChoice::Never)
         .without_time()
         .with_target(false);
-    tracing_subscriber::registry().with(lines.with_filter(own_lines(level)))
+    // What keeps the AWS SDK from credentials is in the error of the call that needs them.
+    let shown = filter_fn(move |metadata| {
+        let is_sdk = metadata.target().starts_with("aws_");
+        (!is_sdk || *metadata.level() == Level::ERROR) && is_logged(metadata, level)
+    });
+    tracing_subscriber::registry().with(lines.with_filter(shown))
 }
 
 fn own_lines(level: Level) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
-    filter_fn(move |metadata| match metadata.target().split("::").next() {
+    filter_fn(move |metadata| is_logged(metadata, level))
+}
+
+fn is_logged(metadata: &Metadata<'_>, level: Level) -> bool {
+    match metadata.target().split("::").next() {
         _ if metadata.target() == METRICS => true,
         Some("edgetap" | "bootstrap") => *metadata.level() <= level,
         // The runtime's spans carry the request ID; its events repeat edgetap's.
         _ if metadata.target().starts_with("lambda_runtime::layers") => metadata.is_span(),
         _ => *metadata.level() <= Level::WARN.min(level),
-    })
+    }
 }
 
 /// A value in a line of metrics.

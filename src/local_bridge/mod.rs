@@ -72,6 +72,8 @@ pub enum Reaction {
     After(Duration),
     /// It closes the connection without a response and ignores the request.
     HangUp,
+    /// It processes the request normally, and responds with this status.
+    NormalAs(StatusCode),
     /// It processes the request normally, then closes the connection without a response.
     NormalThenHangUp,
 }
@@ -373,10 +375,15 @@ async fn respond(
     if reaction == Reaction::HangUp {
         return Err(io::Error::other("closed the connection as configured"));
     }
-    let response = match endpoint {
+    let mut response = match endpoint {
         Endpoint::Token => issue_token(&state, &parts.headers, &body),
         Endpoint::Edge => accept(&state, &parts.headers, body).await,
     };
+    if let Reaction::NormalAs(status) = reaction
+        && response.status().is_success()
+    {
+        *response.status_mut() = status;
+    }
     if reaction == Reaction::NormalThenHangUp {
         Err(io::Error::other("closed the connection as configured"))
     } else {

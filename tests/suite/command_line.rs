@@ -567,6 +567,82 @@ fn directory_without_files_is_an_error() {
     );
 }
 
+#[test]
+fn logs_without_rows_are_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("empty.log");
+    std::fs::write(&path, b"").unwrap();
+    for command in [
+        &["replay", path.to_str().unwrap()][..],
+        &["replay", "-"],
+        &["explain", path.to_str().unwrap()],
+        &["find", "some-id", "-"],
+    ] {
+        let output = edgetap(command, &[], b"");
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
+        assert!(stderr(&output).contains("error: "), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn names_of_many_logs_and_of_no_bucket_are_told() {
+    let folder = fixtures().join("logs");
+    let folder = folder.to_str().unwrap();
+    for (args, words) in [
+        (
+            ["explain", &format!("{folder}:4")],
+            "logs is a directory, not a log\n  hint: name one log in it",
+        ),
+        (
+            ["explain", "s3://bucket/prefix/:4"],
+            "error: s3://bucket/prefix/ is a prefix, not a log\n  hint: ",
+        ),
+        (
+            ["replay", "s3:/bucket/x"],
+            "error: cannot read s3:/bucket/x: write it as `s3://BUCKET/PREFIX`\n",
+        ),
+        (
+            ["replay", "S3:///x"],
+            "error: cannot read S3:///x: the bucket is missing\n",
+        ),
+    ] {
+        let output = edgetap(&args, &[], b"");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn missing_aws_session_is_told_with_a_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config");
+    let profiles = "[profile sso]\nsso_session = s\nsso_account_id = 111122223333\n\
+                    sso_role_name = r\nregion = us-east-1\n\
+                    [sso-session s]\nsso_region = us-east-1\n\
+                    sso_start_url = https://127.0.0.1/start\n\
+                    [profile login]\nregion = us-east-1\n\
+                    login_session = arn:aws:iam::111122223333:user/x\n";
+    std::fs::write(&config, profiles).unwrap();
+    for (profile, words) in [
+        ("sso", "\n  hint: run `aws sso login`\n"),
+        ("login", "aws configure export-credentials"),
+        ("none", "\n  hint: set `AWS_REGION`\n"),
+    ] {
+        let variables = [
+            ("AWS_PROFILE", profile),
+            ("AWS_CONFIG_FILE", config.to_str().unwrap()),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("HOME", directory.path().to_str().unwrap()),
+        ];
+        let output = edgetap(&["replay", "s3://bucket/x"], &variables, b"");
+        assert_eq!(output.status.code(), Some(1));
+        let text = stderr(&output);
+        assert!(text.contains(words), "{text}");
+        assert!(!text.contains("ProviderError"), "{text}");
+    }
+}
+
 /// Every command that writes to standard output, with settings for the bridge.
 fn writing_commands() -> Vec<Vec<String>> {
     let log = fixture("attack-fidelity.log");
@@ -674,9 +750,10 @@ struct RunningBridge {
 }
 
 impl RunningBridge {
-    fn start() -> Self {
+    fn start(options: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_edgetap"))
             .args(["bridge", "--listen", "127.0.0.1:0"])
+            .args(options)
             .env_clear()
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -718,7 +795,17 @@ impl RunningBridge {
 
 #[test]
 fn bridge_prints_totals_when_interrupted() {
-    let mut bridge = RunningBridge::start();
+    for (options, lines) in [
+        (&[][..], 1),
+        (&["--quiet"], 0),
+        (&["--status", "204"], 1), // edgetap takes it for an acceptance
+    ] {
+        assert_totals(RunningBridge::start(options), lines);
+    }
+}
+
+/// `lines`: how often the bridge names the transaction.
+fn assert_totals(mut bridge: RunningBridge, lines: usize) {
     let check = bridge.check_send();
     assert!(check.status.success(), "{}", stderr(&check));
     let pid = bridge.child.id().to_string();
@@ -727,7 +814,7 @@ fn bridge_prints_totals_when_interrupted() {
     let mut text = String::new();
     let stdout = bridge.stdout.as_mut().unwrap();
     stdout.read_to_string(&mut text).unwrap();
-    assert!(text.contains("1 transaction, "), "{text}");
+    assert_eq!(text.matches("1 transaction, ").count(), lines, "{text}");
     let totals = "1 request, 1 transaction accepted\n\
                   0 batches repeated, 0 requests not in the wire format\n\
                   1 token issued\n";
@@ -739,7 +826,7 @@ fn bridge_prints_totals_when_interrupted() {
 
 #[test]
 fn bridge_ends_quietly_once_its_reader_has_left() {
-    let mut bridge = RunningBridge::start();
+    let mut bridge = RunningBridge::start(&[]);
     bridge.stdout = None;
     bridge.check_send(); // the bridge may end before it responds
     let (stderr, status) = bridge.end();

@@ -73,6 +73,7 @@ fn assert_rejects_are_counted(written: &Written) {
     }
 }
 
+// proves: R4
 #[test]
 fn jobs_do_not_change_what_is_written() {
     let fixtures = fixtures();
@@ -234,6 +235,7 @@ fn first(requests: u64, react: impl Fn() -> Reaction + Send + Sync + 'static) ->
     })
 }
 
+// proves: R5
 #[tokio::test]
 async fn outage_is_waited_for_and_told_once() {
     let scene = Scene::new(6, 30, first(70, || Reaction::status(503))).await;
@@ -250,6 +252,7 @@ async fn outage_is_waited_for_and_told_once() {
     assert!(!text.contains("error"), "{text}");
 }
 
+// proves: R5
 #[tokio::test]
 async fn refusal_that_lasts_is_not_waited_for() {
     for (status, is_of_bridge) in [(401, true), (404, false), (400, false)] {
@@ -367,12 +370,34 @@ async fn campaign(scene: &Scene, signal_name: &str) -> u32 {
 async fn interrupted_replay_sends_nothing_twice() {
     let options = Options {
         delay: Duration::from_millis(3),
-        ..Options::default()
+        ..at_edge(|arrival| match arrival.number % 23 {
+            5 => Reaction::status(500),
+            11 => Reaction::HangUp,
+            17 => Reaction::status(503),
+            _ => Reaction::Normal,
+        })
     };
     let scene = Scene::new(20, 95, options).await;
+    for number in 0..20 {
+        let text = log(95).replace("\tid-", &format!("\t{number:02}-"));
+        let malformed = "2026-11-14\t20:00:00\t192.0.2.7\t-\t/malformed\t200\tid\n";
+        let path = scene.path(&format!("logs/{number:02}.gz"));
+        fs::write(path, gzip(&(text + malformed))).unwrap();
+    }
     let interruptions = campaign(&scene, "-INT").await;
     assert!(interruptions > 2, "{interruptions}");
     scene.assert_each_once(20 * 95);
+    let rejects = fs::read_to_string(scene.path("rejects")).unwrap();
+    let lines: BTreeSet<&str> = rejects.lines().collect();
+    assert_eq!(
+        lines.len(),
+        rejects.lines().count(),
+        "no line twice: {rejects}"
+    );
+    assert_eq!(
+        verdicts(&rejects),
+        BTreeMap::from([("malformed".to_owned(), 20)])
+    );
 }
 
 // proves: R2
@@ -433,6 +458,7 @@ async fn second_interrupt_ends_at_once() {
     assert_eq!(left["left"].as_array().unwrap().len(), 2);
 }
 
+// proves: R3
 #[tokio::test]
 async fn resumed_replay_needs_no_inputs_and_sends_what_is_left() {
     // Whoever has accepted three requests refuses all others.
@@ -490,6 +516,7 @@ async fn partly_delivered() -> Scene {
     scene
 }
 
+// proves: R3
 #[tokio::test]
 async fn log_that_changed_is_not_continued() {
     let scene = partly_delivered().await;
@@ -505,6 +532,7 @@ async fn log_that_changed_is_not_continued() {
     assert_eq!(scene.arrivals().len(), 10);
 }
 
+// proves: R3
 #[tokio::test]
 async fn resume_file_of_another_replay_is_refused() {
     let scene = partly_delivered().await;

@@ -154,7 +154,7 @@ async fn response(
             json(r#"{"status":"accepted"}"#.to_owned())
         }
         (&Method::GET, path) if path.trim_end_matches('/') == format!("/{BUCKET}") => {
-            Response::builder().body(Full::from(listing(state.log.as_ref())))
+            Response::builder().body(Full::from(listing(&state)))
         }
         (&Method::GET, path) if path == format!("/{BUCKET}/{LOG_KEY}") => {
             let (range, whole) = (
@@ -245,15 +245,16 @@ fn part_of(size: usize, first: usize, bytes: Bytes) -> hyper::http::Result<Respo
         .body(Full::from(bytes))
 }
 
-/// The bucket's listing (`ListObjectsV2`): the log.
-fn listing(log: Option<&Bytes>) -> String {
-    let object = log
-        .map(|log| {
-            format!(
-                "<Contents><Key>{LOG_KEY}</Key><Size>{}</Size></Contents>",
-                log.len()
-            )
-        })
-        .unwrap_or_default();
-    format!("<ListBucketResult><IsTruncated>false</IsTruncated>{object}</ListBucketResult>")
+/// The bucket's listing (`ListObjectsV2`) in one page: the log, or the objects.
+fn listing(state: &State) -> String {
+    let log = state.log.iter().map(|log| (LOG_KEY, log.len()));
+    let objects = state.objects.iter().map(|(path, object)| {
+        let key = path.rsplit('/').next().unwrap_or_default();
+        (key, object.len())
+    });
+    let contents: String = log
+        .chain(objects)
+        .map(|(key, size)| format!("<Contents><Key>{key}</Key><Size>{size}</Size></Contents>"))
+        .collect();
+    format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>")
 }

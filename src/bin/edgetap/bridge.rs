@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::builder::RangedU64ValueParser;
 use edgetap::local_bridge::{Endpoint, LocalBridge, Options, Reaction, Received};
+use hyper::StatusCode;
 use tokio::sync::mpsc;
 
 use crate::Failure;
@@ -25,7 +26,7 @@ pub(crate) struct Args {
     /// Secret of that client [default: random, printed at startup].
     #[arg(long, value_name = "SECRET")]
     client_secret: Option<String>,
-    /// Respond to transactions with this status instead of accepting them.
+    /// Respond to transactions with this status, and accept them only if it is a success (2xx, not 207).
     #[arg(long, value_name = "STATUS", value_parser = RangedU64ValueParser::<u16>::new().range(200..=599))]
     status: Option<u16>,
     /// Accept transactions, but close the connection instead of responding.
@@ -37,6 +38,9 @@ pub(crate) struct Args {
     /// Delay each response to transactions by this long, e.g. 200ms.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     delay: Duration,
+    /// Print totals only, not the transactions.
+    #[arg(long, short)]
+    quiet: bool,
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
@@ -52,8 +56,9 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (failed, mut failures) = mpsc::unbounded_channel();
+    let is_quiet = args.quiet;
     let watch = move |batch: &Received| {
-        if let Err(error) = print(batch) {
+        if !is_quiet && let Err(error) = print(batch) {
             _ = failed.send(error);
         }
     };
@@ -67,6 +72,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         options.client_secret = secret;
     }
     let fault = match args.status {
+        Some(status @ (200..=206 | 208..=299)) => Reaction::NormalAs(StatusCode::from_u16(status)?),
         Some(status) => Reaction::status(status),
         None if args.drop_responses => Reaction::NormalThenHangUp,
         None => Reaction::Normal,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use comfy_table::Table;
 use edgetap::config::{Config, Variables};
 use edgetap::decode::as_sent;
@@ -19,15 +19,15 @@ use edgetap::transaction::{Transaction, stitch};
 
 use crate::Failure;
 use crate::inputs::Input;
-use crate::output::stdout;
+use crate::output::{Hinted, stdout};
 use crate::show::{self, count};
 use crate::tee::{Beginning, Tee};
 use crate::verdict::Verdict;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Log (a file, `s3://BUCKET/KEY`, or `-` for stdin) and line number, counted from 1 [default: the
-    /// first data row].
+    /// One log (a file, `s3://BUCKET/KEY`, or `-` for stdin) and line number, counted from 1 [default:
+    /// the first data row]. `find` looks for a request in many.
     #[arg(value_name = "LOG[:LINE]", allow_hyphen_values = true, value_parser = log_and_line)]
     row: String,
 }
@@ -44,10 +44,14 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
     let rules = Config::read_rules(variables)?;
     let (name, line) = name_and_line(&args.row);
     let input = Input::named(name).await;
-    let opened = input
-        .with_context(|| format!("cannot read {name}"))?
-        .open()
-        .await?;
+    let input = input.map_err(|error| {
+        if error.is::<Hinted>() {
+            error
+        } else {
+            error.context(format!("cannot read {name}"))
+        }
+    });
+    let opened = input?.open().await?;
     let read = move || explain_line(opened, line, &rules);
     let text = tokio::task::spawn_blocking(read).await??;
     write!(stdout(), "{text}")?;

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use edgetap::aws;
 use edgetap::config::{Problems, https_proxy};
 use edgetap::job::ObjectRef;
@@ -13,7 +14,7 @@ use edgetap::period::Window;
 use edgetap::retry::Backoff;
 use edgetap::source::{Opened, S3, SourceError};
 
-use crate::output;
+use crate::output::{self, Hinted};
 use crate::show::escaped;
 
 /// An input, found but not yet opened.
@@ -26,17 +27,31 @@ pub(crate) enum Input {
 impl Input {
     /// Returns the one object with this name: a file, `s3://BUCKET/KEY`, or `-` for stdin.
     pub(crate) async fn named(name: &str) -> anyhow::Result<Self> {
-        Ok(match in_s3(name)? {
-            _ if name == "-" => Self::Stdin,
-            Some((bucket, key)) => Self::Object(s3().await?, ObjectRef::in_s3(bucket, key)),
-            None => Self::File(PathBuf::from(name)),
-        })
+        let is_s3 = in_s3(name)?;
+        if name == "-" {
+            return Ok(Self::Stdin);
+        }
+        if let Some((bucket, key)) = is_s3 {
+            if key.is_empty() || key.ends_with('/') {
+                return Err(many(name, "is a prefix"));
+            }
+            return Ok(Self::Object(s3().await?, ObjectRef::in_s3(bucket, key)));
+        }
+        if Path::new(name).is_dir() {
+            return Err(many(name, "is a directory"));
+        }
+        Ok(Self::File(PathBuf::from(name)))
     }
 
     pub(crate) async fn open(&self) -> Result<Opened, SourceError> {
         match self {
             Self::File(path) => Opened::file(path),
-            Self::Stdin => Ok(Opened::stdin()),
+            Self::Stdin => {
+                if io::stdin().is_terminal() {
+                    output::stderr_line("reading from the terminal: end the input with Ctrl-D");
+                }
+                Ok(Opened::stdin())
+            }
             Self::Object(s3, object) => s3.open(object).await,
         }
     }
@@ -90,11 +105,45 @@ pub(crate) async fn of_objects(
     Ok(inputs)
 }
 
+/// The error of a name that stands for many logs where one is expected.
+fn many(name: &str, what: &str) -> anyhow::Error {
+    let hint = "name one log in it; `edgetap find` looks for a request in all of them".to_owned();
+    let message = format!("{name} {what}, not a log");
+    Hinted { message, hint }.into()
+}
+
+/// For profiles that the SDK cannot use, such as sessions of `aws login`.
+const EXPORT: &str = "check the profile with `aws sts get-caller-identity`; if that works, pass its keys on \
+                      with `eval \"$(aws configure export-credentials --format env)\"`";
+
+/// Returns what to do about a failure of the AWS SDK to find credentials or a region, by its text.
+pub(crate) fn aws_hint(error: &str) -> Option<&'static str> {
+    [
+        ("SSO token", "run `aws sso login`"),
+        ("loading an access token", "run `aws sso login`"),
+        ("credentials-login", EXPORT),
+        ("initialization error already taken", EXPORT), // the same, at a retry
+        (
+            "no credentials found",
+            "run `aws configure` or `aws sso login`, or set `AWS_PROFILE`",
+        ),
+        ("region must be set", "set `AWS_REGION`"),
+    ]
+    .into_iter()
+    .find_map(|(words, hint)| error.contains(words).then_some(hint))
+}
+
 /// Splits `s3://BUCKET/KEY`. Returns `None` for another name.
 fn in_s3(name: &str) -> anyhow::Result<Option<(&str, &str)>> {
-    let Some(location) = name.strip_prefix("s3://") else {
+    let Some((scheme, location)) = name.split_once(":/") else {
         return Ok(None);
     };
+    if !scheme.eq_ignore_ascii_case("s3") || Path::new(name).exists() {
+        return Ok(None);
+    }
+    let location = location
+        .strip_prefix('/')
+        .context("write it as `s3://BUCKET/PREFIX`")?;
     let (bucket, key) = location.split_once('/').unwrap_or((location, ""));
     anyhow::ensure!(!bucket.is_empty(), "the bucket is missing");
     Ok(Some((bucket, key)))
@@ -153,7 +202,10 @@ pub(crate) async fn find(names: &[String], wanted: &Wanted) -> Found {
 impl Found {
     fn report(&mut self, name: impl Display, error: &anyhow::Error) {
         match error.downcast_ref::<SourceError>() {
-            Some(error) => output::error(error), // names the object
+            Some(error) => {
+                output::error(error); // names the object
+                aws_hint(&error.to_string()).iter().for_each(output::hint);
+            }
             None => output::error(format_args!("cannot read {name}: {error:#}")),
         }
         self.unreadable += 1;

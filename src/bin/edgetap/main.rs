@@ -122,6 +122,8 @@ impl Failure {
                 if let Some(Hinted { hint, .. }) = error.downcast_ref() {
                     output::hint(hint);
                 }
+                let hint = inputs::aws_hint(&format!("{error:#}"));
+                hint.iter().for_each(output::hint);
                 1
             }
         }

@@ -11,9 +11,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::show;
 
-/// Columns from which on progress has a bar.
-const WIDE: usize = 100;
-
 /// The progress bar, if one is shown. All other output is written above it.
 static PROGRESS: OnceLock<ProgressBar> = OnceLock::new();
 
@@ -92,38 +89,24 @@ pub(crate) fn stderr_line(text: impl Display) {
 }
 
 /// Returns a progress bar of bytes, which other output to standard error is written above. It is hidden
-/// without a terminal, and in one that cannot move its cursor (`TERM=dumb`).
+/// without a terminal and while the input is typed, and by `indicatif` if `TERM` is `dumb`.
 pub(crate) fn progress(bytes: Option<u64>) -> ProgressBar {
-    if !io::stderr().is_terminal() || is_dumb() {
+    let is_typed = bytes.is_none() && io::stdin().is_terminal();
+    if !io::stderr().is_terminal() || is_typed {
         return ProgressBar::hidden();
     }
-    let is_narrow = show::width() < WIDE;
-    // `wide_msg` is cut where the line ends: a line that wraps would leave rests behind.
+    // The wide element takes what the terminal has left: a line that wraps would leave rests behind.
     let (bar, template) = match bytes {
-        Some(bytes) if is_narrow => (
-            ProgressBar::new(bytes),
-            "{percent:>3}% {wide_msg} ETA {eta}",
-        ),
         Some(bytes) => (
             ProgressBar::new(bytes),
-            "{bar:24} {bytes}/{total_bytes} {binary_bytes_per_sec} {wide_msg} ETA {eta}",
+            "{wide_bar} {percent}% {msg} ETA {eta}",
         ),
-        None if is_narrow => (ProgressBar::no_length(), "{spinner} {bytes} {wide_msg}"),
-        None => (
-            ProgressBar::no_length(),
-            "{spinner} {bytes} {binary_bytes_per_sec} {wide_msg}",
-        ),
+        None => (ProgressBar::no_length(), "{spinner} {bytes} {wide_msg}"),
     };
     let style = ProgressStyle::with_template(template);
     let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     _ = PROGRESS.set(bar.clone());
     bar
-}
-
-/// Whether the terminal only appends characters.
-#[expect(clippy::disallowed_methods, reason = "TERM is no setting of edgetap")]
-fn is_dumb() -> bool {
-    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// Writes the body of a batch to standard output, and a newline behind it if `one_per_line`.

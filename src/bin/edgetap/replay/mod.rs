@@ -72,9 +72,9 @@ What was accepted is not sent again. After `kill -9` or a second Ctrl-C, what wa
 last write is sent again with the same idempotency keys.
 FILE has names and numbers only. With a FILE that exists, PATH can be left out.
 
---reject writes {\"object\":…,\"line\":…,\"row\":…,\"verdict\":…,\"reason\":…} for rows that are `static`,
-`excluded`, `malformed`, `foreign` or `rejected`, as `find --json` does, and one that is `unreadable`
-where a log cannot be read further.
+--reject writes {\"object\":…,\"line\":…,\"row\":…,\"verdict\":…,\"reason\":…}, as `find --json` does,
+for rows that are `static`, `excluded`, `malformed`, `foreign` or `rejected`.
+Where a log cannot be read further, a line has the verdict `unreadable` and the row.
 Going on with --resume appends to it; else it is overwritten.";
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -127,6 +127,7 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
     printed?;
     total.report(done, started.elapsed());
     rejects.map_or(Ok(()), Rejects::finish)?;
+    total.expect_rows();
     total.result()
 }
 
@@ -155,7 +156,7 @@ async fn deliver(
         }
         None if args.inputs.is_empty() => {
             return Err(usage(
-                "there is no file of `--resume` to go on with, and no log is named",
+                "the file of `--resume` does not exist, and no log is named",
                 "name the logs; what is left of them is then written to this file",
             ));
         }
@@ -188,6 +189,9 @@ async fn deliver(
     total.report(Kind::Posted, started.elapsed());
     rejects.map_or(Ok(()), Rejects::finish)?;
     remaining.report(is_resumed);
+    if !is_resumed {
+        total.expect_rows(); // what is left of a log may be its end, without a row
+    }
     match ended {
         Ended::Interrupted => Err(Failure::Interrupted),
         Ended::Through => total.result(),

@@ -214,11 +214,7 @@ mod tests {
             (vec![StopReason::Unbalanced], 1, Next::GiveUp(false)),
         ] {
             let text = format!("{reasons:?} {number}");
-            let outcome = Outcome {
-                left: Rows::all(),
-                reasons,
-                ..Outcome::default()
-            };
+            let outcome = Outcome::of_left(Rows::all(), reasons);
             assert_eq!(next(&outcome, number), expected, "{text}");
         }
         assert_eq!(next(&Outcome::default(), 1), Next::Done);

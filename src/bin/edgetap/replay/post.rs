@@ -15,6 +15,7 @@ use edgetap::response::Scope;
 use edgetap::source::Opened;
 use edgetap::time::Deadline;
 use futures_util::StreamExt as _;
+use futures_util::future;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -129,7 +130,7 @@ impl Post {
         total: &mut Total,
     ) -> Result<Ended, Failure> {
         self.remaining().save()?;
-        let mut interrupts = interrupts();
+        let mut interrupts = interrupts().await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut running = FuturesUnordered::new();
@@ -178,7 +179,9 @@ impl Post {
         }
         drop(running);
         self.meter.end();
-        done.into_values().for_each(|replayed| total.add(replayed));
+        for replayed in done.into_values() {
+            total.add(replayed);
+        }
         if let Some(rejects) = &self.rejects {
             rejects.flush();
         }
@@ -292,29 +295,17 @@ impl Post {
         if *self.stop.borrow() {
             return Next::GiveUp(false);
         }
-        let known = self.remaining().object(index);
         let opened = tokio::select! {
             () = self.stopped() => return Next::GiveUp(false),
-            opened = Box::pin(input.open_version(&known)) => opened,
+            opened = self.open(index, input) => opened,
         };
-        let Opened {
-            object,
-            bytes,
-            size,
-            ..
-        } = match opened {
+        let Opened { object, bytes, .. } = match opened {
             Ok(opened) => opened,
-            Err(error) => {
-                replayed.problem = Some(error.to_string());
+            Err(problem) => {
+                replayed.problem = Some(problem);
                 return Next::GiveUp(false);
             }
         };
-        if !self.remaining().begin(index, &object, size) {
-            replayed.problem = Some(format!(
-                "{object}: it was replaced after part of it was delivered: what is left of it cannot be told"
-            ));
-            return Next::GiveUp(false);
-        }
         let rules = tokio::select! {
             () = self.stopped() => return Next::GiveUp(false),
             rules = self.keyed_rules() => rules,
@@ -379,6 +370,23 @@ impl Post {
         next
     }
 
+    /// Opens the version of an object that was begun, or the current one.
+    ///
+    /// # Errors
+    /// What went wrong, as a sentence.
+    async fn open(&self, index: usize, input: &Input) -> Result<Opened, String> {
+        let known = self.remaining().object(index);
+        let opened = Box::pin(input.open_version(&known)).await;
+        let opened = opened.map_err(|error| error.to_string())?;
+        if self.remaining().begin(index, &opened.object, opened.size) {
+            return Ok(opened);
+        }
+        let object = &opened.object;
+        Err(format!(
+            "{object}: it was replaced after part of it was delivered, so what is left of it is unknown"
+        ))
+    }
+
     /// Gets the token, and with it the key of cookies.
     async fn keyed_rules(&self) -> Result<Arc<Rules>, Trouble> {
         self.bridge.warm_up(Deadline::after(LONG)).await?;
@@ -415,13 +423,16 @@ fn add(summary: &mut Summary, more: Summary) {
     summary.absent.extend(more.absent);
 }
 
-/// Returns a channel that receives each Ctrl-C.
-fn interrupts() -> mpsc::Receiver<()> {
+/// Returns a channel that receives each Ctrl-C. From now on, none ends the process.
+async fn interrupts() -> mpsc::Receiver<()> {
     let (sender, receiver) = mpsc::channel(2);
+    let mut next = Box::pin(tokio::signal::ctrl_c());
+    // The first poll registers the handler.
+    let first = future::poll_immediate(&mut next).await;
     tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            if sender.send(()).await.is_err() {
-                return;
+        if first.is_none() {
+            while (&mut next).await.is_ok() && sender.send(()).await.is_ok() {
+                next = Box::pin(tokio::signal::ctrl_c());
             }
         }
     });

@@ -20,7 +20,7 @@ pub(crate) struct Rejects {
 
 /// A row that is not sent.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Reject<'a> {
     object: &'a str,
     line: Option<u64>,
     row: Option<u64>,
@@ -30,7 +30,7 @@ struct Line<'a> {
 
 /// Returns the line of a row.
 pub(crate) fn line(object: &str, line: Option<u64>, row: Option<u64>, verdict: &Verdict) -> String {
-    let text = serde_json::to_string(&Line {
+    let text = serde_json::to_string(&Reject {
         object,
         line,
         row,

@@ -134,6 +134,17 @@ impl Total {
         ));
     }
 
+    /// Reports that no row was read at all, and nothing else was wrong: probably other logs are meant.
+    pub(crate) fn expect_rows(&mut self) {
+        if self.objects > 0 && self.counts.rows == 0 && self.unreadable == 0 {
+            output::error(match self.objects {
+                1 => "the log has no data rows",
+                _ => "the logs have no data rows",
+            });
+            self.unreadable += 1;
+        }
+    }
+
     /// Whether everything was read and delivered, and nothing was rejected.
     pub(crate) fn result(&self) -> Result<(), Failure> {
         if self.unreadable > 0 || self.counts.rejected > 0 || self.undelivered > 0 {
@@ -179,7 +190,7 @@ impl Meter {
     fn show(&self, rows: u64) {
         let wait = *self.wait.lock().unwrap_or_else(PoisonError::into_inner);
         self.bar.set_message(match wait {
-            Some(what) => format!("{}, {what}", count(rows, "row", "rows")),
+            Some(what) => what.to_owned(),
             None => format!(
                 "{}, {}/s",
                 count(rows, "row", "rows"),
