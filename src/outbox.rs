@@ -26,7 +26,7 @@ const CHECK: &str = "Check the URL of the queue and the region";
 /// Why a queue cannot be used. The text names it.
 #[derive(Debug, Error)]
 pub enum OutboxError {
-    #[error("cannot {action} {queue}: {reason}. {advice}")]
+    #[error("{action} {queue}: {reason}. {advice}")]
     Refused {
         action: &'static str,
         /// The queue's URL.
@@ -109,7 +109,7 @@ impl Outbox {
     /// [`OutboxError::Refused`] if it is not the ARN of a queue.
     pub fn of_arn(&self, arn: &str) -> Result<Self, OutboxError> {
         let url = work_queue::url(arn).map_err(|_| OutboxError::Refused {
-            action: "use the dead-letter queue of",
+            action: "cannot use the dead-letter queue of",
             queue: self.url.clone(),
             reason: "its redrive policy has no ARN of a queue".to_owned(),
             advice: CHECK,
@@ -165,7 +165,7 @@ impl Outbox {
             .set_attribute_names(Some(names.to_vec()))
             .send()
             .await
-            .map_err(|error| self.refused("use the queue", failed(&error)))?;
+            .map_err(|error| self.refused("cannot use the queue", failed(&error)))?;
         let attributes = response.attributes();
         Ok(names.map(|name| attributes?.get(&name).cloned()))
     }
@@ -191,7 +191,7 @@ impl Outbox {
                 return Err(Unsent {
                     first,
                     accepted: messages.len() - pending.len(),
-                    error: self.refused("send to the queue", failed),
+                    error: self.refused("cannot send to the queue", failed),
                 });
             };
             tokio::time::sleep(wait).await;

@@ -760,9 +760,13 @@ fn bridge_names_the_address_that_is_in_use() {
 /// `println!` panics when the reader has closed the pipe and when the disk is full.
 #[test]
 fn command_line_sources_use_no_println() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/edgetap");
-    for file in std::fs::read_dir(directory).unwrap() {
-        let path = file.unwrap().path();
+    let mut paths = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/edgetap")];
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            let inside = std::fs::read_dir(path).unwrap();
+            paths.extend(inside.map(|file| file.unwrap().path()));
+            continue;
+        }
         let source = std::fs::read_to_string(&path).unwrap();
         for word in ["print!(", "println!("] {
             assert!(!source.contains(word), "{} has {word}", path.display());

@@ -59,7 +59,7 @@ impl Input {
 }
 
 /// Splits `s3://BUCKET/KEY`. Returns `None` for another name.
-fn in_s3(name: &str) -> anyhow::Result<Option<(&str, &str)>> {
+pub(crate) fn in_s3(name: &str) -> anyhow::Result<Option<(&str, &str)>> {
     let Some(location) = name.strip_prefix("s3://") else {
         return Ok(None);
     };

@@ -3,6 +3,7 @@
 #![recursion_limit = "256"] // the layout of one future, from a command down to the SDK
 #![deny(clippy::print_stdout, clippy::print_stderr)] // they panic on a closed pipe: see output.rs
 
+mod backfill;
 mod bridge;
 mod certificates;
 mod check;
@@ -35,7 +36,8 @@ Exit status:
   1  the command failed: some input was not read or delivered, a check failed, an address
      could not be used, or the output could not be written (including a pipe whose reader has
      closed it, as in `edgetap replay LOG | head`)
-  2  usage or configuration error";
+  2  usage or configuration error
+130  interrupted by Ctrl-C";
 
 /// Sends Amazon CloudFront access logs as HTTP transactions to an API-security platform (the bridge).
 ///
@@ -60,6 +62,8 @@ enum Command {
     Explain(explain::Args),
     /// Find a request in logs by its ID (X-Amz-Cf-Id): where it is, and whether it is sent.
     Find(find::Args),
+    /// Send logs that are in a bucket already: notify the function of each, through a queue of their own.
+    Backfill(backfill::Args),
     /// Check settings, token, TLS connections and paths; with --send, also post one test transaction.
     Check(check::Args),
     /// Run a local bridge, to try edgetap without a tenant.
@@ -70,6 +74,8 @@ enum Command {
 enum Failure {
     /// Some input was not read or delivered, which was reported; or the reader of the output left.
     Incomplete,
+    /// Ctrl-C, after which the command ended in an orderly way.
+    Interrupted,
     /// The configuration is invalid.
     Configuration(Problems),
     Error(anyhow::Error),
@@ -96,6 +102,7 @@ impl Failure {
     fn report(&self) -> i32 {
         match self {
             Self::Incomplete => 1,
+            Self::Interrupted => 130, // 128 + SIGINT
             Self::Configuration(Problems(problems)) => {
                 for Problem { message, hint } in problems {
                     output::error(message);
@@ -151,6 +158,7 @@ async fn run(Cli { command, env_file }: Cli) -> Result<(), Failure> {
         Command::Replay(args) => replay::run(args, &variables).await,
         Command::Explain(args) => explain::run(args, &variables).await,
         Command::Find(args) => find::run(args, &variables).await,
+        Command::Backfill(args) => backfill::run(args).await,
         Command::Check(args) => check::run(&args, &variables).await,
         Command::Bridge(args) => bridge::run(args).await,
     }
