@@ -105,3 +105,28 @@ fn proxy_config(proxy: Proxy) -> ProxyConfig {
     // `Proxy::new` refuses such a URL.
     ProxyConfig::disabled()
 }
+
+/// Returns what an operator does about an error that any AWS service may return, by its code, or by
+/// its text if the service did not respond.
+pub(crate) fn advice(code: Option<&str>, text: &str) -> Option<&'static str> {
+    let Some(code) = code else {
+        return Some(if text.contains("credential") {
+            "Sign in to AWS, or set `AWS_PROFILE`"
+        } else if text.contains("region") {
+            "Set `AWS_REGION`"
+        } else {
+            "Check the network, the region and the endpoint"
+        });
+    };
+    match code {
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
+            Some("The AWS credentials have expired: sign in again")
+        }
+        "InvalidAccessKeyId"
+        | "InvalidClientTokenId"
+        | "InvalidToken"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException" => Some("Check the AWS credentials and `AWS_PROFILE`"),
+        _ => None,
+    }
+}

@@ -10,7 +10,7 @@ use aws_lambda_events::s3::S3Entity;
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use jiff::Timestamp;
 use serde::Deserialize as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::continuation::{Continuation, ContinuationError, History};
@@ -273,6 +273,40 @@ pub fn decode_form_key(key: &str) -> Result<String, EventError> {
         .decode_utf8()
         .map(std::borrow::Cow::into_owned)
         .map_err(|_| EventError::Key)
+}
+
+/// Returns the S3 notification of one object, as S3 sends it (event version 2.1), with `now` as its
+/// time. [`Event::parse`] reads it.
+pub fn notification(object: &ObjectRef, region: &str, now: Timestamp) -> Value {
+    let mut entity = json!({ "key": encode_form_key(&object.key) });
+    if let Some(size) = object.size {
+        entity["size"] = size.into();
+    }
+    if let Some(etag) = &object.etag {
+        entity["eTag"] = etag.as_str().into();
+    }
+    json!({ "Records": [{
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "awsRegion": region,
+        "eventTime": now.to_string(),
+        "eventName": "ObjectCreated:Put",
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "configurationId": "edgetap-backfill",
+            "bucket": { "name": object.bucket },
+            "object": entity,
+        },
+    }]})
+}
+
+/// Encodes an object key as in S3 event notifications: `/` stays, and a space is `+`.
+fn encode_form_key(key: &str) -> String {
+    let parts = key.split('/').map(|part| {
+        let encoded: String = url::form_urlencoded::byte_serialize(part.as_bytes()).collect();
+        encoded
+    });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 fn parse_text(text: &str, what: &'static str) -> Result<Value, EventError> {

@@ -38,6 +38,7 @@ pub mod time;
 pub mod retry;
 pub mod aws;
 pub mod source;
+pub mod listing;
 pub mod endpoint;
 pub mod tls;
 pub(crate) mod http;
@@ -51,6 +52,7 @@ pub mod probe;
 pub mod ingest;
 pub mod plan;
 pub mod work_queue;
+pub mod outbox;
 pub mod estimate;
 
 pub mod settings;

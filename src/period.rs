@@ -62,6 +62,17 @@ impl Window {
     }
 }
 
+/// Returns the shortest period that a key tells: from, and up to. It is an hour for the keys that
+/// CloudFront gives. `None` if the key tells no time.
+pub fn period_of(key: &str) -> Option<[Timestamp; 2]> {
+    let told = told(key).into_iter();
+    let [from, to] = told
+        .map(|(_, period)| period)
+        .min_by_key(|[from, to]| to.duration_since(*from))?;
+    let utc = |time| TimeZone::UTC.to_timestamp(time).ok();
+    Some([utc(from)?, utc(to)?])
+}
+
 /// A beginning of a key, by its length, and the period that it tells: from, and up to.
 type Told = (usize, [DateTime; 2]);
 
@@ -265,6 +276,33 @@ mod tests {
         ] {
             let excluded = window(since, until).excluding(key);
             assert_eq!(excluded, excluding, "{key}");
+        }
+    }
+
+    #[test]
+    fn shortest_period_of_a_key_is_told() {
+        for (key, period) in [
+            (
+                "p/E27FO14I29XXXX.2026-11-25-10.x.gz",
+                Some(["2026-11-25T10:00:00Z", "2026-11-25T11:00:00Z"]),
+            ),
+            (
+                "E27FO14I29XXXX/2026/11/25/23/x.gz",
+                Some(["2026-11-25T23:00:00Z", "2026-11-26T00:00:00Z"]),
+            ),
+            (
+                "year=2026/month=12/x.gz",
+                Some(["2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"]),
+            ),
+            (
+                "E27FO14I29XXXX/2026/11/24/E27FO14I29XXXX.2026-11-25-10.x.gz",
+                Some(["2026-11-25T10:00:00Z", "2026-11-25T11:00:00Z"]),
+            ),
+            ("x.gz", None),
+            ("", None),
+        ] {
+            let expected = period.map(|period| period.map(|time| time.parse().unwrap()));
+            assert_eq!(period_of(key), expected, "{key}");
         }
     }
 

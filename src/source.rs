@@ -13,16 +13,12 @@ use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
-use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
-use aws_sdk_s3::types::{EncodingType, Object};
 use jiff::Timestamp;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use crate::event::decode_form_key;
 use crate::job::ObjectRef;
-use crate::period::Window;
 use crate::retry::{Backoff, causes};
 
 /// Size of one ranged GET (4 MiB). At most two ranges are in memory: the one being read and the one
@@ -46,6 +42,14 @@ pub enum SourceError {
     },
     #[error("cannot read {object}: {reason}")]
     Unavailable { object: String, reason: String },
+    #[error("cannot list {place}: {reason}. {advice}")]
+    Unlisted {
+        /// `s3://BUCKET/PREFIX`
+        place: String,
+        reason: String,
+        /// What to do.
+        advice: &'static str,
+    },
 }
 
 impl SourceError {
@@ -287,73 +291,9 @@ impl S3 {
         })
     }
 
-    /// Lists the objects under a prefix with their sizes, in S3's order. Directory placeholder
-    /// objects and empty objects are left out.
-    ///
-    /// `window` passes over keys that are not wanted: if it excludes the last key of a page, the next
-    /// page begins behind all keys with that beginning. Other keys outside of it are listed.
-    ///
-    /// # Errors
-    /// [`SourceError::Unavailable`], which names the prefix.
-    pub async fn list(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        window: &Window,
-    ) -> Result<Vec<(ObjectRef, u64)>, SourceError> {
-        // XML cannot have every character of a key.
-        let first = self
-            .client
-            .list_objects_v2()
-            .bucket(bucket)
-            .prefix(prefix)
-            .encoding_type(EncodingType::Url);
-        let (mut found, mut next) = (Vec::new(), Some(first.clone()));
-        while let Some(request) = next {
-            let page = request.send().await.map_err(|error| {
-                SourceError::unavailable(&ObjectRef::in_s3(bucket, prefix), causes(&error))
-            })?;
-            let objects = objects(&page).map_err(|reason| {
-                SourceError::unavailable(&ObjectRef::in_s3(bucket, prefix), reason)
-            })?;
-            next = page.next_continuation_token().map(|token| {
-                match objects.last().and_then(|(key, _)| behind(key, window)) {
-                    Some(start) => first.clone().start_after(start),
-                    None => first.clone().continuation_token(token),
-                }
-            });
-            let objects = objects.into_iter();
-            found.extend(
-                objects
-                    .filter(|(key, size)| *size > 0 && !key.ends_with('/'))
-                    .map(|(key, size)| (ObjectRef::in_s3(bucket, key), size)),
-            );
-        }
-        Ok(found)
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
-}
-
-/// Returns the decoded keys of a page, with the sizes of their objects.
-fn objects(page: &ListObjectsV2Output) -> Result<Vec<(String, u64)>, &'static str> {
-    let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
-    let object = |object: &Object| {
-        let key = object.key()?;
-        let size = object.size().and_then(|size| u64::try_from(size).ok());
-        let key = if is_encoded {
-            decode_form_key(key).map_err(|_| "S3 returned a key that is not UTF-8")
-        } else {
-            Ok(key.to_owned())
-        };
-        Some(key.map(|key| (key, size.unwrap_or(0))))
-    };
-    page.contents().iter().filter_map(object).collect()
-}
-
-/// Returns where to go on listing behind a key that is outside of the window: `~` follows every
-/// character in the names of logs. `None` if that would lead back.
-fn behind(key: &str, window: &Window) -> Option<String> {
-    let start = format!("{}~", window.excluding(key)?);
-    (start.as_str() > key).then_some(start)
 }
 
 /// The response to one ranged GET.

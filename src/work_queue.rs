@@ -257,7 +257,7 @@ fn seconds(time: Duration) -> i32 {
 }
 
 /// Returns the URL of a queue by its ARN (`arn:aws:sqs:REGION:ACCOUNT:NAME`).
-fn url(arn: &str) -> Result<String, QueueError> {
+pub(crate) fn url(arn: &str) -> Result<String, QueueError> {
     let parts: Vec<&str> = arn.split(':').collect();
     let [_, partition, "sqs", region, account, name] = parts[..] else {
         return Err(QueueError::Unknown);

@@ -83,10 +83,19 @@ fn names(words: &[&str]) -> BTreeSet<String> {
 fn effects_stay_where_they_belong() {
     assert_eq!(
         users_of("aws_config"),
-        names(&["aws.rs", "credentials.rs", "source.rs", "work_queue.rs"])
+        names(&[
+            "aws.rs",
+            "credentials.rs",
+            "outbox.rs",
+            "source.rs",
+            "work_queue.rs"
+        ])
     );
-    assert_eq!(users_of("aws_sdk_s3"), names(&["source.rs"]));
-    assert_eq!(users_of("aws_sdk_sqs"), names(&["work_queue.rs"]));
+    assert_eq!(users_of("aws_sdk_s3"), names(&["listing.rs", "source.rs"]));
+    assert_eq!(
+        users_of("aws_sdk_sqs"),
+        names(&["outbox.rs", "work_queue.rs"])
+    );
     assert_eq!(
         users_of("aws_sdk_secretsmanager"),
         names(&["credentials.rs"])

@@ -7,6 +7,7 @@ mod runtime_api;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backfill;
 mod bridge;
 mod cases;
 mod check;

@@ -3,6 +3,7 @@
 use std::io::Read as _;
 
 use edgetap::job::ObjectRef;
+use edgetap::listing::Listed;
 use edgetap::period::Window;
 use edgetap::source::{Opened, S3, SourceError};
 
@@ -215,6 +216,111 @@ async fn listing_passes_over_hours_outside_the_window() {
             let mut wanted = keys.clone();
             wanted.retain(is_wanted);
             assert_eq!(listed, wanted, "{form} from {since:?} to {until:?}");
+        }
+    }
+}
+
+/// The pages that S3 lists behind a key, without any `ETag`.
+async fn pages(s3: &FakeS3, after: &str) -> Vec<Vec<Listed>> {
+    let s3 = S3::new(&sdk_config(&s3.endpoint()), BACKOFF);
+    let mut listing = s3.listing("logs", "p/", after, &Window::default());
+    let mut pages = Vec::new();
+    while let Some(mut page) = listing.page().await.unwrap() {
+        for listed in &mut page {
+            assert_eq!(listed.etag.take().map(|etag| etag.len()), Some(64));
+        }
+        pages.push(page);
+    }
+    pages
+}
+
+#[tokio::test]
+async fn listing_tells_what_s3_says_page_by_page() {
+    let s3 = FakeS3::start().await;
+    s3.list_by(2);
+    s3.put("p/", "");
+    s3.put("p/a", "content");
+    s3.put_told(
+        "p/b",
+        "content",
+        "<LastModified>2026-11-25T10:00:00.500Z</LastModified><Size>0</Size><StorageClass>GLACIER</StorageClass>",
+    );
+    s3.put_told("p/c", "content", "");
+    let of = |key: &str, size| Listed {
+        key: key.to_owned(),
+        size,
+        ..Listed::default()
+    };
+    let archived = Listed {
+        last_modified: Some("2026-11-25T10:00:00.5Z".parse().unwrap()),
+        storage_class: Some("GLACIER".to_owned()),
+        ..of("p/b", Some(0))
+    };
+    let unknown = of("p/c", None);
+    assert_eq!(
+        pages(&s3, "").await,
+        [
+            vec![of("p/", Some(0)), of("p/a", Some(7))],
+            vec![archived.clone(), unknown.clone()]
+        ]
+    );
+    assert_eq!(
+        pages(&s3, "p/a").await,
+        [vec![archived, unknown.clone()]],
+        "behind a key"
+    );
+    assert_eq!(pages(&s3, "p/bb").await, [vec![unknown]], "behind no key");
+    assert_eq!(pages(&s3, "p/c").await, [vec![]], "behind the last key");
+    assert_eq!(
+        list(&s3, "p/", &Window::default()).await,
+        ["p/a", "p/c"],
+        "what has no size may have content"
+    );
+}
+
+#[tokio::test]
+async fn failed_listing_names_the_prefix_and_what_to_do() {
+    for (status, code, region, reason, advice) in [
+        (
+            404,
+            "NoSuchBucket",
+            None,
+            "does not exist",
+            "Check the bucket",
+        ),
+        (403, "AccessDenied", None, "access denied", "s3:ListBucket"),
+        (
+            400,
+            "ExpiredToken",
+            None,
+            "400, ExpiredToken",
+            "sign in again",
+        ),
+        (403, "InvalidAccessKeyId", None, "403", "`AWS_PROFILE`"),
+        (
+            301,
+            "PermanentRedirect",
+            Some("eu-west-1"),
+            "the region of the bucket is eu-west-1",
+            "`AWS_REGION`",
+        ),
+        (
+            400,
+            "AuthorizationHeaderMalformed",
+            None,
+            "another",
+            "`AWS_REGION`",
+        ),
+        (405, "MethodNotAllowed", None, "405", "endpoint"),
+    ] {
+        let s3 = FakeS3::start().await;
+        let region = region.map(|region| ("x-amz-bucket-region", region));
+        s3.reject_lists(status, code, region);
+        let client = S3::new(&sdk_config(&s3.endpoint()), BACKOFF);
+        let mut listing = client.listing("logs", "p/", "", &Window::default());
+        let error = listing.page().await.err().unwrap().to_string();
+        for words in ["cannot list s3://logs/p/: ", reason, advice] {
+            assert!(error.contains(words), "{code}: {error}");
         }
     }
 }

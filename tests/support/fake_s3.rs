@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use edgetap::local_bridge::serve;
 use futures_util::stream::{self, StreamExt as _};
 use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
+use hyper::header::HeaderValue;
 use hyper::{Request, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -60,6 +62,10 @@ struct State {
     /// By the number of the GET, counted from 0.
     faults: Mutex<BTreeMap<usize, Fault>>,
     gets: Mutex<Vec<Get>>,
+    /// XML that a listing has of an object, instead of its size, by key.
+    told: Mutex<BTreeMap<String, String>>,
+    /// Status, error code and a header of the response to every list.
+    unlisted: Mutex<Option<Unlisted>>,
     /// Number of keys in a page of a list, and of the pages that were asked for.
     page: AtomicUsize,
     pages: AtomicUsize,
@@ -67,6 +73,7 @@ struct State {
     react: Mutex<Option<React>>,
 }
 
+type Unlisted = (u16, &'static str, Option<(&'static str, &'static str)>);
 type React = Box<dyn Fn() -> Option<Fault> + Send>;
 
 pub(crate) struct FakeS3 {
@@ -125,6 +132,23 @@ impl FakeS3 {
             .lock()
             .unwrap()
             .insert(key.to_owned(), (bytes.into(), String::new()));
+    }
+
+    /// Stores an object of which listings have this XML instead of its size.
+    pub(crate) fn put_told(&self, key: &str, bytes: impl Into<Bytes>, xml: &str) {
+        self.put(key, bytes);
+        let mut told = self.state.told.lock().unwrap();
+        told.insert(key.to_owned(), xml.to_owned());
+    }
+
+    /// Rejects every list with this status and code, and a header.
+    pub(crate) fn reject_lists(
+        &self,
+        status: u16,
+        code: &'static str,
+        header: Option<(&'static str, &'static str)>,
+    ) {
+        *self.state.unlisted.lock().unwrap() = Some((status, code, header));
     }
 
     pub(crate) fn remove(&self, key: &str) {
@@ -285,28 +309,45 @@ fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<A
 /// Lists a page of keys. A continuation token is the last key of the page before, in hexadecimal.
 fn list(state: &State, query: &str) -> io::Result<Response<AnyBody>> {
     state.pages.fetch_add(1, Ordering::Relaxed);
+    if let Some((status, code, header)) = *state.unlisted.lock().unwrap() {
+        let mut rejected = rejection(status, code)?;
+        if let Some((name, value)) = header {
+            let value = HeaderValue::from_static(value);
+            rejected.headers_mut().insert(name, value);
+        }
+        return Ok(rejected);
+    }
     let query: BTreeMap<_, _> = url::form_urlencoded::parse(query.as_bytes()).collect();
     let given = |name: &str| query.get(name).map(AsRef::as_ref).unwrap_or_default();
     let is_encoded = given("encoding-type") == "url";
     let token = hex::decode(given("continuation-token")).unwrap();
     let behind = given("start-after").max(str::from_utf8(&token).unwrap());
+    let start = match behind.max(given("prefix")) {
+        start if start == behind => Bound::Excluded(start),
+        start => Bound::Included(start),
+    };
     let objects = state.objects.lock().unwrap();
+    let told = state.told.lock().unwrap();
     let mut keys = objects
-        .iter()
-        .filter(|(key, _)| key.starts_with(given("prefix")) && key.as_str() > behind);
+        .range::<str, _>((start, Bound::Unbounded))
+        .filter(|(key, _)| key.starts_with(given("prefix")));
     let page = keys.by_ref().take(state.page.load(Ordering::Relaxed));
     let mut last = "";
     let mut listed: Vec<_> = page
-        .map(|(key, (object, _))| {
+        .map(|(key, (object, etag))| {
             last = key;
-            let size = object.len();
+            let told = match told.get(key) {
+                Some(told) => told.clone(),
+                None => format!("<Size>{}</Size>", object.len()),
+            };
             let encoded = url::form_urlencoded::byte_serialize(key.as_bytes());
             let key = if is_encoded {
                 encoded.collect()
             } else {
                 key.clone()
             };
-            format!("<Contents><Key>{key}</Key><Size>{size}</Size></Contents>")
+            let etag = etag.replace('"', "&quot;");
+            format!("<Contents><Key>{key}</Key><ETag>{etag}</ETag>{told}</Contents>")
         })
         .collect();
     if keys.next().is_some() {

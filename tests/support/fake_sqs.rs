@@ -54,6 +54,8 @@ pub(crate) type Fails = Arc<dyn Fn(&str, u64) -> Option<bool> + Send + Sync>;
 
 /// The action of one entry of a `ChangeMessageVisibilityBatch`.
 pub(crate) const ENTRY: &str = "ChangeMessageVisibilityBatch entry";
+/// The action of one entry of a `SendMessageBatch`.
+pub(crate) const SENT_ENTRY: &str = "SendMessageBatch entry";
 
 struct State {
     now: Timestamp,
@@ -62,6 +64,8 @@ struct State {
     sent: u64,
     requests: BTreeMap<String, u64>,
     fails: Fails,
+    /// A message with this text is refused as the sender's fault, if it is not empty.
+    blamed: String,
 }
 
 pub(crate) struct FakeSqs {
@@ -81,6 +85,7 @@ impl FakeSqs {
             sent: 0,
             requests: BTreeMap::new(),
             fails: Arc::new(|_, _| None),
+            blamed: String::new(),
         }));
         let shared = state.clone();
         let server = serve(listener, None, move |request| {
@@ -116,6 +121,11 @@ impl FakeSqs {
         fails: impl Fn(&str, u64) -> Option<bool> + Send + Sync + 'static,
     ) {
         self.lock().fails = Arc::new(fails);
+    }
+
+    /// Refuses every entry of a batch with this text as the sender's fault.
+    pub(crate) fn blame(&self, text: &str) {
+        text.clone_into(&mut self.lock().blamed);
     }
 
     /// Puts a message into the first work queue.
@@ -308,13 +318,61 @@ impl State {
             "DeleteMessage" => self.delete(&request["ReceiptHandle"]),
             "ChangeMessageVisibility" => self.change_visibility(request),
             "ChangeMessageVisibilityBatch" => self.change_visibilities(&request["Entries"]),
-            "GetQueueAttributes" if queue == work => {
-                let policy = json!({"deadLetterTargetArn": dead_letters, "maxReceiveCount": 400});
-                Ok(json!({"Attributes": {"RedrivePolicy": policy.to_string()}}))
+            "SendMessageBatch" => self.send_all(queue, &request["Entries"]),
+            "GetQueueAttributes" => {
+                let mut attributes = self.counts(queue);
+                if queue == work {
+                    let policy =
+                        json!({"deadLetterTargetArn": dead_letters, "maxReceiveCount": 400});
+                    attributes["RedrivePolicy"] = policy.to_string().into();
+                }
+                Ok(json!({ "Attributes": attributes }))
             }
-            "GetQueueAttributes" => Ok(json!({})),
             _ => Err(Refusal("UnsupportedOperation")),
         }
+    }
+
+    /// The attributes of a queue that are numbers.
+    fn counts(&self, queue: &str) -> Value {
+        let (mut visible, mut delayed, mut in_flight) = (0, 0, 0);
+        let messages = self.messages.values().chain(&self.dead_letters);
+        for message in messages.filter(|message| message.queue == queue) {
+            match message.receive_count {
+                _ if message.visible_from <= self.now => visible += 1,
+                0 => delayed += 1,
+                _ => in_flight += 1,
+            }
+        }
+        json!({
+            "MessageRetentionPeriod": "1209600",
+            "ApproximateNumberOfMessages": visible.to_string(),
+            "ApproximateNumberOfMessagesDelayed": delayed.to_string(),
+            "ApproximateNumberOfMessagesNotVisible": in_flight.to_string(),
+        })
+    }
+
+    fn send_all(&mut self, queue: &'static str, entries: &Value) -> Result<Value, Refusal> {
+        let entries = batch(entries)?;
+        let (mut successful, mut failed) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let body = entry["MessageBody"].as_str().unwrap_or_default();
+            let is_blamed = !self.blamed.is_empty() && body.contains(&self.blamed);
+            let sent = self.carry_out(SENT_ENTRY, |state| {
+                if is_blamed {
+                    return Err(Refusal("InvalidMessageContents"));
+                }
+                state.send(queue, entry)
+            });
+            match sent {
+                Ok(sent) => successful.push(json!({
+                    "Id": entry["Id"], "MessageId": sent["MessageId"], "MD5OfMessageBody": "",
+                })),
+                Err(Refusal(code)) => failed.push(
+                    json!({"Id": entry["Id"], "Code": code, "SenderFault": code != INTERNAL_ERROR}),
+                ),
+            }
+        }
+        Ok(json!({"Successful": successful, "Failed": failed}))
     }
 
     fn send(&mut self, queue: &'static str, request: &Value) -> Result<Value, Refusal> {
@@ -362,17 +420,7 @@ impl State {
     }
 
     fn change_visibilities(&mut self, entries: &Value) -> Result<Value, Refusal> {
-        let entries = entries.as_array().ok_or(Refusal("EmptyBatchRequest"))?;
-        let ids: BTreeSet<_> = entries
-            .iter()
-            .map(|entry| entry["Id"].to_string())
-            .collect();
-        match entries.len() {
-            0 => return Err(Refusal("EmptyBatchRequest")),
-            1..=10 if ids.len() == entries.len() => {}
-            1..=10 => return Err(Refusal("BatchEntryIdsNotDistinct")),
-            _ => return Err(Refusal("TooManyEntriesInBatchRequest")),
-        }
+        let entries = batch(entries)?;
         let (mut successful, mut failed) = (Vec::new(), Vec::new());
         for entry in entries {
             match self.carry_out(ENTRY, |state| state.change_visibility(entry)) {
@@ -417,6 +465,21 @@ impl Queued {
 struct Refusal(&'static str);
 
 const INTERNAL_ERROR: &str = "InternalError";
+
+/// Checks the entries of a batch request.
+fn batch(entries: &Value) -> Result<&Vec<Value>, Refusal> {
+    let entries = entries.as_array().ok_or(Refusal("EmptyBatchRequest"))?;
+    let ids: BTreeSet<_> = entries
+        .iter()
+        .map(|entry| entry["Id"].to_string())
+        .collect();
+    match entries.len() {
+        0 => Err(Refusal("EmptyBatchRequest")),
+        1..=10 if ids.len() == entries.len() => Ok(entries),
+        1..=10 => Err(Refusal("BatchEntryIdsNotDistinct")),
+        _ => Err(Refusal("TooManyEntriesInBatchRequest")),
+    }
+}
 
 fn id_of(handle: &Value) -> Result<&str, Refusal> {
     let id = handle.as_str().and_then(|handle| handle.split_once('#'));

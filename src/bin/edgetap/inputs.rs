@@ -134,7 +134,7 @@ pub(crate) fn aws_hint(error: &str) -> Option<&'static str> {
 }
 
 /// Splits `s3://BUCKET/KEY`. Returns `None` for another name.
-fn in_s3(name: &str) -> anyhow::Result<Option<(&str, &str)>> {
+pub(crate) fn in_s3(name: &str) -> anyhow::Result<Option<(&str, &str)>> {
     let Some((scheme, location)) = name.split_once(":/") else {
         return Ok(None);
     };

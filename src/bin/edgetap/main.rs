@@ -3,6 +3,7 @@
 #![recursion_limit = "256"] // the layout of one future, from a command down to the SDK
 #![deny(clippy::print_stdout, clippy::print_stderr)] // they panic on a closed pipe: see output.rs
 
+mod backfill;
 mod bridge;
 mod certificates;
 mod check;
@@ -64,6 +65,8 @@ enum Command {
     Explain(explain::Args),
     /// Find a request in logs by its ID (X-Amz-Cf-Id): where it is, and whether it is sent.
     Find(find::Args),
+    /// Send logs that are in a bucket already: notify the function of each, through a queue of their own.
+    Backfill(backfill::Args),
     /// Check settings, token, TLS connections and paths; with --send, also post one test transaction.
     Check(check::Args),
     /// Run a local bridge, to try edgetap without a tenant.
@@ -161,6 +164,7 @@ async fn run(Cli { command, env_file }: Cli) -> Result<(), Failure> {
         Command::Report(args) => report::run(args, &variables).await,
         Command::Explain(args) => explain::run(args, &variables).await,
         Command::Find(args) => find::run(args, &variables).await,
+        Command::Backfill(args) => backfill::run(args).await,
         Command::Check(args) => check::run(&args, &variables).await,
         Command::Bridge(args) => bridge::run(args).await,
     }

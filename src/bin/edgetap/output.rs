@@ -88,6 +88,12 @@ pub(crate) fn stderr_line(text: impl Display) {
     above_progress(|| _ = anstream::stderr().write_all(line.as_bytes()));
 }
 
+/// Writes a question to standard error, without a newline. An error is ignored, as by [`stderr_line`].
+pub(crate) fn ask(question: impl Display) {
+    let question = format!("{question} ");
+    above_progress(|| _ = anstream::stderr().write_all(question.as_bytes()));
+}
+
 /// Returns a progress bar of bytes, which other output to standard error is written above. It is hidden
 /// without a terminal and while the input is typed, and by `indicatif` if `TERM` is `dumb`.
 pub(crate) fn progress(bytes: Option<u64>) -> ProgressBar {

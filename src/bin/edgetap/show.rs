@@ -67,7 +67,7 @@ fn escape(text: &str, escape: impl Fn(char) -> String) -> String {
 
 /// Whether a character may move the cursor or the text around it: a control character, a separator
 /// of lines or paragraphs, or one that sets the direction of text (Unicode's UAX #9).
-fn is_control(c: char) -> bool {
+pub(crate) fn is_control(c: char) -> bool {
     let is_bidi = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || is_bidi || matches!(c, '\u{2028}' | '\u{2029}')
 }
