@@ -169,7 +169,7 @@ check_permission() {
 
 # Sets moments: --enabled-at ID=TIME for each distribution that is asked for, or that edgetap enabled.
 read_moments() {
-  local lacking id time later=$DELIVERY_STARTS
+  local lacking='' id delivery moment later=$DELIVERY_STARTS
   if jq --arg bucket "$bucket" 'any(.[]; .kind == "existing" and .bucket == $bucket)' <<<"$locations" | is_true; then
     problem "nothing records since when the bucket $bucket sends events to edgetap" \
       'pass --until with the time of scripts/watch-bucket.sh, rather too late than too early'
@@ -180,11 +180,13 @@ read_moments() {
   [[ $bucket != "$log_bucket" ]] || later=0 # each log that is in edgetap's bucket has sent its event
   ((${#ids[@]})) || mapfile -t ids < <(jq -r '.sources[] | select(any(.deliveries[]; .to_edgetap)) | .distribution' <<<"$model")
   for id in "${ids[@]}"; do
-    time=$(source_of "$id" | jq -r --arg tag "$ENABLED_AT_TAG" --argjson later "$later" \
-      'first(.deliveries[] | select(.to_edgetap) | .tags[$tag] // empty) | fromdate + $later | todate') || time=''
-    if [[ -n $time ]]; then moments+=(--enabled-at "$id=$time"); else lacking+=" $id"; fi
+    delivery=$(source_of "$id" | jq -c 'first(.deliveries[] | select(.to_edgetap)) // empty')
+    moment=''
+    [[ -z $delivery ]] || moment=$(enabled_at "$delivery") || die "cannot read the tags of the delivery of $id: $(why)"
+    moment=$(jq -n -r --arg at "$moment" --argjson later "$later" '$at | fromdate? + $later | todate')
+    if [[ -n $moment ]]; then moments+=(--enabled-at "$id=$moment"); else lacking+=" $id"; fi
   done
-  [[ -z ${lacking:-} ]] || problem "no moment of enabling is recorded for:$lacking" \
+  [[ -z $lacking ]] || problem "no moment of enabling is recorded for:$lacking" \
     'pass --until with a time instead; scripts/enable.sh records the moment from now on'
   ((${#ids[@]})) || problem 'edgetap has no deliveries in this account, so no moment of enabling is recorded' 'pass --until with a time instead'
 }

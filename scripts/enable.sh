@@ -321,7 +321,9 @@ make_delivery() {
 # Records the moment in a delivery of an earlier version, which has none. A moment that is too late
 # lets a backfill send logs twice; one that is too early would leave logs out.
 record_moment() {
-  if jq --arg key "$ENABLED_AT_TAG" '.tags | has($key)' <<<"$1" | is_true; then return; fi
+  local at
+  at=$(enabled_at "$1") || return
+  [[ -z $at ]] || return 0
   change "$GLOBAL" logs tag-resource --resource-arn "$(jq -r .arn <<<"$1")" \
     --tags "$(jq -n -c --arg moment "$ENABLED_AT_TAG" '{($moment): (now | todate)}')" >/dev/null
 }

@@ -588,6 +588,18 @@ foreign_bucket_ways() {
 # The delivery source of a distribution in the model, or nothing.
 source_of() { jq -c --arg id "$1" '.sources[] | select(.distribution == $id)' <<<"$model"; }
 
+# enabled_at DELIVERY: prints the moment that a delivery of the model has in its tag, or nothing. Asks
+# for tags that were added later, which the description may lack.
+enabled_at() {
+  local at
+  at=$(jq -r --arg tag "$ENABLED_AT_TAG" '.tags[$tag] // empty' <<<"$1")
+  if [[ -z $at ]]; then
+    look "$GLOBAL" logs list-tags-for-resource --resource-arn "$(jq -r .arn <<<"$1")" >"$scratch/response" || return
+    at=$(jq -r --arg tag "$ENABLED_AT_TAG" '.tags[$tag] // empty' "$scratch/response")
+  fi
+  printf '%s' "$at"
+}
+
 # set_cookie_logging ID true|false: sends the whole configuration back with its ETag, one value
 # changed. If the distribution was changed in between, its ETag is outdated, and the configuration
 # is read again.
