@@ -24,7 +24,7 @@ read_messages() {
   echo '[]' >"$scratch/messages"
   while ((idle < RESPONSES_WITHOUT_NEW && known < $2 && known < waiting)); do
     must_look "$aws_region" sqs receive-message --queue-url "$dead_letters_url" --max-number-of-messages 10 --visibility-timeout "$1" \
-      --attribute-names All --message-attribute-names All >"$scratch/received"
+      --wait-time-seconds 1 --attribute-names All --message-attribute-names All >"$scratch/received"
     [[ -s $scratch/received ]] || echo '{}' >"$scratch/received"
     before=$known
     jq -s '.[0] + (.[1].Messages // []) | unique_by(.MessageId)' "$scratch/messages" "$scratch/received" >"$scratch/messages.new"

@@ -335,6 +335,7 @@ def backfills(cloud, bridge, function, distributions, no_log, first):
     first.script("backfill", *arguments, "--dry-run", environment=program)
     assert sent_to(cloud, BACKFILL) == 0
     first.script("backfill", *arguments, "--yes", "--wait", environment=program)
+    function.wait_for("the log's last transaction", lambda: len(bridge.transactions()) >= before + len(wanted))
     assert different(bridge.transactions()[before:], wanted) == []
     assert (sent_to(cloud, BACKFILL), sent_to(cloud, WORK)) == (1, live), cloud.calls_of(OPERATOR)[-20:]
 
