@@ -6,8 +6,8 @@
 # Usage: scripts/backfill.sh [--source BUCKET[/PREFIX]] [--distribution ID]… [--since TIME] [--until TIME|enabled]
 #                            [--dry-run] [OPTION OF `edgetap backfill`]…
 #
-#   --source BUCKET[/PREFIX]   where the logs are. By default the bucket of existing_log_sources or
-#                              backfill_sources, if there is one; edgetap's own bucket, if there is none
+#   --source BUCKET[/PREFIX]   where the logs are. By default the one bucket of existing_log_sources or
+#                              backfill_sources, or edgetap's own bucket without these
 #   --distribution ID          send only the logs of this distribution; can be repeated
 #   --since TIME               such as 30d or 2026-10-01
 #   --until TIME               such as 2026-11-01T12:00:00Z
@@ -133,7 +133,7 @@ choose_source() {
 
 check_queue() {
   if ((backfill_concurrency == 0)); then
-    local message='there is no backfill queue: backfill_concurrency is 0'
+    local message='the backfill queue does not exist: backfill_concurrency is 0'
     local hint="set backfill_concurrency, such as 5, in terraform/mine.auto.tfvars, and run $TERRAFORM -chdir=terraform apply"
     if ((dry_run)); then note "$message"$'\n'"  hint: $hint"; else problem "$message" "$hint"; fi
     return
@@ -149,7 +149,7 @@ check_queue() {
 # only a denial is certain.
 check_permission() {
   local decision
-  decision=$(look "$aws_region" iam simulate-principal-policy --policy-source-arn "arn:$caller_partition:iam::$account_id:role/$name-function" \
+  decision=$(AWS_MAX_ATTEMPTS=2 look "$aws_region" iam simulate-principal-policy --policy-source-arn "arn:$caller_partition:iam::$account_id:role/$name-function" \
     --action-names s3:GetObject --resource-arns "arn:$caller_partition:s3:::$bucket/${prefix}a-log.gz" \
     | jq -r '.EvaluationResults[0].EvalDecision // empty') || decision=''
   case $decision in

@@ -102,7 +102,7 @@ own=AWSLogs/$account/CloudFront/
   outputs '{}'
   run scripts/backfill.sh --since 30d
   exits 2
-  has 'error: there is no backfill queue: backfill_concurrency is 0'
+  has 'error: the backfill queue does not exist: backfill_concurrency is 0'
   has 'hint: set backfill_concurrency, such as 5, in terraform/mine.auto.tfvars'
   has_not 'region us-east-1'
   run scripts/backfill.sh --since 30d --dry-run
