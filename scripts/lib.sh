@@ -421,13 +421,13 @@ must_look() {
 
 # change REGION SERVICE OPERATION …: a call that changes something; a dry run only shows it.
 # CloudWatch Logs makes one change to deliveries at a time and rejects others, which are retried
-# here.
+# here. In the handler of EXIT, a `return` without a status would return that of the script.
 change() {
   show 'would run' "$@"
-  ((dry_run)) && return
+  ((! dry_run)) || return 0
   local attempt wait=1
   for ((attempt = 1; attempt <= CONFLICT_ATTEMPTS; attempt++)); do
-    aws_in "$@" && return
+    aws_in "$@" && return 0
     failed_with 'ConflictException.*being updated' || return 1
     sleep "$((wait < CONFLICT_WAIT_MAX ? wait : CONFLICT_WAIT_MAX))"
     wait=$((wait * 2))

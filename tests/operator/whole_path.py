@@ -330,13 +330,19 @@ def backfills(cloud, bridge, function, distributions, no_log, first):
     step("backfill.sh sends logs through a queue of their own")
     wanted = expected(json.loads(LOG.with_name(LOG.name + ".expected.json").read_text())["transactions"])
     program = {"EDGETAP_BINARY": str(bridge.program)}
-    before, live = len(bridge.transactions()), sent_to(cloud, WORK)
+    before, live = len(bridge.lines), sent_to(cloud, WORK)
+
+    def arrived():
+        return [line.strip() for line in bridge.lines[before:] if line.startswith("  ")]
+
     arguments = ["--distribution", distributions.fresh, "--until", "enabled"]
     first.script("backfill", *arguments, "--dry-run", environment=program)
     assert sent_to(cloud, BACKFILL) == 0
-    first.script("backfill", *arguments, "--yes", "--wait", environment=program)
-    function.wait_for("the log's last transaction", lambda: len(bridge.transactions()) >= before + len(wanted))
-    assert different(bridge.transactions()[before:], wanted) == []
+    first.script("backfill", *arguments, "--yes", "--wait", "--look-every", "200", environment=program)
+    function.wait_for("the log's last transaction", lambda: len(arrived()) >= len(wanted))
+    assert different(arrived(), wanted) == []
+    batches = [line for line in bridge.lines[before:] if ", key " in line]
+    assert batches and all(line.rstrip().endswith(", repeated") for line in batches), batches
     assert (sent_to(cloud, BACKFILL), sent_to(cloud, WORK)) == (1, live), cloud.calls_of(OPERATOR)[-20:]
 
     first.script("backfill", "--source", f"{BUCKET}/{no_log}", "--yes", environment=program)

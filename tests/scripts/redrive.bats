@@ -46,6 +46,7 @@ in_queue() {
   has 'Nothing was changed.'
   run scripts/redrive.sh --discard --object photo.jpg </dev/null
   exits 2
+  has_not 'invisible'
   TF_AUTO_APPROVE=true run scripts/redrive.sh --discard --object photo.jpg </dev/null
   exits 2
   [[ $(in_queue "$dead") == 'logs/a.gz logs/b.gz no { JSON photos/photo.jpg ' ]] || fail_with "$(in_queue "$dead")"
