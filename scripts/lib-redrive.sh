@@ -38,12 +38,19 @@ read_messages() {
 # select_messages LIMIT: writes the selected messages, with their reasons, and at most that many.
 select_messages() {
   describe_messages
+  # shellcheck disable=SC2016 # jq's variables look like the shell's
+  keep '.id == $key or any(.objects[]; . == $key or endswith("/" + $key))' "${keys[@]}"
   add_reasons
-  jq --argjson limit "$1" --arg reason "$reason" --argjson keys "$(jq -n '$ARGS.positional' --args "${keys[@]}")" '
-    def about($key): .id == $key or any(.objects[]; . == $key or endswith("/" + $key));
-    map(select(($keys == [] or any($keys[] as $key | about($key); .))
-        and ($reason == "" or (.reason // "" | ascii_downcase | contains($reason | ascii_downcase)))))
-    | .[:$limit]' "$scratch/dead_letters" >"$scratch/selected"
+  # shellcheck disable=SC2016
+  keep '.reason // "" | ascii_downcase | contains($key | ascii_downcase)' ${reason:+"$reason"}
+  jq --argjson limit "$1" '.[:$limit]' "$scratch/dead_letters" >"$scratch/selected"
+  mv "$scratch/selected" "$scratch/dead_letters"
+}
+
+# keep CONDITION KEY…: keeps the messages that meet the condition for one of the keys; all without keys.
+keep() {
+  (($# > 1)) || return 0
+  jq 'map(select(any($ARGS.positional[] as $key | ('"$1"'); .)))' --args "${@:2}" <"$scratch/dead_letters" >"$scratch/selected"
   mv "$scratch/selected" "$scratch/dead_letters"
 }
 
