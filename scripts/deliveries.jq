@@ -46,6 +46,7 @@ def is_below($prefix; $distribution):
 #   owner             name of the installation whose scripts created the resource, or null
 #   ours              whether it was created by the scripts for this installation
 #   to_edgetap        whether the delivery goes to this installation's bucket
+#   tags              the delivery's tags, such as edgetap-enabled-at
 #   key_prefix        prefix of all keys, for people: that of the bucket's ARN if it has one
 #   read_from         element of existing_log_sources that covers the delivery's keys, or null
 #   unread            why edgetap does not read the delivery to its bucket, or null

@@ -285,6 +285,7 @@ enable_once() {
     make_delivery "$source_name" || return
   elif [[ $(jq -r .ours <<<"$delivery") == true ]]; then
     update_delivery "$delivery" || return
+    record_moment "$delivery" || return
   elif [[ $(jq -r .unread <<<"$delivery") != null ]]; then
     finding "$id" 'NOT READ' "$(jq -r '"the delivery \(.id) goes to edgetap\u0027s bucket, but edgetap does not read it: \(.unread)."' <<<"$delivery")
   hint: ask the delivery's owner to change it, or to delete it, then run scripts/enable.sh --distribution $id again"
@@ -308,12 +309,23 @@ planned() { if ((dry_run)) && [[ $result != unchanged ]]; then say "would be $re
 
 # CloudWatch Logs prepends PREFIX to this suffix.
 make_delivery() {
-  local response
+  local response tags
+  tags=$(jq -n -c --arg tag "$TAG" --arg name "$name" --arg moment "$ENABLED_AT_TAG" '{($tag): $name, ($moment): (now | todate)}')
   response=$(change "$GLOBAL" logs create-delivery --delivery-source-name "$1" --delivery-destination-arn "$destination_arn" \
-    --record-fields "$wanted_fields" --s3-delivery-configuration "$(s3_configuration "$SUFFIX")" --tags "{\"$TAG\":\"$name\"}") || return
+    --record-fields "$wanted_fields" --s3-delivery-configuration "$(s3_configuration "$SUFFIX")" --tags "$tags") || return
   delivery=$(jq -c '.delivery // empty' <<<"$response")
   ((dry_run)) && delivery='{"arn":"the-new-delivery"}'
   result=enabled
+}
+
+# Records the moment in a delivery of an earlier version, which has none. A moment that is too late
+# lets a backfill send logs twice; one that is too early would leave logs out.
+record_moment() {
+  local at
+  at=$(enabled_at "$1") || return
+  [[ -z $at ]] || return 0
+  change "$GLOBAL" logs tag-resource --resource-arn "$(jq -r .arn <<<"$1")" \
+    --tags "$(jq -n -c --arg moment "$ENABLED_AT_TAG" '{($moment): (now | todate)}')" >/dev/null
 }
 
 s3_configuration() { jq -n -c --arg suffix "$1" '{suffixPath: $suffix, enableHiveCompatiblePath: false}'; }

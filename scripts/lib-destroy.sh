@@ -15,7 +15,7 @@ ask_to_destroy() {
   local queue
   say "This deletes the installation $name in account $account_id, $aws_region:"
   {
-    for queue in "$work_queue_url" "$dead_letter_queue_url"; do
+    for queue in $(queue_urls); do
       printf '  %s\t%s\n' "${queue##*/}" "$(queue_depth "$queue")"
     done
     printf '  %s\t%s\n' "$log_bucket" "$( ((keep_logs)) && echo 'is kept with its logs' || echo 'is deleted with its logs')"
@@ -23,7 +23,7 @@ ask_to_destroy() {
   } | table
   name_watched_buckets
   name_source_accounts
-  say 'Messages in the queues will not be delivered. To deliver those of the dead-letter queue first, run scripts/redrive.sh.'
+  say 'Messages in the queues will not be delivered. To deliver those of a dead-letter queue first, run scripts/redrive.sh.'
   confirm_by_name "$name"
 }
 
@@ -167,11 +167,13 @@ tagged() {
 }
 
 named() {
+  local queue
   jq -r '.destination.arn // empty, (.sources[] | ., .deliveries[] | select(.ours) | .arn)' <<<"$model"
   exists "function $function_name" lambda get-function --function-name "$function_name"
   secret
-  exists "queue $work_queue_url" sqs get-queue-attributes --queue-url "$work_queue_url"
-  exists "queue $dead_letter_queue_url" sqs get-queue-attributes --queue-url "$dead_letter_queue_url"
+  for queue in $(queue_urls); do
+    exists "queue $queue" sqs get-queue-attributes --queue-url "$queue"
+  done
   ((keep_logs)) || exists "arn:aws:s3:::$log_bucket" s3api get-bucket-location --bucket "$log_bucket"
   listed 'log group' "$log_group_name" '.logGroups[]?.logGroupName' logs describe-log-groups --log-group-name-prefix "$log_group_name" \
     && alarms \

@@ -19,6 +19,8 @@ readonly STEPS=(
   'verify|5|aws|the bridge accepts the request of a log in the bucket'
   'role|10|aws|the function reports a missing log as deleted, not as denied'
   'dead-letters|10|aws|redrive.sh moves the message of an object that is not a log, by a redrive task'
+  'pause|5|aws|pause.sh disables the event source mapping, and enables it again'
+  'backfill|20|aws|backfill.sh sends a log through the backfill queue, and the function delivers it'
   'batching|15|aws|with a batching window, ten logs at a time are delivered and both queues are empty'
   'recursion|180|aws|a log of 20,000 rows is requeued more than 16 times and delivered whole'
   'outage|150|aws|a log that arrives while the bridge is down for an hour is delivered afterwards'
@@ -269,6 +271,29 @@ prove_dead_letters() {
     seen=$(grep -m 1 'one by one' "$scratch/printed")
     return 1
   }
+}
+
+prove_pause() {
+  run scripts/pause.sh --yes
+  expect 0 'are paused\.' || return
+  run scripts/pause.sh --resume
+  expect 0 'are on\.'
+}
+
+# The log is delivered twice: when it arrives, and again by the backfill.
+prove_backfill() {
+  apply_with '{"backfill_concurrency":2}' || return
+  make_log 1
+  local object=s3://$log_bucket/$key
+  started=$(date +%s)
+  run_aws "$aws_region" s3api put-object --bucket "$log_bucket" --key "$key" --body "$scratch/log.gz"
+  expect 0 || return
+  wait_until 8 object_is_delivered "$object" || return
+  started=$(($(date +%s) + 1))
+  run scripts/backfill.sh --source "$log_bucket/$key" --yes --wait
+  expect 0 || return
+  wait_until 8 object_is_delivered "$object" || return
+  ((dry_run)) || [[ $seen == *'successfully sent'* ]]
 }
 
 # has_depth QUEUE-URL 'WAITING HIDDEN': whether the queue has that many messages.

@@ -59,14 +59,6 @@ through_cloudfront() {
   wait_for_delivery
 }
 
-# Finds the program edgetap, whose `find` searches logs.
-need_edgetap() {
-  edgetap=${EDGETAP_BINARY:-target/release/edgetap}
-  [[ -n ${EDGETAP_BINARY:-} || -x $edgetap ]] || edgetap=edgetap
-  command -v "$edgetap" >/dev/null \
-    || problem "the program $edgetap is not there" 'run cargo build --release, or set EDGETAP_BINARY to the path of edgetap'
-}
-
 # Sets $domain. CloudFront's own name leads to CloudFront whatever the DNS of the aliases says.
 find_distribution() {
   must_look "$GLOBAL" cloudfront list-distributions >"$scratch/response"

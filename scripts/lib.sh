@@ -356,11 +356,53 @@ read_outputs() {
   local separator=$'\x1f' # `read` would merge adjacent white space, and with it empty values
   IFS=$separator read -r name aws_region account_id log_bucket log_bucket_arn log_prefix function_name log_group_name work_queue_url \
     work_queue_arn dead_letter_queue_url dead_letter_queue_arn secret_arn existing_log_sources existing_sns_topics \
-    source_account_ids accounts_destination_arn < <(
+    source_account_ids accounts_destination_arn event_source_mapping_uuid log_expiration_days backfill_concurrency backfill_queue_url \
+    backfill_queue_arn backfill_dead_letter_queue_url backfill_dead_letter_queue_arn backfill_event_source_mapping_uuid backfill_sources < <(
       jq -r --arg separator "$separator" '[ .name, .aws_region, .account_id, .log_bucket, .log_bucket_arn, .log_prefix, .function_name,
         .log_group_name, .work_queue_url, .work_queue_arn, .dead_letter_queue_url, .dead_letter_queue_arn, .secret_arn,
-        .existing_log_sources, .existing_sns_topics, .source_account_ids, .delivery_destination_arn | .value // "" | if type == "string" then . else tojson end ] | join($separator)' <<<"$1"
+        .existing_log_sources, .existing_sns_topics, .source_account_ids, .delivery_destination_arn, .event_source_mapping_uuid,
+        .log_expiration_days, .backfill_concurrency, .backfill_queue_url, .backfill_queue_arn, .backfill_dead_letter_queue_url,
+        .backfill_dead_letter_queue_arn, .backfill_event_source_mapping_uuid, .backfill_sources
+        | .value // "" | if type == "string" then . else tojson end ] | join($separator)' <<<"$1"
     )
+}
+
+# --- Queues ---
+
+# The URLs of the installation's queues, one a line.
+queue_urls() { printf '%s\n' "$work_queue_url" "$dead_letter_queue_url" "$backfill_queue_url" "$backfill_dead_letter_queue_url" | grep .; }
+
+# choose_queue work|backfill: sets queue_url, queue_arn, dead_letters_url, dead_letters_arn, mapping (the
+# ID of the event source mapping) and queue_option, which is what a hint's command needs.
+choose_queue() {
+  if [[ $1 == backfill ]]; then
+    queue_url=$backfill_queue_url queue_arn=$backfill_queue_arn mapping=$backfill_event_source_mapping_uuid queue_option='--queue backfill '
+    dead_letters_url=$backfill_dead_letter_queue_url dead_letters_arn=$backfill_dead_letter_queue_arn
+    [[ -n $queue_url ]] || problem "the installation $name has no backfill queue" \
+      "set backfill_concurrency in terraform/mine.auto.tfvars, and run $TERRAFORM -chdir=terraform apply"
+  else
+    queue_url=$work_queue_url queue_arn=$work_queue_arn mapping=$event_source_mapping_uuid queue_option=''
+    dead_letters_url=$dead_letter_queue_url dead_letters_arn=$dead_letter_queue_arn
+  fi
+}
+
+# need_queue_name VALUE: checks the argument of --queue.
+need_queue_name() { [[ $1 == work || $1 == backfill ]] || usage_error '--queue requires work or backfill'; }
+
+# mapping_state UUID: prints the state of an event source mapping, such as Enabled, Disabling or
+# Disabled.
+mapping_state() { look "$aws_region" lambda get-event-source-mapping --uuid "$1" | jq -r '.State // "unknown"'; }
+
+is_paused() { [[ $1 == Disabled || $1 == Disabling ]]; }
+
+# --- The program edgetap ---
+
+# Finds the program edgetap, which reads logs.
+need_edgetap() {
+  edgetap=${EDGETAP_BINARY:-target/release/edgetap}
+  [[ -n ${EDGETAP_BINARY:-} || -x $edgetap ]] || edgetap=edgetap
+  command -v "$edgetap" >/dev/null \
+    || problem "the program $edgetap is not there" 'run cargo build --release, or set EDGETAP_BINARY to the path of edgetap'
 }
 
 # --- AWS calls ---
@@ -379,13 +421,13 @@ must_look() {
 
 # change REGION SERVICE OPERATION …: a call that changes something; a dry run only shows it.
 # CloudWatch Logs makes one change to deliveries at a time and rejects others, which are retried
-# here.
+# here. In the handler of EXIT, a `return` without a status would return that of the script.
 change() {
   show 'would run' "$@"
-  ((dry_run)) && return
+  ((! dry_run)) || return 0
   local attempt wait=1
   for ((attempt = 1; attempt <= CONFLICT_ATTEMPTS; attempt++)); do
-    aws_in "$@" && return
+    aws_in "$@" && return 0
     failed_with 'ConflictException.*being updated' || return 1
     sleep "$((wait < CONFLICT_WAIT_MAX ? wait : CONFLICT_WAIT_MAX))"
     wait=$((wait * 2))
@@ -446,6 +488,8 @@ readonly TAG=edgetap
 readonly COOKIES_TAG=edgetap-cookies-before
 # Tag on a distribution, for its owner's information.
 readonly COURTESY_TAG=edgetap-enabled
+# Tag on a delivery: when enable.sh made it, or first found it without this tag, in UTC.
+readonly ENABLED_AT_TAG=edgetap-enabled-at
 
 # Reads the delivery sources, destinations and deliveries into $model. Asks for the tags that the
 # descriptions lack, if the resource has a name that edgetap gives.
@@ -543,6 +587,18 @@ foreign_bucket_ways() {
 
 # The delivery source of a distribution in the model, or nothing.
 source_of() { jq -c --arg id "$1" '.sources[] | select(.distribution == $id)' <<<"$model"; }
+
+# enabled_at DELIVERY: prints the moment that a delivery of the model has in its tag, or nothing. Asks
+# for tags that were added later, which the description may lack.
+enabled_at() {
+  local at
+  at=$(jq -r --arg tag "$ENABLED_AT_TAG" '.tags[$tag] // empty' <<<"$1")
+  if [[ -z $at ]]; then
+    look "$GLOBAL" logs list-tags-for-resource --resource-arn "$(jq -r .arn <<<"$1")" >"$scratch/response" || return
+    at=$(jq -r --arg tag "$ENABLED_AT_TAG" '.tags[$tag] // empty' "$scratch/response")
+  fi
+  printf '%s' "$at"
+}
 
 # set_cookie_logging ID true|false: sends the whole configuration back with its ETag, one value
 # changed. If the distribution was changed in between, its ETag is outdated, and the configuration

@@ -132,7 +132,6 @@ check_account() {
 check_distribution() {
   local id=${given[distribution]:-}
   ((${#problems[@]} == 0)) && [[ -n $id ]] || return 0
-  need_edgetap
   must_look "$GLOBAL" cloudfront list-distributions >"$scratch/response"
   if ! jq --arg id "$id" 'any(.DistributionList.Items[]?; .Id == $id and .Enabled)' "$scratch/response" | is_true; then
     problem "account $caller_account has no distribution $id that is enabled in CloudFront"
@@ -155,6 +154,7 @@ distribution_now() {
 }
 
 check_settings() {
+  need_edgetap
   [[ -f target/lambda/bootstrap.zip ]] || problem 'target/lambda/bootstrap.zip does not exist' 'run scripts/build-lambda.sh'
   bridge=$(setting BRIDGE_EDGE_ENDPOINT)
   if [[ $bridge =~ ^https?://(localhost|127\.|\[::1\]) ]] && ! is_emulator; then

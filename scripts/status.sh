@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Shows the distributions of the account, whether they are enabled, what edgetap last delivered for
-# each, and the number of messages in the queues.
+# each, the rows by result, the messages in the queues, and whether deliveries are paused.
 #
 # Usage: scripts/status.sh [--distribution ID]… [--hours N] [--destination-arn ARN] [--json] [--dry-run]
 #
 #   --distribution ID   show only this distribution; can be repeated
-#   --hours N           how far to look back for logs and for the function's log lines (default 24)
+#   --hours N           how far to look back for logs, rows and the function's log lines (default 24)
 #   --destination-arn ARN
 #                       show the distributions of this account and whether they deliver to an
 #                       installation in another account (see scripts/enable.sh)
@@ -21,6 +21,9 @@
 #   cookies       whether the distribution logs cookies, and whether edgetap turned that on
 #   last object   age of the latest log in the bucket
 #   last success  age of the last log that was delivered completely, and the transactions sent
+#   deliveries    of a queue: on, paused (scripts/pause.sh), or the state of its event source mapping
+#
+# The rows are the sums of the function's metrics, for all distributions.
 #
 # Exit status: 0 if everything was shown, 1 if anything could not be read, 2 if nothing was read.
 set -euo pipefail
@@ -43,10 +46,10 @@ main() {
   refuse_unknown_distributions
   local id
   for id in "${ids[@]}"; do describe_distribution "$id"; done >"$scratch/rows"
-  jq -s --slurpfile queues "$scratch/queues" --slurpfile alarms "$scratch/alarms" --slurpfile last_error "$scratch/last_error" --arg name "$name" \
+  jq -s --slurpfile queues "$scratch/queues" --slurpfile totals "$scratch/totals" --slurpfile alarms "$scratch/alarms" --slurpfile last_error "$scratch/last_error" --arg name "$name" \
     --arg region "${aws_region:-}" --arg account "${installation_account:-$account_id}" --arg bucket "${log_bucket:-}" '
     { module: {name: $name, region: ($region | if . == "" then null else . end), account: $account, bucket: ($bucket | if . == "" then null else . end)},
-      distributions: ., queues: $queues[0], alarms: $alarms[0], last_error: $last_error[0] }' "$scratch/rows" >"$scratch/status"
+      distributions: ., totals: $totals[0], queues: $queues[0], alarms: $alarms[0], last_error: $last_error[0] }' "$scratch/rows" >"$scratch/status"
   if ((json)); then
     cat "$scratch/status"
   else
@@ -105,7 +108,7 @@ refuse_unknown_distributions() {
 # What the function logged, its alarms and its queues. An installation in another account shows none.
 read_function() {
   local file
-  for file in successes last_error alarms queues; do echo null >"$scratch/$file"; done
+  for file in successes last_error alarms queues totals; do echo null >"$scratch/$file"; done
   ((! central)) || return 0
   log_lines '"successfully sent"'
   jq '[.events[]? | (.message | fromjson? // {}) as $line | select($line.message // "" | startswith("successfully sent"))
@@ -117,6 +120,21 @@ read_function() {
       | max_by(.at)' "$scratch/response" >"$scratch/last_error"
   read_alarms >"$scratch/alarms"
   describe_queues >"$scratch/queues"
+  read_totals
+}
+
+# The rows of the last hours by result: the sums of metrics, which add up to `rows`.
+read_totals() {
+  local queries
+  queries=$(jq -n -c --arg function "$function_name" '["rows", "sent", "static", "excluded", "malformed", "rejected", "foreign"]
+    | map({ Id: ., MetricStat: { Stat: "Sum", Period: 3600,
+        Metric: {Namespace: "edgetap", MetricName: ., Dimensions: [{Name: "function", Value: $function}]} } })')
+  if ! look "$aws_region" cloudwatch get-metric-data --metric-data-queries "$queries" \
+    --start-time "$(jq -n -r --argjson hours "$hours" 'now - $hours * 3600 | todate')" --end-time "$(jq -n -r 'now | todate')" >"$scratch/response"; then
+    warn "cannot read the function's metrics: $(why)"
+    return
+  fi
+  jq --argjson hours "$hours" '[.MetricDataResults[]? | {key: .Id, value: (.Values | add // 0)}] | from_entries + {$hours}' "$scratch/response" >"$scratch/totals"
 }
 
 # log_lines PATTERN: the function's log lines of the last hours, for all distributions.
@@ -186,13 +204,21 @@ latest_object() {
 }
 
 describe_queues() {
-  local queue
-  for queue in "work $work_queue_url" "dead_letters $dead_letter_queue_url"; do
-    must_look "$aws_region" sqs get-queue-attributes --queue-url "${queue#* }" --attribute-names All >"$scratch/response"
-    jq --arg queue "${queue%% *}" '.Attributes | {($queue): { waiting: (.ApproximateNumberOfMessages | tonumber),
-      in_flight: (.ApproximateNumberOfMessagesNotVisible | tonumber), delayed: (.ApproximateNumberOfMessagesDelayed | tonumber) }}' \
-      "$scratch/response"
-  done | jq -s add
+  local queue url uuid state
+  while read -r queue url uuid; do
+    [[ -n $url ]] || continue
+    state=''
+    [[ -z $uuid ]] || state=$(mapping_state "$uuid") || die "cannot read the event source mapping $uuid: $(why)"
+    must_look "$aws_region" sqs get-queue-attributes --queue-url "$url" --attribute-names All >"$scratch/response"
+    jq --arg queue "$queue" --arg state "$state" '.Attributes | {($queue): ({ waiting: (.ApproximateNumberOfMessages | tonumber),
+      in_flight: (.ApproximateNumberOfMessagesNotVisible | tonumber), delayed: (.ApproximateNumberOfMessagesDelayed | tonumber) }
+      + if $state == "" then {} else {mapping: $state, paused: ($state | IN("Disabled", "Disabling"))} end)}' "$scratch/response"
+  done <<END | jq -s add
+work $work_queue_url $event_source_mapping_uuid
+dead_letters $dead_letter_queue_url
+backfill $backfill_queue_url $backfill_event_source_mapping_uuid
+backfill_dead_letters $backfill_dead_letter_queue_url
+END
 }
 
 # The buckets whose logs do not arrive, or may not.
@@ -234,15 +260,29 @@ show_status() {
   ((! central)) || return 0
   say
   {
-    printf 'queue\twaiting\tin flight\tdelayed\n'
-    jq -r '.queues | {work, "dead-letter": .dead_letters} | to_entries[] | [.key, .value.waiting, .value.in_flight, .value.delayed] | @tsv' "$scratch/status"
+    printf 'queue\twaiting\tin flight\tdelayed\tdeliveries\n'
+    jq -r '.queues | {work, "dead-letter": .dead_letters, backfill, "backfill dead-letter": .backfill_dead_letters} | to_entries[] | select(.value)
+      | [.key, .value.waiting, .value.in_flight, .value.delayed,
+         (.value.mapping | if . == null then "-" elif . == "Enabled" then "on" elif . == "Disabled" then "paused" else ascii_downcase end)]
+      | @tsv' "$scratch/status"
   } | table
+  show_totals
   printf '\nin alarm: %s\n' "$(jq -r '.alarms | if . == [] then "none" else join(", ") end' "$scratch/status")"
   jq -r '.last_error | select(.) | "last error, at \(.at / 1000 | floor | todate): \(.message)\(if .reason then ": \(.reason)" else "" end)\(if .object then " (\(.object))" else "" end)"' "$scratch/status"
-  if jq '.queues.dead_letters.waiting > 0' "$scratch/status" | is_true; then
-    printf '\nThe dead-letter queue has messages.\n'
-    printf '  hint: scripts/redrive.sh --dry-run shows why; without --dry-run it moves them back to the work queue\n'
-  fi
+  show_advice
+}
+
+show_totals() {
+  jq -r '.totals | select(.) | "\nrows in the last \(.hours) h: \(.rows // 0), of which \(.sent // 0) sent, \(.static // 0) static, \(.excluded // 0) excluded, \(.malformed // 0) malformed, \(.rejected // 0) rejected"
+    + (if (.foreign // 0) > 0 then ", \(.foreign) foreign" else "" end)' "$scratch/status"
+}
+
+# What to do about paused deliveries and dead letters.
+show_advice() {
+  jq -r '.queues | {work, backfill} | to_entries[] | select(.value.paused)
+    | "\nDeliveries from the \(.key) queue are paused.\n  hint: scripts/pause.sh \(if .key == "backfill" then "--queue backfill " else "" end)--resume goes on"' "$scratch/status"
+  jq -r '.queues | {"": .dead_letters, "--queue backfill ": .backfill_dead_letters} | to_entries[] | select(.value.waiting > 0)
+    | "\nThe \(if .key == "" then "" else "backfill\u0027s " end)dead-letter queue has messages.\n  hint: scripts/redrive.sh \(.key)--dry-run shows why; without --dry-run it moves them back; --discard drops them"' "$scratch/status"
 }
 
 main "$@"

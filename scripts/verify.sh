@@ -36,6 +36,7 @@ main() {
   read_arguments "$@"
   need_tools aws jq terraform gzip curl
   need_installation
+  refuse_paused
   if [[ -n $distribution ]]; then
     through_cloudfront
     return
@@ -83,6 +84,14 @@ read_arguments() {
   done
   [[ -n $distribution || -z $domain$wait ]] || usage_error '--domain and --wait require --through-cloudfront'
   wait=${wait:-30}
+}
+
+# While deliveries are paused, the function receives nothing, and nothing else is wrong.
+refuse_paused() {
+  local state
+  ((${#problems[@]} == 0)) && [[ -n $event_source_mapping_uuid ]] || return 0
+  state=$(mapping_state "$event_source_mapping_uuid") || return 0 # without the permission to look
+  ! is_paused "$state" || problem "deliveries are paused: the event source mapping of the work queue is $state" 'run scripts/pause.sh --resume'
 }
 
 put_log() {

@@ -64,6 +64,7 @@ module "edgetap" {
   batch_size                  = var.batch_size
   batching_window             = var.batching_window
   maximum_concurrency         = var.maximum_concurrency
+  backfill_concurrency        = var.backfill_concurrency
   reserved_concurrency        = var.reserved_concurrency
   environment                 = var.environment
   permissions_boundary        = var.permissions_boundary
@@ -74,6 +75,7 @@ module "edgetap" {
   force_destroy               = var.force_destroy
   source_account_ids          = var.source_account_ids
   existing_log_sources        = var.existing_log_sources
+  backfill_sources            = var.backfill_sources
   existing_sns_topics         = var.existing_sns_topics
   alarm_topic_arn             = var.alarm_topic_arn
   no_object_alarm_hours       = var.no_object_alarm_hours

@@ -32,6 +32,22 @@ output "dead_letter_queue_url" { value = module.edgetap.dead_letter_queue_url }
 
 output "dead_letter_queue_arn" { value = module.edgetap.dead_letter_queue_arn }
 
+output "backfill_concurrency" { value = module.edgetap.backfill_concurrency }
+
+output "backfill_queue_url" { value = module.edgetap.backfill_queue_url }
+
+output "backfill_queue_arn" { value = module.edgetap.backfill_queue_arn }
+
+output "backfill_dead_letter_queue_url" { value = module.edgetap.backfill_dead_letter_queue_url }
+
+output "backfill_dead_letter_queue_arn" { value = module.edgetap.backfill_dead_letter_queue_arn }
+
+output "backfill_event_source_mapping_uuid" { value = module.edgetap.backfill_event_source_mapping_uuid }
+
+output "backfill_sources" { value = module.edgetap.backfill_sources }
+
+output "log_expiration_days" { value = module.edgetap.log_expiration_days }
+
 output "secret_arn" { value = module.edgetap.secret_arn }
 
 output "existing_log_sources" { value = module.edgetap.existing_log_sources }

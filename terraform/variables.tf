@@ -76,6 +76,8 @@ variable "batching_window" { default = null }
 
 variable "maximum_concurrency" { default = null }
 
+variable "backfill_concurrency" { default = null }
+
 variable "reserved_concurrency" { default = null }
 
 variable "environment" {
@@ -104,6 +106,11 @@ variable "source_account_ids" {
 }
 
 variable "existing_log_sources" {
+  type    = any
+  default = null
+}
+
+variable "backfill_sources" {
   type    = any
   default = null
 }

@@ -1,4 +1,4 @@
-"""Plays AWS Lambda: polls the queue, invokes the program from the zip, and stores its output in the log group.
+"""Plays AWS Lambda: polls the queues of the event source mappings, invokes the program from the zip, and stores its output in the log group.
 
 Calls AWS as the function's role does.
 """
@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 import zipfile
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cloud import FUNCTION, REGION
@@ -23,15 +24,19 @@ class Function:
 
     def __init__(self, cloud, name, zip_file, directory):
         self.configuration = cloud.client("lambda").get_function_configuration(FunctionName=name)
-        (self.mapping,) = cloud.client("lambda").list_event_source_mappings()["EventSourceMappings"]
-        assert self.mapping["FunctionArn"] == self.configuration["FunctionArn"], self.mapping
-        assert self.mapping["State"] == "Enabled", self.mapping
-        assert (self.mapping["BatchSize"], self.mapping.get("MaximumBatchingWindowInSeconds", 0)) == (10, 0), self.mapping
+        mappings = cloud.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+        for mapping in mappings:
+            assert mapping["FunctionArn"] == self.configuration["FunctionArn"], mapping
+            assert mapping["State"] == "Enabled", mapping
+            assert (mapping["BatchSize"], mapping.get("MaximumBatchingWindowInSeconds", 0)) == (10, 0), mapping
+            assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"], mapping
+        sources = [mapping["EventSourceArn"] for mapping in mappings]
+        assert sorted(source.rpartition(":")[2] for source in sources) == [f"{name}-backfill", f"{name}-work"], sources
         assert cloud.loops == {name: "Allow"}, cloud.loops
-        assert self.mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"], self.mapping
         self.time_left = self.configuration["Timeout"]
         self.sqs, self.logs = cloud.client("sqs", FUNCTION), cloud.client("logs", FUNCTION)
-        self.queue = cloud.client("sqs").get_queue_url(QueueName=self.mapping["EventSourceArn"].rpartition(":")[2])["QueueUrl"]
+        self.queues = {source: cloud.client("sqs").get_queue_url(QueueName=source.rpartition(":")[2])["QueueUrl"] for source in sources}
+        self.one_at_a_time = threading.Lock()  # an instance of a function has one invocation
         self.stream = {"logGroupName": f"/aws/lambda/{name}", "logStreamName": "2026/11/14/[$LATEST]0123456789abcdef"}
         self.logs.create_log_stream(**self.stream)
         self.lines, self.invocations, self.failure, self.stopping = [], 0, None, False
@@ -40,7 +45,7 @@ class Function:
         self.api.daemon_threads = True
         command, files = [self.unpack(zip_file, directory)], {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         self.process = subprocess.Popen(command, cwd=directory, env=self.environment(cloud), **files, text=True)
-        tasks = (self.api.serve_forever, self.read_lines, self.poll)
+        tasks = [self.api.serve_forever, self.read_lines, *(partial(self.poll, source) for source in sources)]
         self.threads = [threading.Thread(target=self.guarded, args=(task,), daemon=True) for task in tasks]
 
     def __enter__(self):
@@ -125,22 +130,24 @@ class Function:
         assert path == f"{identity}/response", (path, content)
         return content
 
-    # --- The event source mapping ---
+    # --- The event source mappings ---
 
-    def poll(self):
+    def poll(self, source):
+        queue = self.queues[source]
         while not self.stopping:
-            options = {"MaxNumberOfMessages": self.mapping["BatchSize"], "WaitTimeSeconds": 1, "MessageSystemAttributeNames": ["All"]}
-            messages = self.sqs.receive_message(QueueUrl=self.queue, **options).get("Messages", [])
+            options = {"MaxNumberOfMessages": 10, "WaitTimeSeconds": 1, "MessageSystemAttributeNames": ["All"]}
+            messages = self.sqs.receive_message(QueueUrl=queue, **options).get("Messages", [])
             if not messages:
                 continue
-            response = self.invoke({"Records": [self.record(message) for message in messages]})
+            with self.one_at_a_time:
+                response = self.invoke({"Records": [self.record(message, source) for message in messages]})
             assert list(response) == ["batchItemFailures"], response
             failed = {failure["itemIdentifier"] for failure in response["batchItemFailures"]}
             for message in messages:
                 if message["MessageId"] not in failed:
-                    self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+                    self.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
 
-    def record(self, message):
+    def record(self, message, source):
         return {
             "messageId": message["MessageId"],
             "receiptHandle": message["ReceiptHandle"],
@@ -149,7 +156,7 @@ class Function:
             "messageAttributes": {},
             "md5OfBody": message["MD5OfBody"],
             "eventSource": "aws:sqs",
-            "eventSourceARN": self.mapping["EventSourceArn"],
+            "eventSourceARN": source,
             "awsRegion": REGION,
         }
 

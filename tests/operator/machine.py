@@ -36,6 +36,8 @@ class Machine:
             shutil.unpack_archive(EARLIER, directory)
         shutil.copy(REPOSITORY / "tests/operator/moto_override.tf", directory / "terraform")
         shutil.copy(REPOSITORY / "tests/operator/moto_module_override.tf", module)
+        if not earlier:
+            shutil.copy(REPOSITORY / "tests/operator/moto_backfill_override.tf", module)
         if state:
             (directory / "terraform/state_override.tf").write_text(f'terraform {{\n  backend "local" {{\n    path = "{state}"\n  }}\n}}\n')
         self.state = state

@@ -27,6 +27,7 @@ from function import Function
 from machine import REPOSITORY, Machine, contains_no_secret, keep_aws_warm
 
 BUCKET, WORK, DEAD_LETTERS = f"edgetap-logs-{ACCOUNT}-{REGION}", "edgetap-work", "edgetap-dead-letters"
+BACKFILL, BACKFILL_DEAD_LETTERS = "edgetap-backfill", "edgetap-backfill-dead-letters"
 FIRST, SECOND = "first-CANARY-${x}\"'%{y};#z", "second-CANARY"
 LOG = REPOSITORY / "tests/fixtures/logs/E27FO14I29XXXX.2026-11-14-20.d740d76b.gz"
 SECRET = "terraform/secret.auto.tfvars"
@@ -97,8 +98,8 @@ def whole_path(cloud, bridge, directory, environment, zip_file):
     first.terraform("apply", "-auto-approve")
     assert int(waiting(cloud, queue_url(cloud, WORK))) == empty + 1
 
-    step("first apply with a source account")
-    first.write("terraform/mine.auto.tfvars", f'source_account_ids = ["{SOURCE_ACCOUNT}"]\n')
+    step("first apply with a source account and a backfill queue")
+    first.write("terraform/mine.auto.tfvars", f'source_account_ids = ["{SOURCE_ACCOUNT}"]\nbackfill_concurrency = 2\n')
     first.terraform("apply", "-auto-approve")
     assert bridge_secret(cloud) == {"client_id": "id", "client_secret": FIRST, "bridge_ca": None, "redaction_key": None}
     contains_no_secret(json.dumps(cloud.client("lambda").get_function_configuration(FunctionName="edgetap")["Environment"]))
@@ -139,10 +140,19 @@ def whole_path(cloud, bridge, directory, environment, zip_file):
     assert output.count("unchanged") == 2, output
     assert cloud.everything() == after_enabling
 
+    step("paused deliveries stay paused until they are resumed")
+    first.script("pause", "--yes")
+    first.shows_no_change()
+    assert json.loads(first.script("status", "--json"))["queues"]["work"]["paused"]
+    output = first.script("verify", status=2)
+    assert "deliveries are paused" in output, output
+    first.script("pause", "--resume")
+
     step("uploaded logs reach the bridge through the function")
     (directory / "function").mkdir()
     with Function(cloud, "edgetap", zip_file, directory / "function") as function:
-        deliver(cloud, bridge, function, distributions, waited, first)
+        no_log = deliver(cloud, bridge, function, distributions, waited, first)
+        backfills(cloud, bridge, function, distributions, no_log, first)
     assert bridge.stop() == 0, bridge.lines
     contains_no_secret("\n".join(function.lines))
     the_role_is_sufficient(cloud, role)
@@ -303,15 +313,53 @@ def deliver(cloud, bridge, function, distributions, waited, first):
     all_arrive()
     assert any(report["requeues"] for report in function.reports(requeued)), function.lines
     function.time_left = function.configuration["Timeout"]
-    put(cloud, log_key(distributions.fresh, "no-log"), gzip.compress(b"no access log\n"))
+    no_log = put(cloud, log_key(distributions.fresh, "no-log"), gzip.compress(b"no access log\n"))
     function.wait_for("the message in the dead-letter queue", lambda: waiting(cloud, queue_url(cloud, DEAD_LETTERS)) == "1")
-    function.wait_for("an empty work queue", lambda: waiting(cloud, function.queue) == "0")
+    function.wait_for("an empty work queue", lambda: waiting(cloud, queue_url(cloud, WORK)) == "0")
 
     step("verify.sh follows a request to the bridge")
     output = first.script("verify", "--timeout", "240")
     assert "accepted the transaction" in output, output
     assert "The path works" in output, output
     assert "https://edgetap.invalid/edgetap-verify?mark=" in bridge.transactions()[-1], bridge.transactions()[-1]
+    return no_log
+
+
+def backfills(cloud, bridge, function, distributions, no_log, first):
+    """Sends the log from before enabling again, and an object that is not a log, whose dead letter is discarded."""
+    step("backfill.sh sends logs through a queue of their own")
+    wanted = expected(json.loads(LOG.with_name(LOG.name + ".expected.json").read_text())["transactions"])
+    program = {"EDGETAP_BINARY": str(bridge.program)}
+    before, live = len(bridge.lines), sent_to(cloud, WORK)
+
+    def arrived():
+        return [line.strip() for line in bridge.lines[before:] if line.startswith("  ")]
+
+    arguments = ["--distribution", distributions.fresh, "--until", "enabled"]
+    first.script("backfill", *arguments, "--dry-run", environment=program)
+    assert sent_to(cloud, BACKFILL) == 0
+    first.script("backfill", *arguments, "--yes", "--wait", "--look-every", "200", environment=program)
+    function.wait_for("the log's last transaction", lambda: len(arrived()) >= len(wanted))
+    assert different(arrived(), wanted) == []
+    batches = [line for line in bridge.lines[before:] if ", key " in line]
+    assert batches and all(line.rstrip().endswith(", repeated") for line in batches), batches
+    assert (sent_to(cloud, BACKFILL), sent_to(cloud, WORK)) == (1, live), cloud.calls_of(OPERATOR)[-20:]
+
+    first.script("backfill", "--source", f"{BUCKET}/{no_log}", "--yes", environment=program)
+    dead = queue_url(cloud, BACKFILL_DEAD_LETTERS)
+    function.wait_for("the backfill's dead letter", lambda: waiting(cloud, dead) == "1")
+    assert waiting(cloud, queue_url(cloud, DEAD_LETTERS)) == "1"
+    discard = ["redrive", "--queue", "backfill", "--discard", "--object", no_log]
+    output = first.script(*discard, status=2)  # no one answers
+    assert "not a supported CloudFront access log" in output, output
+    first.script(*discard, "--yes")
+    assert waiting(cloud, dead) == "0"
+
+
+def sent_to(cloud, queue):
+    """Returns how many messages the operator has sent to the queue; a call can have ten."""
+    calls = [call for call in cloud.calls_of(OPERATOR) if call.operation in ("SendMessage", "SendMessageBatch") and call.parameters["QueueUrl"].endswith(f"/{queue}")]
+    return sum(len(call.parameters.get("Entries", [None])) for call in calls)
 
 
 def taps_from_another_account(cloud, arn, machine, distributions):
@@ -456,8 +504,9 @@ class Others:
             "alarm_topic_arn": self.topics["on-call"],
             "no_object_alarm_hours": 12,
             "existing_log_sources": [{"bucket": "their-logs", "prefix": "cloudfront/"}],
+            "backfill_sources": [{"bucket": "their-logs", "prefix": "history/"}],
             "existing_sns_topics": [self.topics["their-events"]],
-            "reserved_concurrency": 20,
+            "reserved_concurrency": 22,  # the sum of both mappings
             "maximum_concurrency": 20,
             "log_retention_days": 7,
             "log_expiration_days": 60,

@@ -15,7 +15,8 @@ setup() {
   moto s3api put-bucket-tagging --bucket "$bucket" --tagging '{"TagSet":[{"Key":"edgetap","Value":"tap"}]}'
   moto s3api put-bucket-versioning --bucket "$bucket" --versioning-configuration Status=Enabled
   moto sqs create-queue --queue-name tap-work --tags '{"edgetap":"tap"}' >/dev/null
-  moto sqs create-queue --queue-name tap-dead-letters >/dev/null
+  for queue in tap-dead-letters tap-backfill tap-backfill-dead-letters; do moto sqs create-queue --queue-name "$queue" >/dev/null; done
+  outputs "{\"backfill_queue_url\":\"$MOTO/$account/tap-backfill\",\"backfill_dead_letter_queue_url\":\"$MOTO/$account/tap-backfill-dead-letters\"}"
   moto logs create-log-group --log-group-name /aws/lambda/tap --tags '{"edgetap":"tap"}'
   for key in one two two; do moto s3api put-object --bucket "$bucket" --key "AWSLogs/$key.gz" --body "$OUTPUTS" >/dev/null; done
   moto s3api delete-object --bucket "$bucket" --key AWSLogs/one.gz >/dev/null
@@ -29,7 +30,7 @@ destroy_all='case $1 in
   "destroy "*)
     if aws logs describe-deliveries --region us-east-1 | grep -q edgetap-tap; then echo "deliveries are still there" && exit 1; fi
     aws s3api delete-bucket --bucket "$bucket" --region us-east-1 || exit 1
-    for queue in tap-work tap-dead-letters; do aws sqs delete-queue --queue-url "$MOTO/123456789012/$queue" --endpoint-url "$MOTO" --region us-east-1; done
+    for queue in tap-work tap-dead-letters tap-backfill tap-backfill-dead-letters; do aws sqs delete-queue --queue-url "$MOTO/123456789012/$queue" --endpoint-url "$MOTO" --region us-east-1; done
     aws logs delete-log-group --log-group-name /aws/lambda/tap --region us-east-1
     ;;
   "state list") printf "module.edgetap.%s\n" aws_lambda_function.bootstrap aws_s3_bucket.logs aws_s3_bucket_notification.logs aws_s3_bucket_policy.logs aws_sqs_queue.work ;;
@@ -56,7 +57,17 @@ bucket_is_there() { moto s3api get-bucket-location --bucket "$bucket" >/dev/null
   [[ $(moto logs describe-delivery-destinations | jq '.deliveryDestinations | length') == 0 ]]
 }
 
+@test "destroy names a queue of the backfill that is left" {
+  terraform_does <<<"${destroy_all/ tap-backfill / }"
+  run scripts/disable.sh --destroy --yes
+  exits 1
+  has "left: queue $MOTO/$account/tap-backfill"
+  has_not 'tap-backfill-dead-letters (cannot'
+  [[ $(grep -c '^left: ' <<<"$output") == 1 ]] || fail_with 'one is left'
+}
+
 @test "destroy shows undelivered messages and asks for the name" {
+  moto sqs send-message --queue-url "$MOTO/$account/tap-backfill" --message-body x >/dev/null
   moto sqs send-message --queue-url "$work" --message-body x >/dev/null
   moto sqs send-message --queue-url "$dead" --message-body x >/dev/null
   moto sqs send-message --queue-url "$dead" --message-body y >/dev/null
@@ -65,6 +76,7 @@ bucket_is_there() { moto s3api get-bucket-location --bucket "$bucket" >/dev/null
   exits 2
   [[ $output =~ tap-work\ +1\ waiting ]] || fail_with 'the work queue'
   [[ $output =~ tap-dead-letters\ +2\ waiting ]] || fail_with 'the dead-letter queue'
+  [[ $output =~ tap-backfill\ +1\ waiting ]] || fail_with 'the backfill queue'
   run scripts/disable.sh --destroy <<<yes
   exits 1
   has 'The name does not match tap. Nothing was changed'

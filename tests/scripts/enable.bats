@@ -53,7 +53,8 @@ everything() {
   moto logs describe-deliveries | jq -e --arg name "edgetap-tap-$fresh" --rawfile fields scripts/record-fields.txt '
     .deliveries[] | select(.deliverySourceName == $name)
     | .s3DeliveryConfiguration == {suffixPath: "{DistributionId}/{yyyy}/{MM}/{dd}/{HH}", enableHiveCompatiblePath: false}
-      and .recordFields == ($fields | split("\n") | map(select(. != "" and (startswith("#") | not)))) and .tags == {edgetap: "tap"}'
+      and .recordFields == ($fields | split("\n") | map(select(. != "" and (startswith("#") | not))))
+      and (.tags | keys == ["edgetap", "edgetap-enabled-at"] and .edgetap == "tap" and (.["edgetap-enabled-at"] | fromdate | now - . | . >= 0 and . < 300))'
   moto cloudfront list-tags-for-resource --resource "arn:aws:cloudfront::$account:distribution/$fresh" \
     | jq -e '.Tags.Items == [{Key: "edgetap-enabled", Value: "true"}]'
 }

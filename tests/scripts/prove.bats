@@ -68,12 +68,12 @@ step_is() { grep -q "^$1: $2" target/prove-report.txt || fail_with "$1 is not $2
   EDGETAP_SEARCH_WAIT=0 run scripts/prove.sh --distribution "$id" --yes
   exits 0
   for step in install enable cookies disable remove; do step_is "$step" proven; done
-  for step in update-delivery if-match verify role dead-letters batching recursion outage log-delivery operator-policy; do
+  for step in update-delivery if-match verify role dead-letters pause backfill batching recursion outage log-delivery operator-policy; do
     step_is "$step" 'not tried (AWS_ENDPOINT_URL is set'
   done
   has '5 proven'
   has '0 differs'
-  has '15 not tried'
+  has '17 not tried'
   has "command:  scripts/enable.sh --distribution $id --yes --include-cookies"
   has 'seen:     configuration and tags are as before'
   has 'the bridge https://bridge.example.com/x.'
@@ -309,6 +309,8 @@ fi
 echo 'The path works.'
 END
   printf '#!/bin/sh\necho "Messages moved to the work queue: 1 of 1."\ncase "$LIED" in *dead-letters*) echo note: moving the messages one by one ;; esac\n' >scripts/redrive.sh
+  printf '#!/bin/sh\ncase "$LIED $1" in *pause*--resume) echo Deliveries are paused. ;; *--resume) echo Deliveries are on. ;; *) echo Deliveries are paused. ;; esac\n' >scripts/pause.sh
+  printf '#!/bin/sh\necho 1 object\n' >scripts/backfill.sh
   printf '#!/bin/sh\necho Nothing tagged or named edgetap-prove is left\n' >scripts/disable.sh
   sed -i.before -e 's/^readonly OUTAGE=.*/readonly OUTAGE=0/' -e 's/^readonly POLL_INTERVAL=.*/readonly POLL_INTERVAL=0/' scripts/lib-prove.sh
   printf '#!/bin/sh\ncase $1 in init*) mkdir -p terraform/.terraform; echo "{\\"backend\\":{\\"type\\":\\"local\\"}}" >terraform/.terraform/terraform.tfstate ;; show*) echo {} ;; plan*) echo No changes. ;; output*) echo arn:destination ;; esac\n' >"$ON_TERRAFORM"
@@ -322,7 +324,7 @@ END
   script_everything
   run scripts/prove.sh "${every_option[@]}" --yes
   exits 0
-  has '20 proven'
+  has '22 proven'
   has '0 not tried'
   has '20000 transactions of the log were sent, 20 invocations'
   has '10 of 10 were delivered'
@@ -331,11 +333,11 @@ END
 
 @test "prove.sh says which step differs from what is expected" {
   script_everything
-  local lies=(if-match role dead-letters batching recursion)
+  local lies=(if-match role dead-letters pause batching recursion)
   LIED=${lies[*]} run scripts/prove.sh "${every_option[@]}" --yes
   exits 1
   for step in "${lies[@]}"; do step_is "$step" differs; done
-  has '15 proven'
+  has '16 proven'
   LIED=operator-policy run scripts/prove.sh "${every_option[@]}" --yes
   exits 1
   for step in operator-policy role; do step_is "$step" differs; done

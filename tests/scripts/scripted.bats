@@ -23,6 +23,7 @@ setup() {
   respond logs.create-delivery "{\"delivery\":{\"id\":\"new\",\"arn\":\"arn:aws:logs:us-east-1:$account:delivery:new\"}}"
   respond logs.update-delivery-configuration '{}'
   respond logs.tag-resource ''
+  respond logs.list-tags-for-resource '{"tags":{"edgetap":"tap"}}'
 }
 
 fields() { grep -v '^#' scripts/record-fields.txt | jq -R -s -c 'split("\n") | map(select(. != ""))'; }
@@ -112,6 +113,25 @@ updating='Requested resource is currently being updated. Please try again later.
   exits 0
   has unchanged
   [[ $(calls logs.update-delivery-configuration) == 0 ]]
+}
+
+@test "delivery without its moment gets it once" {
+  enabled '{}'
+  respond logs.list-tags-for-resource '{"tags":{"edgetap":"tap"}}'
+  run scripts/enable.sh --distribution "$id" --dry-run
+  exits 0
+  has 'would run: aws logs tag-resource'
+  enable
+  exits 0
+  has unchanged
+  called '^logs tag-resource --resource-arn arn:aws:logs:us-east-1:123456789012:delivery:abc --tags .*edgetap-enabled-at.*:[0-9][0-9]Z'
+  respond logs.list-tags-for-resource '{"tags":{"edgetap":"tap","edgetap-enabled-at":"2026-01-02T03:04:05Z"}}'
+  enable
+  exits 0
+  enabled '{"tags":{"edgetap-enabled-at":"2026-01-02T03:04:05Z"}}'
+  enable
+  exits 0
+  [[ $(calls logs.tag-resource) == 1 ]]
 }
 
 @test "outdated delivery gets the new fields only" {

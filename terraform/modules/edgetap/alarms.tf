@@ -13,6 +13,14 @@ locals {
     namespace  = "AWS/SQS"
     dimensions = { QueueName = aws_sqs_queue.dead_letters.name }
   }
+  backfill_queue = [for queue in aws_sqs_queue.backfill : {
+    namespace  = "AWS/SQS"
+    dimensions = { QueueName = queue.name }
+  }]
+  backfill_dead_letters = [for queue in aws_sqs_queue.backfill_dead_letters : {
+    namespace  = "AWS/SQS"
+    dimensions = { QueueName = queue.name }
+  }]
   lambda = {
     namespace  = "AWS/Lambda"
     dimensions = { FunctionName = aws_lambda_function.bootstrap.function_name }
@@ -24,7 +32,21 @@ locals {
 
   # An alarm starts when the statistic was above the threshold in this many consecutive periods, or
   # in `breaching` of them. A period has five minutes, or `seconds`.
-  alarms = {
+  # The backfill queue has no alarm on its age: its messages wait for hours as a matter of course.
+  alarms = merge(local.live_alarms, { for source in local.backfill_dead_letters : "backfill-dead-letters" => {
+    description = join(" ", [
+      "The backfill's dead-letter queue has messages: logs, or rows of them, were not delivered.",
+      "Run scripts/redrive.sh --queue backfill --dry-run to see which logs and why.",
+      "Fix the cause, then run scripts/redrive.sh --queue backfill.",
+    ])
+    source    = source
+    metric    = "ApproximateNumberOfMessagesVisible"
+    statistic = "Maximum"
+    threshold = 0
+    periods   = 1
+  } })
+
+  live_alarms = {
     unconfigured = {
       description = join(" ", [
         "The function refuses its configuration and fails every message: nothing is delivered.",

@@ -15,8 +15,8 @@ locals {
       { title = "Time per object", metrics = ["duration"], statistics = ["p50", "p95", "Maximum"] },
     ] : merge(graph, { of = [local.edgetap] })],
     [
-      { title = "Messages in the work and dead-letter queues", of = [local.work_queue, local.dead_letters], metrics = ["ApproximateNumberOfMessagesVisible"], statistics = ["Maximum"] },
-      { title = "Messages in flight or delayed", of = [local.work_queue], metrics = ["ApproximateNumberOfMessagesNotVisible"], statistics = ["Maximum"] },
+      { title = "Messages in the work and dead-letter queues", of = concat([local.work_queue, local.dead_letters], local.backfill_queue, local.backfill_dead_letters), metrics = ["ApproximateNumberOfMessagesVisible"], statistics = ["Maximum"] },
+      { title = "Messages in flight or delayed", of = concat([local.work_queue], local.backfill_queue), metrics = ["ApproximateNumberOfMessagesNotVisible"], statistics = ["Maximum"] },
       { title = "Age of the oldest message that was received less than three times", of = [local.work_queue], metrics = ["ApproximateAgeOfOldestMessage"], statistics = ["Maximum"] },
       { title = "Function", of = [local.lambda], metrics = ["Invocations", "Errors", "Throttles"], statistics = ["Sum"] },
     ],

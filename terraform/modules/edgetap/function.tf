@@ -1,5 +1,5 @@
 # The function, its log group, its recursive-loop setting, and the event source mapping from the
-# work queue.
+# work queue. backfill.tf has that of the backfill queue.
 
 locals {
   # Environment variables of the function. src/config.rs reads them.
@@ -120,5 +120,10 @@ resource "aws_lambda_event_source_mapping" "work" {
 
   scaling_config {
     maximum_concurrency = var.maximum_concurrency
+  }
+
+  # scripts/pause.sh disables a mapping. An apply in between must not resume it.
+  lifecycle {
+    ignore_changes = [enabled]
   }
 }

@@ -82,6 +82,46 @@ output "dead_letter_queue_arn" {
   value       = aws_sqs_queue.dead_letters.arn
 }
 
+output "backfill_concurrency" {
+  description = "Function instances that can deliver logs of the backfill queue at once; 0 without backfill queue"
+  value       = var.backfill_concurrency
+}
+
+output "backfill_queue_url" {
+  description = "URL of the backfill queue; null without backfill_concurrency"
+  value       = one(aws_sqs_queue.backfill[*].url)
+}
+
+output "backfill_queue_arn" {
+  description = "ARN of the backfill queue; null without backfill_concurrency"
+  value       = one(aws_sqs_queue.backfill[*].arn)
+}
+
+output "backfill_dead_letter_queue_url" {
+  description = "URL of the backfill's dead-letter queue; null without backfill_concurrency"
+  value       = one(aws_sqs_queue.backfill_dead_letters[*].url)
+}
+
+output "backfill_dead_letter_queue_arn" {
+  description = "ARN of the backfill's dead-letter queue; null without backfill_concurrency"
+  value       = one(aws_sqs_queue.backfill_dead_letters[*].arn)
+}
+
+output "backfill_event_source_mapping_uuid" {
+  description = "ID of the event source mapping from the backfill queue; null without backfill_concurrency"
+  value       = one(aws_lambda_event_source_mapping.backfill[*].uuid)
+}
+
+output "backfill_sources" {
+  description = "More buckets whose logs scripts/backfill.sh may send"
+  value       = var.backfill_sources
+}
+
+output "log_expiration_days" {
+  description = "Days until an access log in the log bucket expires"
+  value       = var.log_expiration_days
+}
+
 output "secret_arn" {
   description = "ARN of the secret with the bridge's credentials"
   value       = aws_secretsmanager_secret.bridge.arn

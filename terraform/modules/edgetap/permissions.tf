@@ -6,11 +6,14 @@ locals {
   log_locations = concat(
     [for prefix in local.log_prefixes : { bucket_arn = aws_s3_bucket.logs.arn, prefix = prefix }],
     [for source in var.existing_log_sources : { bucket_arn = "arn:aws:s3:::${source.bucket}", prefix = source.prefix }],
+    local.backfill_locations,
   )
 
   # KMS keys of objects, messages and the secret.
-  own_key       = var.kms_key_arn[*]
-  existing_keys = distinct([for source in var.existing_log_sources : source.kms_key_arn if source.kms_key_arn != null])
+  own_key = var.kms_key_arn[*]
+  existing_keys = distinct([
+    for source in concat(var.existing_log_sources, local.has_backfill ? var.backfill_sources : []) : source.kms_key_arn if source.kms_key_arn != null
+  ])
 
   function_permissions = [
     {
@@ -32,16 +35,16 @@ locals {
       Resource = [aws_secretsmanager_secret.bridge.arn]
     },
     {
-      # The event source mapping polls with the first three. The function itself deletes each message
+      # The event source mappings poll with the first three. The function itself deletes each message
       # that is finished, reads the redrive policy, delays messages and requeues rows.
       Sid      = "Work"
       Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage"]
-      Resource = [aws_sqs_queue.work.arn]
+      Resource = concat([aws_sqs_queue.work.arn], aws_sqs_queue.backfill[*].arn)
     },
     {
       Sid      = "DeadLetters"
       Action   = ["sqs:SendMessage"]
-      Resource = [aws_sqs_queue.dead_letters.arn]
+      Resource = concat([aws_sqs_queue.dead_letters.arn], aws_sqs_queue.backfill_dead_letters[*].arn)
     },
     {
       Sid      = "OwnLogGroup"

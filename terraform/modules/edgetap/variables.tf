@@ -392,15 +392,31 @@ variable "maximum_concurrency" {
   }
 }
 
+variable "backfill_concurrency" {
+  description = <<-EOT
+    Function instances that can deliver logs of scripts/backfill.sh at once, 2 to 1000.
+    They are in addition to maximum_concurrency.
+    0 creates no backfill queue.
+  EOT
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.backfill_concurrency == 0 || (var.backfill_concurrency >= 2 && var.backfill_concurrency <= 1000 && floor(var.backfill_concurrency) == var.backfill_concurrency)
+    error_message = "backfill_concurrency must be 0, or a whole number from 2 to 1000 (Lambda's limits)."
+  }
+}
+
 variable "reserved_concurrency" {
   description = "Part of the account's concurrency that is reserved for the function. null reserves nothing."
   type        = number
   default     = null
 
   validation {
-    condition = coalesce(var.reserved_concurrency, var.maximum_concurrency) >= var.maximum_concurrency
+    condition = var.reserved_concurrency == null || try(var.reserved_concurrency >= var.maximum_concurrency + var.backfill_concurrency, false)
     error_message = join(" ", [
-      "reserved_concurrency must not be less than maximum_concurrency.",
+      "reserved_concurrency must be at least ${var.maximum_concurrency + var.backfill_concurrency}: maximum_concurrency + backfill_concurrency.",
       "Otherwise Lambda polls messages that it then throttles, and each throttled attempt counts toward maxReceiveCount.",
     ])
   }
@@ -552,6 +568,27 @@ variable "existing_log_sources" {
       "existing_log_sources must be in the installation's region, because EventBridge delivers events within a region only.",
       "For a bucket in another region, install edgetap there too, with another name, region and state (terraform workspace new).",
     ])
+  }
+}
+
+variable "backfill_sources" {
+  description = <<-EOT
+    More buckets whose logs scripts/backfill.sh may send.
+    With backfill_concurrency, the function may read them; their events are not received.
+    kms_key_arn is the key with which a bucket is encrypted.
+  EOT
+  type = list(object({
+    bucket      = string
+    prefix      = optional(string, "")
+    region      = optional(string)
+    kms_key_arn = optional(string)
+  }))
+  default  = []
+  nullable = false
+
+  validation {
+    condition     = alltrue([for source in var.backfill_sources : coalesce(source.region, local.region) == local.region])
+    error_message = "backfill_sources must be in the installation's region, in which the function reads logs. Copy the logs to a bucket there."
   }
 }
 

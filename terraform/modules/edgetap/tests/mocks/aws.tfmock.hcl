@@ -50,3 +50,17 @@ override_resource {
   target = aws_sqs_queue.dead_letters
   values = { url = "https://sqs.us-east-1.amazonaws.com/111122223333/DEAD-LETTERS", arn = "arn:aws:sqs:us-east-1:111122223333:DEAD-LETTERS" }
 }
+
+override_resource {
+  target = aws_sqs_queue.backfill
+  values = { url = "https://sqs.us-east-1.amazonaws.com/111122223333/BACKFILL", arn = "arn:aws:sqs:us-east-1:111122223333:BACKFILL" }
+}
+
+override_resource {
+  target = aws_sqs_queue.backfill_dead_letters
+  values = { url = "https://sqs.us-east-1.amazonaws.com/111122223333/BACKFILL-DEAD-LETTERS", arn = "arn:aws:sqs:us-east-1:111122223333:BACKFILL-DEAD-LETTERS" }
+}
+
+mock_resource "aws_lambda_event_source_mapping" {
+  defaults = { uuid = "MAPPING" }
+}
