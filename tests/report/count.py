@@ -16,7 +16,7 @@ EXTENSIONS = (
 # A plain path, and a status of an asset.
 STATIC = (
     rf"method IN ('GET', 'HEAD') AND regexp_matches(path, '^[^%;?#\\]*\.({EXTENSIONS})$')"
-    " AND status IN ('200', '206', '304', '0', '000')"
+    " AND status IN ('200', '206', '304', '404', '0', '000')"
 )
 
 
