@@ -164,7 +164,7 @@ fn behind(key: &str, window: &Window) -> Option<String> {
 fn reason_of(error: &SdkError<ListObjectsV2Error>) -> (String, &'static str) {
     let response = error.raw_response();
     let code = response.map(|_| error.code().unwrap_or("no code"));
-    let told = causes(error);
+    let told = causes(error).trim_end_matches('.').to_owned();
     let known = advice(code, &told);
     let (Some(response), Some(code)) = (response, code) else {
         return (told, known.unwrap_or(CHECK));

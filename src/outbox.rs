@@ -268,7 +268,7 @@ fn region(url: &str) -> Option<&str> {
 fn failed<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> Failed {
     let response = error.raw_response();
     let code = response.map(|_| error.code().unwrap_or("no code"));
-    let told = causes(error);
+    let told = causes(error).trim_end_matches('.').to_owned();
     let known = advice(code, &told).unwrap_or(CHECK);
     let (Some(response), Some(code)) = (response, code) else {
         // Without credentials or a region, no request is made.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{NotificationConfiguration, QueueConfiguration};
+use aws_sdk_s3::types::{NotificationConfiguration, QueueConfiguration, StorageClass};
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -30,6 +30,16 @@ impl Bucket {
             .put_object()
             .bucket(self.name)
             .key(key)
+            .body(ByteStream::from(bytes))
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// Stores an object in the storage class `GLACIER`.
+    pub(crate) async fn put_archived(&self, key: &str, bytes: Vec<u8>) {
+        let put = self.s3.put_object().bucket(self.name).key(key);
+        put.storage_class(StorageClass::Glacier)
             .body(ByteStream::from(bytes))
             .send()
             .await
@@ -75,7 +85,7 @@ impl Bucket {
 
 pub(crate) struct Queue {
     sqs: aws_sdk_sqs::Client,
-    url: String,
+    pub(crate) url: String,
     arn: String,
 }
 
@@ -140,6 +150,16 @@ impl Queue {
             .await
             .unwrap();
         (work, dead_letters)
+    }
+
+    /// Returns the same queue, whose requests go to another endpoint.
+    pub(crate) async fn through(self, peers: &Peers, endpoint: &str) -> Self {
+        let config = peers.sdk_config().await.into_builder();
+        let config = config.endpoint_url(endpoint).build();
+        Self {
+            sqs: aws_sdk_sqs::Client::new(&config),
+            ..self
+        }
     }
 
     pub(crate) async fn send(&self, body: &Value) {

@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod backfill;
 mod cloud;
 mod emulator;
 #[allow(dead_code)]
