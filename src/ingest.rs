@@ -35,6 +35,8 @@ pub struct Outcome {
     pub reasons: Vec<StopReason>,
     /// Rows that no attempt can deliver, because the object itself is at fault.
     pub unreadable: Option<(Rows, LogError)>,
+    /// Whether the object was skipped on purpose ([`Batches::is_skipped`]).
+    pub is_skipped: bool,
     pub(crate) meter: Meter,
 }
 
@@ -51,6 +53,11 @@ impl Outcome {
     /// Whether every row is settled.
     pub fn is_complete(&self) -> bool {
         self.left.is_empty() && self.unreadable.is_none()
+    }
+
+    /// Returns how many requests were sent again, beyond the first for a body.
+    pub fn retries(&self) -> u64 {
+        self.meter.retries
     }
 
     /// Whether the attempt ended because it was told to.
@@ -246,10 +253,18 @@ impl Outcome {
     fn conclude(&mut self, ended: Result<Ended, JoinError>) {
         match ended {
             Err(_) => self.because(StopReason::Reader),
-            Ok(Ended { rows, error: None }) => self.left = self.left.below(rows),
+            Ok(Ended {
+                rows,
+                error: None,
+                is_skipped,
+            }) => {
+                self.left = self.left.below(rows);
+                self.is_skipped = is_skipped;
+            }
             Ok(Ended {
                 rows,
                 error: Some(error),
+                ..
             }) => {
                 if is_broken_read(&error) {
                     self.because(StopReason::Source(error.to_string()));
@@ -361,6 +376,7 @@ struct Ended {
     /// Rows that the log has, or has before the error.
     rows: u64,
     error: Option<LogError>,
+    is_skipped: bool,
 }
 
 /// Starts the thread that reads. It makes one batch each time it is asked for one. It ends when
@@ -397,6 +413,7 @@ fn read_on_thread(
         Ended {
             rows: batches.rows_read(),
             error,
+            is_skipped: batches.is_skipped(),
         }
     };
     let (subscriber, span) = (

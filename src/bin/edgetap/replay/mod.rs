@@ -8,24 +8,27 @@ mod remaining;
 mod seen;
 mod total;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use edgetap::config::{Config, Problem, Problems, Variables};
+use edgetap::config::{Config, Variables};
 use edgetap::encode::Encoding;
 use edgetap::pipeline::Rules;
 
 use crate::inputs::{self, Found, Input, Wanted};
 use crate::output;
-use crate::show::duration;
-use crate::{Failure, connect};
+use crate::show::{duration, exact, quoted};
+use crate::{Failure, connect, usage};
 use post::{Ended, Post};
 use print::Printing;
 use rejects::Rejects;
 use remaining::Remaining;
 use total::{Kind, Meter, Total};
+
+/// The default of `--retry-for`.
+const RETRY_FOR: Duration = Duration::from_mins(10);
 
 /// Objects that are posted at a time. One of a few rows takes a GET and a POST, one after the other.
 const JOBS_OF_POST: usize = 4;
@@ -74,7 +77,8 @@ FILE has names and numbers only. With a FILE that exists, PATH can be left out.
 
 --reject writes {\"object\":…,\"line\":…,\"row\":…,\"verdict\":…,\"reason\":…}, as `find --json` does,
 for rows that are `static`, `excluded`, `malformed`, `foreign` or `rejected`.
-Where a log cannot be read further, a line has the verdict `unreadable` and the row.
+Where a log cannot be read further, a line has the verdict `unreadable` and the first row that was
+not read; its line is then unknown: null.
 Going on with --resume appends to it; else it is overwritten.";
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -85,11 +89,15 @@ enum WireArg {
     Uap,
 }
 
-pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
+pub(crate) async fn run(
+    args: Args,
+    env_file: Option<&Path>,
+    variables: &Variables,
+) -> Result<(), Failure> {
     if args.post {
         let Config { rules, bridge, .. } = Config::read(variables)?;
         let bridge = connect(bridge).await?;
-        return deliver(args, Arc::new(rules), bridge).await;
+        return deliver(args, env_file, Arc::new(rules), bridge).await;
     }
     let rules = Config::read_rules(variables)?;
     let rules = Arc::new(match args.encoding {
@@ -134,6 +142,7 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
 /// Posts what the arguments name, or what is left of it.
 async fn deliver(
     args: Args,
+    env_file: Option<&Path>,
     rules: Arc<Rules>,
     bridge: edgetap::bridge::Bridge,
 ) -> Result<(), Failure> {
@@ -143,6 +152,22 @@ async fn deliver(
             "write it to a file, and name that",
         ));
     }
+    let go_on = command(
+        env_file,
+        &[
+            ("--jobs", args.jobs.map(|jobs| jobs.to_string())),
+            (
+                "--retry-for",
+                (args.retry_for != RETRY_FOR).then(|| exact(args.retry_for)),
+            ),
+            (
+                "--reject",
+                args.reject
+                    .as_deref()
+                    .map(|file| file.to_string_lossy().into_owned()),
+            ),
+        ],
+    );
     let known = match &args.resume {
         Some(file) => Remaining::read(file, &args.inputs, &rules)?,
         None => None,
@@ -181,6 +206,7 @@ async fn deliver(
         Meter::new(output::progress(bytes)),
         remaining,
         rejects,
+        command(env_file, &[]),
     );
     let jobs = args.jobs.map_or(JOBS_OF_POST, usize::from);
     let ended = post.run(&inputs, jobs, &mut total).await;
@@ -188,7 +214,7 @@ async fn deliver(
     let ended = ended?;
     total.report(Kind::Posted, started.elapsed());
     rejects.map_or(Ok(()), Rejects::finish)?;
-    remaining.report(is_resumed);
+    remaining.report(is_resumed, &go_on);
     if !is_resumed {
         total.expect_rows(); // what is left of a log may be its end, without a row
     }
@@ -198,10 +224,16 @@ async fn deliver(
     }
 }
 
-/// An error of the command line that clap cannot know.
-fn usage(message: impl Into<String>, hint: impl Into<String>) -> Failure {
-    Failure::Configuration(Problems(vec![Problem {
-        message: message.into(),
-        hint: Some(hint.into()),
-    }]))
+/// Returns the command that delivers logs like this one, for a shell, without the logs.
+fn command(env_file: Option<&Path>, options: &[(&str, Option<String>)]) -> String {
+    let mut words = vec!["edgetap replay --post".to_owned()];
+    let env_file = env_file.map(|file| file.to_string_lossy().into_owned());
+    for (name, value) in options.iter().chain(&[("--env-file", env_file)]) {
+        words.extend(
+            value
+                .iter()
+                .map(|value| format!("{name} {}", quoted(value))),
+        );
+    }
+    words.join(" ")
 }

@@ -15,10 +15,10 @@ use edgetap::rows::{OPEN, Rows};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::usage;
 use crate::Failure;
 use crate::output;
-use crate::show::{self, count};
+use crate::show::{self, count, quoted};
+use crate::usage;
 
 /// The version of the file.
 const VERSION: u32 = 1;
@@ -28,10 +28,10 @@ const VERSION: u32 = 1;
 const EVERY: Duration = Duration::from_secs(1);
 const SHARE: u32 = 20;
 
-/// Objects that are told at the end.
+/// Objects that are listed at the end.
 const MAX_LISTED: usize = 10;
 
-/// Ranges of an object that are told.
+/// Ranges of rows that are listed for an object.
 const MAX_RANGES: usize = 3;
 
 /// What is left of a replay: names and numbers, no content.
@@ -139,9 +139,10 @@ impl Remaining {
         if head.rules != expected.rules {
             return Err(usage(
                 format!(
-                    "{name} was written under other rules, under which batches begin at other rows"
+                    "{name} was written with other settings, which put other rows into a request"
                 ),
-                "set what selects, masks and encodes requests as it was then, or remove the file to start over",
+                "set STATIC_EXTENSIONS, INCLUDE_PATHS, EXCLUDE_PATHS, REDACT, REDACT_COOKIES and BATCH_MAX_… \
+                 as they were then, or remove the file to start over",
             ));
         }
         if !inputs.is_empty() && head.inputs != expected.inputs {
@@ -207,6 +208,12 @@ impl Remaining {
         }
     }
 
+    /// Notes that no row of an object can be delivered any more.
+    pub(crate) fn give_up(&mut self, index: usize) {
+        self.items[index].rows = Rows::default();
+        self.is_stale = true;
+    }
+
     fn left(&self) -> impl Iterator<Item = &Item> {
         self.items.iter().filter(|item| !item.rows.is_empty())
     }
@@ -252,8 +259,8 @@ impl Remaining {
         Ok(())
     }
 
-    /// Says what is left, and how to go on.
-    pub(crate) fn report(&self, is_resumed: bool) {
+    /// Says what is left, and how to go on: `command` is for a shell, without the logs and `--resume`.
+    pub(crate) fn report(&self, is_resumed: bool, command: &str) {
         let left = self.left().count();
         if left == 0 {
             if let Some(file) = self.file.as_deref().filter(|_| is_resumed) {
@@ -269,21 +276,27 @@ impl Remaining {
             count(left as u64, "object", "objects")
         ));
         for item in self.left().take(MAX_LISTED) {
-            let name = show::escaped(&item.object.to_string());
+            let name = show::escaped(&show::input(&item.object));
             output::stderr_line(format_args!("  {name}: {}", in_words(&item.rows)));
         }
         if left > MAX_LISTED {
             let more = count((left - MAX_LISTED) as u64, "other", "others");
             output::stderr_line(format_args!("  and {more}"));
         }
+        let inputs = &self.head.inputs;
         match &self.file {
-            Some(file) => output::hint(format_args!(
-                "go on with: edgetap replay --post --resume {}",
-                quoted(&file.to_string_lossy())
-            )),
-            None => output::hint(
-                "with `--resume FILE`, edgetap keeps what is left in FILE, and goes on with it",
-            ),
+            Some(file) => {
+                let file = quoted(&file.to_string_lossy());
+                output::hint(format_args!("go on with: {command} --resume {file}"));
+            }
+            None if inputs.iter().any(|name| name == "-") => {}
+            None => {
+                let inputs: Vec<String> = inputs.iter().map(|name| quoted(name)).collect();
+                output::hint(format_args!(
+                    "start over, able to go on from then on: {command} --resume left.json {}",
+                    inputs.join(" ")
+                ));
+            }
         }
     }
 }
@@ -341,22 +354,12 @@ fn in_words(rows: &Rows) -> String {
     format!("rows {}", words.join(", "))
 }
 
-/// Returns a word of a shell's command line.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./+=:@%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", show::escaped(word).replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_told_in_words() {
+    fn rows_are_shown_in_words() {
         for (rows, words) in [
             (Rows::all(), "all rows"),
             (Rows::from(7..8), "rows 7"),
@@ -371,18 +374,6 @@ mod tests {
             ),
         ] {
             assert_eq!(in_words(&rows), words);
-        }
-    }
-
-    #[test]
-    fn file_names_are_quoted_for_a_shell() {
-        for (name, word) in [
-            ("left.json", "left.json"),
-            ("my left.json", "'my left.json'"),
-            ("it's", r"'it'\''s'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(name), word);
         }
     }
 }
