@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
@@ -18,7 +19,7 @@ use crate::job::Job;
 use crate::log::LogError;
 use crate::pipeline::{Batches, Observer, Rules, Summary};
 use crate::response::{MAX_BEHIND, Scope, most_behind};
-use crate::rows::Rows;
+use crate::rows::{OPEN, Rows};
 use crate::source::SourceError;
 
 /// Bytes of refused batches that wait for a witness until the rest of the log is delivered.
@@ -258,6 +259,17 @@ impl Outcome {
                 error: None,
                 is_skipped,
             }) => {
+                if self
+                    .left
+                    .ranges()
+                    .iter()
+                    .any(|left| ends_before(rows, left))
+                {
+                    let why =
+                        format!("the log has {rows} rows, and had more in an earlier attempt");
+                    self.because(StopReason::Source(why));
+                    return;
+                }
                 self.left = self.left.below(rows);
                 self.is_skipped = is_skipped;
             }
@@ -302,6 +314,11 @@ impl Outcome {
             (None, reason) => self.reasons.push(reason),
         }
     }
+}
+
+/// Whether a log of so many rows cannot be the one of which these rows were left.
+fn ends_before(rows: u64, left: &Range<u64>) -> bool {
+    rows < left.start || left.end != OPEN && rows < left.end
 }
 
 /// What is known of an object's rows during an attempt.

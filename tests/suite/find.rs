@@ -321,6 +321,12 @@ fn names_are_printed_without_control_characters() {
             if !arguments.contains(&"--json") {
                 assert!(text.contains(shown), "{text:?}");
             }
+            let replayed = edgetap(&["replay", path.to_str().unwrap()], &[], b"");
+            assert!(
+                !stderr(&replayed).contains(is_raw),
+                "{:?}",
+                stderr(&replayed)
+            );
             for line in stdout
                 .lines()
                 .filter(|line| line.starts_with('{') && line.len() > 1)

@@ -570,6 +570,31 @@ async fn resume_file_of_another_replay_is_refused() {
         ),
         (&["--resume", "none.json"], ("A", ""), "no log is named"),
         (&["-", "--resume", "none.json"], ("A", ""), "standard input"),
+        (
+            &["/dev/stdin", "--resume", "none.json"],
+            ("A", ""),
+            "which cannot be read twice",
+        ),
+        (
+            &["--resume", "/dev/zero"],
+            ("A", ""),
+            "not a file of `--resume`",
+        ),
+        (
+            &["--resume", "left.json"],
+            ("BRIDGE_EDGE_ENDPOINT", "http://127.0.0.1:1/"),
+            "of a replay to another bridge",
+        ),
+        (
+            &["logs", "--reject", "./logs/00.gz"],
+            ("A", ""),
+            "the file of `--reject` is also a log",
+        ),
+        (
+            &["logs", "--resume", "x.json", "--reject", "./x.json"],
+            ("A", ""),
+            "or that of another option",
+        ),
     ] {
         let mut command = scene.command(args);
         command.env(variable.0, variable.1);
@@ -595,6 +620,29 @@ async fn resume_file_of_another_replay_is_refused() {
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains("--post"), "{}", stderr(&output));
     }
+}
+
+// proves: R3
+#[tokio::test]
+async fn resume_file_is_for_one_folder_and_one_replay() {
+    let scene = partly_delivered().await;
+    for (folder, is_locked, words) in [
+        ("logs", false, "of a replay in another folder"),
+        (".", true, "another replay uses the file"),
+    ] {
+        let lock = fs::File::create(scene.path("left.json.lock")).unwrap();
+        if is_locked {
+            lock.lock().unwrap();
+        }
+        let file = scene.file();
+        let mut command = scene.command(&["--resume", file.to_str().unwrap()]);
+        command.current_dir(scene.path(folder));
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = output.await.unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    }
+    assert_eq!(scene.arrivals().len(), 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -642,7 +690,7 @@ async fn object_in_s3_is_resumed_unless_it_was_replaced() {
     let mut text = String::new();
     while file.exists() {
         let output = with_settings(settings.clone(), &args).await;
-        text += stderr(&output);
+        text += &stderr(&output);
     }
     assert!(
         text.contains("s3://logs/cdn/b: it was replaced after part"),

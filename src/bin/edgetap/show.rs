@@ -5,6 +5,7 @@ use std::time::Duration;
 use comfy_table::{Cell, Column, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use edgetap::job::ObjectRef;
 use edgetap::local_bridge::Transaction;
+use edgetap::telemetry::is_control;
 use indicatif::HumanCount;
 use jiff::SignedDuration;
 
@@ -102,13 +103,6 @@ pub(crate) fn quoted(word: &str) -> String {
 fn escape(text: &str, escape: impl Fn(char) -> String) -> String {
     let escaped = |c| if is_control(c) { escape(c) } else { c.into() };
     text.chars().map(escaped).collect()
-}
-
-/// Whether a character may move the cursor or the text around it: a control character, a separator
-/// of lines or paragraphs, or one that sets the direction of text (Unicode's UAX #9).
-pub(crate) fn is_control(c: char) -> bool {
-    let is_bidi = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || is_bidi || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// The terminal's width; `None` without a terminal.

@@ -18,6 +18,8 @@ use futures_util::StreamExt as _;
 use futures_util::future;
 use futures_util::stream::FuturesUnordered;
 use indicatif::HumanCount;
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -233,7 +235,7 @@ impl Post {
             since: Instant::now(),
             why: None,
         };
-        if self.outage.retry_for.is_zero() || input.is_stdin() {
+        if self.outage.retry_for.is_zero() || !input.can_be_read_again() {
             delivery.number = Attempt::ONLY.number;
         }
         delivery.replayed.has_unread = true;
@@ -249,7 +251,7 @@ impl Post {
                     gave_up = delivery.why.as_deref().map(given_up);
                     false
                 }
-                _ if input.is_stdin() => false, // it cannot be read twice
+                _ if !input.can_be_read_again() => false,
                 Next::Soon => self.pause(wait).await,
                 Next::Doubt(_) if self.outage.has_accepted_since(started) => false,
                 Next::Wait(after) | Next::Doubt(after) => {
@@ -257,7 +259,16 @@ impl Post {
                     let after = after.unwrap_or_default();
                     let time = self.outage.retry_for;
                     let time = time.saturating_sub(delivery.since.elapsed());
-                    if time.is_zero() || after > time {
+                    if after > time && !time.is_zero() {
+                        let (after, time) = (short(after), short(self.outage.retry_for));
+                        let asks = format!(
+                            "the bridge asks to wait {after}, longer than --retry-for {time}"
+                        );
+                        let why = delivery.why.take();
+                        delivery.why =
+                            Some(why.map_or(asks.clone(), |why| format!("{why}; {asks}")));
+                        false
+                    } else if time.is_zero() {
                         if self.outage.is_over() {
                             let why = given_up(delivery.why.as_deref().unwrap_or_default());
                             let time = short(self.outage.retry_for);
@@ -475,12 +486,19 @@ fn add(summary: &mut Summary, more: Summary) {
     summary.absent.extend(more.absent);
 }
 
-/// Returns a channel that receives each Ctrl-C. From now on, none ends the process.
+/// Returns a channel that receives each Ctrl-C and SIGTERM. From now on, none ends the process.
 async fn interrupts() -> mpsc::Receiver<()> {
     let (sender, receiver) = mpsc::channel(2);
     let mut next = Box::pin(tokio::signal::ctrl_c());
     // The first poll registers the handler.
     let first = future::poll_immediate(&mut next).await;
+    #[cfg(unix)]
+    if let Ok(mut terminations) = signal(SignalKind::terminate()) {
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while terminations.recv().await.is_some() && sender.send(()).await.is_ok() {}
+        });
+    }
     tokio::spawn(async move {
         if first.is_none() {
             while (&mut next).await.is_ok() && sender.send(()).await.is_ok() {
