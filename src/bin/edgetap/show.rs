@@ -73,7 +73,7 @@ pub(crate) fn is_control(c: char) -> bool {
 }
 
 /// The terminal's width; `None` without a terminal.
-fn terminal_width() -> Option<u16> {
+pub(crate) fn terminal_width() -> Option<u16> {
     Table::new().width().map(usable)
 }
 

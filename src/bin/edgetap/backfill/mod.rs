@@ -194,7 +194,18 @@ impl Args {
         if self.json {
             return print_json(&json!({"estimate": tally.json(self.pace())}));
         }
-        write!(stdout(), "{}", tally.text(self.pace()))?;
+        write!(
+            stdout(),
+            "{}",
+            tally.text(self.pace(), show::terminal_width())
+        )?;
+        if self.dry_run {
+            let logs = quoted(&self.logs);
+            writeln!(
+                stdout(),
+                "rows are guessed from sizes; edgetap report {logs} counts them"
+            )?;
+        }
         Ok(())
     }
 

@@ -23,7 +23,7 @@ const STUCK: u32 = 20;
 /// Looks from which the rate is taken: 5 minutes.
 const LOOKS: usize = 20;
 
-/// A failed look is repeated so often.
+/// How many times a failed look is repeated.
 const FAILURES: u32 = 5;
 
 /// How the wait ended.
