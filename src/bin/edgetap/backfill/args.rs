@@ -94,7 +94,7 @@ Exit status:
   0  everything selected was sent; with --wait, and none of it became a dead letter
   1  something was not sent, or became a dead letter; or the question was answered with no
   2  usage or configuration error; or no terminal to ask at, and no --yes
-130  interrupted by Ctrl-C, after the key to continue after was printed";
+130  interrupted by Ctrl-C or SIGTERM, after the key to continue after was printed";
 
 #[derive(Clone)]
 enum UntilArg {

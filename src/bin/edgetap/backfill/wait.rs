@@ -100,7 +100,7 @@ pub(super) async fn until_empty(
     bar: &ProgressBar,
 ) -> Result<End, OutboxError> {
     let (mut progress, mut failures) = (Progress::default(), 0);
-    let mut interrupt = pin!(tokio::signal::ctrl_c());
+    let mut interrupt = pin!(super::interrupted());
     loop {
         let depth = tokio::select! {
             biased;
