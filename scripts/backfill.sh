@@ -1,34 +1,35 @@
 #!/usr/bin/env bash
 # Sends logs that are in S3 already through a queue of their own, with `edgetap backfill`: fills in
-# bucket, prefix, queue, concurrency and the moments of enabling, and checks that the function may read
-# the logs.
+# bucket, prefix, queue, concurrency and the moments of enabling, and checks that the function may
+# read the logs.
 #
-# Usage: scripts/backfill.sh [--source BUCKET[/PREFIX]] [--distribution ID]… [--since TIME] [--until TIME|enabled]
-#                            [--dry-run] [OPTION OF `edgetap backfill`]…
+# Usage: scripts/backfill.sh [--source BUCKET[/PREFIX]] [--distribution ID]… [--since TIME]
+#                            [--until TIME|enabled] [--enabled-at [ID=]TIME]… [--dry-run]
+#                            [--rate N] [--after KEY] [--wait] [--yes] [--json]
 #
-#   --source BUCKET[/PREFIX]   where the logs are. By default the one bucket of existing_log_sources or
-#                              backfill_sources, or edgetap's own bucket without these
+#   --source BUCKET[/PREFIX]   where the logs are. By default the one bucket of existing_log_sources
+#                              or backfill_sources, or edgetap's own bucket without these
 #   --distribution ID          send only the logs of this distribution; can be repeated
 #   --since TIME               such as 30d or 2026-10-01
 #   --until TIME               such as 2026-11-01T12:00:00Z
 #   --until enabled            send the logs from before scripts/enable.sh enabled their distribution
-#   --dry-run                  send nothing; show what there is, what it takes and costs, and every AWS
-#                              call
+#   --enabled-at [ID=]TIME     with --until enabled, for distributions without a recorded moment
+#   --dry-run                  send nothing; show what there is, what it takes and costs, and every
+#                              AWS call
 #
-# Other options, such as --rate, --after, --wait, --yes and --json, are passed on; `edgetap backfill
-# --help` explains them.
+# The other options are passed on; `edgetap backfill --help` explains them.
 #
-# Set the Terraform variable backfill_concurrency before, and backfill_sources for another bucket; a dry
-# run needs neither.
+# A dry run needs neither the Terraform variable backfill_concurrency nor backfill_sources. Sending
+# needs the first, and for a bucket that edgetap does not read yet the second.
 #
-# The moment of enabling is that of the delivery, in its tag edgetap-enabled-at. CloudFront can take four
-# hours from then until it delivers all logs to edgetap's bucket, so that the end of a backfill from
-# another bucket is four hours later. The requests in between may be sent twice, with the same
-# transaction IDs; otherwise some would never be sent. For a bucket of existing_log_sources no moment is
-# recorded: give a time, rather too late than too early.
+# The moment of enabling is that of the delivery, in its tag edgetap-enabled-at. CloudFront can take
+# four hours from then until it delivers all logs to edgetap's bucket, so that the end of a backfill
+# from another bucket is four hours later. The requests in between may be sent twice, with the same
+# transaction IDs; otherwise some would never be sent. For a bucket of existing_log_sources no moment
+# is recorded: give a time. If in doubt, later: too late only repeats requests, too early loses some.
 #
-# Exit status: that of `edgetap backfill`; 1 if a call to AWS failed; 2 if an argument or a requirement is
-# invalid and nothing was sent.
+# Exit status: that of `edgetap backfill`; 1 if a call to AWS failed; 2 if an argument or a requirement
+# is invalid and nothing was sent.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -38,6 +39,9 @@ readonly DELIVERY_STARTS=14400
 
 source_given='' until=''
 ids=() passed=() moments=()
+# The --enabled-at that were given: those of a distribution, and the one of all others.
+declare -A moment_of=()
+moment_of_others=''
 
 main() {
   read_arguments "$@"
@@ -80,22 +84,35 @@ read_arguments() {
         passed+=("$1" "$2")
         shift
         ;;
-      --source=* | --distribution=* | --until=*)
+      --since | --rate | --after)
+        [[ -n ${2:-} ]] || usage_error "$1 requires a value"
+        passed+=("$1" "$2")
+        shift
+        ;;
+      --enabled-at)
+        [[ ${2:-} =~ ^([A-Z0-9]+=)?[0-9] ]] || usage_error '--enabled-at requires TIME or ID=TIME'
+        if [[ $2 == *=* ]]; then moment_of[${2%%=*}]=$2; else moment_of_others=$2; fi
+        passed+=("$1" "$2")
+        shift
+        ;;
+      --source=* | --distribution=* | --until=* | --since=* | --rate=* | --after=* | --enabled-at=*)
         set -- "${1%%=*}" "${1#*=}" "${@:2}"
         continue
         ;;
-      --queue | --queue=* | --concurrency | --concurrency=* | --enabled-at | --enabled-at=*)
+      --queue | --queue=* | --concurrency | --concurrency=*)
         usage_error "${1%%=*} is filled in by this script; for another installation, run edgetap backfill"
         ;;
       --dry-run)
         dry_run=1
         passed+=("$1")
         ;;
+      --wait | --yes | --json) passed+=("$1") ;;
       -h | --help) print_help ;;
-      *) passed+=("$1") ;;
+      *) unknown_argument "$1" ;;
     esac
     shift
   done
+  [[ $until == enabled || -z ${!moment_of[*]}$moment_of_others ]] || usage_error '--enabled-at requires --until enabled'
 }
 
 # --- The source ---
@@ -170,9 +187,11 @@ check_permission() {
 # Sets moments: --enabled-at ID=TIME for each distribution that is asked for, or that edgetap enabled.
 read_moments() {
   local lacking='' id delivery moment later=$DELIVERY_STARTS
+  [[ -z $moment_of_others ]] || return 0
   if jq --arg bucket "$bucket" 'any(.[]; .kind == "existing" and .bucket == $bucket)' <<<"$locations" | is_true; then
+    ((${#moment_of[@]} == 0)) || return 0
     problem "nothing records since when the bucket $bucket sends events to edgetap" \
-      'pass --until with the time of scripts/watch-bucket.sh, rather too late than too early'
+      'pass --until or --enabled-at with the time of scripts/watch-bucket.sh; if in doubt, later'
     return
   fi
   name_destination
@@ -180,6 +199,7 @@ read_moments() {
   [[ $bucket != "$log_bucket" ]] || later=0 # each log that is in edgetap's bucket has sent its event
   ((${#ids[@]})) || mapfile -t ids < <(jq -r '.sources[] | select(any(.deliveries[]; .to_edgetap)) | .distribution' <<<"$model")
   for id in "${ids[@]}"; do
+    [[ -z ${moment_of[$id]:-} ]] || continue
     delivery=$(source_of "$id" | jq -c 'first(.deliveries[] | select(.to_edgetap)) // empty')
     moment=''
     [[ -z $delivery ]] || moment=$(enabled_at "$delivery") || die "cannot read the tags of the delivery of $id: $(why)"
@@ -187,8 +207,8 @@ read_moments() {
     if [[ -n $moment ]]; then moments+=(--enabled-at "$id=$moment"); else lacking+=" $id"; fi
   done
   [[ -z $lacking ]] || problem "no moment of enabling is recorded for:$lacking" \
-    'pass --until with a time instead; scripts/enable.sh records the moment from now on'
-  ((${#ids[@]})) || problem 'edgetap has no deliveries in this account, so no moment of enabling is recorded' 'pass --until with a time instead'
+    'pass --enabled-at ID=TIME, or --until with a time; scripts/enable.sh records the moment from now on'
+  ((${#ids[@]} + ${#moment_of[@]})) || problem 'edgetap has no deliveries in this account, so no moment of enabling is recorded' 'pass --until with a time instead'
 }
 
 main "$@"

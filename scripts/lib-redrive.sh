@@ -12,8 +12,8 @@
 # Messages that a listing shows, and that one run can select, at most.
 readonly SHOWN=100 SELECTED=1000
 # Seconds for which selected messages are kept from other consumers: the time to look at them, answer
-# and act.
-readonly HOLD=900
+# and act. Nothing is moved or deleted in the last minute of it.
+readonly HOLD=${EDGETAP_REDRIVE_HOLD:-900}
 # Messages per call of SQS's batch operations, at most.
 readonly SQS_BATCH=10
 
@@ -39,12 +39,38 @@ read_messages() {
 select_messages() {
   describe_messages
   # shellcheck disable=SC2016 # jq's variables look like the shell's
-  keep '.id == $key or any(.objects[]; . == $key or endswith("/" + $key))' "${keys[@]}"
+  keep ".id == \$key or any(.objects[]; $IS_KEY)" "${keys[@]}"
+  ((! discard || ! ${#keys[@]})) || refuse_part
   add_reasons
+  [[ -z $reason ]] || note_unknown
   # shellcheck disable=SC2016
   keep '.reason // "" | ascii_downcase | contains($key | ascii_downcase)' ${reason:+"$reason"}
   jq --argjson limit "$1" '.[:$limit]' "$scratch/dead_letters" >"$scratch/selected"
   mv "$scratch/selected" "$scratch/dead_letters"
+}
+
+# Whether $key means an object: the whole of it, its key, or the last part of its key.
+# shellcheck disable=SC2016
+readonly IS_KEY='(. == $key or if ($key | contains("/")) then sub("^s3://[^/]*/"; "") == $key else (split("/") | last) == $key end)'
+
+# What is deleted must be asked for: refuses messages that are about other objects too.
+refuse_part() {
+  local part
+  part=$(jq -r '$ARGS.positional as $keys | .[] | select(.id | IN($keys[]) | not) | .id as $id
+    | first(.objects[] | select(any($keys[] as $key | '"$IS_KEY"'; .) | not)) | "\($id), about \(.)"' --args "${keys[@]}" <"$scratch/dead_letters")
+  [[ -z $part ]] || die "nothing was deleted: --object does not name every object of these messages; to delete one anyway, pass --object with its ID: $part"
+}
+
+# Reasons in the function's log are looked up for the first objects only.
+note_unknown() {
+  local unknown
+  unknown=$(jq 'map(select(.reason == null)) | length' "$scratch/dead_letters")
+  ((unknown == 0)) || note "not selected, because the reason was not looked up: $(count "$unknown" message); --object selects them"
+}
+
+# need_hold WORDS: ends the script if other consumers receive the held messages soon.
+need_hold() {
+  ((SECONDS - held_at < HOLD - 60)) || die "$1, then the $((HOLD / 60)) minutes ended for which the selected messages are held. Run this script again"
 }
 
 # keep CONDITION KEY…: keeps the messages that meet the condition for one of the keys; all without keys.
@@ -67,7 +93,7 @@ describe_messages() {
     def summary:
       .Body | fromjson | unwrapped
       | if .edgetap then { objects: ["s3://\(.object.bucket)/\(.object.key)"], since, reason, rows: (.rows | ranges), first: .rows[0][0] }
-        elif .Records then {objects: [.Records[] | s3_object]}
+        elif .Records then {objects: [.Records[] | try s3_object catch empty]}
         else {objects: ["s3://\(.detail.bucket.name)/\(.detail.object.key | strings)"]} end;
     map(. as $message
       | (try summary catch {objects: []}) | if .objects == [] then .reason = "the message is not an S3 event that edgetap reads" else . end
@@ -83,7 +109,7 @@ add_reasons() {
   local object
   while IFS= read -r object; do
     [[ -n $object ]] || continue
-    look "$aws_region" logs filter-log-events --log-group-name "$log_group_name" --filter-pattern "\"$object\"" >"$scratch/response" || {
+    look "$aws_region" logs filter-log-events --log-group-name "$log_group_name" --filter-pattern "\"${object//\"/\\\"}\"" >"$scratch/response" || {
       warn "cannot read the function's log for reasons: $(why)"
       return 0
     }

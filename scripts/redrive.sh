@@ -2,25 +2,25 @@
 # Moves the messages of a dead-letter queue back to its queue, where the function retries them, or
 # deletes those that cannot be mended.
 #
-# Usage: scripts/redrive.sh [--queue work|backfill] [--object KEY]… [--reason TEXT] [--max-per-second N] [--one-by-one]
-#                           [--dry-run [--json]]
-#        scripts/redrive.sh --discard (--object KEY… | --reason TEXT | --all) [--queue work|backfill] [--yes]
-#                           [--dry-run [--json]]
+# Usage: scripts/redrive.sh [--queue work|backfill] [--object KEY]… [--reason TEXT]
+#                           [--max-per-second N] [--one-by-one] [--dry-run [--json]]
+#        scripts/redrive.sh --discard (--object KEY… | --reason TEXT | --all)
+#                           [--queue work|backfill] [--yes] [--dry-run [--json]]
 #
 #   --queue work         the dead letters of fresh logs (default)
 #   --queue backfill     those of scripts/backfill.sh
-#   --object KEY         only messages about this object: s3://BUCKET/KEY, its key, or the last part of
-#                        the key; for a message that cannot be read, the ID that is shown. Can be
-#                        repeated
+#   --object KEY         only messages about this object: s3://BUCKET/KEY, its key, or the last
+#                        part of the key; for a message that cannot be read, the ID that is shown.
+#                        Can be repeated
 #   --reason TEXT        only messages whose reason contains this text
 #   --discard            delete the selected messages, after showing them. Their rows are never sent
 #   --all                with --discard: select every message
 #   --max-per-second N   move at most N messages per second (1 to 500), to protect the bridge
-#   --one-by-one         receive, send and delete each message instead of using SQS's redrive task. A
-#                        selection is always moved so
+#   --one-by-one         receive, send and delete each message instead of using SQS's redrive
+#                        task. A selection is always moved so
 #   --yes                skip confirmation of --discard
-#   --dry-run            change nothing; list the messages and why they failed, and show every AWS call.
-#                        The messages stay visible to other consumers
+#   --dry-run            change nothing; list the messages and why they failed, and show every AWS
+#                        call. The messages stay visible to other consumers
 #   --json               with --dry-run: list the messages as JSON
 #
 # Fix the cause first. A log that has expired in the meantime can no longer be delivered. One run
@@ -98,6 +98,7 @@ read_arguments() {
   ((! discard)) || is_selection || ((all)) || usage_error '--discard requires --object KEY, --reason TEXT or --all'
   ((! all)) || ((discard)) || usage_error '--all requires --discard; without --discard, every message is moved'
   ((! all)) || ! is_selection || usage_error '--all cannot be combined with --object or --reason'
+  [[ $discard == 0 || $one_by_one$max_per_second == 0 ]] || usage_error '--discard cannot be combined with --max-per-second or --one-by-one'
   ((! json || dry_run)) || usage_error '--json requires --dry-run'
 }
 
@@ -123,8 +124,8 @@ say_empty() {
 # --- Listing ---
 
 list() {
-  local limit=$SHOWN
-  if is_selection; then limit=$SELECTED; fi
+  local limit=$SHOWN shown
+  if is_selection || ((discard)); then limit=$SELECTED; fi
   read_messages 0 "$limit"
   select_messages "$limit"
   if ((json)); then
@@ -132,11 +133,8 @@ list() {
     return
   fi
   show_messages
-  if is_selection; then
-    say "($(jq length "$scratch/dead_letters") of $(count "$waiting" message))"
-  elif ((waiting > SHOWN)); then
-    say "(the first $SHOWN of $waiting messages)"
-  fi
+  shown=$(jq length "$scratch/dead_letters")
+  if is_selection || ((shown < waiting)); then say "($shown of $(count "$waiting" message))"; fi
   if ((discard)); then
     show_command 'would run' aws sqs delete-message-batch --queue-url "$dead_letters_url" --entries '…' --region "$aws_region"
     say 'This was a dry run: nothing was deleted.'
@@ -162,7 +160,6 @@ act_on_selection() {
   show_messages
   if ((discard)); then
     confirm_person "Delete $(count "$selected" message)? Their rows are never sent."
-    ((SECONDS - held_at < HOLD)) || die "the answer came after $((HOLD / 60)) minutes, and other consumers may have received the messages. Nothing was deleted; run this script again"
     done_count=0
     in_batches discard_batch || die "deleted $(count "$done_count" message), then a call failed: $(why)"
     say "Messages deleted: $done_count of $selected."
@@ -182,6 +179,7 @@ confirm_person() {
 # discard_batch ENTRIES
 discard_batch() {
   local deleted=()
+  need_hold "deleted $(count "$done_count" message)"
   change "$aws_region" sqs delete-message-batch --queue-url "$dead_letters_url" --entries "$1" >"$scratch/response" || return
   [[ -s $scratch/response ]] || echo '{}' >"$scratch/response"
   mapfile -t deleted < <(jq -r --argjson entries "$1" '[.Failed[]?.Id] as $failed | $entries[] | select(.Id | IN($failed[]) | not) | .ReceiptHandle' "$scratch/response")
@@ -194,6 +192,7 @@ discard_batch() {
 move_selected() {
   local message moved=0
   while IFS= read -r message; do
+    need_hold "moved $(count "$moved" message)"
     printf '%s\n' "$message" >"$scratch/message"
     move_message "$moved"
     let_go "$(jq -r .ReceiptHandle "$scratch/message")"

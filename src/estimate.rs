@@ -17,13 +17,16 @@ const BODY_BYTES_PER_TRANSACTION: u64 = 1_170;
 /// Default of `BATCH_MAX_TRANSACTIONS`. A request never spans two objects.
 const TRANSACTIONS_PER_REQUEST: u64 = 250;
 
+/// Default of Terraform's `batch_size`: the objects that an invocation takes side by side. A backfill
+/// fills its invocations (docs/scaling.md, "Load").
+const OBJECTS_PER_INVOCATION: u64 = 10;
 /// Default of `BRIDGE_CONCURRENCY`: requests of one invocation in flight.
 const IN_FLIGHT: f64 = 10.0;
 /// Seconds that the bridge takes for a request (docs/scaling.md, "Capacity of one environment").
 const BRIDGE_LATENCY: f64 = 0.1;
 /// CPU seconds per row on a whole vCPU, with TLS (docs/scaling.md, "Size of a million requests").
 const CPU_PER_ROW: f64 = 4.1e-6;
-/// Seconds of an invocation until it reads the object (docs/operations.md, "Costs").
+/// Seconds of an invocation until it reads its objects (docs/operations.md, "Costs").
 const START: f64 = 0.3;
 /// Bytes per second of one execution environment: 625 Mbit/s (docs/scaling.md).
 const NETWORK: f64 = 625e6 / 8.0;
@@ -144,8 +147,8 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Estimates the delivery of a volume by invocations that take one object each, `concurrency` (at
-    /// least 1) at a time. The slowest of CPU, network and bridge decides, after the start.
+    /// Estimates the delivery of a volume by full invocations, `concurrency` (at least 1) at a time.
+    /// The slowest of CPU, network and bridge decides, after the start.
     pub fn of(volume: &Volume, concurrency: u32) -> Self {
         let Volume {
             objects,
@@ -156,15 +159,15 @@ impl Estimate {
             ..
         } = *volume;
         let gets = number(objects.max(bytes.div_ceil(RANGE)));
-        let [objects, bytes, rows, body_bytes, requests] =
-            [objects, bytes, rows, body_bytes, requests].map(number);
+        let invocations = objects.div_ceil(OBJECTS_PER_INVOCATION);
+        let [objects, invocations, bytes, rows, body_bytes, requests] =
+            [objects, invocations, bytes, rows, body_bytes, requests].map(number);
         let cpu = rows * CPU_PER_ROW / (MEMORY / MEMORY_OF_VCPU);
         let network = (bytes + body_bytes) / NETWORK;
-        // An object waits at least once for the bridge if it has anything to send.
-        let bridge = requests.min(objects).max(requests / IN_FLIGHT) * BRIDGE_LATENCY;
-        let lambda_seconds = objects * START + cpu.max(network).max(bridge);
+        // An invocation waits at least once for the bridge if it has anything to send.
+        let bridge = requests.min(invocations).max(requests / IN_FLIGHT) * BRIDGE_LATENCY;
+        let lambda_seconds = invocations * START + cpu.max(network).max(bridge);
         let seconds = lambda_seconds / f64::from(concurrency.max(1));
-        let invocations = objects / 1e6 * price::MILLION_INVOCATIONS;
         Self {
             lambda_seconds,
             duration: Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
@@ -174,7 +177,8 @@ impl Estimate {
                 0.0
             },
             dollars: Dollars {
-                lambda: lambda_seconds * MEMORY / 1024.0 * price::GB_SECOND + invocations,
+                lambda: lambda_seconds * MEMORY / 1024.0 * price::GB_SECOND
+                    + invocations / 1e6 * price::MILLION_INVOCATIONS,
                 s3: gets / 1e6 * price::MILLION_GETS,
                 sqs: objects * SQS_REQUESTS / 1e6 * price::MILLION_SQS_REQUESTS,
                 logs: objects * LOG_BYTES / 1e9 * price::GB_OF_LOGS,
@@ -203,7 +207,7 @@ pub fn prices() -> String {
 /// Returns the assumptions about the function and the bridge, in one line.
 pub fn assumptions() -> String {
     format!(
-        "one object per invocation, {MEMORY} MB of memory, {IN_FLIGHT} requests in flight, {TRANSACTIONS_PER_REQUEST} \
+        "{OBJECTS_PER_INVOCATION} objects per invocation side by side, {MEMORY} MB of memory, {IN_FLIGHT} requests in flight, {TRANSACTIONS_PER_REQUEST} \
          transactions per request, and a bridge that responds in {:.0} ms",
         BRIDGE_LATENCY * 1e3
     )
@@ -272,7 +276,7 @@ mod tests {
         assert!(Estimate::of(&sum, 2).lambda_seconds.is_finite());
     }
 
-    /// The example of docs/operations.md, "Costs": a million rows in 1,000 objects.
+    /// The example of docs/operations.md, "Costs": a million rows in 1,000 objects, ten per invocation.
     #[test]
     fn estimate_is_that_of_the_documented_example() {
         let volume = Volume::guessed(1_000, 114_000_000);
@@ -285,16 +289,16 @@ mod tests {
             data_out: [least, most],
         } = estimate.dollars;
         for (name, found, expected) in [
-            ("Lambda-seconds", estimate.lambda_seconds, 400.0),
-            ("seconds", estimate.duration.as_secs_f64(), 40.0),
-            ("requests per second", estimate.requests_per_second, 50.0),
-            ("Lambda", lambda, 0.0008 + 0.0025 + 0.0002),
+            ("Lambda-seconds", estimate.lambda_seconds, 30.0 + 20.0),
+            ("seconds", estimate.duration.as_secs_f64(), 5.0),
+            ("requests per second", estimate.requests_per_second, 400.0),
+            ("Lambda", lambda, 0.00042 + 0.00002),
             ("S3", s3, 0.0004),
             ("SQS", sqs, 0.0016),
             ("logs", logs, 0.001),
             ("least data out", least, 0.026),
             ("most data out", most, 0.047),
-            ("in AWS", estimate.dollars.in_aws(), 0.0065),
+            ("in AWS", estimate.dollars.in_aws(), 0.0034),
         ] {
             assert!((found / expected - 1.0).abs() < 0.05, "{name}: {found}");
         }
@@ -327,6 +331,15 @@ mod tests {
                 assert!(at.abs_diff(expected).as_millis() < 1, "{what}");
             }
         }
+        for (objects, requests, seconds) in [(10, 10, 0.4), (11, 11, 0.8), (100, 200, 5.0)] {
+            let volume = Volume {
+                objects,
+                requests,
+                ..volume(1, 0, 0)
+            };
+            let found = Estimate::of(&volume, 2).lambda_seconds;
+            assert!((found - seconds).abs() < 1e-9, "{objects}: {found}");
+        }
         let nothing = Estimate::of(&Volume::default(), 2);
         assert_eq!(nothing.duration, Duration::ZERO);
         assert!(nothing.requests_per_second.abs() < f64::EPSILON);
@@ -353,6 +366,17 @@ mod tests {
         ] {
             let setting = SETTINGS.iter().find(|setting| setting.name == name);
             assert_eq!(setting.unwrap().default, Some(number.as_str()), "{name}");
+        }
+        let module = include_str!("../terraform/modules/edgetap/variables.tf");
+        for (name, number) in [
+            ("batch_size", OBJECTS_PER_INVOCATION.to_string()),
+            ("memory_size", MEMORY.to_string()),
+        ] {
+            let (_, variable) = module
+                .split_once(&format!("variable \"{name}\" {{"))
+                .unwrap();
+            let (_, default) = variable.split_once("  default     = ").unwrap();
+            assert_eq!(default.lines().next(), Some(number.as_str()), "{name}");
         }
     }
 }

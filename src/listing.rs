@@ -45,8 +45,8 @@ pub struct Listing {
 impl S3 {
     /// Begins to list the objects below a prefix whose keys follow `after`, an empty text for all.
     ///
-    /// `window` passes over keys that are not wanted: if it excludes the last key of a page, the next
-    /// page begins behind all keys with that beginning. Other keys outside of it are listed.
+    /// `window` passes over keys that are not wanted: if it excludes the name of a page's last key, the
+    /// next page begins behind all names with that beginning. Other keys outside of it are listed.
     pub fn listing(&self, bucket: &str, prefix: &str, after: &str, window: &Window) -> Listing {
         let first = self
             .client()
@@ -156,7 +156,7 @@ fn listed(object: &Object, is_encoded: bool) -> Result<Listed, &'static str> {
 /// Returns where to go on listing behind a key that is outside of the window: `~` follows every
 /// character in the names of logs. `None` if that would lead back.
 fn behind(key: &str, window: &Window) -> Option<String> {
-    let start = format!("{}~", window.excluding(key)?);
+    let start = format!("{}~", window.excluding_names(key)?);
     (start.as_str() > key).then_some(start)
 }
 

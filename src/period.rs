@@ -56,6 +56,15 @@ impl Window {
         outside.and_then(|(end, _)| key.get(..*end))
     }
 
+    /// Returns the shortest beginning of a key, into its file name, with which no log has a request of
+    /// this window. Folders do not count: one may hold names of another time, which decide.
+    pub fn excluding_names<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let start = key.rfind(SEPARATORS).map_or(0, |at| at + 1);
+        let told = of_name(key.get(start..)?, start);
+        let outside = told.iter().find(|(_, period)| self.is_outside(period));
+        outside.and_then(|(end, _)| key.get(..*end))
+    }
+
     fn is_outside(&self, [start, end]: &[DateTime; 2]) -> bool {
         start.saturating_sub(HOURS_BEFORE.hours()) >= self.until
             || end.saturating_add(HOURS_AFTER.hours()) <= self.since

@@ -78,6 +78,18 @@ own=AWSLogs/$account/CloudFront/
   has 'backfill s3://another/ --queue'
 }
 
+@test "backfill.sh checks its arguments before anything else" {
+  for words in --since '--since=' --until --rate --after '--source .' '--distribution -' 30d --sinc '--enabled-at x' '--enabled-at 2026-11-01'; do
+    : >"$TERRAFORM_LOG"
+    # shellcheck disable=SC2086 # words
+    run scripts/backfill.sh $words
+    exits 2
+    has 'error: '
+    has_not 'region us-east-1'
+    [[ ! -s $TERRAFORM_LOG ]] || fail_with 'Terraform was asked'
+  done
+}
+
 @test "backfill.sh asks IAM where it answers" {
   use_script
   respond iam.simulate-principal-policy '{"EvaluationResults":[{"EvalDecision":"allowed"}]}'
@@ -143,10 +155,18 @@ own=AWSLogs/$account/CloudFront/
   run scripts/backfill.sh --until enabled --distribution "$one"
   exits 2
   has "error: no moment of enabling is recorded for: $one"
-  has 'hint: pass --until with a time instead'
+  has 'hint: pass --enabled-at ID=TIME, or --until with a time'
+  for moment in "$one=2026-11-01" 2026-11-01; do
+    run scripts/backfill.sh --until enabled --distribution "$one" --enabled-at "$moment"
+    exits 0
+    has "--until enabled --distribution $one --enabled-at $moment"
+  done
   with_backfill '{"existing_log_sources":[{"bucket":"theirs","prefix":""}]}'
   run scripts/backfill.sh --until enabled --distribution "$one"
   exits 2
   has 'error: nothing records since when the bucket theirs sends events to edgetap'
-  has 'hint: pass --until with the time of scripts/watch-bucket.sh'
+  has 'hint: pass --until or --enabled-at with the time of scripts/watch-bucket.sh'
+  run scripts/backfill.sh --until enabled --enabled-at "$one=2026-11-01"
+  exits 0
+  has "--until enabled --enabled-at $one=2026-11-01"
 }

@@ -105,6 +105,49 @@ in_queue() {
   [[ $(in_queue "$work") == '' ]]
 }
 
+@test "--object is a whole key or its last part" {
+  for key in cdn/a.gz backup/cdn/a.gz aa.gz; do dead_letter "$key" 'the bridge responds with 413'; done
+  run scripts/redrive.sh --dry-run --object cdn/a.gz
+  exits 0
+  has '(1 of 3 messages)'
+  has 's3://b/cdn/a.gz'
+  has_not backup
+  run scripts/redrive.sh --dry-run --object a.gz
+  has '(2 of 3 messages)'
+  has_not aa.gz
+  run scripts/redrive.sh --dry-run --object dn/a.gz
+  has '(0 of 3 messages)'
+}
+
+@test "redrive.sh discards no object that is not named" {
+  local record='{s3: {bucket: {name: "logs"}, object: {$key}}}'
+  # shellcheck disable=SC2016 # jq's variables look like the shell's
+  moto sqs send-message --queue-url "$dead" --message-body "$(jq -n -c '{Records: [("x/a.gz", "y/keep.gz") as $key | '"$record"', {s3: {}}]}' | jq -c '.Records |= unique')" >/dev/null
+  run scripts/redrive.sh --discard --object x/a.gz --yes
+  exits 1
+  has 'error: nothing was deleted: --object does not name every object of these messages'
+  has 'about s3://logs/y/keep.gz'
+  run scripts/redrive.sh --discard --reason 'not an S3 event' --yes
+  exits 1
+  [[ -n $(in_queue "$dead") ]]
+  run scripts/redrive.sh --discard --object a.gz --object y/keep.gz --yes
+  exits 0
+  has 'Messages deleted: 1 of 1.'
+}
+
+@test "redrive.sh acts only while it holds the messages" {
+  four_letters
+  export EDGETAP_REDRIVE_HOLD=60 # its last minute
+  run scripts/redrive.sh --object a.gz
+  exits 1
+  has 'error: moved 0 messages, then the 1 minutes ended for which the selected messages are held.'
+  run scripts/redrive.sh --discard --all --yes
+  exits 1
+  has 'error: deleted 0 messages, then'
+  [[ $(in_queue "$dead") == 'logs/a.gz logs/b.gz no { JSON photos/photo.jpg ' ]] || fail_with "$(in_queue "$dead")"
+  [[ $(in_queue "$work") == '' ]]
+}
+
 @test "redrive.sh lists messages as JSON and changes nothing" {
   four_letters
   run --separate-stderr scripts/redrive.sh --dry-run --json
@@ -120,7 +163,7 @@ in_queue() {
 }
 
 @test "redrive.sh refuses a selection that may not be meant" {
-  for words in '--discard' '--all' '--discard --all --object x' '--queue dead' '--json' '--reason' 'photo.jpg'; do
+  for words in '--discard' '--all' '--discard --all --object x' '--queue dead' '--json' '--reason' 'photo.jpg' '--discard --all --one-by-one' '--discard --all --max-per-second 5'; do
     # shellcheck disable=SC2086 # words
     run scripts/redrive.sh $words
     exits 2

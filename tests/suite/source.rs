@@ -1,5 +1,6 @@
 //! Reading objects from S3: what counts as deleted, which version is read, and bounds.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use edgetap::job::ObjectRef;
@@ -184,9 +185,8 @@ async fn listing_has_keys_of_any_characters() {
 async fn listing_passes_over_hours_outside_the_window() {
     let time = |text: &str| Some(text.parse().unwrap());
     for form in [
-        "E27FO14I29XXXX/%Y/%m/%d/%H/x.gz",
         "E27FO14I29XXXX.%Y-%m-%d-%H.x.gz",
-        "year=%Y/month=%m/day=%d/hour=%H/x.gz",
+        "p/E27FO14I29XXXX.%Y-%m-%d-%H.x.gz",
     ] {
         let s3 = FakeS3::start().await;
         s3.list_by(20);
@@ -216,6 +216,56 @@ async fn listing_passes_over_hours_outside_the_window() {
             let mut wanted = keys.clone();
             wanted.retain(is_wanted);
             assert_eq!(listed, wanted, "{form} from {since:?} to {until:?}");
+        }
+    }
+}
+
+/// A folder can hold logs of another time than its own, whose names then decide.
+#[tokio::test]
+async fn listing_passes_over_no_log_in_the_window() {
+    let mut keys = BTreeSet::new();
+    for folder in [
+        "",
+        "year=2025/",
+        "year=2025/month=12/",
+        "E27FO14I29XXXX/2025/12/",
+        "E27FO14I29XXXX/2026/",
+    ] {
+        for name in ["x.gz", "E1AAAAAAAAAAA1.2026-02-01-00.x.gz"] {
+            keys.insert(format!("{folder}{name}"));
+        }
+        for hour in [
+            "2025-07-01-10",
+            "2025-12-31-23",
+            "2026-01-02-00",
+            "2026-03-01-00",
+        ] {
+            keys.insert(format!("{folder}E27FO14I29XXXX.{hour}.x.gz"));
+        }
+    }
+    let s3 = FakeS3::start().await;
+    for key in &keys {
+        s3.put(key, "x");
+    }
+    let times = [
+        "",
+        "2025-07-10T00:00:00Z",
+        "2026-01-01T00:00:00Z",
+        "2026-02-01T00:00:00Z",
+    ];
+    let time = |text: &str| (!text.is_empty()).then(|| text.parse().unwrap());
+    for (since, until) in times
+        .iter()
+        .flat_map(|since| times.map(|until| (since, until)))
+    {
+        let window = Window::new(time(since), time(until));
+        let is_wanted = |key: &&String| window.excluding(key).is_none();
+        for keys_of_page in 1..=7 {
+            s3.list_by(keys_of_page);
+            let listed = list(&s3, "", &window).await;
+            let found: Vec<&String> = listed.iter().filter(is_wanted).collect();
+            let wanted: Vec<&String> = keys.iter().filter(is_wanted).collect();
+            assert_eq!(found, wanted, "{since} to {until}, {keys_of_page} a page");
         }
     }
 }

@@ -106,7 +106,7 @@ fn escape(text: &str, escape: impl Fn(char) -> String) -> String {
 }
 
 /// The terminal's width; `None` without a terminal.
-fn terminal_width() -> Option<u16> {
+pub(crate) fn terminal_width() -> Option<u16> {
     Table::new().width().map(usable)
 }
 

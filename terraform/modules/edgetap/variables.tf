@@ -396,7 +396,7 @@ variable "backfill_concurrency" {
   description = <<-EOT
     Function instances that can deliver logs of scripts/backfill.sh at once, 2 to 1000.
     They are in addition to maximum_concurrency.
-    0 creates no backfill queue.
+    0 creates no backfill queue, and deletes an existing one with its messages and dead letters.
   EOT
   type        = number
   default     = 0

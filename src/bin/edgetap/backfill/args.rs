@@ -50,7 +50,7 @@ pub(crate) struct Args {
     /// Objects that the function takes at a time from this queue, for the estimate only.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=1000))]
     concurrency: u32,
-    /// Go on behind this key: the last one that an earlier run has sent.
+    /// Continue after this key, the last one that an earlier run has sent.
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(super) after: Option<String>,
     /// Only count and estimate.
@@ -94,7 +94,7 @@ Exit status:
   0  everything selected was sent; with --wait, and none of it became a dead letter
   1  something was not sent, or became a dead letter; or the question was answered with no
   2  usage or configuration error; or no terminal to ask at, and no --yes
-130  interrupted by Ctrl-C, after the key to go on behind was printed";
+130  interrupted by Ctrl-C or SIGTERM, after the key to continue after was printed";
 
 #[derive(Clone)]
 enum UntilArg {

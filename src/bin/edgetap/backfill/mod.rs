@@ -17,6 +17,8 @@ use edgetap::retry::Backoff;
 use edgetap::source::S3;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::args::Args;
 use self::select::Selection;
@@ -64,12 +66,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         return Ok(());
     };
     let wanted = tally.total().objects;
+    args.warn_of_retention(&tally, &queue.facts);
     if wanted == 0 {
         output::stderr_line("nothing to send");
-        return Ok(());
-    }
-    args.warn_of_retention(&tally, &queue.facts);
-    if !args.yes && !confirmed(wanted, args.queue.as_deref().unwrap_or_default())? {
+    } else if !args.yes && !confirmed(wanted, args.queue.as_deref().unwrap_or_default())? {
         output::stderr_line("nothing was sent");
         return Err(Failure::Incomplete);
     }
@@ -83,10 +83,13 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         bucket,
         region: config.region().map_or("us-east-1", AsRef::as_ref),
     };
-    begin(&progress, SENDING);
-    progress.set_length(wanted);
-    let sent = send::send(&post, &selection, listing(), args.rate, &progress).await;
-    progress.finish_and_clear();
+    let mut sent = Sent::default();
+    if wanted > 0 {
+        begin(&progress, SENDING);
+        progress.set_length(wanted);
+        sent = send::send(&post, &selection, listing(), args.rate, &progress).await;
+        progress.finish_and_clear();
+    }
     args.report_sent(&sent)?;
     if args.wait {
         begin(&progress, WAITING);
@@ -128,6 +131,18 @@ fn begin(progress: &ProgressBar, template: &str) {
     }
     if !progress.is_hidden() {
         progress.enable_steady_tick(Duration::from_secs(1));
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM. SIGHUP stays as it was set, so that nohup works.
+async fn interrupted() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        _ = ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = ctrl_c() => {}
+        _ = terminate.recv() => {}
     }
 }
 
@@ -193,7 +208,18 @@ impl Args {
         if self.json {
             return print_json(&json!({"estimate": tally.json(self.pace())}));
         }
-        write!(stdout(), "{}", tally.text(self.pace()))?;
+        write!(
+            stdout(),
+            "{}",
+            tally.text(self.pace(), show::terminal_width())
+        )?;
+        if self.dry_run {
+            let logs = quoted(&self.logs);
+            writeln!(
+                stdout(),
+                "rows are guessed from sizes; edgetap report {logs} counts them"
+            )?;
+        }
         Ok(())
     }
 
@@ -202,7 +228,7 @@ impl Args {
         let waiting = tally.waiting(self.pace());
         if !facts.retention.is_zero() && waiting > facts.retention {
             let (waiting, retention) = (short(waiting), short(facts.retention));
-            tracing::warn!(%waiting, %retention, "messages may expire in the queue before they are delivered. Raise backfill_concurrency, or send in parts with --since and --until");
+            tracing::warn!(%waiting, %retention, "messages may expire in the queue before they are delivered. Raise backfill_concurrency, or send one prefix or --distribution after the other");
         }
     }
 
@@ -214,20 +240,14 @@ impl Args {
             is_interrupted,
             failure,
         } = sent;
-        if self.json {
-            let is_complete = !is_interrupted && failure.is_none();
-            let sent = json!({"messages": accepted, "last_key": last, "complete": is_complete});
-            print_json(&json!({ "sent": sent }))?;
-        }
         if let Some(failure) = failure {
             output::error(failure);
         }
         let messages = count(*accepted, "message", "messages");
         output::stderr_line(format_args!("sent {messages}"));
-        if !is_interrupted && failure.is_none() {
-            return Ok(());
-        }
+        let is_complete = !is_interrupted && failure.is_none();
         match last.as_deref().or(self.after.as_deref()) {
+            _ if is_complete => {}
             Some(last) => {
                 let last = quoted(last);
                 output::stderr_line(format_args!("the last key sent is {last}; go on with:"));
@@ -235,7 +255,15 @@ impl Args {
             }
             None => output::stderr_line("no key was sent; run the same command again"),
         }
-        if *is_interrupted {
+        // Only now, because stdout may be closed.
+        let mut printed = Ok(());
+        if self.json {
+            let sent = json!({"messages": accepted, "last_key": last, "complete": is_complete});
+            printed = print_json(&json!({ "sent": sent }));
+        }
+        if is_complete {
+            printed
+        } else if *is_interrupted {
             Err(Failure::Interrupted)
         } else {
             Err(Failure::Incomplete)

@@ -55,13 +55,21 @@ pub(super) enum Choice {
 /// Why an object is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Left {
-    Behind,
+    /// Up to the key of `--after`.
+    NotAfter,
+    /// An empty object whose key ends with `/`, as consoles make for a folder.
     Placeholder,
+    /// One by which an AWS service tests whether it may write.
     AccessTest,
+    /// Of another service, or in a format that is not read.
     Foreign,
+    /// Of another distribution than those asked for.
     OtherDistribution,
+    /// Neither the hour of the key nor `LastModified` is in the window.
     Outside,
+    /// Without a byte.
     Empty,
+    /// Not readable before it is restored.
     Archived,
 }
 
@@ -74,13 +82,13 @@ impl Left {
         Self::Foreign,
         Self::AccessTest,
         Self::Placeholder,
-        Self::Behind,
+        Self::NotAfter,
     ];
 
-    /// Name in JSON, and text behind a number.
+    /// Name in JSON, and text after a number.
     pub(super) fn names(self) -> (&'static str, &'static str) {
         match self {
-            Self::Behind => ("behind", "up to the key of --after"),
+            Self::NotAfter => ("up_to_after_key", "up to the key of --after"),
             Self::Placeholder => ("placeholders", "as folder placeholder"),
             Self::AccessTest => ("access_tests", "as access test"),
             Self::Foreign => ("foreign", "of another service or in Parquet"),
@@ -125,7 +133,7 @@ impl Selection {
         let distribution = object.distribution();
         let is_other = |id: &BTreeSet<String>| !distribution.is_some_and(|of| id.contains(of));
         if listed.key <= self.after {
-            Choice::Left(Left::Behind)
+            Choice::Left(Left::NotAfter)
         } else if listed.key.ends_with('/') {
             Choice::Left(Left::Placeholder)
         } else if is_access_test(&object) {
@@ -452,14 +460,14 @@ mod tests {
             (&[second, first], "", KEY, None),
             (&[second], "", KEY, other),
             (&[second], "", "x.gz", other),
-            (&[], KEY, KEY, Some(Left::Behind)),
+            (&[], KEY, KEY, Some(Left::NotAfter)),
             (
                 &[],
                 "AWSLogs/123456789012/CloudFront/E27FO14I29XXXX.2026-11-25-09",
                 KEY,
                 None,
             ),
-            (&[], "B", KEY, Some(Left::Behind)),
+            (&[], "B", KEY, Some(Left::NotAfter)),
         ] {
             let choice = of(ids, after).select(&listed(key, "2026-11-25T10:00:00Z"));
             assert_eq!(choice, left.map_or(Choice::Wanted, Choice::Left), "{ids:?}");

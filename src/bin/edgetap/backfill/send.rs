@@ -17,8 +17,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::interrupted;
 use super::select::{Choice, Selection};
-use crate::output;
+use crate::{output, show};
 
 /// Batches in flight. SQS responds in some 10 ms, so that a few are enough for thousands a second.
 const IN_FLIGHT: usize = 8;
@@ -44,7 +45,7 @@ pub(super) struct Sent {
     pub(super) accepted: u64,
     /// The key up to which every selected object was accepted.
     pub(super) last: Option<String>,
-    /// Whether it ended because of Ctrl-C.
+    /// Whether it ended because of Ctrl-C or SIGTERM.
     pub(super) is_interrupted: bool,
     /// Why it ended before the end of the listing, if it failed.
     pub(super) failure: Option<String>,
@@ -62,13 +63,15 @@ struct Selected<'a> {
     /// Objects of one batch.
     size: usize,
     ticks: Interval,
+    /// Whether the listing has failed, which ends the stream.
+    has_failed: bool,
 }
 
 impl Selected<'_> {
     /// Returns the next batch at its time. `None` at the end.
     async fn next(&mut self) -> Option<Batch> {
         let mut batch = Vec::with_capacity(self.size);
-        while batch.len() < self.size {
+        while batch.len() < self.size && !self.has_failed {
             match self.page.pop_front() {
                 Some(listed) if self.selection.select(&listed) == Choice::Wanted => {
                     batch.push(listed);
@@ -76,7 +79,10 @@ impl Selected<'_> {
                 Some(_) => {}
                 None => match self.listing.page().await {
                     Ok(Some(page)) => self.page = page.into(),
-                    Err(error) if batch.is_empty() => return Some(Err(error)),
+                    Err(error) if batch.is_empty() => {
+                        self.has_failed = true;
+                        return Some(Err(error));
+                    }
                     Ok(None) | Err(_) => break, // after an error, the next call asks once more
                 },
             }
@@ -109,6 +115,7 @@ pub(super) async fn send(
         page: VecDeque::new(),
         size,
         ticks,
+        has_failed: false,
     };
     let (stop, mut stopped) = watch::channel(false);
     let batches = stream::unfold(selected, async |mut selected| {
@@ -118,7 +125,7 @@ pub(super) async fn send(
     let sends = batches.map(|batch| post.send(batch)).buffered(IN_FLIGHT);
     let mut sends = pin!(sends);
     let mut sent = Sent::default();
-    let mut interrupt = pin!(tokio::signal::ctrl_c());
+    let mut interrupt = pin!(interrupted());
     loop {
         tokio::select! {
             biased;
@@ -127,7 +134,7 @@ pub(super) async fn send(
                     break;
                 }
                 sent.is_interrupted = true;
-                interrupt.set(tokio::signal::ctrl_c());
+                interrupt.set(interrupted());
                 _ = stop.send(true);
                 output::stderr_line("finishing what is in flight; press Ctrl-C once more to stop at once");
             }
@@ -172,7 +179,11 @@ impl Post<'_> {
                 first,
                 accepted,
                 error,
-            }) => (first, accepted, Some(error.to_string())),
+            }) => {
+                let key = batch.get(first).map(|listed| show::escaped(&listed.key));
+                let failure = format!("{error} (first object: {})", key.unwrap_or_default());
+                (first, accepted, Some(failure))
+            }
         };
         let last = first.checked_sub(1).and_then(|last| batch.get(last));
         Outcome {

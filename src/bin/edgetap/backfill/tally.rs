@@ -1,10 +1,9 @@
 //! What the selection holds, per distribution and day, and what its delivery takes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use comfy_table::CellAlignment;
+use comfy_table::{CellAlignment, ContentArrangement};
 use edgetap::estimate::{self, Dollars, Estimate, Volume};
 use edgetap::job::ObjectRef;
 use edgetap::listing::Listed;
@@ -33,6 +32,31 @@ const UNKNOWN: &str = "unknown";
 
 /// A distribution and a day (UTC): that of the hour in the key, else of `LastModified`.
 type Day = (String, Option<Date>);
+
+/// Heads of the table.
+const HEADS: [&str; 9] = [
+    "DISTRIBUTION",
+    "DAY",
+    "OBJECTS",
+    "SIZE",
+    "ROWS",
+    "TRANSACTIONS",
+    "REQUESTS",
+    "LAMBDA",
+    "COST IN AWS",
+];
+/// Those of a narrow table, without the columns that have none: mostly 80 characters.
+const NARROW: [&str; 9] = [
+    "DISTRIBUTION",
+    "DAY",
+    "OBJECTS",
+    "SIZE",
+    "",
+    "TRANSACTIONS",
+    "REQUESTS",
+    "",
+    "COST",
+];
 
 /// The counts of a listing.
 pub(super) struct Tally {
@@ -138,54 +162,28 @@ impl Tally {
         rows
     }
 
-    /// Returns the table, the totals, and what they follow from, as text.
-    pub(super) fn text(&self, pace: Pace) -> String {
-        let mut table = show::table(&[
-            "DISTRIBUTION",
-            "DAY",
-            "OBJECTS",
-            "SIZE",
-            "ROWS",
-            "TRANSACTIONS",
-            "REQUESTS",
-            "LAMBDA",
-            "IN AWS",
-        ]);
-        for number in 2..9 {
-            if let Some(column) = table.column_mut(number) {
-                column.set_cell_alignment(CellAlignment::Right);
+    /// Returns the table, the totals, and what they follow from, as text. Lines are not longer than
+    /// `width`, if there is one and a narrower table fits.
+    pub(super) fn text(&self, pace: Pace, width: Option<u16>) -> String {
+        let width = width.map_or(usize::MAX, usize::from);
+        let mut text = String::new();
+        if !self.days.is_empty() {
+            let rows = self.shown().into_iter();
+            let rows: Vec<_> = rows.map(|row| cells(row, pace.concurrency)).collect();
+            text = table(HEADS, &rows);
+            if text.lines().any(|line| line.chars().count() > width) {
+                text = table(NARROW, &rows);
             }
-        }
-        for (id, day, volume) in self.shown() {
-            let Estimate {
-                lambda_seconds,
-                dollars,
-                ..
-            } = Estimate::of(&volume, pace.concurrency);
-            table.add_row([
-                escaped(&id),
-                day,
-                HumanCount(volume.objects).to_string(),
-                HumanBytes(volume.bytes).to_string(),
-                HumanCount(volume.rows).to_string(),
-                HumanCount(volume.transactions).to_string(),
-                HumanCount(volume.requests).to_string(),
-                format!("{lambda_seconds:.0} s"),
-                money(dollars.in_aws()),
-            ]);
-        }
-        let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
-        let mut text: String = lines.collect();
-        if self.days.is_empty() {
-            text.clear();
-        } else {
             text.push('\n');
         }
-        self.write_totals(&mut text, pace);
+        for paragraph in self.paragraphs(pace) {
+            wrap(&paragraph, width, &mut text);
+        }
         text
     }
 
-    fn write_totals(&self, text: &mut String, pace: Pace) {
+    /// Returns the totals, and what they follow from.
+    fn paragraphs(&self, pace: Pace) -> Vec<String> {
         let total = self.total();
         let estimate = Estimate::of(&total, pace.concurrency);
         let Dollars {
@@ -195,63 +193,53 @@ impl Tally {
             logs,
             data_out: [least, most],
         } = estimate.dollars;
-        let sending = pace.sending(total.objects);
         let left = Left::ALL.into_iter().filter_map(|left| {
             let number = self.left.get(&left)?;
             Some(format!("{} {}", HumanCount(*number), left.names().1))
         });
         let left: Vec<_> = left.collect();
-        // Written to a `String`, which does not fail.
-        _ = writeln!(
-            text,
+        let mut paragraphs = vec![format!(
             "{}, {}: about {}, {} in {}",
             count(total.objects, "object", "objects"),
             HumanBytes(total.bytes),
             count(total.rows, "row", "rows"),
             count(total.transactions, "transaction", "transactions"),
             count(total.requests, "request", "requests"),
-        );
+        )];
         if !left.is_empty() {
-            _ = writeln!(text, "not sent: {}", left.join(", "));
+            paragraphs.push(format!("not sent: {}", left.join(", ")));
         }
         if total.objects == 0 {
-            return;
+            return paragraphs;
         }
         let lambda_time = Duration::try_from_secs_f64(estimate.lambda_seconds);
-        _ = writeln!(
-            text,
-            "time: {} at a concurrency of {} ({} of Lambda); sending takes {} at {} objects a second",
-            short(estimate.duration),
-            pace.concurrency,
-            short(lambda_time.unwrap_or(Duration::MAX)),
-            short(sending),
-            HumanCount(pace.rate.into()),
-        );
-        _ = writeln!(
-            text,
-            "bridge: {:.1} requests a second",
-            estimate.requests_per_second
-        );
-        _ = writeln!(
-            text,
-            "cost: {} in AWS (Lambda {}, S3 {}, SQS {}, logs {}); {} to {} more for data out, if the bridge is outside AWS",
-            money(estimate.dollars.in_aws()),
-            money(lambda),
-            money(s3),
-            money(sqs),
-            money(logs),
-            money(least),
-            money(most),
-        );
-        for (name, words) in [
-            ("prices", estimate::prices()),
-            (
-                "assumed",
-                format!("{}; {}", estimate::guess(), estimate::assumptions()),
+        paragraphs.extend([
+            format!(
+                "time: {} at a concurrency of {} ({} of Lambda); sending takes {} at {} objects a second",
+                short(estimate.duration),
+                pace.concurrency,
+                short(lambda_time.unwrap_or(Duration::MAX)),
+                short(pace.sending(total.objects)),
+                HumanCount(pace.rate.into()),
             ),
-        ] {
-            _ = writeln!(text, "{name}: {words}");
-        }
+            format!(
+                "bridge: {:.1} requests a second",
+                estimate.requests_per_second
+            ),
+            format!(
+                "cost: {} in AWS (Lambda {}, S3 {}, SQS {}, logs {}); {} to {} more for data out, if the bridge is outside AWS",
+                money(estimate.dollars.in_aws()),
+                money(lambda),
+                money(s3),
+                money(sqs),
+                money(logs),
+                money(least),
+                money(most),
+            ),
+            format!("prices: {}", estimate::prices()),
+            format!("assumed: {}; {}", estimate::guess(), estimate::assumptions()),
+        ]);
+        paragraphs
     }
 
     /// Returns the same as [`Self::text`], with all days.
@@ -302,8 +290,60 @@ impl Tally {
 impl Pace {
     /// Returns how long it takes to send messages.
     pub(super) fn sending(self, messages: u64) -> Duration {
-        Duration::from_secs(messages / u64::from(self.rate.max(1)))
+        Duration::from_millis(messages.saturating_mul(1_000) / u64::from(self.rate.max(1)))
     }
+}
+
+/// Returns the cells of a row.
+fn cells((id, day, volume): (String, String, Volume), concurrency: u32) -> [String; 9] {
+    let estimate = Estimate::of(&volume, concurrency);
+    [
+        escaped(&id),
+        day,
+        HumanCount(volume.objects).to_string(),
+        HumanBytes(volume.bytes).to_string(),
+        HumanCount(volume.rows).to_string(),
+        HumanCount(volume.transactions).to_string(),
+        HumanCount(volume.requests).to_string(),
+        seconds(estimate.lambda_seconds),
+        money(estimate.dollars.in_aws()),
+    ]
+}
+
+/// Formats a table of the columns that have a head. No cell is broken in two.
+fn table(heads: [&str; 9], rows: &[[String; 9]]) -> String {
+    let with_head = |cells: [String; 9]| {
+        let pairs = heads.into_iter().zip(cells);
+        let shown = pairs.filter(|(head, _)| !head.is_empty());
+        shown.map(|(_, cell)| cell).collect::<Vec<_>>()
+    };
+    let mut table = show::table(&heads.map(|_| ""));
+    table.set_header(with_head(heads.map(str::to_owned)));
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.add_rows(rows.iter().cloned().map(with_head));
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
+    lines.collect()
+}
+
+/// Appends a paragraph whose lines are broken between words, and indented from the second one on.
+fn wrap(paragraph: &str, width: usize, text: &mut String) {
+    let mut used = 0;
+    for word in paragraph.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            text.push_str("\n  ");
+            used = 2;
+        } else if used > 0 {
+            text.push(' ');
+            used += 1;
+        }
+        text.push_str(word);
+        used += length;
+    }
+    text.push('\n');
 }
 
 fn distribution(listed: &Listed) -> String {
@@ -329,12 +369,22 @@ pub(super) fn money(dollars: f64) -> String {
 
 /// Returns a time in the unit that has few digits.
 pub(super) fn short(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
+    let time = time.as_secs_f64();
+    match time {
+        ..120.0 => seconds(time),
+        ..7_200.0 => format!("{:.0} minutes", time / 60.0),
+        ..172_800.0 => format!("{:.1} hours", time / 3_600.0),
+        _ => format!("{:.1} days", time / 86_400.0),
+    }
+}
+
+/// Returns seconds with few digits.
+fn seconds(seconds: f64) -> String {
     match seconds {
-        ..120.0 => format!("{seconds:.0} s"),
-        ..7_200.0 => format!("{:.0} minutes", seconds / 60.0),
-        ..172_800.0 => format!("{:.1} hours", seconds / 3_600.0),
-        _ => format!("{:.1} days", seconds / 86_400.0),
+        ..=0.0 => "0 s".to_owned(),
+        ..0.1 => "<0.1 s".to_owned(),
+        ..9.95 => format!("{seconds:.1} s"),
+        _ => format!("{seconds:.0} s"),
     }
 }
 
@@ -396,7 +446,7 @@ mod tests {
         );
         assert_eq!(tally.total(), Volume::guessed(6, 6 * 114_000));
         assert_eq!(tally.listed, 7);
-        let text = tally.text(PACE);
+        let text = tally.text(PACE, None);
         for words in [
             "6 objects, 667.97 KiB: about 6,000 rows, 2,700 transactions in 12 requests",
             "not sent: 1 as folder placeholder",
@@ -425,19 +475,50 @@ mod tests {
         let many = tally((0..105).map(key));
         assert_eq!((many.days.len(), many.more.objects), (100, 5));
         assert_eq!(many.total().objects, 105);
-        assert!(many.text(PACE).contains("other days"));
+        assert!(many.text(PACE, None).contains("other days"));
+    }
+
+    #[test]
+    fn narrow_terminal_breaks_no_day_number_or_word() {
+        let keys =
+            |day| (0..12).map(move |hour| format!("E27FO14I29XXXX.2026-11-{day}-{hour:02}.a.gz"));
+        let tally = tally([24, 25].into_iter().flat_map(keys));
+        let wide = tally.text(PACE, None);
+        let words = |text: &str| -> Vec<String> {
+            let (_, paragraphs) = text.split_once("\n\n").unwrap();
+            paragraphs.split_whitespace().map(str::to_owned).collect()
+        };
+        assert!(
+            wide.contains("ROWS") && wide.contains("COST IN AWS"),
+            "{wide}"
+        );
+        for width in [80, 90, 120] {
+            let text = tally.text(PACE, Some(width));
+            let longest = text.lines().map(|line| line.chars().count()).max();
+            assert!(longest <= Some(width.into()), "{width}: {text}");
+            assert_eq!(text.contains("LAMBDA"), width == 120, "{text}");
+            for day in ["  2026-11-24  ", "  2026-11-25  "] {
+                assert!(text.contains(day), "{width}: {text}");
+            }
+            assert_eq!(words(&text), words(&wide), "{width}");
+        }
+        let narrow = tally.text(PACE, Some(40));
+        assert!(narrow.contains("E27FO14I29XXXX  2026-11-24"), "{narrow}");
     }
 
     #[test]
     fn times_and_dollars_have_few_digits() {
         for (seconds, text) in [
-            (0, "0 s"),
-            (119, "119 s"),
-            (120, "2 minutes"),
-            (7_200, "2.0 hours"),
-            (172_800, "2.0 days"),
+            (0.0, "0 s"),
+            (0.04, "<0.1 s"),
+            (0.42, "0.4 s"),
+            (9.96, "10 s"),
+            (119.0, "119 s"),
+            (120.0, "2 minutes"),
+            (7_200.0, "2.0 hours"),
+            (172_800.0, "2.0 days"),
         ] {
-            assert_eq!(short(Duration::from_secs(seconds)), text);
+            assert_eq!(short(Duration::from_secs_f64(seconds)), text);
         }
         for (dollars, text) in [
             (0.0, "$0"),

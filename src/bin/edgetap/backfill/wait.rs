@@ -23,7 +23,7 @@ const STUCK: u32 = 20;
 /// Looks from which the rate is taken: 5 minutes.
 const LOOKS: usize = 20;
 
-/// A failed look is repeated so often.
+/// How many times a failed look is repeated.
 const FAILURES: u32 = 5;
 
 /// How the wait ended.
@@ -100,7 +100,7 @@ pub(super) async fn until_empty(
     bar: &ProgressBar,
 ) -> Result<End, OutboxError> {
     let (mut progress, mut failures) = (Progress::default(), 0);
-    let mut interrupt = pin!(tokio::signal::ctrl_c());
+    let mut interrupt = pin!(super::interrupted());
     loop {
         let depth = tokio::select! {
             biased;
