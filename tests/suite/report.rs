@@ -19,6 +19,12 @@ fn row(ip: &str, method: &str, host: &str, path: &str, query: &str) -> String {
     format!("1700000000000\t{ip}\t{method}\t{host}\t{path}\t{query}\t200\t-\t-\n")
 }
 
+/// A row whose request ended this many minutes after the end of the others.
+fn row_after(minutes: i64, path: &str) -> String {
+    let end = 1_700_000_000_000 + minutes * 60_000;
+    format!("{end}\t192.0.2.7\tGET\th\t{path}\t-\t200\tsid=1\t-\n")
+}
+
 fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(output)))
 }
@@ -57,7 +63,6 @@ fn report_counts_what_the_pipeline_counts() {
         let path = file.unwrap().path();
         let name = path.to_string_lossy().into_owned();
         let output = edgetap(&["report", "--json", &name], &[], b"");
-        let report = json(&output);
         let job = Job::all(ObjectRef::local(name.as_str()));
         let log = std::fs::File::open(&path).unwrap();
         let (mut summary, mut is_whole) = (Summary::default(), true);
@@ -67,7 +72,16 @@ fn report_counts_what_the_pipeline_counts() {
                 Err(_) => is_whole = false,
             }
         }
-        let (totals, counts) = (&report["totals"], summary.counts);
+        let counts = summary.counts;
+        let is_read = is_whole && summary.flaws.rows.is_empty();
+        let status = i32::from(!is_read || counts.rows == 0);
+        assert_eq!(output.status.code(), Some(status), "{path:?}");
+        if counts.rows == 0 {
+            assert_eq!(stdout(&output), "", "{path:?}");
+            continue; // there is nothing to report on
+        }
+        let report = json(&output);
+        let totals = &report["totals"];
         for (name, count) in [
             ("rows", counts.rows),
             ("sent", counts.sent),
@@ -100,9 +114,6 @@ fn report_counts_what_the_pipeline_counts() {
             sum(&report["static_extensions"], "count"),
             counts.static_assets
         );
-        let is_read = is_whole && summary.flaws.rows.is_empty();
-        let status = i32::from(!is_read);
-        assert_eq!(output.status.code(), Some(status), "{path:?}");
     }
 }
 
@@ -283,11 +294,11 @@ fn page_replaces_a_file_whole_or_not_at_all() {
     for file in [at("missing/page.html"), at(".")] {
         let output = write(&file);
         assert_eq!(output.status.code(), Some(1));
-        assert!(
-            stderr(&output).contains("cannot write"),
-            "{}",
-            stderr(&output)
-        );
+        // Nothing was read before.
+        assert_eq!(stdout(&output), "");
+        let error = stderr(&output);
+        assert!(error.contains("cannot write"), "{error}");
+        assert!(!error.contains(".edgetap-report-"), "{error}");
     }
     let files = std::fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(files, 1, "a temporary file is left");
@@ -319,11 +330,10 @@ fn report_is_about_what_could_be_read() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn delivery_lag_is_that_of_objects_in_s3() {
+/// Reports on a log in S3.
+async fn report_of_s3(log: &str, arguments: &'static [&'static str]) -> Output {
     let s3 = FakeS3::start().await;
-    let log = HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a", "-");
-    s3.put("logs/a.gz", gzip(&log));
+    s3.put("logs/a.gz", gzip(log));
     let endpoint = s3.endpoint();
     let output = tokio::task::spawn_blocking(move || {
         let variables = [
@@ -332,9 +342,19 @@ async fn delivery_lag_is_that_of_objects_in_s3() {
             ("AWS_SECRET_ACCESS_KEY", "test"),
             ("AWS_REGION", "us-east-1"),
         ];
-        edgetap(&["report", "--json", "s3://bucket/logs"], &variables, b"")
+        edgetap(
+            &[&["report", "s3://bucket/logs"], arguments].concat(),
+            &variables,
+            b"",
+        )
     });
-    let report = json(&output.await.unwrap());
+    output.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delivery_lag_is_that_of_objects_in_s3() {
+    let log = HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a", "-");
+    let report = json(&report_of_s3(&log, &["--json"]).await);
     // The fake's objects are put 15 minutes and 40 s after the end of that request.
     let delivery = &report["delivery"];
     assert_eq!(
@@ -343,6 +363,188 @@ async fn delivery_lag_is_that_of_objects_in_s3() {
     );
     assert_eq!(delivery["within"][2]["rows"], 1, "{delivery}");
     assert_eq!(report["backfill"]["days"]["values"][0]["day"], "2023-11-14");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delivery_lag_of_old_rows_is_said_in_words() {
+    let old = row_after(-2880, "/old");
+    let new = row("192.0.2.7", "GET", "h", "/a", "-");
+    for (rows, expected) in [
+        (
+            [&old, &old, &new],
+            "half of the rows are more than a day older than their logs in S3",
+        ),
+        (
+            [&old, &new, &new],
+            "within 16 minutes of the request's end, 1 row (33.3%) after more than a day.",
+        ),
+    ] {
+        let log = [HEADER, rows[0], rows[1], rows[2]].concat();
+        let text = stdout(&report_of_s3(&log, &[]).await);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(expected), "{text}");
+        assert!(!text.contains("within more"), "{text}");
+    }
+}
+
+#[test]
+fn report_on_nothing_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, log: &str| {
+        let file = directory.path().join(name);
+        std::fs::write(&file, log).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let one = write(
+        "E2EXAMPLE00000.2023-11-14-22.abcdef01.log",
+        &(HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a", "-")),
+    );
+    let plain = write(
+        "plain.log",
+        &(HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a", "-")),
+    );
+    let empty = write("empty.log", "");
+    let header = write("header.log", HEADER);
+    for (arguments, expected) in [
+        (
+            &[one.as_str(), "--since", "2027-01-01"][..],
+            "error: no log was read: all are outside --since, --until or --distribution\n  hint: widen them\n",
+        ),
+        (
+            &[&one, "--distribution", "E2OTHER0000000"],
+            "error: no log was read: all are outside --since, --until or --distribution\n  hint: widen them\n",
+        ),
+        (
+            &[&plain, "--since", "2027-01-01"],
+            "error: no row is between --since and --until: 1 row is outside\n  hint: widen them\n",
+        ),
+        (&[&empty], "error: the log has no data rows\n"),
+        (
+            &[&empty, &header, "--json"],
+            "error: the logs have no data rows\n",
+        ),
+    ] {
+        let output = edgetap(&[&["report"], arguments].concat(), &[], b"");
+        assert_eq!(
+            (
+                output.status.code(),
+                stdout(&output).as_str(),
+                stderr(&output).as_str()
+            ),
+            (Some(1), "", expected),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn window_selects_rows_by_the_end_of_the_request() {
+    // 2023-11-14T22:13:20Z, and minutes around it.
+    let log = [
+        HEADER,
+        &row_after(-14, "/early"),
+        &row_after(-13, "/a"),
+        &row_after(0, "/b"),
+        &row_after(0, "/c.png"),
+        &row_after(1, "/late"),
+        &row_after(1, "/late.png"),
+        "not a row\n",
+    ]
+    .concat();
+    let window = [
+        "--since",
+        "2023-11-14T22:00:20Z",
+        "--until",
+        "2023-11-14T22:14:20Z",
+    ];
+    let run = |arguments: &[&str]| {
+        let arguments = [&["report", "-"], &window[..], arguments].concat();
+        edgetap(&arguments, &[], log.as_bytes())
+    };
+    let report = json(&run(&["--json"]));
+    let totals = &report["totals"];
+    for (name, count) in [
+        ("rows", 4),
+        ("sent", 2),
+        ("static", 1),
+        ("malformed", 1),
+        ("outside", 3),
+    ] {
+        assert_eq!(totals[name], count, "{name}: {totals}");
+    }
+    assert_eq!(sum(&report["endpoints"]["values"], "transactions"), 2);
+    assert_eq!(report["period"]["from"], "2023-11-14T22:00:20Z");
+    assert_eq!(report["period"]["to"], "2023-11-14T22:13:20Z");
+    // A backfill sends whole logs.
+    assert_eq!(report["backfill"]["total"]["transactions"], 4);
+    let text = stdout(&run(&[]));
+    assert!(
+        text.contains("without 3 rows outside --since and --until"),
+        "{text}"
+    );
+}
+
+#[test]
+fn estimate_is_for_the_concurrency_of_a_backfill() {
+    let log = HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a", "-");
+    let duration = |arguments: &[&str]| {
+        let arguments = [&["report", "-", "--json"], arguments].concat();
+        let report = json(&edgetap(&arguments, &[], log.as_bytes()));
+        report["backfill"]["total"]["duration_seconds"]
+            .as_f64()
+            .unwrap()
+    };
+    assert!(duration(&[]) / duration(&["--concurrency", "20"]) > 9.0);
+    let text = stdout(&edgetap(&["report", "-"], &[], log.as_bytes()));
+    for part in [
+        "at 2 invocations at a time",
+        "1 request to the bridge",
+        "done in 0.2 s",
+        "for data out",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn page_says_what_becomes_of_cookies() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("page.html");
+    for (handling, expected) in [
+        ("keep", "Cookies, sent as logged"),
+        ("drop", "Cookies, dropped"),
+    ] {
+        let log = HEADER.to_owned() + &row_after(0, "/a");
+        edgetap(
+            &["report", "-", "--html", file.to_str().unwrap()],
+            &[("REDACT_COOKIES", handling)],
+            log.as_bytes(),
+        );
+        let page = std::fs::read_to_string(&file).unwrap();
+        assert!(page.contains(expected), "{page}");
+        let bar = format!("<rect class=\"cookies-{handling}\"");
+        assert!(page.contains(&bar), "{page}");
+    }
+}
+
+#[test]
+fn largest_transactions_keep_file_and_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let deep = directory.path().join("folder/".repeat(12));
+    std::fs::create_dir_all(&deep).unwrap();
+    let name = "E2EXAMPLE00000.2023-11-14-22.abcdef01.gz";
+    let log = HEADER.to_owned() + &row("192.0.2.7", "GET", "h", &"/a/b".repeat(40), "-");
+    std::fs::write(deep.join(name), gzip(&log)).unwrap();
+    let file = deep.join(name);
+    let text = stdout(&edgetap(&["report", file.to_str().unwrap()], &[], b""));
+    assert!(text.contains(&format!("{name}:2\n")), "{text}");
+}
+
+#[test]
+fn page_marks_code() {
+    let page = page(&(HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a;.css", "-")));
+    assert!(page.contains("<code>;</code>"), "{page}");
+    assert!(!page.contains('`'), "{page}");
 }
 
 #[test]

@@ -8,12 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use indicatif::{HumanBytes, HumanCount};
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+use minijinja::{AutoEscape, Environment, HtmlEscape, UndefinedBehavior, Value, context};
 use sha2::{Digest as _, Sha256};
 
 use super::chart;
-use super::model::Report;
-use super::show;
+use super::model::{Delivery, Report};
+use super::show::{self, escaped};
 use super::timeline::Timeline;
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -39,18 +39,35 @@ pub(super) fn write(report: &Report, file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Finds out before the logs are read that the page cannot be written: its directory does not exist.
+///
+/// # Errors
+/// It cannot.
+pub(super) fn expect_writable(file: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(!file.is_dir(), "this is a directory");
+    if let Some(directory) = directory_of(file) {
+        let name = escaped(&directory.display().to_string());
+        anyhow::ensure!(directory.is_dir(), "the directory {name} does not exist");
+    }
+    Ok(())
+}
+
+/// Returns the directory that the name of a file has.
+fn directory_of(file: &Path) -> Option<&Path> {
+    file.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+}
+
 /// Writes next to the file, then renames.
 fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
     let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     if target.exists() && !target.is_file() {
         return std::fs::write(target, content); // a device or a pipe
     }
-    let directory = target
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
     let mut temporary = tempfile::Builder::new()
         .prefix(".edgetap-report-")
-        .tempfile_in(directory.unwrap_or(Path::new(".")))?;
+        .tempfile_in(directory_of(&target).unwrap_or(Path::new(".")))
+        .map_err(|error| io::Error::from(error.kind()))?; // without the name of the temporary file
     temporary.write_all(content)?;
     temporary.persist(target).map_err(|error| error.error)?;
     Ok(())
@@ -83,9 +100,11 @@ fn page(report: &Report) -> anyhow::Result<String> {
     environment.add_filter("count", |number: u64, one: &str, many: &str| {
         show::count(number, one, many)
     });
+    environment.add_filter("code", code);
     environment.add_filter("minutes", super::minutes);
     environment.add_filter("seconds", super::seconds);
     environment.add_filter("dollars", super::dollars);
+    environment.add_filter("data_out", |dollars: Vec<f64>| super::range(&dollars));
     environment.add_filter("readable", |time: String| {
         time.replace('T', " ").replace('Z', "")
     });
@@ -104,9 +123,12 @@ fn page(report: &Report) -> anyhow::Result<String> {
         hosts => Value::from(Serde(report.hosts.first(SHOWN))),
         clients => Value::from(Serde(report.clients.first(SHOWN))),
         cookies => Value::from(Serde(report.cookies.names.first(SHOWN))),
+        cookies_are => report.cookies.fate(),
+        delivery => report.delivery.as_ref().map(delivery),
         shares => shares(report),
         timeline => context! {
             bins => bins(&timeline),
+            has_gaps => timeline.has_gaps(),
             charts => [drawn("wide", &timeline, WIDE)?, drawn("narrow", &narrow, NARROW)?],
         },
         policy => format!(
@@ -120,6 +142,26 @@ fn page(report: &Report) -> anyhow::Result<String> {
     Ok(page + "\n")
 }
 
+/// Marks what is between backticks as code.
+fn code(text: &str) -> Value {
+    let parts = text.split('`').enumerate().map(|(at, part)| {
+        let part = HtmlEscape(part);
+        if at % 2 == 1 {
+            format!("<code>{part}</code>")
+        } else {
+            part.to_string()
+        }
+    });
+    Value::from_safe_string(parts.collect())
+}
+
+fn delivery(delivery: &Delivery) -> Value {
+    match delivery.sentence() {
+        Ok(sentence) => context! { sentence, is_known => true },
+        Err(sentence) => context! { sentence, is_known => false },
+    }
+}
+
 /// The source of a policy that allows this text and no other.
 fn digest(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(Sha256::digest(text)))
@@ -131,7 +173,7 @@ fn drawn(class: &str, timeline: &Timeline, width: f32) -> anyhow::Result<Value> 
 }
 
 fn bins(timeline: &Timeline) -> Vec<Value> {
-    let bins = timeline.bins.iter();
+    let bins = timeline.bins.iter().filter(|bin| !bin.is_gap);
     bins.map(|bin| {
         context! {
             label => timeline.label(bin),

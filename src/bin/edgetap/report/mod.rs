@@ -10,7 +10,8 @@ mod tally;
 mod terminal;
 mod timeline;
 
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -31,11 +32,15 @@ use crate::show::{self, count, escaped, json_line};
 use crate::times::{self, Day, Time};
 pub(crate) use html::write_temporary;
 pub(crate) use model::Report;
+use model::Totals;
 use tally::{DAY, MAX_VALUES, OfObject, Tally};
 
 /// Objects that are read at a time. Each has a tally of its own; all of them together may have as many
 /// values as that of the report, 20 MB.
 const AT_ONCE: usize = 4;
+
+/// Invocations at a time of a backfill, as in `edgetap backfill`.
+const CONCURRENCY: u32 = 2;
 
 #[derive(clap::Args)]
 #[command(after_long_help = HELP)]
@@ -49,20 +54,23 @@ pub(crate) struct Args {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
-    /// Skip logs of requests before this time: `2026-11-25T10:00:00Z`, `2026-11-25` (UTC), or a duration
-    /// before now, such as `2h` or `30d`.
+    /// Skip requests before this time: `2026-11-25T10:00:00Z`, `2026-11-25` (UTC), or a duration before
+    /// now, such as `2h` or `30d`.
     #[arg(long, value_name = "TIME", value_parser = |text: &str| Time::read(text, Day::Start))]
     since: Option<Time>,
-    /// Skip logs of requests after this time; a date includes its day.
+    /// Skip requests after this time; a date includes its day.
     #[arg(long, value_name = "TIME", value_parser = |text: &str| Time::read(text, Day::End))]
     until: Option<Time>,
     /// Skip logs of other distributions.
     #[arg(long, value_name = "ID", value_parser = distribution)]
     distribution: Option<String>,
+    /// Invocations at a time of a backfill, for the estimate only.
+    #[arg(long, value_name = "N", default_value_t = CONCURRENCY, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    concurrency: u32,
 }
 
 const HELP: &str = "\
-The report tells the outcome of the rows over time, endpoints, clients, what is masked, what is
+The report shows the outcome of the rows over time, endpoints, clients, what is masked, what is
 sent although its name is that of a static asset, and what a backfill would take.
 It follows from the settings here, which may differ from the function's. Nothing is sent.
 
@@ -73,11 +81,16 @@ Lists count up to 50,000 different values exactly. Of more, the rarest are count
 the report says so, and by how much a count may be too small.
 
 The page needs nothing but its file, which only its owner can read.
-docs/report.md describes the JSON. Logs are skipped by their keys alone, as by `edgetap find`.
+docs/report.md describes the JSON.
+
+With --since and --until, logs are skipped by their keys, as by `edgetap find`, and the rows of the
+others by the end of the request. Rows that cannot be read have no time: they are counted.
+The estimate is for whole logs, those with a request in that time.
 
 Exit status:
   0  all logs were read
-  1  some log was not read, or not to its end; the report is about the others
+  1  some log was not read, or not to its end, and is missing in the report as far as it was not;
+     or there was no row to report on
   2  usage or configuration error";
 
 /// What was counted of an object.
@@ -85,7 +98,19 @@ struct Counted {
     tally: Tally,
     /// Why the object cannot be read, or not to its end.
     problem: Option<String>,
+    /// Whether the tally is that of a log.
     is_read: bool,
+}
+
+/// How logs are read.
+#[derive(Clone)]
+struct Reading {
+    rules: Arc<Rules>,
+    /// The ends of requests that are counted, in milliseconds since the Unix epoch.
+    window: Range<i64>,
+    /// Most values of a list.
+    cap: usize,
+    progress: ProgressBar,
 }
 
 pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
@@ -94,18 +119,33 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         window: times::window(args.since.as_ref(), args.until.as_ref())?,
         distribution: args.distribution,
     };
+    if let Some(file) = &args.html {
+        html::expect_writable(file).with_context(|| cannot_write(file))?;
+    }
     let found = inputs::find(&args.inputs, &wanted).await;
-    let Some(report) = read(found, &rules).await else {
+    if found.inputs.is_empty() && found.has_unwanted && found.unreadable == 0 {
+        output::error("no log was read: all are outside --since, --until or --distribution");
+        output::hint("widen them");
         return Err(Failure::Incomplete);
+    }
+    let at = |time: Option<&Time>| time.map(|time| time.at.as_millisecond());
+    let reading = Reading {
+        rules,
+        window: at(args.since.as_ref()).unwrap_or(i64::MIN)
+            ..at(args.until.as_ref()).unwrap_or(i64::MAX),
+        cap: MAX_VALUES / found.inputs.len().clamp(1, AT_ONCE),
+        progress: output::progress(found.bytes),
     };
+    let report = read(found, reading, args.concurrency).await;
+    expect_rows(&report.totals)?;
     if args.json {
         writeln!(stdout(), "{}", json_line(&serde_json::to_string(&report)?))?;
     } else {
         write!(stdout(), "{}", terminal::text(&report, show::width()))?;
     }
     if let Some(file) = &args.html {
+        html::write(&report, file).with_context(|| cannot_write(file))?;
         let name = escaped(&file.display().to_string());
-        html::write(&report, file).with_context(|| format!("cannot write {name}"))?;
         output::stderr_line(format_args!("wrote {name}"));
     }
     if report.totals.unread > 0 {
@@ -114,57 +154,79 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
     Ok(())
 }
 
-/// Returns the report on logs that can be read to their end.
-pub(crate) fn of(logs: impl IntoIterator<Item = Opened>, rules: &Arc<Rules>) -> Report {
-    let (mut all, mut objects) = (Tally::of_all(), 0);
-    for opened in logs {
-        all.merge(count_opened(opened, rules.clone(), MAX_VALUES, &ProgressBar::hidden()).tally);
-        objects += 1;
-    }
-    Report::new(all, objects, 0, rules)
+fn cannot_write(file: &Path) -> String {
+    format!("cannot write {}", escaped(&file.display().to_string()))
 }
 
-/// Reads the inputs. Reports what cannot be read. Returns `None` if nothing can.
-async fn read(found: Found, rules: &Arc<Rules>) -> Option<Report> {
+/// Fails without a row to report on, and says why.
+fn expect_rows(totals: &Totals) -> Result<(), Failure> {
+    if totals.rows > 0 {
+        return Ok(());
+    }
+    if totals.outside > 0 {
+        let rows = count(totals.outside, "row is", "rows are");
+        output::error(format_args!(
+            "no row is between --since and --until: {rows} outside"
+        ));
+        output::hint("widen them");
+    } else if totals.unread == 0 {
+        output::error(match totals.objects {
+            1 => "the log has no data rows",
+            _ => "the logs have no data rows",
+        });
+    }
+    Err(Failure::Incomplete) // what cannot be read was reported
+}
+
+/// Returns the report on logs that can be read to their end.
+pub(crate) fn of(logs: impl IntoIterator<Item = Opened>, rules: &Arc<Rules>) -> Report {
+    let reading = Reading {
+        rules: rules.clone(),
+        window: i64::MIN..i64::MAX,
+        cap: MAX_VALUES,
+        progress: ProgressBar::hidden(),
+    };
+    let (mut all, mut objects) = (Tally::of_all(), 0);
+    for opened in logs {
+        all.merge(count_opened(opened, reading.clone()).tally);
+        objects += 1;
+    }
+    Report::new(all, objects, 0, CONCURRENCY, rules)
+}
+
+/// Reads the inputs. Reports what cannot be read.
+async fn read(found: Found, reading: Reading, concurrency: u32) -> Report {
     let Found {
         inputs,
-        bytes,
         mut unreadable,
         ..
     } = found;
-    let progress = output::progress(bytes);
-    let cap = MAX_VALUES / inputs.len().clamp(1, AT_ONCE);
-    let counting = stream::iter(inputs).map(|input| count_rows(input, rules, cap, &progress));
+    let counting = stream::iter(inputs).map(|input| count_rows(input, &reading));
     // In the order of the inputs, so that the report does not depend on which is read first.
     let mut counting = std::pin::pin!(counting.buffered(AT_ONCE));
     let (mut all, mut objects) = (Tally::of_all(), 0);
     while let Some(counted) = counting.next().await {
         objects += u64::from(counted.is_read);
         all.merge(counted.tally);
-        progress.set_message(count(all.counts.rows, "row", "rows"));
+        let rows = count(all.counts.rows, "row", "rows");
+        reading.progress.set_message(rows);
         if let Some(problem) = counted.problem {
             output::error(problem);
             unreadable += 1;
         }
     }
-    progress.finish_and_clear();
-    (objects > 0).then(|| Report::new(all, objects, unreadable, rules))
+    reading.progress.finish_and_clear();
+    Report::new(all, objects, unreadable, concurrency, &reading.rules)
 }
 
 /// Counts the rows of one input on a thread of its own.
-async fn count_rows(
-    input: Input,
-    rules: &Arc<Rules>,
-    cap: usize,
-    progress: &ProgressBar,
-) -> Counted {
+async fn count_rows(input: Input, reading: &Reading) -> Counted {
     let object = input.object();
     let counted = match input.open().await {
         Ok(opened) => {
-            let (rules, progress) = (rules.clone(), progress.clone());
-            let reading =
-                tokio::task::spawn_blocking(move || count_opened(opened, rules, cap, &progress));
-            reading
+            let reading = reading.clone();
+            let counting = tokio::task::spawn_blocking(move || count_opened(opened, reading));
+            counting
                 .await
                 .map_err(|panicked| format!("{object}: {panicked}"))
         }
@@ -177,7 +239,13 @@ async fn count_rows(
     })
 }
 
-fn count_opened(opened: Opened, rules: Arc<Rules>, cap: usize, progress: &ProgressBar) -> Counted {
+fn count_opened(opened: Opened, reading: Reading) -> Counted {
+    let Reading {
+        rules,
+        window,
+        cap,
+        progress,
+    } = reading;
     let Opened {
         object,
         bytes,
@@ -187,7 +255,7 @@ fn count_opened(opened: Opened, rules: Arc<Rules>, cap: usize, progress: &Progre
     } = opened;
     let name = object.to_string();
     let modified = modified.map(jiff::Timestamp::as_millisecond);
-    let mut rows = OfObject::new(&name, modified, cap);
+    let mut rows = OfObject::new(&name, modified, window, cap);
     let mut stored = Stored { bytes, read: 0 };
     let source = progress.wrap_read(&mut stored);
     let mut summary = Summary::default();
@@ -199,9 +267,10 @@ fn count_opened(opened: Opened, rules: Arc<Rules>, cap: usize, progress: &Progre
             Err(cause) => error = Some(cause.to_string()),
         }
     }
-    let first = rows.first;
+    let (first, outside) = (rows.first, rows.outside);
     let mut tally = rows.tally;
-    tally.counts = summary.counts;
+    tally.counts = summary.counts - outside;
+    tally.outside = outside.rows;
     let volume = Volume {
         objects: 1,
         bytes: size.unwrap_or(stored.read),
@@ -210,16 +279,19 @@ fn count_opened(opened: Opened, rules: Arc<Rules>, cap: usize, progress: &Progre
         body_bytes: summary.bytes,
         requests: summary.batches,
     };
-    match first {
-        Some(first) => tally.days.add(&first.div_euclid(DAY), volume),
-        None => tally.undated += volume,
-    }
     let problems: Vec<String> = flawed(&summary.flaws).into_iter().chain(error).collect();
     let problem = (!problems.is_empty()).then(|| format!("{name}: {}", problems.join("; ")));
+    let is_read = summary.counts.rows > 0 || problem.is_none();
+    match first {
+        Some(first) => tally.days.add(&first.div_euclid(DAY), volume),
+        None if outside.rows > 0 => {} // a backfill of the window needs no such log
+        None if !is_read => {}
+        None => tally.undated += volume,
+    }
     Counted {
         tally,
         problem,
-        is_read: true,
+        is_read,
     }
 }
 
@@ -242,8 +314,6 @@ fn minutes(minutes: usize) -> String {
     let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     match minutes {
         0..60 => count(number(minutes), "minute", "minutes"),
-        tally::MINUTES => "24 hours".to_owned(),
-        _ if minutes > tally::MINUTES => "more than 24 hours".to_owned(),
         _ if minutes.is_multiple_of(60) => count(number(minutes / 60), "hour", "hours"),
         _ => format!("{} h {} min", minutes / 60, minutes % 60),
     }
@@ -265,4 +335,11 @@ fn dollars(dollars: f64) -> String {
         ..0.01 => "<$0.01".to_owned(),
         _ => format!("${dollars:.2}"),
     }
+}
+
+/// Formats dollars that are known as the least and the most.
+fn range(of: &[f64]) -> String {
+    let mut texts: Vec<String> = of.iter().copied().map(dollars).collect();
+    texts.dedup();
+    texts.join(" to ")
 }

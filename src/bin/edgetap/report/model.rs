@@ -1,4 +1,4 @@
-//! *Report*: what is told of logs, for every view. Its form as JSON is that of `--json`, which
+//! *Report*: what is shown of logs, for every view. Its form as JSON is that of `--json`, which
 //! `docs/report.md` describes.
 //!
 //! Texts that come from logs have control characters as escapes. A view escapes them further as it
@@ -15,14 +15,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::counter::{Counter, List, Tallied};
-use super::tally::{DAY, HOUR, Lag, MAX_VALUES, Tally, Transactions};
-use crate::show::escaped;
+use super::html::percent;
+use super::minutes;
+use super::tally::{DAY, HOUR, Lag, MAX_VALUES, MINUTES, Tally, Transactions};
+use crate::show::{count, escaped};
 
 /// Values that a list has.
 const LISTED: usize = 100;
-/// Invocations at a time of the estimate.
-const CONCURRENCY: u32 = 10;
-/// Upper bounds of the times to delivery that are told, in minutes.
+/// Upper bounds of the times to delivery that are shown, in minutes.
 const LAGS: [usize; 6] = [5, 15, 30, 60, 180, 1440];
 
 /// The report on some logs.
@@ -55,9 +55,11 @@ pub(crate) struct Report {
 #[derive(Serialize)]
 pub(super) struct Totals {
     pub(super) objects: u64,
-    /// Inputs of which something could not be read.
+    /// Logs with a problem, which was reported.
     pub(super) unread: usize,
     pub(super) rows: u64,
+    /// Rows outside the window, which are in no other count.
+    pub(super) outside: u64,
     pub(super) sent: u64,
     #[serde(rename = "static")]
     pub(super) static_assets: u64,
@@ -70,11 +72,12 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    fn new(objects: u64, unread: usize, counts: Counts) -> Self {
+    fn new(objects: u64, unread: usize, outside: u64, counts: Counts) -> Self {
         Self {
             objects,
             unread,
             rows: counts.rows,
+            outside,
             sent: counts.sent,
             static_assets: counts.static_assets,
             excluded: counts.excluded,
@@ -255,6 +258,17 @@ pub(super) struct CookieNames {
     pub(super) names: Listed<Count>,
 }
 
+impl CookieNames {
+    /// Returns how cookies are handled, in words.
+    pub(super) fn fate(&self) -> &'static str {
+        match self.handling {
+            "keep" => "sent as logged",
+            "hash" => "sent with hashed values",
+            _ => "dropped",
+        }
+    }
+}
+
 #[derive(Serialize)]
 pub(super) struct KeptRow {
     pub(super) reason: String,
@@ -288,6 +302,39 @@ pub(super) struct Delivery {
     pub(super) early: u64,
 }
 
+impl Delivery {
+    /// Returns what is known of the time to delivery, or why nothing is.
+    pub(super) fn sentence(&self) -> Result<String, &'static str> {
+        if self.rows == 0 {
+            return Err("Unknown: by their times, all requests ended after their logs were in S3.");
+        }
+        if self.median > MINUTES {
+            return Err(
+                "Unknown: half of the rows are more than a day older than their logs in S3, so the \
+                 logs are probably copies.",
+            );
+        }
+        let mut parts = vec![format!(
+            "Half of the rows were in S3 within {} of the request's end",
+            minutes(self.median)
+        )];
+        if self.percentile_95 <= MINUTES {
+            parts.push(format!("95% within {}", minutes(self.percentile_95)));
+        }
+        parts.push(if self.slowest <= MINUTES {
+            format!("the last within {}", minutes(self.slowest))
+        } else {
+            let late = self.within.last().map_or(0, |late| late.rows);
+            let rows = count(late, "row", "rows");
+            format!(
+                "{rows} ({}) after more than a day",
+                percent(late, self.rows)
+            )
+        });
+        Ok(parts.join(", ") + ".")
+    }
+}
+
 #[derive(Serialize)]
 pub(super) struct Within {
     pub(super) minutes: Option<usize>,
@@ -305,7 +352,7 @@ pub(super) struct Backfill {
 
 #[derive(Serialize)]
 pub(super) struct DayRow {
-    /// `None` for the objects without a request.
+    /// `None` for the logs without a row that can be read.
     pub(super) day: Option<String>,
     #[serde(flatten)]
     pub(super) cost: Cost,
@@ -322,8 +369,8 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    fn of(volume: Volume) -> Self {
-        let estimate = Estimate::of(&volume, CONCURRENCY);
+    fn of(volume: Volume, concurrency: u32) -> Self {
+        let estimate = Estimate::of(&volume, concurrency);
         Self {
             in_aws: estimate.dollars.in_aws(),
             estimate,
@@ -339,7 +386,15 @@ impl Report {
         (self.masked.transactions, names.collect())
     }
 
-    pub(super) fn new(tally: Tally, objects: u64, unread: usize, rules: &Rules) -> Self {
+    /// `objects` is how many logs were read, `unread` how many have a problem, and `concurrency` that of
+    /// the backfill.
+    pub(super) fn new(
+        tally: Tally,
+        objects: u64,
+        unread: usize,
+        concurrency: u32,
+        rules: &Rules,
+    ) -> Self {
         let period = tally.ends.map(|[from, to]| Period {
             from: time(from, "%Y-%m-%dT%H:%M:%SZ"),
             to: time(to, "%Y-%m-%dT%H:%M:%SZ"),
@@ -354,7 +409,7 @@ impl Report {
         hours.values.sort_by_key(|hour| hour.number);
         Self {
             edgetap: env!("CARGO_PKG_VERSION"),
-            totals: Totals::new(objects, unread, tally.counts),
+            totals: Totals::new(objects, unread, tally.outside, tally.counts),
             period,
             hours,
             methods: rows(tally.methods),
@@ -409,7 +464,7 @@ impl Report {
                 })
                 .collect(),
             delivery: tally.lag.map(|lag| delivery(&lag)),
-            backfill: backfill(tally.days, tally.undated),
+            backfill: backfill(tally.days, tally.undated, concurrency),
             exact_up_to: MAX_VALUES,
         }
     }
@@ -507,7 +562,7 @@ fn delivery(lag: &Lag) -> Delivery {
     }
 }
 
-fn backfill(days: Counter<i64, Volume>, undated: Volume) -> Backfill {
+fn backfill(days: Counter<i64, Volume>, undated: Volume, concurrency: u32) -> Backfill {
     let mut days = Listed::new(days, usize::MAX, |day, volume| (day, volume));
     days.values.sort_by_key(|(day, _)| *day);
     let mut total = undated;
@@ -516,16 +571,16 @@ fn backfill(days: Counter<i64, Volume>, undated: Volume) -> Backfill {
     }
     let dated = days.values.into_iter().map(|(day, volume)| DayRow {
         day: Some(time(day * DAY, "%Y-%m-%d")),
-        cost: Cost::of(volume),
+        cost: Cost::of(volume, concurrency),
     });
     let undated = (undated.objects > 0).then(|| DayRow {
         day: None,
-        cost: Cost::of(undated),
+        cost: Cost::of(undated, concurrency),
     });
     Backfill {
-        concurrency: CONCURRENCY,
+        concurrency,
         prices: estimate::prices(),
-        total: Cost::of(total),
+        total: Cost::of(total, concurrency),
         days: Listed {
             values: dated.chain(undated).collect(),
             others: days.others,

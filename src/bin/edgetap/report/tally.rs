@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Range};
 use std::sync::Arc;
 
 use edgetap::batch::Counts;
@@ -20,9 +20,9 @@ use edgetap::transaction::Transaction;
 use super::counter::{Counter, Tallied};
 use super::endpoint::{push_name, push_template};
 
-/// Most values of the lists that whoever sends requests can fill.
+/// Cap of endpoints and clients, in distinct values.
 pub(super) const MAX_VALUES: usize = 50_000;
-/// Most values of the other lists. 10,000 hours are more than a year.
+/// Cap of hours, days, methods, hosts and cookies, in distinct values. 10,000 hours are 13 months.
 pub(super) const MAX_FEW: usize = 10_000;
 /// Longest values, in bytes. Longer ones are cut.
 const MAX_METHOD: usize = 20;
@@ -30,7 +30,7 @@ const MAX_HOST: usize = 80;
 const MAX_NAME: usize = 64;
 /// Cookies of one request that are counted.
 const MAX_COOKIES: usize = 100;
-/// Transactions of which the size is told.
+/// Transactions of which the size is shown.
 pub(super) const LARGEST: usize = 10;
 /// Minutes up to which a delivery is measured. CloudFront delivers within 24 hours.
 pub(super) const MINUTES: usize = 24 * 60;
@@ -90,7 +90,7 @@ impl Tallied for Volume {
 
 pub(super) type Text = Box<[u8]>;
 
-/// A transaction whose size is told.
+/// A transaction whose size is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Large {
     pub(super) bytes: usize,
@@ -127,15 +127,17 @@ impl Lag {
 
 /// What is counted of a log, or of several.
 pub(super) struct Tally {
-    /// Those of the pipeline.
+    /// Counts of the pipeline, without the rows outside the window.
     pub(super) counts: Counts,
+    /// Rows outside the window.
+    pub(super) outside: u64,
     /// Earliest and latest end of a request, in milliseconds since the Unix epoch.
     pub(super) ends: Option<[i64; 2]>,
     pub(super) hours: Counter<i64, Rows>,
     pub(super) methods: Counter<Text, Transactions>,
-    /// By the first digit of the status: 1 to 5; 0 for none, and the others.
+    /// Transactions by the first digit of the status: 1 to 5; 0 for none, and the others.
     pub(super) statuses: [u64; 6],
-    /// The viewer closed the connection before a response.
+    /// Transactions whose viewer closed the connection before a response.
     pub(super) closed: u64,
     pub(super) hosts: Counter<Text, Transactions>,
     pub(super) endpoints: Counter<Text, Transactions>,
@@ -143,7 +145,7 @@ pub(super) struct Tally {
     pub(super) extensions: BTreeMap<Extension, u64>,
     /// Why requests with the name of an asset are sent, with an example of each.
     pub(super) kept: Vec<(Kept, u64, Text)>,
-    /// By what credentials were recognized; transactions.
+    /// Transactions by what their credentials were recognized by.
     pub(super) masked: BTreeMap<String, u64>,
     /// Transactions in which something was masked, and with cookies.
     pub(super) with_masked: u64,
@@ -151,9 +153,9 @@ pub(super) struct Tally {
     pub(super) cookies: Counter<Text, u64>,
     pub(super) largest: Vec<Large>,
     pub(super) lag: Option<Lag>,
-    /// Volume of the objects by the day of their first request.
+    /// Volume of the objects by the day of their first request in the window.
     pub(super) days: Counter<i64, Volume>,
-    /// That of the objects without a request.
+    /// Volume of the objects without a row that can be read.
     pub(super) undated: Volume,
 }
 
@@ -165,6 +167,7 @@ impl Tally {
     fn new(cap: usize) -> Self {
         Self {
             counts: Counts::default(),
+            outside: 0,
             ends: None,
             hours: Counter::new(MAX_FEW),
             methods: Counter::new(MAX_FEW),
@@ -189,6 +192,7 @@ impl Tally {
     /// Adds the tally of the next object.
     pub(super) fn merge(&mut self, next: Self) {
         self.counts += next.counts;
+        self.outside += next.outside;
         if let Some([start, end]) = next.ends {
             self.note_end(start);
             self.note_end(end);
@@ -260,7 +264,11 @@ pub(super) struct OfObject {
     object: Arc<str>,
     /// When the object was put in S3, in milliseconds since the Unix epoch.
     modified: Option<i64>,
-    /// End of its first request.
+    /// The ends of requests that are counted, in milliseconds since the Unix epoch.
+    window: Range<i64>,
+    /// Counts of the rows outside the window.
+    pub(super) outside: Counts,
+    /// End of its first request in the window.
     pub(super) first: Option<i64>,
     endpoint: Vec<u8>,
     scratch: Vec<u8>,
@@ -268,15 +276,47 @@ pub(super) struct OfObject {
 
 impl OfObject {
     /// `cap` is most values of a list.
-    pub(super) fn new(object: &str, modified: Option<i64>, cap: usize) -> Self {
+    pub(super) fn new(object: &str, modified: Option<i64>, window: Range<i64>, cap: usize) -> Self {
         Self {
             tally: Tally::new(cap),
             object: object.into(),
             modified,
+            window,
+            outside: Counts::default(),
             first: None,
             endpoint: Vec::new(),
             scratch: Vec::new(),
         }
+    }
+
+    /// Returns whether a row is outside the window, and counts it then. A row that cannot be read has
+    /// no time, and is not.
+    fn is_outside(&mut self, fate: &Fate<'_>) -> bool {
+        let mut counts = Counts {
+            rows: 1,
+            ..Counts::default()
+        };
+        let ended = match fate {
+            Fate::Sent { redacted, .. } => {
+                counts.sent = 1;
+                counts.unreadable = redacted.unreadable;
+                redacted.ended()
+            }
+            Fate::Static { ended, .. } => {
+                counts.static_assets = 1;
+                *ended
+            }
+            Fate::Excluded(transaction) => {
+                counts.excluded = 1;
+                transaction.ended()
+            }
+            Fate::Unread(_) => return false,
+        };
+        let is_outside = !self.window.contains(&ended);
+        if is_outside {
+            self.outside += counts;
+        }
+        is_outside
     }
 
     fn note_row(&mut self, ended: i64, rows: Rows) {
@@ -377,6 +417,9 @@ fn cut(value: &[u8], len: usize) -> &[u8] {
 
 impl Observer for &mut OfObject {
     fn see(&mut self, log: &LogReader<impl Read>, rules: &Rules, fate: &Fate<'_>) {
+        if self.is_outside(fate) {
+            return;
+        }
         match *fate {
             Fate::Sent {
                 transaction,

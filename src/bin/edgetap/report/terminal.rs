@@ -6,7 +6,7 @@ use indicatif::{HumanBytes, HumanCount};
 use super::html::percent;
 use super::model::{Backfill, Count, Counted, Delivery, Listed, Report, Row, Totals};
 use super::timeline::Timeline;
-use super::{dollars, minutes, seconds};
+use super::{dollars, range, seconds};
 use crate::show::count;
 
 /// Values of a list.
@@ -31,21 +31,24 @@ pub(super) fn text(report: &Report, width: usize) -> String {
         width,
     };
     page.head(report);
+    if report.totals.rows == 0 {
+        return page.text;
+    }
     page.outcome(&report.totals);
     page.timeline(report);
-    page.list("Top endpoints", &ERRORS, &report.endpoints, |row| Line {
+    page.list("Top endpoints", ERRORS, &report.endpoints, |row| Line {
         count: row.transactions,
         more: vec![number(row.client_errors), number(row.server_errors)],
         text: format!("{} {}{}", row.method, row.host, row.path),
     });
-    page.list("Methods", &ERRORS, &report.methods, transactions);
+    page.list("Methods", ERRORS, &report.methods, transactions);
     page.lines(
         "Status classes",
-        &[],
+        &["transactions"],
         report.statuses.iter().map(counted).collect(),
     );
-    page.list("Hosts", &ERRORS, &report.hosts, transactions);
-    page.list("Top clients", &ERRORS, &report.clients, transactions);
+    page.list("Hosts", ERRORS, &report.hosts, transactions);
+    page.list("Top clients", ERRORS, &report.clients, transactions);
     page.statics(report);
     page.masked(report);
     page.kept(report);
@@ -56,7 +59,7 @@ pub(super) fn text(report: &Report, width: usize) -> String {
 }
 
 /// Columns of transactions with errors.
-const ERRORS: [&str; 2] = ["4xx", "5xx"];
+const ERRORS: &[&str] = &["transactions", "4xx", "5xx"];
 
 fn transactions(row: &Row) -> Line {
     Line {
@@ -127,9 +130,22 @@ impl Page {
         if let Some(period) = &report.period {
             self.line(&format!("from {} to {}", period.from, period.to));
         }
+        if totals.outside > 0 {
+            let rows = count(totals.outside, "row", "rows");
+            self.line(&format!(
+                "without {rows} outside --since and --until; rows without a time count"
+            ));
+        }
         if totals.unread > 0 {
-            let unread = count(totals.unread as u64, "input was", "inputs were");
-            self.line(&format!("{unread} not read, or not to the end"));
+            let unread = count(totals.unread as u64, "log has", "logs have");
+            self.line(&format!(
+                "{unread} problems, listed above; what could not be read is not in this report"
+            ));
+        }
+        if self.width < WITH_ERRORS {
+            self.line(&format!(
+                "4xx and 5xx are shown from {WITH_ERRORS} columns on"
+            ));
         }
     }
 
@@ -139,6 +155,7 @@ impl Page {
 
     fn outcome(&mut self, totals: &Totals) {
         self.heading("Outcome");
+        self.line(&format!("  {:>11}", "rows"));
         for (name, rows) in totals.outcomes() {
             if rows > 0 {
                 let bar = bar(rows, totals.rows, self.bar_width());
@@ -181,10 +198,17 @@ impl Page {
                 before += rows;
             }
             let label = timeline.label(bin);
+            if bin.is_gap {
+                self.line(&format!("  {label}"));
+                continue;
+            }
             self.line(&format!(
                 "  {label:<11}  {:>9}  {drawn}",
                 number(bin.rows())
             ));
+        }
+        if timeline.has_gaps() {
+            self.paragraph("… stands for a time without rows.");
         }
         if report.hours.others > 0 {
             let others = count(report.hours.others, "row", "rows");
@@ -220,27 +244,24 @@ impl Page {
         }
     }
 
+    /// Writes lines below the names of their columns, the first of which is that of the counts.
     fn lines(&mut self, title: &str, columns: &[&str], lines: Vec<Line>) {
         if lines.is_empty() {
             return;
         }
-        let has_columns = self.width >= WITH_ERRORS || columns.len() == 1;
+        let (counted, more) = columns.split_first().unwrap_or((&"", &[]));
+        let has_more = self.width >= WITH_ERRORS || more.len() == 1;
+        let cells = |cells: &mut dyn Iterator<Item = &str>| -> String {
+            cells.filter(|_| has_more).map(cell).collect()
+        };
         let bar_width = self.bar_width();
-        let names: String = columns
-            .iter()
-            .filter(|_| has_columns)
-            .map(|name| cell(name))
-            .collect();
-        let before = 2 + 11 + 2 + bar_width;
-        self.heading(&format!("{title:<before$}{names}"));
+        self.heading(title);
+        let names = cells(&mut more.iter().copied());
+        self.line(&format!("{counted:>13}  {:bar_width$}{names}", ""));
         let most = lines.iter().map(|line| line.count).max().unwrap_or(0);
         for Line { count, more, text } in lines {
             let bar = bar(count, most, bar_width);
-            let more: String = more
-                .iter()
-                .filter(|_| has_columns)
-                .map(|more| cell(more))
-                .collect();
+            let more = cells(&mut more.iter().map(String::as_str));
             self.line(&format!("  {:>11}  {bar}{more}  {text}", number(count)));
         }
     }
@@ -250,21 +271,30 @@ impl Page {
             more: vec![percent(row.count, report.totals.rows)],
             ..counted(row)
         });
-        self.lines("Static assets, dropped", &["of rows"], statics.collect());
+        self.lines(
+            "Static assets, dropped",
+            &["rows", "of rows"],
+            statics.collect(),
+        );
     }
 
     fn masked(&mut self, report: &Report) {
         let transactions = |number| count(number, "transaction", "transactions");
         let masked = &report.masked;
         let title = format!("Masked, in {}", transactions(masked.transactions));
-        self.lines(&title, &[], masked.by.iter().map(counted).collect());
+        self.lines(
+            &title,
+            &["transactions"],
+            masked.by.iter().map(counted).collect(),
+        );
         let cookies = &report.cookies;
         let title = format!(
-            "Cookies, in {} (REDACT_COOKIES={})",
-            transactions(cookies.transactions),
-            cookies.handling
+            "Cookies, {} (REDACT_COOKIES={}), in {}",
+            cookies.fate(),
+            cookies.handling,
+            transactions(cookies.transactions)
         );
-        self.list(&title, &[], &cookies.names, counted);
+        self.list(&title, &["occurrences"], &cookies.names, counted);
     }
 
     fn kept(&mut self, report: &Report) {
@@ -274,34 +304,35 @@ impl Page {
             text: row.reason.clone(),
         });
         let title = "Sent, although the name is that of an asset, because";
-        self.lines(title, &[], kept.collect());
+        self.lines(title, &["transactions"], kept.collect());
     }
 
+    /// Writes each with its place on a line of its own, as `edgetap explain` takes it.
     fn largest(&mut self, report: &Report) {
-        let largest = report.largest.iter().map(|row| Line {
-            count: u64::try_from(row.bytes).unwrap_or(u64::MAX),
-            more: vec![row.status.clone()],
-            text: format!(
-                "{} {}{}  {}:{}",
-                row.method, row.host, row.path, row.object, row.line
-            ),
-        });
-        let title = "Largest transactions, in bytes as sent";
-        self.lines(title, &["status"], largest.collect());
+        if report.largest.is_empty() {
+            return;
+        }
+        self.heading("Largest transactions, as sent");
+        self.line(&format!("{:>13}  {:>6}", "bytes", "status"));
+        let width = self.width.saturating_sub(2 + 11 + 2);
+        for row in &report.largest {
+            let bytes = number(u64::try_from(row.bytes).unwrap_or(u64::MAX));
+            let endpoint = format!("{} {}{}", row.method, row.host, row.path);
+            let endpoint = shortened(&endpoint, width.saturating_sub(6 + 2));
+            self.line(&format!("  {bytes:>11}  {:>6}  {endpoint}", row.status));
+            let place = shortened(&format!("{}:{}", row.object, row.line), width);
+            self.line(&format!("  {:11}  {place}", ""));
+        }
     }
 
     fn delivery(&mut self, delivery: Option<&Delivery>) {
         self.heading("Delivery lag");
-        let Some(delivery) = delivery else {
-            self.paragraph("Unknown: files do not tell when S3 had them. Read the logs from S3.");
-            return;
-        };
-        self.paragraph(&format!(
-            "Half of the rows were in S3 within {} of the request's end, 95% within {}, the last within {}.",
-            minutes(delivery.median),
-            minutes(delivery.percentile_95),
-            minutes(delivery.slowest)
-        ));
+        match delivery.map(Delivery::sentence) {
+            Some(Ok(sentence)) => self.paragraph(&sentence),
+            Some(Err(unknown)) => self.paragraph(unknown),
+            None => self
+                .paragraph("Unknown: files do not tell when S3 had them. Read the logs from S3."),
+        }
     }
 
     fn backfill(&mut self, backfill: &Backfill) {
@@ -318,7 +349,7 @@ impl Page {
             ));
         }
         let rows = days.iter().skip(last).map(|row| {
-            let day = row.day.as_deref().unwrap_or("no request");
+            let day = row.day.as_deref().unwrap_or("no readable row");
             (day, &row.cost)
         });
         let total = (days.len() > 1).then_some(("all", &backfill.total));
@@ -328,13 +359,39 @@ impl Page {
                 count(volume.objects, "log", "logs"),
                 HumanBytes(volume.bytes).to_string(),
                 count(volume.transactions, "transaction", "transactions"),
-                count(volume.requests, "request", "requests"),
+                count(
+                    volume.requests,
+                    "request to the bridge",
+                    "requests to the bridge",
+                ),
                 format!("{} of Lambda", seconds(estimate.lambda_seconds)),
+                format!("done in {}", seconds(estimate.duration.as_secs_f64())),
                 format!("{} in AWS", dollars(cost.in_aws)),
+                format!("{} for data out", range(&estimate.dollars.data_out)),
             ];
             self.paragraph(&format!("{day}: {}", parts.join(", ")));
         }
+        self.paragraph(
+            "Data out is charged if the bridge is outside AWS. What running edgetap costs per month is in \
+             docs/scaling.md.",
+        );
     }
+}
+
+/// Shortens a text in the middle: a place keeps its line number.
+fn shortened(text: &str, width: usize) -> String {
+    let len = text.chars().count();
+    if len <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    // From 80 columns on, the end holds `ID.YYYY-MM-DD-HH.UNIQUE.gz:LINE`.
+    let end = kept.saturating_sub(kept / 3);
+    let start = text.chars().take(kept - end);
+    start
+        .chain(['…'])
+        .chain(text.chars().skip(len - end))
+        .collect()
 }
 
 fn cell(text: &str) -> String {

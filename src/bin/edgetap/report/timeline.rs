@@ -10,8 +10,11 @@ const LENGTHS: [i64; 6] = [1, 3, 6, 24, 7 * 24, 28 * 24];
 /// Rows of a period.
 #[derive(Clone, Default)]
 pub(super) struct Bin {
-    /// Hours since the Unix epoch.
+    /// Its start, and the hour of its first row. Hours since the Unix epoch.
     start: i64,
+    first: i64,
+    /// Whether it stands for all periods between its neighbors, which have no rows.
+    pub(super) is_gap: bool,
     pub(super) sent: u64,
     pub(super) static_assets: u64,
     pub(super) excluded: u64,
@@ -30,8 +33,8 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    /// Spreads hours, which are sorted, over at most `most` periods. Periods without rows are left
-    /// out if the logs have a gap longer than all of them.
+    /// Spreads hours, which are sorted, over at most `most` periods. If the logs have a gap longer than
+    /// all of them, one stands for all periods of a gap.
     pub(super) fn new(hours: &[Hour], most: usize) -> Self {
         let mut lengths = LENGTHS.into_iter();
         let mut length = LENGTHS[0];
@@ -42,11 +45,14 @@ impl Timeline {
                 fill(&mut bins, length);
                 break;
             }
-            match lengths.next() {
-                Some(longer) => length = longer,
-                None if bins.len() <= most => break,
-                None => length *= 2,
+            let longer = lengths.next();
+            if longer.is_none() {
+                mark_gaps(&mut bins, length);
+                if bins.len() <= most {
+                    break;
+                }
             }
+            length = longer.unwrap_or(length * 2);
         }
         Self { bins, length }
     }
@@ -60,13 +66,21 @@ impl Timeline {
         }
     }
 
+    pub(super) fn has_gaps(&self) -> bool {
+        self.bins.iter().any(|bin| bin.is_gap)
+    }
+
+    /// Returns when the first row of a period is, or when it starts if it has none.
     pub(super) fn label(&self, bin: &Bin) -> String {
+        if bin.is_gap {
+            return "…".to_owned();
+        }
         let format = if self.length < 24 {
             "%m-%d %H:00"
         } else {
             "%Y-%m-%d"
         };
-        time(bin.start * HOUR, format)
+        time(bin.first * HOUR, format)
     }
 }
 
@@ -77,6 +91,7 @@ fn binned(hours: &[Hour], length: i64) -> Vec<Bin> {
         if bins.last().is_none_or(|bin| bin.start != start) {
             bins.push(Bin {
                 start,
+                first: hour.number,
                 ..Bin::default()
             });
         }
@@ -108,6 +123,7 @@ fn fill(bins: &mut Vec<Bin>, length: i64) {
         {
             filled.push(Bin {
                 start,
+                first: start,
                 ..Bin::default()
             });
         }
@@ -116,12 +132,28 @@ fn fill(bins: &mut Vec<Bin>, length: i64) {
     *bins = filled;
 }
 
+/// Puts one period where there are some without rows.
+fn mark_gaps(bins: &mut Vec<Bin>, length: i64) {
+    let mut marked: Vec<Bin> = Vec::with_capacity(bins.len());
+    for bin in bins.drain(..) {
+        let expected = marked.last().map(|last| last.start + length);
+        if expected.is_some_and(|expected| expected < bin.start) {
+            marked.push(Bin {
+                is_gap: true,
+                ..Bin::default()
+            });
+        }
+        marked.push(bin);
+    }
+    *bins = marked;
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
-    fn timeline(numbers: &[i64], most: usize) -> (String, Vec<u64>) {
+    fn of(numbers: &[i64], most: usize) -> Timeline {
         let hour = |&number| Hour {
             number,
             start: String::new(),
@@ -130,7 +162,11 @@ mod tests {
             excluded: 0,
         };
         let hours: Vec<_> = numbers.iter().map(hour).collect();
-        let timeline = Timeline::new(&hours, most);
+        Timeline::new(&hours, most)
+    }
+
+    fn timeline(numbers: &[i64], most: usize) -> (String, Vec<u64>) {
+        let timeline = of(numbers, most);
         let rows = timeline.bins.iter().map(Bin::rows).collect();
         (timeline.unit(), rows)
     }
@@ -154,6 +190,22 @@ mod tests {
         let (unit, rows) = timeline(&month, 40);
         assert_eq!((unit.as_str(), rows.len()), ("1 day", 30));
         // Two logs, two thousand years apart.
-        assert_eq!(timeline(&[0, 20_000_000], 4).1.len(), 2);
+        assert_eq!(timeline(&[0, 20_000_000], 4).1, [1, 0, 1]);
+    }
+
+    #[test]
+    fn label_is_that_of_a_row_or_of_a_gap() {
+        for (numbers, expected) in [
+            (
+                &[480_007, 480_080][..],
+                &["2024-10-04", "2024-10-05", "2024-10-06", "2024-10-07"][..],
+            ),
+            (&[7, 480_007], &["1970-01-01", "…", "2024-10-04"]),
+        ] {
+            let timeline = of(numbers, 4);
+            let labels = timeline.bins.iter().map(|bin| timeline.label(bin));
+            assert_eq!(labels.collect::<Vec<_>>(), expected);
+            assert_eq!(timeline.has_gaps(), expected.contains(&"…"));
+        }
     }
 }
