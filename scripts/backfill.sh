@@ -28,8 +28,8 @@
 # transaction IDs; otherwise some would never be sent. For a bucket of existing_log_sources no moment
 # is recorded: give a time. If in doubt, later: too late only repeats requests, too early loses some.
 #
-# Exit status: that of `edgetap backfill`; 1 if a call to AWS failed; 2 if an argument or a requirement
-# is invalid and nothing was sent.
+# Exit status: that of `edgetap backfill`; 1 if a call to AWS failed; 2 if an argument or a
+# requirement is invalid and nothing was sent.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
