@@ -157,7 +157,13 @@ check_queue() {
   fi
   local state
   state=$(mapping_state "$backfill_event_source_mapping_uuid") || return 0
-  ! is_paused "$state" || note 'deliveries from the backfill queue are paused: messages wait until scripts/pause.sh --queue backfill --resume'
+  is_paused "$state" || return 0
+  if [[ " ${passed[*]} " == *' --wait '* ]]; then
+    problem 'deliveries from the backfill queue are paused, so that --wait would not end' \
+      'run scripts/pause.sh --queue backfill --resume, or leave out --wait'
+  else
+    note 'deliveries from the backfill queue are paused: messages wait until scripts/pause.sh --queue backfill --resume'
+  fi
 }
 
 # --- The permission of the function's role ---

@@ -108,6 +108,9 @@ own=AWSLogs/$account/CloudFront/
   run scripts/backfill.sh --yes
   exits 0
   has 'note: deliveries from the backfill queue are paused'
+  run scripts/backfill.sh --yes --wait
+  exits 2
+  has 'error: deliveries from the backfill queue are paused, so that --wait would not end'
 }
 
 @test "backfill.sh without a queue sends nothing" {
