@@ -84,7 +84,7 @@ read_arguments() {
         passed+=("$1" "$2")
         shift
         ;;
-      --since | --rate | --after)
+      --since | --rate | --after | --look-every)
         [[ -n ${2:-} ]] || usage_error "$1 requires a value"
         passed+=("$1" "$2")
         shift
