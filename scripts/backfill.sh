@@ -28,8 +28,8 @@
 # transaction IDs; otherwise some would never be sent. For a bucket of existing_log_sources no moment
 # is recorded: give a time. If in doubt, later: too late only repeats requests, too early loses some.
 #
-# Exit status: that of `edgetap backfill`; 1 if a call to AWS failed; 2 if an argument or a requirement
-# is invalid and nothing was sent.
+# Exit status: that of `edgetap backfill`; 1 if a call to AWS failed; 2 if an argument or a
+# requirement is invalid and nothing was sent.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -84,7 +84,7 @@ read_arguments() {
         passed+=("$1" "$2")
         shift
         ;;
-      --since | --rate | --after)
+      --since | --rate | --after | --look-every)
         [[ -n ${2:-} ]] || usage_error "$1 requires a value"
         passed+=("$1" "$2")
         shift
@@ -157,7 +157,13 @@ check_queue() {
   fi
   local state
   state=$(mapping_state "$backfill_event_source_mapping_uuid") || return 0
-  ! is_paused "$state" || note 'deliveries from the backfill queue are paused: messages wait until scripts/pause.sh --queue backfill --resume'
+  is_paused "$state" || return 0
+  if [[ " ${passed[*]} " == *' --wait '* ]]; then
+    problem 'deliveries from the backfill queue are paused, so that --wait would not end' \
+      'run scripts/pause.sh --queue backfill --resume, or leave out --wait'
+  else
+    note 'deliveries from the backfill queue are paused: messages wait until scripts/pause.sh --queue backfill --resume'
+  fi
 }
 
 # --- The permission of the function's role ---

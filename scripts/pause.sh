@@ -14,8 +14,8 @@
 # that have begun finish. `terraform apply` leaves a paused mapping as it is. A bridge that is down
 # needs no pause: the function delays messages and delivers them later.
 #
-# Exit status: 0 if deliveries are paused (or on, with --resume), 1 if a call failed or you declined, 2
-# if nothing was changed.
+# Exit status: 0 if deliveries are paused (or on, with --resume), 1 if a call failed or you declined,
+# 2 if nothing was changed.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -103,7 +103,7 @@ show_waiting() {
   if ((waiting)) && [[ -n $age ]]; then oldest="; the oldest is $(span "$age") old"; fi
   say "$(count "$waiting" message) waiting, $hidden in flight or delayed$oldest."
   ((! resume)) || return 0
-  say "Resume within $(span "$((retention - ${age:-0}))"): SQS deletes a message $(span "$retention") after it was sent$(expiry)."
+  say "Resume within $(span "$((retention - ${age:-0}))") at most: SQS deletes a message $(span "$retention") after it was sent$(expiry)."
   say 'Rows that were tried before the pause become dead letters if they are older than RETRY_FOR when you resume; redrive them.'
   say "To go on, run scripts/pause.sh $queue_option--resume."
 }

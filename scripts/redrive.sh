@@ -26,9 +26,9 @@
 # Fix the cause first. A log that has expired in the meantime can no longer be delivered. One run
 # selects 1,000 messages at most, and hides them from other consumers for 15 minutes at most.
 #
-# Exit status: 0 if all visible messages, or all selected ones, were moved or deleted, or the queue was
-# empty; 1 if a call failed, nothing was selected or you declined; 2 if an argument or a requirement is
-# invalid.
+# Exit status: 0 if all visible messages, or all selected ones, were moved or deleted, or the queue
+# was empty; 1 if a call failed, nothing was selected or you declined; 2 if an argument or a
+# requirement is invalid.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"

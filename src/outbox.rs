@@ -48,7 +48,16 @@ pub struct Facts {
     pub dead_letters: String,
     /// How long it keeps a message.
     pub retention: Duration,
+    /// Whether its policy lets S3, SNS or `EventBridge` send to it, as for the events of new logs.
+    pub has_events: bool,
 }
+
+/// Services that send the events of new logs.
+const SENDERS: [&str; 3] = [
+    "s3.amazonaws.com",
+    "sns.amazonaws.com",
+    "events.amazonaws.com",
+];
 
 /// How many messages a queue has. SQS counts approximately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,14 +137,17 @@ impl Outbox {
         let names = [
             QueueAttributeName::RedrivePolicy,
             QueueAttributeName::MessageRetentionPeriod,
+            QueueAttributeName::Policy,
         ];
-        let [policy, retention] = self.attributes(names).await?;
+        let [policy, retention, access] = self.attributes(names).await?;
+        let access = access.unwrap_or_default();
         let policy: Option<Value> = policy.and_then(|text| serde_json::from_str(&text).ok());
         let target =
             policy.and_then(|policy| policy["deadLetterTargetArn"].as_str().map(str::to_owned));
         Ok(Facts {
             dead_letters: target.ok_or_else(|| OutboxError::NoDeadLetters(self.url.clone()))?,
             retention: Duration::from_secs(number(retention)),
+            has_events: SENDERS.iter().any(|sender| access.contains(sender)),
         })
     }
 

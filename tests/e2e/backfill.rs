@@ -256,9 +256,7 @@ async fn backfill_delivers_forty_days_once_beside_the_live_queue() {
         let outcome = tap.invoke(queue.event(&messages), PLENTY).await;
         assert_eq!(outcome, Outcome::Response(json!({"batchItemFailures": []})));
         delivered += messages.len();
-        for message in &messages {
-            queue.delete(message).await; // the function has deleted all but the last one
-        }
+        queue.delete_batch(&messages).await; // the function has deleted all but the last one
     }
     let (status, _, stderr) = end(rest).await;
     assert_eq!(status, Some(0), "{stderr}");

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{NotificationConfiguration, QueueConfiguration, StorageClass};
-use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
+use aws_sdk_sqs::types::{
+    DeleteMessageBatchRequestEntry, MessageSystemAttributeName, QueueAttributeName,
+};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
@@ -205,6 +207,24 @@ impl Queue {
             .delete_message()
             .queue_url(&self.url)
             .receipt_handle(&message.receipt_handle)
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// Deletes up to ten messages with one request.
+    pub(crate) async fn delete_batch(&self, messages: &[Message]) {
+        let entries = messages.iter().zip(0..).map(|(message, number)| {
+            DeleteMessageBatchRequestEntry::builder()
+                .id(number.to_string())
+                .receipt_handle(&message.receipt_handle)
+                .build()
+                .unwrap()
+        });
+        self.sqs
+            .delete_message_batch()
+            .queue_url(&self.url)
+            .set_entries(Some(entries.collect()))
             .send()
             .await
             .unwrap();

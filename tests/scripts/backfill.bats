@@ -39,6 +39,9 @@ own=AWSLogs/$account/CloudFront/
   exits 1
   has "running: $EDGETAP_BINARY backfill s3://"
   has "--after ${own}x.gz --dry-run --json"
+  run scripts/backfill.sh --yes --wait --look-every 200 # as the test of the whole path does
+  exits 0
+  has '--yes --wait --look-every 200'
   [[ -z $(find "${TMPDIR:-/tmp}" -maxdepth 1 -user "$(id -u)" -name 'tmp.*' -newer "$EDGETAP_BINARY" -type d) ]] || fail_with 'the scratch directory is left'
 }
 
@@ -108,6 +111,9 @@ own=AWSLogs/$account/CloudFront/
   run scripts/backfill.sh --yes
   exits 0
   has 'note: deliveries from the backfill queue are paused'
+  run scripts/backfill.sh --yes --wait
+  exits 2
+  has 'error: deliveries from the backfill queue are paused, so that --wait would not end'
 }
 
 @test "backfill.sh without a queue sends nothing" {

@@ -123,7 +123,7 @@ state() { moto lambda get-event-source-mapping --uuid "$1" | jq -r .State; }
   run scripts/pause.sh --yes
   exits 0
   has '3 messages waiting, 2 in flight or delayed; the oldest is 2 days old.'
-  has 'Resume within 11 days: SQS deletes a message 14 days after it was sent.'
+  has 'Resume within 11 days at most: SQS deletes a message 14 days after it was sent.'
   [[ $(calls lambda.get-event-source-mapping) == 4 ]]
   [[ $(calls lambda.update-event-source-mapping) == 1 ]]
   called '^lambda update-event-source-mapping --uuid uuid-1 --no-enabled '

@@ -536,6 +536,18 @@ async fn interrupted_backfill_goes_on_after_the_last_key() {
 }
 
 #[tokio::test]
+async fn queue_of_new_logs_is_refused() {
+    let (s3, sqs) = (FakeS3::start().await, FakeSqs::start().await);
+    many(&s3, 1);
+    let live = QUEUE.replace("other-work", "edgetap-work");
+    let output = backfill(&s3, &sqs, &[ALL, "--queue", &live, "--yes"]).await;
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let words = "the queue receives the events of new logs";
+    assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    assert_eq!(sqs.sent(), 0);
+}
+
+#[tokio::test]
 async fn wait_follows_what_an_earlier_run_has_sent() {
     let (s3, sqs) = (FakeS3::start().await, FakeSqs::start().await);
     many(&s3, 1);

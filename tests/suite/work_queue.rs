@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use edgetap::batch::Limits;
 use edgetap::continuation::Continuation;
+use edgetap::event::notification;
+use edgetap::job::ObjectRef;
 use edgetap::local_bridge::{Endpoint, Options, Reaction, decode};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use crate::support::fake_s3::Fault;
+use crate::support::fake_sqs::{OTHER_DEAD_LETTERS, OTHER_WORK};
 use crate::support::{CapturedLogs, World, gzip, log, once_each, row, world_with};
 
 const LIMITS: Limits = Limits {
@@ -136,6 +139,44 @@ async fn requeued_rows_continue_where_delivery_stopped() {
     assert_eq!(world.drain(PLENTY, 5).await, 1);
     assert_eq!(world.arrivals(), once_each(0..45));
     assert_eq!(world.sqs.dead_letters().len(), 0);
+}
+
+// proves: D7, D29
+#[tokio::test]
+async fn backfilled_log_stays_in_the_queue_of_the_backfill() {
+    let world = sequential(at_edge(|number, _| {
+        if (3..=7).contains(&number) {
+            Reaction::status(503)
+        } else {
+            Reaction::Normal
+        }
+    }))
+    .await;
+    let send = |key: &str| {
+        let object = ObjectRef::in_s3("logs", key);
+        let message = notification(&object, "us-east-1", Timestamp::now());
+        world.sqs.send_to(OTHER_WORK, message.to_string());
+    };
+    world.s3.put("log", log(45));
+    send("log");
+    assert_eq!(world.poll(PLENTY).await, Some(true));
+    let [remainder] = &world.sqs.messages()[..] else {
+        panic!()
+    };
+    let continuation: Continuation = serde_json::from_str(&remainder.body).unwrap();
+    assert_eq!(
+        (remainder.queue, continuation.requeue_count),
+        (OTHER_WORK, 1)
+    );
+    assert_eq!(world.drain(PLENTY, 5).await, 1);
+    assert_eq!(world.arrivals(), once_each(0..45));
+    world.s3.put("unreadable", "neither a header nor a row\n");
+    send("unreadable");
+    world.drain(PLENTY, 5).await;
+    let [letter] = &world.sqs.dead_letters()[..] else {
+        panic!()
+    };
+    assert_eq!(letter.queue, OTHER_DEAD_LETTERS);
 }
 
 // proves: D9, D14

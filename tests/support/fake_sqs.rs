@@ -326,6 +326,11 @@ impl State {
                         json!({"deadLetterTargetArn": dead_letters, "maxReceiveCount": 400});
                     attributes["RedrivePolicy"] = policy.to_string().into();
                 }
+                if queue == WORK {
+                    let policy =
+                        json!({"Statement": [{"Principal": {"Service": "s3.amazonaws.com"}}]});
+                    attributes["Policy"] = policy.to_string().into();
+                }
                 Ok(json!({ "Attributes": attributes }))
             }
             _ => Err(Refusal("UnsupportedOperation")),

@@ -50,6 +50,12 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Some(url) => Some(Queue::of(Outbox::new(&config, url)).await?),
         None => None,
     };
+    if queue.as_ref().is_some_and(|queue| queue.facts.has_events) {
+        return Err(usage(
+            "the queue receives the events of new logs, which would wait behind these",
+            "name the queue of Terraform's output `backfill_queue_url`",
+        ));
+    }
     let listing = || s3.listing(bucket, prefix, &selection.after, selection.window());
 
     let progress = output::progress(None);

@@ -129,7 +129,7 @@ pub(super) async fn send(
     loop {
         tokio::select! {
             biased;
-            _ = &mut interrupt => {
+            () = &mut interrupt => {
                 if sent.is_interrupted {
                     break;
                 }

@@ -104,7 +104,7 @@ pub(super) async fn until_empty(
     loop {
         let depth = tokio::select! {
             biased;
-            _ = &mut interrupt => return Ok(End::Interrupted),
+            () = &mut interrupt => return Ok(End::Interrupted),
             depth = outbox.depth() => depth,
         };
         match depth {
@@ -122,7 +122,7 @@ pub(super) async fn until_empty(
         }
         tokio::select! {
             biased;
-            _ = &mut interrupt => return Ok(End::Interrupted),
+            () = &mut interrupt => return Ok(End::Interrupted),
             () = tokio::time::sleep(interval) => {}
         }
     }
