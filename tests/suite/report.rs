@@ -171,7 +171,7 @@ fn list_that_is_full_says_so_and_keeps_the_frequent() {
         log += &row(
             &format!("10.0.{}.{}", at / 200, at % 200),
             "GET",
-            &format!("h{at}"),
+            &format!("h-{}-{}", at / 200, at % 200),
             "/",
             "-",
         );
@@ -482,6 +482,41 @@ fn window_selects_rows_by_the_end_of_the_request() {
         text.contains("without 3 rows outside --since and --until"),
         "{text}"
     );
+}
+
+#[test]
+fn page_replaces_no_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("victim.log");
+    let log = HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a", "-");
+    std::fs::write(&file, &log).unwrap();
+    let name = file.to_str().unwrap();
+    let other = directory.path().join(".").join("victim.log");
+    for (page, expected) in [
+        (name, "names one of the logs"),
+        (other.to_str().unwrap(), "names one of the logs"),
+        ("-", "needs the name of a file"),
+    ] {
+        let output = edgetap(&["report", name, "--html", page], &[], b"");
+        assert_eq!(output.status.code(), Some(2), "{page}");
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), log);
+    }
+}
+
+#[test]
+fn host_shows_no_password_and_whole_characters() {
+    let accents = "%C3%A9".repeat(100);
+    let log = [
+        HEADER,
+        &row("192.0.2.7", "GET", "user:hunter2@evil.example", "/a", "-"),
+        &row("192.0.2.7", "GET", &format!("x{accents}"), "/a", "-"),
+    ]
+    .concat();
+    let report = report(&log).to_string();
+    assert!(!report.contains("hunter2"), "{report}");
+    assert!(report.contains("{value}@evil.example"), "{report}");
+    assert!(!report.contains('\u{fffd}'), "{report}");
 }
 
 #[test]

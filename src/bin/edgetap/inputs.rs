@@ -64,6 +64,17 @@ impl Input {
         }
     }
 
+    /// Whether it is this file, by whatever name.
+    pub(crate) fn is_file(&self, file: &Path) -> bool {
+        let Self::File(path) = self else {
+            return false;
+        };
+        match (path.canonicalize(), file.canonicalize()) {
+            (Ok(path), Ok(file)) => path == file,
+            _ => false, // one of them does not exist
+        }
+    }
+
     pub(crate) fn is_stdin(&self) -> bool {
         matches!(self, Self::Stdin)
     }
