@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
@@ -18,7 +19,7 @@ use crate::job::Job;
 use crate::log::LogError;
 use crate::pipeline::{Batches, Observer, Rules, Summary};
 use crate::response::{MAX_BEHIND, Scope, most_behind};
-use crate::rows::Rows;
+use crate::rows::{OPEN, Rows};
 use crate::source::SourceError;
 
 /// Bytes of refused batches that wait for a witness until the rest of the log is delivered.
@@ -35,6 +36,8 @@ pub struct Outcome {
     pub reasons: Vec<StopReason>,
     /// Rows that no attempt can deliver, because the object itself is at fault.
     pub unreadable: Option<(Rows, LogError)>,
+    /// Whether the object was skipped on purpose ([`Batches::is_skipped`]).
+    pub is_skipped: bool,
     pub(crate) meter: Meter,
 }
 
@@ -51,6 +54,11 @@ impl Outcome {
     /// Whether every row is settled.
     pub fn is_complete(&self) -> bool {
         self.left.is_empty() && self.unreadable.is_none()
+    }
+
+    /// Returns how many requests were sent again, beyond the first for a body.
+    pub fn retries(&self) -> u64 {
+        self.meter.retries
     }
 
     /// Whether the attempt ended because it was told to.
@@ -246,10 +254,29 @@ impl Outcome {
     fn conclude(&mut self, ended: Result<Ended, JoinError>) {
         match ended {
             Err(_) => self.because(StopReason::Reader),
-            Ok(Ended { rows, error: None }) => self.left = self.left.below(rows),
+            Ok(Ended {
+                rows,
+                error: None,
+                is_skipped,
+            }) => {
+                if self
+                    .left
+                    .ranges()
+                    .iter()
+                    .any(|left| ends_before(rows, left))
+                {
+                    let why =
+                        format!("the log has {rows} rows, and had more in an earlier attempt");
+                    self.because(StopReason::Source(why));
+                    return;
+                }
+                self.left = self.left.below(rows);
+                self.is_skipped = is_skipped;
+            }
             Ok(Ended {
                 rows,
                 error: Some(error),
+                ..
             }) => {
                 if is_broken_read(&error) {
                     self.because(StopReason::Source(error.to_string()));
@@ -287,6 +314,11 @@ impl Outcome {
             (None, reason) => self.reasons.push(reason),
         }
     }
+}
+
+/// Whether a log of so many rows cannot be the one of which these rows were left.
+fn ends_before(rows: u64, left: &Range<u64>) -> bool {
+    rows < left.start || left.end != OPEN && rows < left.end
 }
 
 /// What is known of an object's rows during an attempt.
@@ -361,6 +393,7 @@ struct Ended {
     /// Rows that the log has, or has before the error.
     rows: u64,
     error: Option<LogError>,
+    is_skipped: bool,
 }
 
 /// Starts the thread that reads. It makes one batch each time it is asked for one. It ends when
@@ -397,6 +430,7 @@ fn read_on_thread(
         Ended {
             rows: batches.rows_read(),
             error,
+            is_skipped: batches.is_skipped(),
         }
     };
     let (subscriber, span) = (

@@ -350,6 +350,7 @@ pub struct Batches<R: Read, O = ()> {
     absent_set: bool,
     found: Found,
     observer: O,
+    is_skipped: bool,
     /// How the log ended, until the iterator has returned it.
     end: Option<Result<(), LogError>>,
 }
@@ -380,6 +381,7 @@ impl<R: Read, O: Observer> Batches<R, O> {
             absent_set: false,
             found: Found::default(),
             observer,
+            is_skipped: false,
             end: None,
         }
     }
@@ -393,6 +395,12 @@ impl<R: Read, O: Observer> Batches<R, O> {
     /// is their number; after an error it is the number of the row that could not be read.
     pub fn rows_read(&self) -> u64 {
         self.log.next_row()
+    }
+
+    /// Whether the object was skipped on purpose, which was logged: it is of another AWS service, or a
+    /// test of whether one may write.
+    pub fn is_skipped(&self) -> bool {
+        self.is_skipped
     }
 
     /// Reads rows until a batch is complete. At the end of the log, sets `end` and returns the last
@@ -527,8 +535,9 @@ impl<R: Read, O: Observer> Batches<R, O> {
 
     /// How the log ended. An object of another AWS service is skipped: that is not an error. A log
     /// without a row that can be read is one.
-    fn end_of(&self, last: Result<(), LogError>) -> Result<(), LogError> {
-        let skip = |kind| {
+    fn end_of(&mut self, last: Result<(), LogError>) -> Result<(), LogError> {
+        let mut skip = |kind| {
+            self.is_skipped = true;
             tracing::warn!(object = %self.object, kind, "skipped object: not a CloudFront access log");
         };
         match (last, &self.found) {

@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
@@ -63,9 +65,18 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let colors = anstream::AutoStream::choice(&std::io::stderr());
+    // Names of objects, which anybody may have chosen, must not drive the terminal.
+    let fields = debug_fn(|writer, field, value| {
+        let value = escape(&format!("{value:?}"));
+        match field.name() {
+            "message" => write!(writer, "{value}"),
+            name => write!(writer, "{name}={value}"),
+        }
+    });
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(colors != anstream::ColorChoice::Never)
+        .fmt_fields(fields.delimited(" "))
         .without_time()
         .with_target(false);
     // What keeps the AWS SDK from credentials is in the error of the call that needs them.
@@ -74,6 +85,25 @@ where
         (!is_sdk || *metadata.level() == Level::ERROR) && is_logged(metadata, level)
     });
     tracing_subscriber::registry().with(lines.with_filter(shown))
+}
+
+/// Returns text with control characters as escapes.
+fn escape(text: &str) -> String {
+    let escaped = |c: char| {
+        if is_control(c) {
+            c.escape_default().to_string()
+        } else {
+            c.into()
+        }
+    };
+    text.chars().map(escaped).collect()
+}
+
+/// Whether a character may move the cursor or the text around it: a control character, a separator
+/// of lines or paragraphs, or one that sets the direction of text (Unicode's UAX #9).
+pub fn is_control(c: char) -> bool {
+    let is_bidi = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || is_bidi || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 fn own_lines(level: Level) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {

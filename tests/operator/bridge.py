@@ -47,7 +47,7 @@ class Bridge:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(timeout=10)
         self.reader.join()
-        (invalid,) = re.findall(r"(\d+) \w+ not in the wire format", "".join(self.lines))
+        (invalid,) = re.findall(r"(\d+) not in the wire format", "".join(self.lines))
         return int(invalid)
 
 

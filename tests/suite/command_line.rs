@@ -815,13 +815,30 @@ fn assert_totals(mut bridge: RunningBridge, lines: usize) {
     let stdout = bridge.stdout.as_mut().unwrap();
     stdout.read_to_string(&mut text).unwrap();
     assert_eq!(text.matches("1 transaction, ").count(), lines, "{text}");
-    let totals = "1 request, 1 transaction accepted\n\
-                  0 batches repeated, 0 requests not in the wire format\n\
+    let totals = "1 request: 1 accepted, 0 not in the wire format\n\
+                  1 transaction accepted; 0 requests received twice, with the same ids\n\
                   1 token issued\n";
     assert!(text.ends_with(totals), "{text}");
     let (stderr, status) = bridge.end();
     assert_eq!(stderr, "");
     assert!(status.success());
+}
+
+#[test]
+fn bridge_prints_what_it_refuses() {
+    let mut bridge = RunningBridge::start(&["--status", "503"]);
+    assert!(!bridge.check_send().status.success());
+    let pid = bridge.child.id().to_string();
+    let kill = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(kill.success());
+    let mut text = String::new();
+    let stdout = bridge.stdout.as_mut().unwrap();
+    stdout.read_to_string(&mut text).unwrap();
+    let refused = text.matches("responded 503 to 1 transaction\n").count();
+    assert!(refused > 0, "{text}");
+    let totals = format!(": 0 accepted, {refused} answered 503, 0 not in the wire format\n");
+    assert!(text.contains(&totals), "{text}");
+    assert!(bridge.end().1.success());
 }
 
 #[test]
@@ -883,7 +900,7 @@ async fn replay_post_delivers_every_transaction() {
 }
 
 #[tokio::test]
-async fn replay_post_names_the_first_row_left() {
+async fn replay_post_says_that_no_row_was_delivered() {
     let options = Options {
         react: std::sync::Arc::new(|arrival| {
             if arrival.endpoint == Endpoint::Edge {
@@ -905,7 +922,7 @@ async fn replay_post_names_the_first_row_left() {
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);
     assert!(
-        text.contains("error: -: not all rows were delivered (the first is row 0): "),
+        text.contains("error: standard input: no row was delivered: "),
         "{text}"
     );
     assert!(text.contains("404"), "{text}");

@@ -321,6 +321,12 @@ fn names_are_printed_without_control_characters() {
             if !arguments.contains(&"--json") {
                 assert!(text.contains(shown), "{text:?}");
             }
+            let replayed = edgetap(&["replay", path.to_str().unwrap()], &[], b"");
+            assert!(
+                !stderr(&replayed).contains(is_raw),
+                "{:?}",
+                stderr(&replayed)
+            );
             for line in stdout
                 .lines()
                 .filter(|line| line.starts_with('{') && line.len() > 1)
@@ -339,7 +345,8 @@ fn log_that_is_refused_as_a_whole_is_an_error() {
     assert_hits(&text, 1, &[(2, Some(0), "malformed")]);
     let output = edgetap(&["find", ID, "-"], &[], text.as_bytes());
     assert!(
-        stderr(&output).starts_with("error: -: every row is malformed. The first one (line 2): "),
+        stderr(&output)
+            .starts_with("error: standard input: every row is malformed. The first one (line 2): "),
         "{}",
         stderr(&output)
     );
@@ -357,7 +364,46 @@ fn log_that_is_refused_as_a_whole_is_an_error() {
 }
 
 #[test]
-fn rows_without_ids_are_told_below_any_header() {
+fn absence_is_said_of_what_was_searched_only() {
+    let with = HEADER.to_owned() + &row("GET", "-", "other");
+    let without = "#Fields: timestamp(ms) cs-method cs-uri-stem\n1700000000000\tGET\t/a\n";
+    for (logs, args, words) in [
+        (
+            &[&*with, &with][..],
+            &[][..],
+            "the request is in none of these logs\n",
+        ),
+        (
+            &[&with, without],
+            &[],
+            "the request is in none of the logs that can be searched (1 of 2 lacks x-edge-request-id)\n",
+        ),
+        (
+            &[without, without],
+            &[],
+            "cannot tell: none of these logs has x-edge-request-id in every row\n",
+        ),
+        (
+            &[&with],
+            &["--distribution", "E2AAAAAAAAAAA2"],
+            "no log was searched: all are outside --since, --until or --distribution\n",
+        ),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        for (number, log) in logs.iter().enumerate() {
+            let name = format!("E1AAAAAAAAAAA1.2026-11-14-{number:02}.0a1b2c3d.gz");
+            std::fs::write(directory.path().join(name), log).unwrap();
+        }
+        let find = ["find", ID, directory.path().to_str().unwrap()];
+        let output = edgetap(&[&find, args].concat(), &[], b"");
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(&format!("error: {words}")), "{text}");
+    }
+}
+
+#[test]
+fn rows_without_ids_are_shown_below_any_header() {
     let later = "#Fields: timestamp(ms) cs-method cs-uri-stem\n1700000000000\tGET\t/a\n";
     let log = [HEADER, &row("GET", "-", ID), later].concat();
     let output = edgetap(&["find", ID, "-"], &[], log.as_bytes());

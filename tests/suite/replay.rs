@@ -237,7 +237,7 @@ fn first(requests: u64, react: impl Fn() -> Reaction + Send + Sync + 'static) ->
 
 // proves: R5
 #[tokio::test]
-async fn outage_is_waited_for_and_told_once() {
+async fn outage_is_waited_for_and_shown_once() {
     let scene = Scene::new(6, 30, first(70, || Reaction::status(503))).await;
     let output = scene.run(&["logs"]).await;
     let text = stderr(&output);
@@ -263,7 +263,9 @@ async fn refusal_that_lasts_is_not_waited_for() {
         assert!(!text.contains("waiting"), "{text}");
         assert!(text.contains(&status.to_string()), "{text}");
         assert!(text.contains("not begun"), "{text}");
-        let begun = text.matches("not all rows were delivered").count();
+        let begun = text.matches(": no row was delivered").count();
+        let causes = text.matches(": no row was delivered: ").count();
+        assert!(causes < begun, "a shared cause is given once: {text}");
         let most = if is_of_bridge { 4 } else { 10 + 3 };
         assert!((1..=most).contains(&begun), "{text}");
     }
@@ -278,7 +280,18 @@ async fn outage_longer_than_retry_for_ends_the_replay() {
     assert!(text.contains("\nerror: gave up: "), "{text}");
     assert!(text.contains("\nleft: 9 objects\n"), "{text}");
     assert!(text.contains("  logs/08.gz: all rows\n"), "{text}");
-    assert!(text.contains("hint: with `--resume FILE`"), "{text}");
+    let hint = "hint: start over, able to go on from then on: \
+                edgetap replay --post --retry-for 1s --resume left.json logs\n";
+    assert!(text.contains(hint), "{text}");
+    assert!(
+        text.contains("gave up: nothing was accepted for 1s ("),
+        "{text}"
+    );
+    assert!(text.contains(" of 9 objects not begun\n"), "{text}");
+    assert!(
+        !text.contains(" not delivered\n"),
+        "rows that were not read have no number: {text}"
+    );
 }
 
 #[tokio::test]
@@ -451,7 +464,7 @@ async fn second_interrupt_ends_at_once() {
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     let text = stderr(&output);
     assert!(
-        text.contains("go on with: edgetap replay --post --resume left.json\n"),
+        text.contains("go on with: edgetap replay --post --reject rejects --resume left.json\n"),
         "{text}"
     );
     let left: Value = serde_json::from_slice(&fs::read(scene.file()).unwrap()).unwrap();
@@ -528,7 +541,9 @@ async fn log_that_changed_is_not_continued() {
         text.contains("error: logs/00.gz: it was replaced after part of it"),
         "{text}"
     );
-    assert!(scene.file().exists());
+    let hint = "  hint: deliver the new one whole: edgetap replay --post logs/00.gz\n";
+    assert!(text.contains(hint), "{text}");
+    assert!(!scene.file().exists(), "nothing can be delivered any more");
     assert_eq!(scene.arrivals().len(), 10);
 }
 
@@ -546,7 +561,7 @@ async fn resume_file_of_another_replay_is_refused() {
         (
             &["--resume", "left.json"],
             ("EXCLUDE_PATHS", "/a"),
-            "written under other rules",
+            "written with other settings",
         ),
         (
             &["--resume", "other.json"],
@@ -555,6 +570,31 @@ async fn resume_file_of_another_replay_is_refused() {
         ),
         (&["--resume", "none.json"], ("A", ""), "no log is named"),
         (&["-", "--resume", "none.json"], ("A", ""), "standard input"),
+        (
+            &["/dev/stdin", "--resume", "none.json"],
+            ("A", ""),
+            "which cannot be read twice",
+        ),
+        (
+            &["--resume", "/dev/zero"],
+            ("A", ""),
+            "not a file of `--resume`",
+        ),
+        (
+            &["--resume", "left.json"],
+            ("BRIDGE_EDGE_ENDPOINT", "http://127.0.0.1:1/"),
+            "of a replay to another bridge",
+        ),
+        (
+            &["logs", "--reject", "./logs/00.gz"],
+            ("A", ""),
+            "the file of `--reject` is also a log",
+        ),
+        (
+            &["logs", "--resume", "x.json", "--reject", "./x.json"],
+            ("A", ""),
+            "or that of another option",
+        ),
     ] {
         let mut command = scene.command(args);
         command.env(variable.0, variable.1);
@@ -580,6 +620,29 @@ async fn resume_file_of_another_replay_is_refused() {
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains("--post"), "{}", stderr(&output));
     }
+}
+
+// proves: R3
+#[tokio::test]
+async fn resume_file_is_for_one_folder_and_one_replay() {
+    let scene = partly_delivered().await;
+    for (folder, is_locked, words) in [
+        ("logs", false, "of a replay in another folder"),
+        (".", true, "another replay uses the file"),
+    ] {
+        let lock = fs::File::create(scene.path("left.json.lock")).unwrap();
+        if is_locked {
+            lock.lock().unwrap();
+        }
+        let file = scene.file();
+        let mut command = scene.command(&["--resume", file.to_str().unwrap()]);
+        command.current_dir(scene.path(folder));
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = output.await.unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    }
+    assert_eq!(scene.arrivals().len(), 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -624,16 +687,37 @@ async fn object_in_s3_is_resumed_unless_it_was_replaced() {
     assert_eq!(left["left"][0]["rows"], json!([[10, null]]), "{left}");
     assert!(left["left"][0]["object"]["etag"].is_string(), "{left}");
     s3.put("cdn/b", gzip(&log(40)));
-    while bridge.tally().requests <= 20 {
-        with_settings(settings.clone(), &args).await;
+    let mut text = String::new();
+    while file.exists() {
+        let output = with_settings(settings.clone(), &args).await;
+        text += &stderr(&output);
     }
-    let output = with_settings(settings, &args).await;
-    let text = stderr(&output);
     assert!(
         text.contains("s3://logs/cdn/b: it was replaced after part"),
         "{text}"
     );
     assert_eq!(bridge.tally().transactions, 30 + 10 + 30);
-    let left: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-    assert_eq!(left["left"].as_array().unwrap().len(), 1, "{left}");
+}
+
+#[tokio::test]
+async fn object_that_is_skipped_on_purpose_is_a_success() {
+    let scene = Scene::new(0, 0, at_edge(|_| Reaction::Normal)).await;
+    fs::write(scene.path("logs/aws-logs-write-test"), "test").unwrap();
+    let log = scene.path("logs/aws-logs-write-test");
+    let printed = edgetap(&["replay", log.to_str().unwrap()], &[], b"");
+    assert!(printed.status.success(), "{}", stderr(&printed));
+    let output = scene.run(&["logs"]).await;
+    let text = stderr(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("skipped object"), "{text}");
+    fs::write(scene.path("logs/empty"), "").unwrap();
+    let text = stderr(&scene.run(&["logs"]).await);
+    assert!(text.contains("error: the log has no data rows\n"), "{text}");
+}
+
+#[tokio::test]
+async fn requests_that_were_sent_again_are_counted() {
+    let scene = Scene::new(1, 30, first(2, || Reaction::status(503))).await;
+    let text = stderr(&scene.run(&["logs"]).await);
+    assert!(text.contains(", 2 requests sent again\n"), "{text}");
 }

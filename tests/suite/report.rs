@@ -438,6 +438,23 @@ fn report_on_nothing_is_an_error() {
 }
 
 #[test]
+fn objects_of_other_services_are_no_logs() {
+    let directory = tempfile::tempdir().unwrap();
+    let test = directory.path().join("aws-logs-write-test");
+    std::fs::write(&test, "AWS Logs Write Test\n").unwrap();
+    let test = test.to_str().unwrap();
+    let output = edgetap(&["report", test], &[], b"");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "0 logs, 0 rows\n");
+    let log = HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a", "-");
+    let output = edgetap(&["report", test, "-", "--json"], &[], log.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report = json(&output);
+    assert_eq!(report["totals"]["objects"], 1);
+    assert_eq!(report["backfill"]["total"]["objects"], 1);
+}
+
+#[test]
 fn window_selects_rows_by_the_end_of_the_request() {
     // 2023-11-14T22:13:20Z, and minutes around it.
     let log = [

@@ -3,12 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::builder::RangedU64ValueParser;
-use edgetap::local_bridge::{Endpoint, LocalBridge, Options, Reaction, Received};
+use edgetap::local_bridge::{Endpoint, LocalBridge, Options, Reaction, Received, decode};
 use hyper::StatusCode;
+use indicatif::HumanCount;
 use tokio::sync::mpsc;
 
 use crate::Failure;
@@ -57,9 +59,18 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (failed, mut failures) = mpsc::unbounded_channel();
     let is_quiet = args.quiet;
-    let watch = move |batch: &Received| {
-        if !is_quiet && let Err(error) = print(batch) {
+    let (accepted, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let counter = accepted.clone();
+    let report = move |written: Result<(), StdoutError>| {
+        if let Err(error) = written {
             _ = failed.send(error);
+        }
+    };
+    let report_refused = report.clone();
+    let watch = move |batch: &Received| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        if !is_quiet {
+            report(print(batch));
         }
     };
     let mut options = Options {
@@ -77,9 +88,18 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         None if args.drop_responses => Reaction::NormalThenHangUp,
         None => Reaction::Normal,
     };
+    let counter = refused.clone();
     options.react = Arc::new(move |arrival| {
-        let due = arrival.endpoint == Endpoint::Edge && arrival.number % args.every == 0;
-        if due { fault.clone() } else { Reaction::Normal }
+        if arrival.endpoint != Endpoint::Edge || !arrival.number.is_multiple_of(args.every) {
+            return Reaction::Normal;
+        }
+        if let Reaction::Respond { status, .. } = fault {
+            counter.fetch_add(1, Ordering::Relaxed);
+            if !is_quiet {
+                report_refused(print_refused(status, arrival.body));
+            }
+        }
+        fault.clone()
     });
     let (id, secret) = (options.client_id.clone(), options.client_secret.clone());
     let bridge = LocalBridge::start(args.listen, options)
@@ -98,13 +118,20 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Some(error) = failures.recv() => return Err(error.into()),
     }
     let tally = bridge.tally();
+    let refused = match (args.status, refused.load(Ordering::Relaxed)) {
+        (Some(status), refused @ 1..) => format!(", {} answered {status}", HumanCount(refused)),
+        _ => String::new(),
+    };
     writeln!(
         stdout(),
-        "\n{}, {} accepted\n{} repeated, {} not in the wire format\n{} issued",
+        "\n{}: {} accepted{refused}, {} not in the wire format\n\
+         {} accepted; {} received twice, with the same ids\n\
+         {} issued",
         count(tally.requests, "request", "requests"),
+        HumanCount(accepted.load(Ordering::Relaxed)),
+        HumanCount(tally.invalid),
         count(tally.transactions, "transaction", "transactions"),
-        count(tally.repeated, "batch", "batches"),
-        count(tally.invalid, "request", "requests"),
+        count(tally.repeated, "request", "requests"),
         count(tally.tokens, "token", "tokens"),
     )?;
     Ok(())
@@ -118,6 +145,15 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
     let hint = "choose another address with --listen, e.g. --listen 127.0.0.1:0 for a free port";
     let hint = hint.to_owned();
     Hinted { message, hint }.into()
+}
+
+/// Prints what was refused.
+fn print_refused(status: u16, body: &[u8]) -> Result<(), StdoutError> {
+    let what = match decode(body) {
+        Ok(transactions) => count(transactions.len() as u64, "transaction", "transactions"),
+        Err(_) => "a request that is not in the wire format".to_owned(),
+    };
+    writeln!(stdout(), "responded {status} to {what}")
 }
 
 /// Prints a batch in one piece, because requests arrive concurrently.

@@ -14,7 +14,7 @@ use edgetap::pipeline::{Rules, is_access_test};
 use edgetap::source::Opened;
 use edgetap::transaction::{Malformed, suffices};
 use futures_util::stream::{self, StreamExt as _};
-use indicatif::ProgressBar;
+use indicatif::{HumanCount, ProgressBar};
 use serde::Serialize;
 
 use crate::Failure;
@@ -67,7 +67,7 @@ because a request is logged when its response ends, and some logs are a day late
 --json prints one line per hit: {{\"object\":…,\"line\":…,\"row\":…,\"verdict\":…,\"reason\":…}}.
 Lines are counted from 1, and rows (lines of data) from 0.
 The verdict is `sent`, `static`, `excluded`, `malformed`, `rejected` or `foreign`.
-It is `unreadable`, with a row of null, if the log cannot be read up to the line.
+It is `unreadable` if the log cannot be read up to the line; its row is then unknown: null.
 It follows from the settings here, which may differ from the function's.
 
 Exit status:
@@ -174,6 +174,10 @@ struct Total {
     hits: u64,
     /// Inputs and objects that cannot be read, each of which was reported.
     unreadable: usize,
+    /// Objects all of whose rows could be searched.
+    whole: u64,
+    /// Objects with rows without request IDs.
+    lacking: u64,
     /// Distributions (or objects, if their names do not tell one) with rows without request IDs.
     without_ids: BTreeSet<String>,
 }
@@ -214,8 +218,9 @@ impl Total {
         self.rows += rows;
         let name = escaped(&object.to_string());
         match end {
-            End::Whole => {}
+            End::Whole => self.whole += 1,
             End::WithoutIds => {
+                self.lacking += 1;
                 let logs = object
                     .distribution()
                     .map_or_else(|| name.clone(), str::to_owned);
@@ -234,6 +239,42 @@ impl Total {
         Ok(())
     }
 
+    /// Returns what follows from finding nothing.
+    fn absence(&self) -> String {
+        let logs = if self.unreadable > 0 {
+            "the logs that could be read"
+        } else {
+            "these logs"
+        };
+        match *self {
+            Self {
+                objects: 0,
+                unreadable: 0,
+                ..
+            } => {
+                "no log was searched: all are outside --since, --until or --distribution".to_owned()
+            }
+            Self {
+                whole: 0,
+                lacking: 1..,
+                ..
+            } => {
+                format!("cannot tell: none of {logs} has x-edge-request-id in every row")
+            }
+            Self {
+                objects,
+                lacking: lacking @ 1..,
+                ..
+            } => format!(
+                "the request is in none of the logs that can be searched ({} of {} {} x-edge-request-id)",
+                HumanCount(lacking),
+                HumanCount(objects),
+                if lacking == 1 { "lacks" } else { "lack" }
+            ),
+            _ => format!("the request is in none of {logs}"),
+        }
+    }
+
     /// Writes what was done to standard error.
     fn report(&self, time: Duration, has_unwanted: bool) -> Result<(), Failure> {
         if self.objects == 0 && !has_unwanted {
@@ -241,11 +282,7 @@ impl Total {
         }
         output::stderr_line(format_args!("{self} in {:.1} s", time.as_secs_f64()));
         if self.hits == 0 {
-            output::error(if self.unreadable > 0 {
-                "the request is in none of the logs that could be read"
-            } else {
-                "the request is in none of these logs"
-            });
+            output::error(self.absence());
             output::hint(if has_unwanted {
                 "a log can arrive a day after the request; widen --since, --until or --distribution"
             } else {
@@ -327,7 +364,7 @@ impl Search {
         drop(log);
         let end = match end {
             Ok(()) => match found.refusal() {
-                Some(error) => End::Failed(format!("{object}: {error}")),
+                Some(error) => End::Failed(format!("{}: {error}", show::input(&object))),
                 None if lacks_ids => End::WithoutIds,
                 None => End::Whole,
             },
@@ -346,7 +383,7 @@ impl Search {
                         .into_iter()
                         .map(|line| unreadable(&object, line, &error)),
                 );
-                End::Failed(format!("{object}: {error}"))
+                End::Failed(format!("{}: {error}", show::input(&object)))
             }
         };
         Searched {

@@ -64,25 +64,32 @@ impl Input {
         }
     }
 
-    /// Whether it is this file, by whatever name.
-    pub(crate) fn is_file(&self, file: &Path) -> bool {
-        let Self::File(path) = self else {
-            return false;
-        };
-        match (path.canonicalize(), file.canonicalize()) {
-            (Ok(path), Ok(file)) => path == file,
-            _ => false, // one of them does not exist
+    /// Whether it has the same bytes when it is opened again, unlike standard input and other pipes.
+    pub(crate) fn can_be_read_again(&self) -> bool {
+        match self {
+            Self::File(path) => path.metadata().is_ok_and(|file| file.is_file()),
+            Self::Stdin => false,
+            Self::Object(..) => true,
         }
     }
 
-    pub(crate) fn is_stdin(&self) -> bool {
-        matches!(self, Self::Stdin)
+    /// Whether its name can be written as text.
+    pub(crate) fn has_plain_name(&self) -> bool {
+        match self {
+            Self::File(path) => path.to_str().is_some(),
+            Self::Stdin | Self::Object(..) => true,
+        }
+    }
+
+    /// Whether this file is the input.
+    pub(crate) fn is_file(&self, path: &Path) -> bool {
+        matches!(self, Self::File(_)) && self.identity() == place(path).into_os_string()
     }
 
     /// Returns a name that no other input has.
     fn identity(&self) -> OsString {
         match self {
-            Self::File(path) => path.canonicalize().unwrap_or_else(|_| path.clone()).into(),
+            Self::File(path) => place(path).into(),
             Self::Stdin | Self::Object(..) => self.object().to_string().into(),
         }
     }
@@ -94,6 +101,12 @@ impl Input {
             Self::Object(_, object) => object.clone(),
         }
     }
+}
+
+/// Returns a name of a file that no other file has, whether it exists or not.
+pub(crate) fn place(path: &Path) -> PathBuf {
+    let name = path.canonicalize().or_else(|_| std::path::absolute(path));
+    name.unwrap_or_else(|_| path.to_owned())
 }
 
 /// Returns objects as inputs.

@@ -160,7 +160,7 @@ async fn run(Cli { command, env_file }: Cli) -> Result<(), Failure> {
     tracing::subscriber::set_global_default(telemetry::terminal(level, || LogWriter))?;
     match command {
         Command::Demo => demo::run().await,
-        Command::Replay(args) => replay::run(args, &variables).await,
+        Command::Replay(args) => replay::run(args, env_file.as_deref(), &variables).await,
         Command::Report(args) => report::run(args, &variables).await,
         Command::Explain(args) => explain::run(args, &variables).await,
         Command::Find(args) => find::run(args, &variables).await,
@@ -168,6 +168,14 @@ async fn run(Cli { command, env_file }: Cli) -> Result<(), Failure> {
         Command::Check(args) => check::run(&args, &variables).await,
         Command::Bridge(args) => bridge::run(args).await,
     }
+}
+
+/// An error of the command line that clap cannot know, with what to do. The exit status is 2.
+fn usage(message: impl Into<String>, hint: impl Into<String>) -> Failure {
+    Failure::Configuration(Problems(vec![Problem {
+        message: message.into(),
+        hint: Some(hint.into()),
+    }]))
 }
 
 fn read_variables(env_file: Option<&Path>) -> Variables {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use comfy_table::{Cell, Column, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use edgetap::job::ObjectRef;
 use edgetap::local_bridge::Transaction;
+use edgetap::telemetry::is_control;
 use indicatif::HumanCount;
 use jiff::SignedDuration;
 
@@ -32,6 +34,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(time).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
+/// Returns a duration as [`duration`] reads it: `1h 2m 3s`.
+pub(crate) fn exact(time: Duration) -> String {
+    let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+    format!("{time:#}")
+}
+
 /// Returns a duration in whole seconds: `1h 2m 3s`.
 pub(crate) fn short(time: Duration) -> String {
     let time = SignedDuration::from_secs(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
@@ -50,6 +58,16 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 
+/// Returns what people call an input.
+pub(crate) fn input(object: &ObjectRef) -> String {
+    let name = object.to_string();
+    if name == "-" {
+        "standard input".to_owned()
+    } else {
+        name
+    }
+}
+
 /// Returns a name with control characters as escapes.
 pub(crate) fn escaped(name: &str) -> String {
     escape(name, |c| c.escape_default().to_string())
@@ -60,16 +78,31 @@ pub(crate) fn json_line(json: &str) -> String {
     escape(json, |c| format!("\\u{:04x}", u32::from(c)))
 }
 
+/// Quotes a word for a shell, with control characters as escapes (`$'…'` of bash and zsh).
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    if !word.chars().any(is_control) {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    let escape = |c: char| match c {
+        '\'' | '\\' => format!("\\{c}"),
+        c if is_control(c) => {
+            let mut bytes = [0; 4];
+            let bytes = c.encode_utf8(&mut bytes).bytes();
+            bytes.fold(String::new(), |text, byte| text + &format!("\\x{byte:02x}"))
+        }
+        c => c.to_string(),
+    };
+    let escaped: String = word.chars().map(escape).collect();
+    format!("$'{escaped}'")
+}
+
 fn escape(text: &str, escape: impl Fn(char) -> String) -> String {
     let escaped = |c| if is_control(c) { escape(c) } else { c.into() };
     text.chars().map(escaped).collect()
-}
-
-/// Whether a character may move the cursor or the text around it: a control character, a separator
-/// of lines or paragraphs, or one that sets the direction of text (Unicode's UAX #9).
-pub(crate) fn is_control(c: char) -> bool {
-    let is_bidi = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || is_bidi || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// The terminal's width; `None` without a terminal.
@@ -259,6 +292,27 @@ impl InString {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, text) in [
+            ("a/b.gz", "a/b.gz"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("it's;$(x)", r"'it'\''s;$(x)'"),
+            ("é", "'é'"),
+            ("a\u{1b}[2J'\\", r"$'a\x1b[2J\'\\'"),
+            ("\u{202e}", r"$'\xe2\x80\xae'"),
+            ("a\nb", r"$'a\x0ab'"),
+        ] {
+            assert_eq!(quoted(word), text);
+            let echo = format!("printf %s {text}");
+            let shell = std::process::Command::new("bash")
+                .args(["-c", &echo])
+                .output();
+            assert_eq!(String::from_utf8(shell.unwrap().stdout).unwrap(), word);
+        }
+    }
 
     #[test]
     fn counts_have_the_right_plural() {

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use edgetap::config::{Problem, Problems};
 use jiff::Timestamp;
 
 use super::select::{EnabledAt, Selection, Until};
 use super::tally::Pace;
 use crate::find::distribution;
+use crate::show::quoted;
 use crate::times::{Day, Time};
-use crate::{Failure, show, times};
+use crate::{Failure, times, usage};
 
 /// Ten times what a concurrency of 20 takes, so that the queue does not run empty, and slow enough
 /// that Ctrl-C still ends a large backfill early.
@@ -122,14 +122,6 @@ fn milliseconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
     text.parse().map(Duration::from_millis)
 }
 
-/// A usage error with a hint, which ends with exit status 2.
-pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Failure {
-    Failure::Configuration(Problems(vec![Problem {
-        message: message.into(),
-        hint: Some(hint.into()),
-    }]))
-}
-
 impl Args {
     pub(super) fn selection(&self) -> Result<Selection, Failure> {
         let until = match &self.until {
@@ -224,53 +216,5 @@ impl Args {
             }
         }
         words.join(" ")
-    }
-}
-
-/// Quotes a word for a shell, with control characters as escapes (`$'…'` of bash and zsh).
-pub(super) fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    if !word.chars().any(show::is_control) {
-        return format!("'{}'", word.replace('\'', r"'\''"));
-    }
-    let escape = |c: char| match c {
-        '\'' | '\\' => format!("\\{c}"),
-        c if show::is_control(c) => {
-            let mut bytes = [0; 4];
-            let bytes = c.encode_utf8(&mut bytes).bytes();
-            bytes.fold(String::new(), |text, byte| text + &format!("\\x{byte:02x}"))
-        }
-        c => c.to_string(),
-    };
-    let escaped: String = word.chars().map(escape).collect();
-    format!("$'{escaped}'")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        for (word, text) in [
-            ("a/b.gz", "a/b.gz"),
-            ("", "''"),
-            ("a b", "'a b'"),
-            ("it's;$(x)", r"'it'\''s;$(x)'"),
-            ("é", "'é'"),
-            ("a\u{1b}[2J'\\", r"$'a\x1b[2J\'\\'"),
-            ("\u{202e}", r"$'\xe2\x80\xae'"),
-            ("a\nb", r"$'a\x0ab'"),
-        ] {
-            assert_eq!(quoted(word), text);
-            let echo = format!("printf %s {text}");
-            let shell = std::process::Command::new("bash")
-                .args(["-c", &echo])
-                .output();
-            assert_eq!(String::from_utf8(shell.unwrap().stdout).unwrap(), word);
-        }
     }
 }

@@ -19,14 +19,13 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 pub(crate) use self::args::Args;
-use self::args::{quoted, usage};
 use self::select::Selection;
 use self::send::{Post, Sent};
 use self::tally::{MAX_DAYS, Tally, short};
-use crate::Failure;
 use crate::inputs::in_s3;
 use crate::output::{self, stdout};
-use crate::show::{self, count};
+use crate::show::{self, count, quoted};
+use crate::{Failure, usage};
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let selection = args.selection()?;

@@ -8,24 +8,27 @@ mod remaining;
 mod seen;
 mod total;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use edgetap::config::{Config, Problem, Problems, Variables};
+use edgetap::config::{Config, Variables};
 use edgetap::encode::Encoding;
 use edgetap::pipeline::Rules;
 
 use crate::inputs::{self, Found, Input, Wanted};
 use crate::output;
-use crate::show::duration;
-use crate::{Failure, connect};
+use crate::show::{self, duration, escaped, exact, quoted};
+use crate::{Failure, connect, usage};
 use post::{Ended, Post};
 use print::Printing;
 use rejects::Rejects;
 use remaining::Remaining;
 use total::{Kind, Meter, Total};
+
+/// The default of `--retry-for`.
+const RETRY_FOR: Duration = Duration::from_mins(10);
 
 /// Objects that are posted at a time. One of a few rows takes a GET and a POST, one after the other.
 const JOBS_OF_POST: usize = 4;
@@ -67,15 +70,17 @@ A refusal that waiting cannot mend (such as 401 or 404) ends the delivery at onc
 
 --resume writes the objects and rows that are left to FILE, at the start, about once a second and at
 the end; it removes FILE when nothing is left.
-After Ctrl-C, requests in flight have five seconds; a second Ctrl-C ends at once.
+After Ctrl-C or SIGTERM, requests in flight have five seconds; a second Ctrl-C ends at once.
 What was accepted is not sent again. After `kill -9` or a second Ctrl-C, what was accepted since the
 last write is sent again with the same idempotency keys.
 FILE has names and numbers only. With a FILE that exists, PATH can be left out.
+It is for one folder and one bridge, and for one replay at a time: FILE.lock is locked.
 
 --reject writes {\"object\":…,\"line\":…,\"row\":…,\"verdict\":…,\"reason\":…}, as `find --json` does,
 for rows that are `static`, `excluded`, `malformed`, `foreign` or `rejected`.
-Where a log cannot be read further, a line has the verdict `unreadable` and the row.
-Going on with --resume appends to it; else it is overwritten.";
+Where a log cannot be read further, a line has the verdict `unreadable` and the first row that was
+not read; its line is then unknown: null.
+Going on with --resume appends to it, after `kill -9` perhaps some lines again; else it is overwritten.";
 
 #[derive(Clone, Copy, ValueEnum)]
 enum WireArg {
@@ -85,11 +90,16 @@ enum WireArg {
     Uap,
 }
 
-pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure> {
+pub(crate) async fn run(
+    args: Args,
+    env_file: Option<&Path>,
+    variables: &Variables,
+) -> Result<(), Failure> {
     if args.post {
         let Config { rules, bridge, .. } = Config::read(variables)?;
+        let edge = bridge.endpoints.edge.to_string();
         let bridge = connect(bridge).await?;
-        return deliver(args, Arc::new(rules), bridge).await;
+        return deliver(args, env_file, Arc::new(rules), bridge, edge).await;
     }
     let rules = Config::read_rules(variables)?;
     let rules = Arc::new(match args.encoding {
@@ -103,13 +113,14 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         WireArg::Ndjson => Kind::Ndjson,
         WireArg::Uap => Kind::Bodies,
     };
-    let rejects = args.reject.as_deref().map(Rejects::create).transpose()?;
     let Found {
         inputs,
         bytes,
         unreadable,
         ..
     } = inputs::find(&args.inputs, &Wanted::default()).await;
+    expect_other_files(&inputs, [("--reject", args.reject.as_deref())])?;
+    let rejects = args.reject.as_deref().map(Rejects::create).transpose()?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let printing = Printing {
         one_per_line: rules.encoding != Encoding::Ndjson,
@@ -134,17 +145,29 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
 /// Posts what the arguments name, or what is left of it.
 async fn deliver(
     args: Args,
+    env_file: Option<&Path>,
     rules: Arc<Rules>,
     bridge: edgetap::bridge::Bridge,
+    edge: String,
 ) -> Result<(), Failure> {
-    if args.resume.is_some() && args.inputs.iter().any(|name| name == "-") {
-        return Err(usage(
-            "`--resume` cannot go on with standard input, which cannot be read twice",
-            "write it to a file, and name that",
-        ));
-    }
+    let go_on = command(
+        env_file,
+        &[
+            ("--jobs", args.jobs.map(|jobs| jobs.to_string())),
+            (
+                "--retry-for",
+                (args.retry_for != RETRY_FOR).then(|| exact(args.retry_for)),
+            ),
+            (
+                "--reject",
+                args.reject
+                    .as_deref()
+                    .map(|file| file.to_string_lossy().into_owned()),
+            ),
+        ],
+    );
     let known = match &args.resume {
-        Some(file) => Remaining::read(file, &args.inputs, &rules)?,
+        Some(file) => Remaining::read(file, &args.inputs, &rules, &edge)?,
         None => None,
     };
     let is_resumed = known.is_some();
@@ -162,12 +185,21 @@ async fn deliver(
         }
         None => {
             let found = inputs::find(&args.inputs, &Wanted::default()).await;
+            if args.resume.is_some() {
+                expect_resumable(&found.inputs)?;
+            }
             total.unreadable = found.unreadable;
             let objects = found.inputs.iter().map(Input::object);
-            let remaining = Remaining::new(args.resume.clone(), args.inputs, &rules, objects);
+            let remaining =
+                Remaining::new(args.resume.as_deref(), args.inputs, &rules, &edge, objects)?;
             (found.inputs, found.bytes, remaining)
         }
     };
+    let outputs = [
+        ("--reject", args.reject.as_deref()),
+        ("--resume", args.resume.as_deref()),
+    ];
+    expect_other_files(&inputs, outputs)?;
     let rejects = match args.reject.as_deref() {
         Some(file) if is_resumed => Some(Rejects::append(file)?),
         Some(file) => Some(Rejects::create(file)?),
@@ -181,6 +213,7 @@ async fn deliver(
         Meter::new(output::progress(bytes)),
         remaining,
         rejects,
+        command(env_file, &[]),
     );
     let jobs = args.jobs.map_or(JOBS_OF_POST, usize::from);
     let ended = post.run(&inputs, jobs, &mut total).await;
@@ -188,7 +221,7 @@ async fn deliver(
     let ended = ended?;
     total.report(Kind::Posted, started.elapsed());
     rejects.map_or(Ok(()), Rejects::finish)?;
-    remaining.report(is_resumed);
+    remaining.report(is_resumed, &go_on);
     if !is_resumed {
         total.expect_rows(); // what is left of a log may be its end, without a row
     }
@@ -198,10 +231,58 @@ async fn deliver(
     }
 }
 
-/// An error of the command line that clap cannot know.
-fn usage(message: impl Into<String>, hint: impl Into<String>) -> Failure {
-    Failure::Configuration(Problems(vec![Problem {
-        message: message.into(),
-        hint: Some(hint.into()),
-    }]))
+/// Checks that what is left of logs can be found again by their names.
+fn expect_resumable(inputs: &[Input]) -> Result<(), Failure> {
+    for input in inputs {
+        let name = escaped(&show::input(&input.object()));
+        if !input.can_be_read_again() {
+            return Err(usage(
+                format!("`--resume` cannot go on with {name}, which cannot be read twice"),
+                "write it to a file, and name that",
+            ));
+        }
+        if !input.has_plain_name() {
+            return Err(usage(
+                format!("`--resume` cannot note the name of {name}, which is not UTF-8"),
+                "rename it, or replay it without `--resume`",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that no file that is written is a log, or written for two purposes.
+fn expect_other_files<const N: usize>(
+    inputs: &[Input],
+    outputs: [(&str, Option<&Path>); N],
+) -> Result<(), Failure> {
+    let mut known: Vec<PathBuf> = Vec::new();
+    for (option, file) in outputs {
+        let Some(file) = file else {
+            continue; // not written
+        };
+        let place = inputs::place(file);
+        if known.contains(&place) || inputs.iter().any(|input| input.is_file(file)) {
+            return Err(usage(
+                format!("the file of `{option}` is also a log or that of another option"),
+                "name another file, which is then created",
+            ));
+        }
+        known.push(place);
+    }
+    Ok(())
+}
+
+/// Returns the command that delivers logs like this one, for a shell, without the logs.
+fn command(env_file: Option<&Path>, options: &[(&str, Option<String>)]) -> String {
+    let mut words = vec!["edgetap replay --post".to_owned()];
+    let env_file = env_file.map(|file| file.to_string_lossy().into_owned());
+    for (name, value) in options.iter().chain(&[("--env-file", env_file)]) {
+        words.extend(
+            value
+                .iter()
+                .map(|value| format!("{name} {}", quoted(value))),
+        );
+    }
+    words.join(" ")
 }

@@ -15,7 +15,8 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// The attempt from which on a failure may be a refusal of the batch: it is then sent in parts.
 const LATE: u32 = 3;
 
-/// How long no other outage is told. A bridge that fails now and then would flood the terminal.
+/// After an outage is shown, the time in which no other one is. A bridge that fails now and then would
+/// flood the terminal.
 const QUIET: Duration = Duration::from_mins(1);
 
 /// What follows an attempt.
@@ -29,8 +30,10 @@ pub(crate) enum Next {
     Doubt(Option<Duration>),
     /// Perhaps these batches are at fault: another attempt, soon.
     Soon,
-    /// Waiting does not help. `true`: no other object is begun either.
-    GiveUp(bool),
+    /// Waiting does not help this object.
+    GiveUpObject,
+    /// Waiting does not help any object: no other is begun.
+    GiveUpAll,
 }
 
 /// Decides what follows the attempt of this number, from 1.
@@ -38,7 +41,7 @@ pub(crate) fn next(outcome: &Outcome, number: u32) -> Next {
     if outcome.left.is_empty() {
         return Next::Done;
     }
-    let mut next = Next::GiveUp(false);
+    let mut next = Next::GiveUpObject;
     for reason in &outcome.reasons {
         next = match reason {
             StopReason::Bridge(trouble) => worse(next, of_trouble(trouble, number)),
@@ -47,7 +50,7 @@ pub(crate) fn next(outcome: &Outcome, number: u32) -> Next {
             StopReason::Deadline
             | StopReason::Interrupted
             | StopReason::Reader
-            | StopReason::Unbalanced => return Next::GiveUp(false),
+            | StopReason::Unbalanced => return Next::GiveUpObject,
         };
     }
     next
@@ -56,18 +59,19 @@ pub(crate) fn next(outcome: &Outcome, number: u32) -> Next {
 /// Decides what follows a trouble.
 pub(crate) fn of_trouble(trouble: &Trouble, number: u32) -> Next {
     match (trouble.scope, trouble.lasts) {
-        (Scope::Bridge, true) => Next::GiveUp(true),
+        (Scope::Bridge, true) => Next::GiveUpAll,
         (Scope::Bridge, false) => Next::Wait(trouble.after),
         (Scope::Batch, _) if number < LATE => Next::Soon,
-        (Scope::Batch, true) => Next::GiveUp(false),
+        (Scope::Batch, true) => Next::GiveUpObject,
         (Scope::Batch, false) => Next::Doubt(trouble.after),
     }
 }
 
-/// Returns what counts of two.
+/// Returns the more severe of two decisions: what gives up all, then the longest wait, then what gives
+/// up this object.
 fn worse(one: Next, other: Next) -> Next {
     match (one, other) {
-        (Next::GiveUp(true), _) | (_, Next::GiveUp(true)) => Next::GiveUp(true),
+        (Next::GiveUpAll, _) | (_, Next::GiveUpAll) => Next::GiveUpAll,
         (Next::Wait(one), Next::Wait(other)) => Next::Wait(one.max(other)),
         (wait @ Next::Wait(_), _) | (_, wait @ Next::Wait(_)) => wait,
         (doubt @ Next::Doubt(_), _) | (_, doubt @ Next::Doubt(_)) => doubt,
@@ -92,9 +96,10 @@ pub(crate) struct Outage {
 struct State {
     /// Since when nothing was accepted.
     since: Option<Instant>,
-    is_told: bool,
-    /// When an outage was last told.
-    told: Option<Instant>,
+    /// Whether this outage is shown.
+    is_shown: bool,
+    /// When an outage was last shown.
+    shown: Option<Instant>,
     /// When something was last accepted.
     accepted: Option<Instant>,
 }
@@ -116,13 +121,13 @@ impl Outage {
         self.state().since.get_or_insert(attempt);
     }
 
-    /// Tells once that the bridge is waited for.
-    pub(crate) fn tell(&self, reason: &str) {
+    /// Shows once for each outage that the bridge is waited for.
+    pub(crate) fn show(&self, reason: &str) {
         let mut state = self.state();
-        let is_quiet = state.told.is_some_and(|told| told.elapsed() < QUIET);
-        if !state.is_told && !is_quiet {
-            state.is_told = true;
-            state.told = Some(Instant::now());
+        let is_quiet = state.shown.is_some_and(|shown| shown.elapsed() < QUIET);
+        if !state.is_shown && !is_quiet {
+            state.is_shown = true;
+            state.shown = Some(Instant::now());
             let retry_for = short(self.retry_for);
             tracing::warn!(retry_for, reason, "waiting for the bridge");
         }
@@ -135,7 +140,7 @@ impl Outage {
         let Some(since) = state.since.take() else {
             return false;
         };
-        if std::mem::take(&mut state.is_told) {
+        if std::mem::take(&mut state.is_shown) {
             let after = short(since.elapsed());
             tracing::warn!(after, "the bridge accepts requests again");
         }
@@ -149,7 +154,7 @@ impl Outage {
             .is_some_and(|accepted| accepted > time)
     }
 
-    /// Whether nothing was accepted for as long as is waited for the bridge.
+    /// Whether nothing was accepted for `retry_for`.
     pub(crate) fn is_over(&self) -> bool {
         let since = self.state().since;
         since.is_some_and(|since| since.elapsed() >= self.retry_for)
@@ -185,14 +190,14 @@ mod tests {
                 1,
                 wait(Some(9)),
             ),
-            (vec![trouble(Bridge, true, None)], 1, Next::GiveUp(true)),
+            (vec![trouble(Bridge, true, None)], 1, Next::GiveUpAll),
             (
                 vec![trouble(Bridge, false, None), trouble(Bridge, true, None)],
                 1,
-                Next::GiveUp(true),
+                Next::GiveUpAll,
             ),
             (vec![trouble(Batch, true, None)], 1, Next::Soon),
-            (vec![trouble(Batch, true, None)], LATE, Next::GiveUp(false)),
+            (vec![trouble(Batch, true, None)], LATE, Next::GiveUpObject),
             (vec![trouble(Batch, false, None)], 1, Next::Soon),
             (vec![trouble(Batch, false, None)], LATE, Next::Doubt(None)),
             (
@@ -204,14 +209,14 @@ mod tests {
             (
                 vec![StopReason::Source("cut".to_owned())],
                 LATE,
-                Next::GiveUp(false),
+                Next::GiveUpObject,
             ),
             (
                 vec![trouble(Bridge, false, None), StopReason::Interrupted],
                 1,
-                Next::GiveUp(false),
+                Next::GiveUpObject,
             ),
-            (vec![StopReason::Unbalanced], 1, Next::GiveUp(false)),
+            (vec![StopReason::Unbalanced], 1, Next::GiveUpObject),
         ] {
             let text = format!("{reasons:?} {number}");
             let outcome = Outcome::of_left(Rows::all(), reasons);
@@ -231,7 +236,7 @@ mod tests {
         let outage = Outage::new(Duration::ZERO);
         assert!(!outage.is_over() && !outage.end());
         outage.begin(Instant::now());
-        outage.tell("down");
+        outage.show("down");
         assert!(outage.is_over());
         assert!(outage.end());
         assert!(!outage.is_over());

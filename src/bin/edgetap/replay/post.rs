@@ -17,6 +17,9 @@ use edgetap::time::Deadline;
 use futures_util::StreamExt as _;
 use futures_util::future;
 use futures_util::stream::FuturesUnordered;
+use indicatif::HumanCount;
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -29,9 +32,9 @@ use super::total::{Meter, Replayed, Total};
 use crate::Failure;
 use crate::inputs::Input;
 use crate::output;
-use crate::show::count;
+use crate::show::{count, quoted, short};
 
-/// Objects behind one that is not done that may be done before it is reported.
+/// Objects that may be done before an earlier one is, because they are reported in their order.
 const AHEAD: usize = 1000;
 
 /// Objects in a row of which nothing is delivered, after which no other is begun.
@@ -50,6 +53,8 @@ pub(crate) struct Post {
     meter: Meter,
     remaining: Mutex<Remaining>,
     rejects: Option<Rejects>,
+    /// The beginning of the command that delivers a log, for hints.
+    command: String,
     /// Whether no other object and no batch is begun.
     stop: watch::Sender<bool>,
 }
@@ -80,8 +85,8 @@ struct Done {
     replayed: Replayed,
     /// Whether rows are left, and none was accepted.
     is_refused: bool,
-    /// Whether no other object is to be begun.
-    is_hopeless: bool,
+    /// Why no other object is to be begun, if none is.
+    gave_up: Option<String>,
 }
 
 impl Post {
@@ -92,6 +97,7 @@ impl Post {
         meter: Meter,
         remaining: Remaining,
         rejects: Option<Rejects>,
+        command: String,
     ) -> Self {
         Self {
             rules,
@@ -100,6 +106,7 @@ impl Post {
             meter,
             remaining: Mutex::new(remaining),
             rejects,
+            command,
             stop: watch::Sender::new(false),
         }
     }
@@ -136,6 +143,7 @@ impl Post {
         let mut running = FuturesUnordered::new();
         let mut done = BTreeMap::new();
         let (mut begun, mut reported, mut fruitless) = (0, 0, 0);
+        let mut gave_up = None;
         let mut ended = Ended::Through;
         loop {
             while running.len() < jobs.max(1)
@@ -148,14 +156,18 @@ impl Post {
             }
             tokio::select! {
                 finished = running.next() => {
-                    let Some((index, Done { replayed, is_refused, is_hopeless })) = finished else {
+                    let Some((index, Done { replayed, is_refused, gave_up: reason })) = finished else {
                         break;
                     };
                     fruitless = match replayed.summary.counts.sent {
                         0 => fruitless + u32::from(is_refused),
                         _ => 0,
                     };
-                    if is_hopeless || fruitless >= MAX_FRUITLESS {
+                    gave_up = gave_up.or(reason).or_else(|| {
+                        (fruitless >= MAX_FRUITLESS)
+                            .then(|| format!("nothing of {fruitless} objects in a row was accepted"))
+                    });
+                    if gave_up.is_some() {
                         self.stop.send_replace(true);
                     }
                     done.insert(index, replayed);
@@ -186,9 +198,19 @@ impl Post {
             rejects.flush();
         }
         self.remaining().save()?;
+        total.has_unread |= begun < inputs.len() || reported < begun;
         if ended == Ended::Through && begun < inputs.len() {
-            let others = count((inputs.len() - begun) as u64, "object was", "objects were");
-            output::error(format_args!("gave up: {others} not begun"));
+            let others = HumanCount((inputs.len() - begun) as u64);
+            let all = count(inputs.len() as u64, "object", "objects");
+            let reason = gave_up.unwrap_or_default();
+            let reason = if total.has_reported(&reason) {
+                "for the same reason"
+            } else {
+                &reason
+            };
+            output::error(format_args!(
+                "gave up: {reason}; {others} of {all} not begun"
+            ));
             total.unreadable += 1;
         }
         Ok(ended)
@@ -213,21 +235,23 @@ impl Post {
             since: Instant::now(),
             why: None,
         };
-        if self.outage.retry_for.is_zero() || input.is_stdin() {
+        if self.outage.retry_for.is_zero() || !input.can_be_read_again() {
             delivery.number = Attempt::ONLY.number;
         }
-        let mut is_hopeless = false;
-        while !is_hopeless {
+        delivery.replayed.has_unread = true;
+        let mut gave_up = None;
+        loop {
             let started = Instant::now();
             let next = self.attempt(&mut delivery).await;
             let wait = wait(delivery.number);
             let goes_on = match next {
                 Next::Done => false,
-                Next::GiveUp(is_bridge) => {
-                    is_hopeless = is_bridge;
+                Next::GiveUpObject => false,
+                Next::GiveUpAll => {
+                    gave_up = delivery.why.as_deref().map(given_up);
                     false
                 }
-                _ if input.is_stdin() => false, // it cannot be read twice
+                _ if !input.can_be_read_again() => false,
                 Next::Soon => self.pause(wait).await,
                 Next::Doubt(_) if self.outage.has_accepted_since(started) => false,
                 Next::Wait(after) | Next::Doubt(after) => {
@@ -235,12 +259,25 @@ impl Post {
                     let after = after.unwrap_or_default();
                     let time = self.outage.retry_for;
                     let time = time.saturating_sub(delivery.since.elapsed());
-                    if time.is_zero() || after > time {
-                        is_hopeless = self.outage.is_over();
+                    if after > time && !time.is_zero() {
+                        let (after, time) = (short(after), short(self.outage.retry_for));
+                        let asks = format!(
+                            "the bridge asks to wait {after}, longer than --retry-for {time}"
+                        );
+                        let why = delivery.why.take();
+                        delivery.why =
+                            Some(why.map_or(asks.clone(), |why| format!("{why}; {asks}")));
+                        false
+                    } else if time.is_zero() {
+                        if self.outage.is_over() {
+                            let why = given_up(delivery.why.as_deref().unwrap_or_default());
+                            let time = short(self.outage.retry_for);
+                            gave_up = Some(format!("nothing was accepted for {time} ({why})"));
+                        }
                         false
                     } else {
                         self.outage
-                            .tell(delivery.why.as_deref().unwrap_or_default());
+                            .show(delivery.why.as_deref().unwrap_or_default());
                         self.meter.waits_for(Some("waiting for the bridge"));
                         self.pause(wait.max(after).min(time)).await
                     }
@@ -263,18 +300,20 @@ impl Post {
             .then(|| format!("the bridge rejected {}", count(rejected, "row", "rows")));
         let flawed = flawed(&replayed.summary.flaws);
         let first = self.remaining().rows(index).first();
-        let why = why.map(|why| match first {
-            Some(row) => format!("not all rows were delivered (the first is row {row}): {why}"),
-            None => why,
-        });
         if replayed.problem.is_none() {
-            replayed.problem = sentence(&object, [rejected, flawed, why]);
+            let left = why.is_some().then(|| match first {
+                Some(0) if replayed.summary.counts.sent == 0 => "no row was delivered".to_owned(),
+                Some(row) => format!("not all rows were delivered (the first is row {row})"),
+                None => "it cannot be read to its end".to_owned(),
+            });
+            replayed.problem = sentence(&object, [rejected, flawed, left]);
+            replayed.cause = why.as_deref().map(given_up);
         }
         let is_refused = replayed.is_opened && first.is_some() && replayed.summary.counts.sent == 0;
         let done = Done {
             replayed,
             is_refused,
-            is_hopeless,
+            gave_up,
         };
         (index, done)
     }
@@ -293,27 +332,26 @@ impl Post {
         let index = *index;
         (replayed.problem, *why) = (None, None);
         if *self.stop.borrow() {
-            return Next::GiveUp(false);
+            return Next::GiveUpObject;
         }
         let opened = tokio::select! {
-            () = self.stopped() => return Next::GiveUp(false),
+            () = self.stopped() => return Next::GiveUpObject,
             opened = self.open(index, input) => opened,
         };
         let Opened { object, bytes, .. } = match opened {
             Ok(opened) => opened,
-            Err(problem) => {
-                replayed.problem = Some(problem);
-                return Next::GiveUp(false);
+            Err(Unopened { problem, hint }) => {
+                (replayed.problem, replayed.hint) = (Some(problem), hint);
+                return Next::GiveUpObject;
             }
         };
         let rules = tokio::select! {
-            () = self.stopped() => return Next::GiveUp(false),
+            () = self.stopped() => return Next::GiveUpObject,
             rules = self.keyed_rules() => rules,
         };
         let rules = match rules {
             Ok(rules) => rules,
             Err(trouble) => {
-                replayed.problem = Some(format!("cannot deliver {object}: {}", trouble.why));
                 let next = of_trouble(&trouble, *number);
                 *why = Some(trouble.why);
                 return next;
@@ -356,6 +394,10 @@ impl Post {
             rejects.write(&unreadable(&job.object, row, error));
         }
         let next = next(&outcome, *number);
+        let left = outcome.left.ranges().last();
+        replayed.has_unread = left.is_some_and(|left| left.end > seen.next_row());
+        replayed.is_skipped = outcome.is_skipped;
+        replayed.retries += outcome.retries();
         *why = outcome.why();
         if outcome.is_interrupted() {
             *why = None;
@@ -370,21 +412,31 @@ impl Post {
         next
     }
 
-    /// Opens the version of an object that was begun, or the current one.
-    ///
-    /// # Errors
-    /// What went wrong, as a sentence.
-    async fn open(&self, index: usize, input: &Input) -> Result<Opened, String> {
+    /// Opens the version of an object that was begun, or the current one. What is left of one that was
+    /// replaced cannot be delivered, and is not left any more.
+    async fn open(&self, index: usize, input: &Input) -> Result<Opened, Unopened> {
         let known = self.remaining().object(index);
         let opened = Box::pin(input.open_version(&known)).await;
-        let opened = opened.map_err(|error| error.to_string())?;
-        if self.remaining().begin(index, &opened.object, opened.size) {
+        let opened = opened.map_err(|error| Unopened {
+            problem: error.to_string(),
+            hint: None,
+        })?;
+        let mut remaining = self.remaining();
+        if remaining.begin(index, &opened.object, opened.size) {
             return Ok(opened);
         }
-        let object = &opened.object;
-        Err(format!(
-            "{object}: it was replaced after part of it was delivered, so what is left of it is unknown"
-        ))
+        remaining.give_up(index);
+        let name = opened.object.to_string();
+        Err(Unopened {
+            problem: format!(
+                "{name}: it was replaced after part of it was delivered, so what is left of it is unknown"
+            ),
+            hint: Some(format!(
+                "deliver the new one whole: {} {}",
+                self.command,
+                quoted(&name)
+            )),
+        })
     }
 
     /// Gets the token, and with it the key of cookies.
@@ -413,6 +465,17 @@ impl Post {
     }
 }
 
+/// Why an object cannot be opened: a sentence that names it, and what to do.
+struct Unopened {
+    problem: String,
+    hint: Option<String>,
+}
+
+/// Returns why something was not delivered, once that is final.
+fn given_up(why: &str) -> String {
+    why.replacen("cannot get a token yet:", "cannot get a token:", 1)
+}
+
 /// Adds what an attempt has settled.
 fn add(summary: &mut Summary, more: Summary) {
     summary.counts += more.counts;
@@ -423,12 +486,19 @@ fn add(summary: &mut Summary, more: Summary) {
     summary.absent.extend(more.absent);
 }
 
-/// Returns a channel that receives each Ctrl-C. From now on, none ends the process.
+/// Returns a channel that receives each Ctrl-C and SIGTERM. From now on, none ends the process.
 async fn interrupts() -> mpsc::Receiver<()> {
     let (sender, receiver) = mpsc::channel(2);
     let mut next = Box::pin(tokio::signal::ctrl_c());
     // The first poll registers the handler.
     let first = future::poll_immediate(&mut next).await;
+    #[cfg(unix)]
+    if let Ok(mut terminations) = signal(SignalKind::terminate()) {
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while terminations.recv().await.is_some() && sender.send(()).await.is_ok() {}
+        });
+    }
     tokio::spawn(async move {
         if first.is_none() {
             while (&mut next).await.is_ok() && sender.send(()).await.is_ok() {

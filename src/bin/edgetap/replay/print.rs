@@ -23,6 +23,7 @@ use super::total::{Meter, Replayed, Total};
 use crate::Failure;
 use crate::inputs::Input;
 use crate::output::{self, Turn};
+use crate::show;
 use crate::verdict::Verdict;
 
 /// Bytes of an object's output that may wait for its turn. One batch more is being made.
@@ -58,7 +59,8 @@ struct Read {
     object: ObjectRef,
     summary: Summary,
     error: Option<LogError>,
-    /// The row that could not be read, or their number.
+    is_skipped: bool,
+    /// After an error, the row that could not be read; else the number of rows.
     next_row: u64,
 }
 
@@ -152,6 +154,7 @@ impl Reader {
             object: job.object.clone(),
             summary: Summary::default(),
             error: None,
+            is_skipped: false,
             next_row: 0,
         };
         for batch in &mut batches {
@@ -182,6 +185,7 @@ impl Reader {
             }
         }
         read.next_row = batches.rows_read();
+        read.is_skipped = batches.is_skipped();
         read
     }
 }
@@ -192,6 +196,7 @@ impl Read {
             object,
             summary,
             error,
+            is_skipped,
             next_row,
         } = self;
         if let (Some(rejects), Some(error)) = (rejects, &error) {
@@ -201,8 +206,10 @@ impl Read {
         Replayed {
             read: Counts { ..summary.counts },
             is_opened: true,
+            is_skipped,
             problem: sentence(&object, problems),
             summary,
+            ..Replayed::default()
         }
     }
 }
@@ -223,5 +230,6 @@ pub(crate) fn sentence<const N: usize>(
     problems: [Option<String>; N],
 ) -> Option<String> {
     let problems: Vec<_> = problems.into_iter().flatten().collect();
-    (!problems.is_empty()).then(|| format!("{object}: {}", problems.join("; ")))
+    let name = show::input(object);
+    (!problems.is_empty()).then(|| format!("{name}: {}", problems.join("; ")))
 }

@@ -1,6 +1,6 @@
 //! *Remaining*: the objects and rows that are left, in memory and in the file of `--resume`.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,13 @@ use edgetap::pipeline::Rules;
 use edgetap::rows::{OPEN, Rows};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use super::usage;
 use crate::Failure;
+use crate::inputs;
 use crate::output;
-use crate::show::{self, count};
+use crate::show::{self, count, quoted};
+use crate::usage;
 
 /// The version of the file.
 const VERSION: u32 = 1;
@@ -28,15 +30,20 @@ const VERSION: u32 = 1;
 const EVERY: Duration = Duration::from_secs(1);
 const SHARE: u32 = 20;
 
-/// Objects that are told at the end.
+/// Objects that are listed at the end.
 const MAX_LISTED: usize = 10;
 
-/// Ranges of an object that are told.
+/// Ranges of rows that are listed for an object.
 const MAX_RANGES: usize = 3;
+
+/// The largest file that is read: a million objects have some 200 MB.
+const MAX_FILE: u64 = 1 << 30;
 
 /// What is left of a replay: names and numbers, no content.
 pub(crate) struct Remaining {
     file: Option<PathBuf>,
+    /// Held until the end: two replays with one file would send everything twice.
+    _lock: Option<Lock>,
     head: Head,
     items: Vec<Item>,
     /// Whether the file does not say all that is known.
@@ -52,6 +59,10 @@ struct Head {
     version: u32,
     /// The names of the command line.
     inputs: Vec<String>,
+    /// The folder that names of local logs start from.
+    folder: PathBuf,
+    /// A digest of the bridge's URL, which has accepted what is not left.
+    bridge: String,
     /// [`Rules::digest`]: under other rules batches begin at other rows.
     rules: String,
     /// [`Encoding::REVISION`]: under another one bodies have other idempotency keys.
@@ -84,23 +95,29 @@ impl Item {
 }
 
 impl Remaining {
+    /// # Errors
+    /// The file is in use.
     pub(crate) fn new(
-        file: Option<PathBuf>,
+        file: Option<&Path>,
         inputs: Vec<String>,
         rules: &Rules,
+        edge: &str,
         objects: impl Iterator<Item = ObjectRef>,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
         let item = |object| Item {
             object,
             modified: None,
             rows: Rows::all(),
         };
-        Self::of(file, head(inputs, rules), objects.map(item).collect())
+        let lock = file.map(Lock::take).transpose()?;
+        let items = objects.map(item).collect();
+        Ok(Self::of(file, lock, head(inputs, rules, edge), items))
     }
 
-    fn of(file: Option<PathBuf>, head: Head, items: Vec<Item>) -> Self {
+    fn of(file: Option<&Path>, lock: Option<Lock>, head: Head, items: Vec<Item>) -> Self {
         Self {
-            file,
+            file: file.map(Path::to_owned),
+            _lock: lock,
             head,
             items,
             is_stale: true,
@@ -116,12 +133,21 @@ impl Remaining {
         file: &Path,
         inputs: &[String],
         rules: &Rules,
+        edge: &str,
     ) -> Result<Option<Self>, Failure> {
         let name = show::escaped(&file.to_string_lossy());
-        let text = match fs::read(file) {
+        let metadata = match file.metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            text => text.with_context(|| format!("cannot read {name}"))?,
+            metadata => metadata.with_context(|| format!("cannot read {name}"))?,
         };
+        if !metadata.is_file() || metadata.len() > MAX_FILE {
+            return Err(usage(
+                format!("{name} is not a file of `--resume`"),
+                "name another file, which is then created",
+            ));
+        }
+        let lock = Lock::take(file)?;
+        let text = fs::read(file).with_context(|| format!("cannot read {name}"))?;
         let Ok(Saved { head, left }) = serde_json::from_slice::<Saved<Head, Vec<Item>>>(&text)
         else {
             return Err(usage(
@@ -129,7 +155,7 @@ impl Remaining {
                 "name another file, which is then created",
             ));
         };
-        let expected = self::head(inputs.to_vec(), rules);
+        let expected = self::head(inputs.to_vec(), rules, edge);
         if head.version != expected.version || head.encoding != expected.encoding {
             return Err(usage(
                 format!("{name} is of another release of edgetap, which makes other batches"),
@@ -139,9 +165,26 @@ impl Remaining {
         if head.rules != expected.rules {
             return Err(usage(
                 format!(
-                    "{name} was written under other rules, under which batches begin at other rows"
+                    "{name} was written with other settings, which put other rows into a request"
                 ),
-                "set what selects, masks and encodes requests as it was then, or remove the file to start over",
+                "set STATIC_EXTENSIONS, INCLUDE_PATHS, EXCLUDE_PATHS, REDACT, REDACT_COOKIES and BATCH_MAX_… \
+                 as they were then, or remove the file to start over",
+            ));
+        }
+        if head.bridge != expected.bridge {
+            return Err(usage(
+                format!("{name} is of a replay to another bridge"),
+                "set BRIDGE_EDGE_ENDPOINT as it was then, or remove the file to start over",
+            ));
+        }
+        let is_local = |item: &Item| {
+            item.object.bucket.is_empty() && !Path::new(&item.object.key).is_absolute()
+        };
+        if head.folder != expected.folder && left.iter().any(is_local) {
+            let folder = quoted(&head.folder.to_string_lossy());
+            return Err(usage(
+                format!("{name} is of a replay in another folder: {folder}"),
+                format!("go on there: cd {folder}"),
             ));
         }
         if !inputs.is_empty() && head.inputs != expected.inputs {
@@ -153,7 +196,7 @@ impl Remaining {
                 "leave out the logs to go on with those, or name another file",
             ));
         }
-        Ok(Some(Self::of(Some(file.to_owned()), head, left)))
+        Ok(Some(Self::of(Some(file), Some(lock), head, left)))
     }
 
     pub(crate) fn objects(&self) -> impl Iterator<Item = ObjectRef> {
@@ -207,6 +250,12 @@ impl Remaining {
         }
     }
 
+    /// Notes that no row of an object can be delivered any more.
+    pub(crate) fn give_up(&mut self, index: usize) {
+        self.items[index].rows = Rows::default();
+        self.is_stale = true;
+    }
+
     fn left(&self) -> impl Iterator<Item = &Item> {
         self.items.iter().filter(|item| !item.rows.is_empty())
     }
@@ -252,8 +301,8 @@ impl Remaining {
         Ok(())
     }
 
-    /// Says what is left, and how to go on.
-    pub(crate) fn report(&self, is_resumed: bool) {
+    /// Says what is left, and how to go on: `command` is for a shell, without the logs and `--resume`.
+    pub(crate) fn report(&self, is_resumed: bool, command: &str) {
         let left = self.left().count();
         if left == 0 {
             if let Some(file) = self.file.as_deref().filter(|_| is_resumed) {
@@ -269,32 +318,86 @@ impl Remaining {
             count(left as u64, "object", "objects")
         ));
         for item in self.left().take(MAX_LISTED) {
-            let name = show::escaped(&item.object.to_string());
+            let name = show::escaped(&show::input(&item.object));
             output::stderr_line(format_args!("  {name}: {}", in_words(&item.rows)));
         }
         if left > MAX_LISTED {
             let more = count((left - MAX_LISTED) as u64, "other", "others");
             output::stderr_line(format_args!("  and {more}"));
         }
+        let inputs = &self.head.inputs;
         match &self.file {
-            Some(file) => output::hint(format_args!(
-                "go on with: edgetap replay --post --resume {}",
-                quoted(&file.to_string_lossy())
-            )),
-            None => output::hint(
-                "with `--resume FILE`, edgetap keeps what is left in FILE, and goes on with it",
-            ),
+            Some(file) => {
+                let file = quoted(&file.to_string_lossy());
+                output::hint(format_args!("go on with: {command} --resume {file}"));
+            }
+            None if inputs.iter().any(|name| name == "-") => {}
+            None => {
+                let inputs: Vec<String> = inputs.iter().map(|name| quoted(name)).collect();
+                output::hint(format_args!(
+                    "start over, able to go on from then on: {command} --resume left.json {}",
+                    inputs.join(" ")
+                ));
+            }
         }
     }
 }
 
-fn head(inputs: Vec<String>, rules: &Rules) -> Head {
+fn head(inputs: Vec<String>, rules: &Rules, edge: &str) -> Head {
     Head {
         version: VERSION,
         inputs,
+        folder: inputs::place(Path::new(".")),
+        bridge: hex::encode(Sha256::digest(edge)),
         rules: rules.digest(),
         encoding: Encoding::REVISION.to_owned(),
     }
+}
+
+/// The file beside that of `--resume` that is locked by whoever uses it.
+struct Lock {
+    path: PathBuf,
+    /// Unlocked when it is closed, also by the end of the process.
+    _file: File,
+}
+
+impl Lock {
+    fn take(file: &Path) -> Result<Self, Failure> {
+        let path = beside(file, ".lock");
+        let name = show::escaped(&path.to_string_lossy());
+        let opened = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
+        let opened = opened.with_context(|| format!("cannot write {name}"))?;
+        match opened.try_lock() {
+            Ok(()) => Ok(Self {
+                path,
+                _file: opened,
+            }),
+            Err(TryLockError::WouldBlock) => Err(usage(
+                format!("another replay uses the file of --resume: {name} is locked"),
+                "wait for its end, or name another file",
+            )),
+            Err(TryLockError::Error(error)) => Err(anyhow::Error::from(error)
+                .context(format!("cannot lock {name}"))
+                .into()),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        _ = fs::remove_file(&self.path); // one that stays behind does no harm
+    }
+}
+
+/// Returns the name of a file beside another.
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
 }
 
 /// When a local file was last changed.
@@ -308,9 +411,7 @@ fn modified(object: &ObjectRef) -> Option<Timestamp> {
 
 /// Writes a file beside this one, and puts it in its place.
 fn replace(file: &Path, saved: &impl Serialize) -> io::Result<()> {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
+    let new = beside(file, ".new");
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -341,22 +442,12 @@ fn in_words(rows: &Rows) -> String {
     format!("rows {}", words.join(", "))
 }
 
-/// Returns a word of a shell's command line.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./+=:@%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", show::escaped(word).replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_told_in_words() {
+    fn rows_are_shown_in_words() {
         for (rows, words) in [
             (Rows::all(), "all rows"),
             (Rows::from(7..8), "rows 7"),
@@ -371,18 +462,6 @@ mod tests {
             ),
         ] {
             assert_eq!(in_words(&rows), words);
-        }
-    }
-
-    #[test]
-    fn file_names_are_quoted_for_a_shell() {
-        for (name, word) in [
-            ("left.json", "left.json"),
-            ("my left.json", "'my left.json'"),
-            ("it's", r"'it'\''s'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(name), word);
         }
     }
 }

@@ -31,9 +31,9 @@ struct Rows {
 }
 
 enum Noted {
-    /// Its number of line.
+    /// To be sent: the number of its line.
     Sent(u64),
-    /// Its line of `--reject`.
+    /// Not to be sent: its line of `--reject`.
     Unsent(String),
 }
 
@@ -50,6 +50,11 @@ impl Seen {
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the row after the last one that was read.
+    pub(crate) fn next_row(&self) -> u64 {
+        self.rows().next
     }
 
     pub(crate) fn counts(&self) -> Counts {

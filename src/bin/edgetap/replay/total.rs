@@ -17,14 +17,24 @@ use crate::show::count;
 /// What became of one object.
 #[derive(Default)]
 pub(crate) struct Replayed {
-    /// Of the rows that were settled, or printed.
+    /// The rows that were settled, or printed.
     pub(crate) summary: Summary,
-    /// Counts of the rows that were read. Equal to those of the summary unless rows are left.
+    /// All rows that were read: more than those of the summary if some are left.
     pub(crate) read: Counts,
     /// Whether it was opened.
     pub(crate) is_opened: bool,
-    /// What went wrong, as a sentence that names it.
+    /// Whether it is of another service, and was skipped on purpose.
+    pub(crate) is_skipped: bool,
+    /// Whether rows are left that were not read.
+    pub(crate) has_unread: bool,
+    /// Requests that were sent again.
+    pub(crate) retries: u64,
+    /// What went wrong, as a sentence that names the object.
     pub(crate) problem: Option<String>,
+    /// Why, if other objects may have the same problem.
+    pub(crate) cause: Option<String>,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
 }
 
 /// What is done with transactions.
@@ -43,7 +53,14 @@ pub(crate) struct Total {
     counts: Counts,
     /// Rows that were read, are to be sent, and were neither accepted nor rejected.
     undelivered: u64,
+    /// Whether there are others, which were not read.
+    pub(crate) has_unread: bool,
+    /// Objects without rows that are none of another service.
+    empty: u64,
     absent: BTreeSet<&'static str>,
+    retries: u64,
+    /// The cause that was reported last.
+    cause: Option<String>,
     batches: u64,
     bytes: u64,
     /// Inputs and objects with a problem that was reported.
@@ -56,10 +73,18 @@ impl Total {
         let Replayed {
             summary,
             read,
+            is_skipped,
+            has_unread,
+            retries,
             problem,
+            cause,
+            hint,
             ..
         } = replayed;
         self.objects += 1;
+        self.empty += u64::from(read.rows == 0 && !is_skipped);
+        self.has_unread |= has_unread;
+        self.retries += retries;
         let by_bridge = summary.rejected.len() as u64;
         let Counts {
             sent, unreadable, ..
@@ -75,9 +100,22 @@ impl Total {
         self.batches += summary.batches;
         self.bytes += summary.bytes;
         if let Some(problem) = problem {
-            output::error(problem);
+            match &cause {
+                None => output::error(problem),
+                Some(_) if cause == self.cause => {
+                    output::error(format_args!("{problem}, for the same reason"));
+                }
+                Some(cause) => output::error(format_args!("{problem}: {cause}")),
+            }
+            hint.iter().for_each(output::hint);
+            self.cause = cause.or_else(|| self.cause.take());
             self.unreadable += 1;
         }
+    }
+
+    /// Whether this cause is the one that was reported last.
+    pub(crate) fn has_reported(&self, cause: &str) -> bool {
+        self.cause.as_deref() == Some(cause)
     }
 
     /// Writes what was done to standard error, one fact per line.
@@ -109,20 +147,29 @@ impl Total {
         } = self.counts;
         let undelivered = self.undelivered;
         let absent = self.absent.iter().copied().collect::<Vec<_>>().join(", ");
+        let logs = match self.objects {
+            1 => "not in this log".to_owned(),
+            objects => format!("not in some of the {} logs", HumanCount(objects)),
+        };
         let more = [
             (foreign > 0).then(|| format!(", {} foreign", HumanCount(foreign))),
-            (undelivered > 0).then(|| format!(", {} not delivered", HumanCount(undelivered))),
+            (undelivered > 0 && !self.has_unread)
+                .then(|| format!(", {} not delivered", HumanCount(undelivered))),
             (unreadable > 0).then(|| {
                 format!(
-                    "\n{} left out as unreadable",
-                    count(unreadable, "value", "values")
+                    "\n{} could not be read, and left out of its transaction",
+                    count(unreadable, "field value", "field values")
                 )
             }),
-            (!absent.is_empty()).then(|| format!("\nabsent: {absent}")),
+            (!absent.is_empty()).then(|| format!("\n{logs}: {absent}")),
         ];
         let more: String = more.into_iter().flatten().collect();
+        let again = match self.retries {
+            0 => String::new(),
+            retries => format!(", {} sent again", count(retries, "request", "requests")),
+        };
         output::stderr_line(format_args!(
-            "{}, {} in {:.1} s\n{} {done}, {} static, {} excluded, {} malformed, {} rejected{more}\n{size}",
+            "{}, {} in {:.1} s\n{} {done}, {} static, {} excluded, {} malformed, {} rejected{more}\n{size}{again}",
             count(self.objects, "object", "objects"),
             count(rows, "row", "rows"),
             time.as_secs_f64(),
@@ -135,9 +182,10 @@ impl Total {
     }
 
     /// Reports that no row was read at all, and nothing else was wrong: probably other logs are meant.
+    /// Objects that were skipped on purpose have been reported.
     pub(crate) fn expect_rows(&mut self) {
-        if self.objects > 0 && self.counts.rows == 0 && self.unreadable == 0 {
-            output::error(match self.objects {
+        if self.empty > 0 && self.counts.rows == 0 && self.unreadable == 0 {
+            output::error(match self.empty {
                 1 => "the log has no data rows",
                 _ => "the logs have no data rows",
             });

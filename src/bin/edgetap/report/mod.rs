@@ -98,7 +98,7 @@ struct Counted {
     tally: Tally,
     /// Why the object cannot be read, or not to its end.
     problem: Option<String>,
-    /// Whether the tally is that of a log.
+    /// Whether the tally is that of a log, not of an object of another service.
     is_read: bool,
 }
 
@@ -188,6 +188,9 @@ fn expect_rows(totals: &Totals) -> Result<(), Failure> {
         ));
         output::hint("widen them");
     } else if totals.unread == 0 {
+        if totals.objects == 0 {
+            return Ok(()); // all were skipped, which was logged
+        }
         output::error(match totals.objects {
             1 => "the log has no data rows",
             _ => "the logs have no data rows",
@@ -279,12 +282,15 @@ fn count_opened(opened: Opened, reading: Reading) -> Counted {
     let mut summary = Summary::default();
     let job = Job::all(object);
     let mut error = None;
-    for batch in Batches::observed(&job, source, rules, &mut rows) {
+    let mut batches = Batches::observed(&job, source, rules, &mut rows);
+    for batch in batches.by_ref() {
         match batch {
             Ok(batch) => summary.accept(&batch),
             Err(cause) => error = Some(cause.to_string()),
         }
     }
+    let is_skipped = batches.is_skipped();
+    drop(batches);
     let (first, outside) = (rows.first, rows.outside);
     let mut tally = rows.tally;
     tally.counts = summary.counts - outside;
@@ -299,7 +305,7 @@ fn count_opened(opened: Opened, reading: Reading) -> Counted {
     };
     let problems: Vec<String> = flawed(&summary.flaws).into_iter().chain(error).collect();
     let problem = (!problems.is_empty()).then(|| format!("{name}: {}", problems.join("; ")));
-    let is_read = summary.counts.rows > 0 || problem.is_none();
+    let is_read = summary.counts.rows > 0 || problem.is_none() && !is_skipped;
     match first {
         Some(first) => tally.days.add(&first.div_euclid(DAY), volume),
         None if outside.rows > 0 => {} // a backfill of the window needs no such log
