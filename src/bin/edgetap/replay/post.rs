@@ -136,7 +136,6 @@ impl Post {
         jobs: usize,
         total: &mut Total,
     ) -> Result<Ended, Failure> {
-        self.remaining().save()?;
         let mut interrupts = interrupts().await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -176,7 +175,16 @@ impl Post {
                         reported += 1;
                     }
                 }
-                _ = tick.tick() => self.save_if_due()?,
+                _ = tick.tick() => {
+                    if let Err(error) = self.save_if_due()
+                        && gave_up.is_none()
+                    {
+                        output::error(format_args!("{error:#}"));
+                        total.unreadable += 1;
+                        gave_up = Some("what is left cannot be noted".to_owned());
+                        self.stop.send_replace(true);
+                    }
+                }
                 Some(()) = interrupts.recv() => {
                     if ended == Ended::Interrupted {
                         break;
