@@ -249,6 +249,7 @@ fn log_cannot_write_into_any_view() {
         ),
         &row("192.0.2.7", "GET", "%E2%80%AEevil%1B[31m%07", "/b", "-"),
         &row("192.0.2.7", "GET", "%FF%FE%00", "/{{7*7}}", "-"),
+        &row("192.0.2.7", "GET", "a%E2%80%8Bb", "/a", "-"),
         &row("192.0.2.7", "<svg/onload=1>", "h", "/c", "-"),
     ]
     .concat();
@@ -264,6 +265,7 @@ fn log_cannot_write_into_any_view() {
         let is_wild = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
         assert!(!view.contains(is_wild), "{view:?}");
         assert!(view.contains("u{202e}evil"), "{view}");
+        assert!(view.contains("u{200b}b"), "{view}");
     }
 }
 

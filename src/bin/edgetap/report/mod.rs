@@ -36,7 +36,7 @@ use model::Totals;
 use tally::{DAY, OfObject, Tally};
 
 /// Objects that are read at a time. Each has a tally of its own; all of them together may have as many
-/// values as that of the report, 20 MB.
+/// values as that of the report.
 const AT_ONCE: usize = 4;
 
 /// Invocations at a time of a backfill, as in `edgetap backfill`.

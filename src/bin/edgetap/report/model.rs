@@ -607,7 +607,15 @@ fn text(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         "(none)".to_owned()
     } else {
-        escaped(&String::from_utf8_lossy(bytes))
+        let text = escaped(&String::from_utf8_lossy(bytes));
+        let shown = text.chars().map(|c| match c {
+            // Characters without a width: two values must not look alike.
+            '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{feff}' => {
+                c.escape_unicode().to_string()
+            }
+            c => c.to_string(),
+        });
+        shown.collect()
     }
 }
 
