@@ -316,7 +316,7 @@ impl Outcome {
     }
 }
 
-/// Whether a log of so many rows cannot be the one of which these rows were left.
+/// Whether a log with this number of rows cannot be the one that these rows were left of.
 fn ends_before(rows: u64, left: &Range<u64>) -> bool {
     rows < left.start || left.end != OPEN && rows < left.end
 }

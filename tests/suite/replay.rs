@@ -506,6 +506,27 @@ async fn resumed_replay_needs_no_inputs_and_sends_what_is_left() {
     scene.assert_each_once(60);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn unwritable_resume_file_ends_the_replay_in_order() {
+    let options = Options {
+        delay: Duration::from_millis(200),
+        ..Options::default()
+    };
+    let scene = Scene::new(20, 95, options).await;
+    let child = scene.command(RESUME).spawn().unwrap();
+    while scene.bridge.tally().requests < 4 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    while fs::create_dir(scene.path("left.json.new")).is_err() {}
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    let output = output.await.unwrap();
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for words in ["error: cannot write left.json: ", " sent, ", "\nleft: "] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
 /// Writes a file of `--resume` with the rows from 10 on of the only log.
 async fn partly_delivered() -> Scene {
     let scene = Scene::new(

@@ -171,7 +171,7 @@ fn list_that_is_full_says_so_and_keeps_the_frequent() {
         log += &row(
             &format!("10.0.{}.{}", at / 200, at % 200),
             "GET",
-            &format!("h{at}"),
+            &format!("h-{}-{}", at / 200, at % 200),
             "/",
             "-",
         );
@@ -249,6 +249,7 @@ fn log_cannot_write_into_any_view() {
         ),
         &row("192.0.2.7", "GET", "%E2%80%AEevil%1B[31m%07", "/b", "-"),
         &row("192.0.2.7", "GET", "%FF%FE%00", "/{{7*7}}", "-"),
+        &row("192.0.2.7", "GET", "a%E2%80%8Bb", "/a", "-"),
         &row("192.0.2.7", "<svg/onload=1>", "h", "/c", "-"),
     ]
     .concat();
@@ -264,6 +265,7 @@ fn log_cannot_write_into_any_view() {
         let is_wild = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
         assert!(!view.contains(is_wild), "{view:?}");
         assert!(view.contains("u{202e}evil"), "{view}");
+        assert!(view.contains("u{200b}b"), "{view}");
     }
 }
 
@@ -438,6 +440,23 @@ fn report_on_nothing_is_an_error() {
 }
 
 #[test]
+fn objects_of_other_services_are_no_logs() {
+    let directory = tempfile::tempdir().unwrap();
+    let test = directory.path().join("aws-logs-write-test");
+    std::fs::write(&test, "AWS Logs Write Test\n").unwrap();
+    let test = test.to_str().unwrap();
+    let output = edgetap(&["report", test], &[], b"");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "0 logs, 0 rows\n");
+    let log = HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a", "-");
+    let output = edgetap(&["report", test, "-", "--json"], &[], log.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report = json(&output);
+    assert_eq!(report["totals"]["objects"], 1);
+    assert_eq!(report["backfill"]["total"]["objects"], 1);
+}
+
+#[test]
 fn window_selects_rows_by_the_end_of_the_request() {
     // 2023-11-14T22:13:20Z, and minutes around it.
     let log = [
@@ -482,6 +501,41 @@ fn window_selects_rows_by_the_end_of_the_request() {
         text.contains("without 3 rows outside --since and --until"),
         "{text}"
     );
+}
+
+#[test]
+fn page_replaces_no_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("victim.log");
+    let log = HEADER.to_owned() + &row("192.0.2.7", "GET", "h", "/a", "-");
+    std::fs::write(&file, &log).unwrap();
+    let name = file.to_str().unwrap();
+    let other = directory.path().join(".").join("victim.log");
+    for (page, expected) in [
+        (name, "names one of the logs"),
+        (other.to_str().unwrap(), "names one of the logs"),
+        ("-", "needs the name of a file"),
+    ] {
+        let output = edgetap(&["report", name, "--html", page], &[], b"");
+        assert_eq!(output.status.code(), Some(2), "{page}");
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), log);
+    }
+}
+
+#[test]
+fn host_shows_no_password_and_whole_characters() {
+    let accents = "%C3%A9".repeat(100);
+    let log = [
+        HEADER,
+        &row("192.0.2.7", "GET", "user:hunter2@evil.example", "/a", "-"),
+        &row("192.0.2.7", "GET", &format!("x{accents}"), "/a", "-"),
+    ]
+    .concat();
+    let report = report(&log).to_string();
+    assert!(!report.contains("hunter2"), "{report}");
+    assert!(report.contains("{value}@evil.example"), "{report}");
+    assert!(!report.contains('\u{fffd}'), "{report}");
 }
 
 #[test]

@@ -271,7 +271,10 @@ impl Total {
                 HumanCount(objects),
                 if lacking == 1 { "lacks" } else { "lack" }
             ),
-            _ => format!("the request is in none of {logs}"),
+            _ if self.unreadable > 0 => {
+                "the request is in none of the logs that could be read".to_owned()
+            }
+            _ => "the request is in none of these logs".to_owned(),
         }
     }
 

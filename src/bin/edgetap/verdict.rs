@@ -2,8 +2,9 @@
 
 use std::fmt::{self, Display};
 
+use edgetap::filter::Extension;
 use edgetap::log::{Defect, LogError};
-use edgetap::pipeline::Rules;
+use edgetap::pipeline::{Fate, Rules};
 use edgetap::transaction::{Malformed, Transaction};
 use serde::Serialize;
 
@@ -35,6 +36,18 @@ impl Verdict {
         let (kind, reason) = match stitched {
             Ok(transaction) => decide(transaction, rules),
             Err(malformed) => (kind_of(*malformed), malformed.to_string()),
+        };
+        Self { kind, reason }
+    }
+
+    /// Returns the verdict on a row by its outcome, without reading it again.
+    pub(crate) fn of_fate(fate: &Fate<'_>, rules: &Rules) -> Self {
+        let (kind, reason) = match fate {
+            Fate::Sent { transaction, .. } | Fate::Excluded(transaction) => {
+                decide(transaction, rules)
+            }
+            Fate::Static { extension, .. } => (Kind::Static, by_extension(*extension)),
+            Fate::Unread(malformed) => (kind_of(*malformed), malformed.to_string()),
         };
         Self { kind, reason }
     }
@@ -88,6 +101,10 @@ fn kind_of(malformed: Malformed) -> Kind {
     }
 }
 
+fn by_extension(extension: Extension) -> String {
+    format!("extension `.{extension}`")
+}
+
 /// Returns whether a request is sent, and why.
 fn decide(transaction: &Transaction<'_>, rules: &Rules) -> (Kind, String) {
     let test = rules
@@ -96,7 +113,7 @@ fn decide(transaction: &Transaction<'_>, rules: &Rules) -> (Kind, String) {
     let sent = match test {
         Err(keep) => keep.to_string(),
         Ok(extension) => match rules.included_paths.matching_glob(transaction.path()) {
-            None => return (Kind::Static, format!("extension `.{extension}`")),
+            None => return (Kind::Static, by_extension(extension)),
             Some(glob) => format!("included path (INCLUDE_PATHS has `{glob}`)"),
         },
     };

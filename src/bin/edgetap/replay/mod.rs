@@ -172,7 +172,7 @@ async fn deliver(
     };
     let is_resumed = known.is_some();
     let mut total = Total::default();
-    let (inputs, bytes, remaining) = match known {
+    let (inputs, bytes, mut remaining) = match known {
         Some(remaining) => {
             let inputs = inputs::of_objects(remaining.objects()).await?;
             (inputs, remaining.bytes(), remaining)
@@ -205,6 +205,7 @@ async fn deliver(
         Some(file) => Some(Rejects::create(file)?),
         None => None,
     };
+    remaining.save()?;
     let started = Instant::now();
     let post = Post::new(
         rules,
@@ -218,10 +219,11 @@ async fn deliver(
     let jobs = args.jobs.map_or(JOBS_OF_POST, usize::from);
     let ended = post.run(&inputs, jobs, &mut total).await;
     let (remaining, rejects) = post.end();
-    let ended = ended?;
     total.report(Kind::Posted, started.elapsed());
-    rejects.map_or(Ok(()), Rejects::finish)?;
+    let written = rejects.map_or(Ok(()), Rejects::finish);
     remaining.report(is_resumed, &go_on);
+    written?;
+    let ended = ended?;
     if !is_resumed {
         total.expect_rows(); // what is left of a log may be its end, without a row
     }

@@ -55,7 +55,7 @@ pub(crate) struct Post {
     rejects: Option<Rejects>,
     /// The beginning of the command that delivers a log, for hints.
     command: String,
-    /// Whether no other object and no batch is begun.
+    /// `true` once no other object and no batch is to be begun.
     stop: watch::Sender<bool>,
 }
 
@@ -74,7 +74,7 @@ struct Delivery<'a> {
     replayed: Replayed,
     /// Number of the next attempt, from 1. One with progress makes it 1 again.
     number: u32,
-    /// Since when nothing of it was settled.
+    /// When a row of it was last settled, or its delivery began.
     since: Instant,
     /// Why rows were left by the last attempt.
     why: Option<String>,
@@ -136,7 +136,6 @@ impl Post {
         jobs: usize,
         total: &mut Total,
     ) -> Result<Ended, Failure> {
-        self.remaining().save()?;
         let mut interrupts = interrupts().await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -176,7 +175,16 @@ impl Post {
                         reported += 1;
                     }
                 }
-                _ = tick.tick() => self.save_if_due()?,
+                _ = tick.tick() => {
+                    if let Err(error) = self.save_if_due()
+                        && gave_up.is_none()
+                    {
+                        output::error(format_args!("{error:#}"));
+                        total.unreadable += 1;
+                        gave_up = Some("what is left cannot be noted".to_owned());
+                        self.stop.send_replace(true);
+                    }
+                }
                 Some(()) = interrupts.recv() => {
                     if ended == Ended::Interrupted {
                         break;
@@ -216,7 +224,7 @@ impl Post {
         Ok(ended)
     }
 
-    /// What `--resume` promises to be settled must not be missing in the file of `--reject`.
+    /// Writes the file of `--reject` first: no row that `--resume` leaves out may be missing there.
     fn save_if_due(&self) -> anyhow::Result<()> {
         if let Some(rejects) = &self.rejects {
             rejects.flush();
@@ -245,8 +253,7 @@ impl Post {
             let next = self.attempt(&mut delivery).await;
             let wait = wait(delivery.number);
             let goes_on = match next {
-                Next::Done => false,
-                Next::GiveUpObject => false,
+                Next::Done | Next::GiveUpObject => false,
                 Next::GiveUpAll => {
                     gave_up = delivery.why.as_deref().map(given_up);
                     false

@@ -10,7 +10,6 @@ use edgetap::batch::Counts;
 use edgetap::ingest::Settled;
 use edgetap::log::LogReader;
 use edgetap::pipeline::{Class, Fate, Observer, Rules};
-use edgetap::transaction::stitch;
 
 use super::rejects;
 use crate::verdict::Verdict;
@@ -27,7 +26,6 @@ struct Rows {
     next: u64,
     /// Rows that are not settled: those of the batches that are read or in flight.
     unsettled: BTreeMap<u64, Noted>,
-    scratch: Vec<u8>,
 }
 
 enum Noted {
@@ -44,7 +42,6 @@ impl Seen {
             counts: Counts::default(),
             next: 0,
             unsettled: BTreeMap::new(),
-            scratch: Vec::new(),
         })))
     }
 
@@ -91,7 +88,7 @@ impl Observer for Seen {
     fn see(&mut self, log: &LogReader<impl Read>, rules: &Rules, fate: &Fate<'_>) {
         let class = fate.class();
         let mut seen = self.rows();
-        let (row, record) = log.record();
+        let row = log.number();
         if row >= seen.next {
             seen.next = row + 1;
             seen.count(class);
@@ -99,7 +96,6 @@ impl Observer for Seen {
         let Rows {
             object: Some(object),
             unsettled,
-            scratch,
             ..
         } = &mut *seen
         else {
@@ -108,7 +104,7 @@ impl Observer for Seen {
         let noted = if class == Class::Sent {
             Noted::Sent(log.line())
         } else {
-            let verdict = Verdict::of(&stitch(row, record, scratch), rules);
+            let verdict = Verdict::of_fate(fate, rules);
             Noted::Unsent(rejects::line(object, Some(log.line()), Some(row), &verdict))
         };
         unsettled.insert(row, noted);

@@ -55,7 +55,7 @@ pub(crate) struct Total {
     undelivered: u64,
     /// Whether there are others, which were not read.
     pub(crate) has_unread: bool,
-    /// Objects without rows that are none of another service.
+    /// Objects without rows that were not skipped.
     empty: u64,
     absent: BTreeSet<&'static str>,
     retries: u64,

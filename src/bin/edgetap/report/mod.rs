@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use edgetap::config::{Config, Variables};
+use edgetap::config::{Config, Problem, Problems, Variables};
 use edgetap::estimate::Volume;
 use edgetap::job::Job;
 use edgetap::pipeline::{Batches, Rules, Summary};
@@ -33,10 +33,10 @@ use crate::times::{self, Day, Time};
 pub(crate) use html::write_temporary;
 pub(crate) use model::Report;
 use model::Totals;
-use tally::{DAY, MAX_VALUES, OfObject, Tally};
+use tally::{DAY, OfObject, Tally};
 
 /// Objects that are read at a time. Each has a tally of its own; all of them together may have as many
-/// values as that of the report, 20 MB.
+/// values as that of the report.
 const AT_ONCE: usize = 4;
 
 /// Invocations at a time of a backfill, as in `edgetap backfill`.
@@ -98,7 +98,7 @@ struct Counted {
     tally: Tally,
     /// Why the object cannot be read, or not to its end.
     problem: Option<String>,
-    /// Whether the tally is that of a log.
+    /// Whether the tally is that of a log, not of an object of another service.
     is_read: bool,
 }
 
@@ -108,8 +108,8 @@ struct Reading {
     rules: Arc<Rules>,
     /// The ends of requests that are counted, in milliseconds since the Unix epoch.
     window: Range<i64>,
-    /// Most values of a list.
-    cap: usize,
+    /// How many logs are read at a time.
+    parts: usize,
     progress: ProgressBar,
 }
 
@@ -120,9 +120,19 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         distribution: args.distribution,
     };
     if let Some(file) = &args.html {
+        if file.as_os_str() == "-" {
+            return Err(usage("`--html` needs the name of a file"));
+        }
         html::expect_writable(file).with_context(|| cannot_write(file))?;
     }
     let found = inputs::find(&args.inputs, &wanted).await;
+    if let Some(file) = &args.html
+        && found.inputs.iter().any(|input| input.is_file(file))
+    {
+        return Err(usage(
+            "`--html` names one of the logs, which it would replace",
+        ));
+    }
     if found.inputs.is_empty() && found.has_unwanted && found.unreadable == 0 {
         output::error("no log was read: all are outside --since, --until or --distribution");
         output::hint("widen them");
@@ -133,7 +143,7 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
         rules,
         window: at(args.since.as_ref()).unwrap_or(i64::MIN)
             ..at(args.until.as_ref()).unwrap_or(i64::MAX),
-        cap: MAX_VALUES / found.inputs.len().clamp(1, AT_ONCE),
+        parts: found.inputs.len().clamp(1, AT_ONCE),
         progress: output::progress(found.bytes),
     };
     let report = read(found, reading, args.concurrency).await;
@@ -154,6 +164,14 @@ pub(crate) async fn run(args: Args, variables: &Variables) -> Result<(), Failure
     Ok(())
 }
 
+/// An error of the command line that clap cannot know.
+fn usage(message: &str) -> Failure {
+    Failure::Configuration(Problems(vec![Problem {
+        message: message.to_owned(),
+        hint: Some("name another file, such as `report.html`".to_owned()),
+    }]))
+}
+
 fn cannot_write(file: &Path) -> String {
     format!("cannot write {}", escaped(&file.display().to_string()))
 }
@@ -170,6 +188,9 @@ fn expect_rows(totals: &Totals) -> Result<(), Failure> {
         ));
         output::hint("widen them");
     } else if totals.unread == 0 {
+        if totals.objects == 0 {
+            return Ok(()); // all were skipped, which was logged
+        }
         output::error(match totals.objects {
             1 => "the log has no data rows",
             _ => "the logs have no data rows",
@@ -183,7 +204,7 @@ pub(crate) fn of(logs: impl IntoIterator<Item = Opened>, rules: &Arc<Rules>) -> 
     let reading = Reading {
         rules: rules.clone(),
         window: i64::MIN..i64::MAX,
-        cap: MAX_VALUES,
+        parts: 1,
         progress: ProgressBar::hidden(),
     };
     let (mut all, mut objects) = (Tally::of_all(), 0);
@@ -243,7 +264,7 @@ fn count_opened(opened: Opened, reading: Reading) -> Counted {
     let Reading {
         rules,
         window,
-        cap,
+        parts,
         progress,
     } = reading;
     let Opened {
@@ -255,18 +276,21 @@ fn count_opened(opened: Opened, reading: Reading) -> Counted {
     } = opened;
     let name = object.to_string();
     let modified = modified.map(jiff::Timestamp::as_millisecond);
-    let mut rows = OfObject::new(&name, modified, window, cap);
+    let mut rows = OfObject::new(&name, modified, window, parts);
     let mut stored = Stored { bytes, read: 0 };
     let source = progress.wrap_read(&mut stored);
     let mut summary = Summary::default();
     let job = Job::all(object);
     let mut error = None;
-    for batch in Batches::observed(&job, source, rules, &mut rows) {
+    let mut batches = Batches::observed(&job, source, rules, &mut rows);
+    for batch in batches.by_ref() {
         match batch {
             Ok(batch) => summary.accept(&batch),
             Err(cause) => error = Some(cause.to_string()),
         }
     }
+    let is_skipped = batches.is_skipped();
+    drop(batches);
     let (first, outside) = (rows.first, rows.outside);
     let mut tally = rows.tally;
     tally.counts = summary.counts - outside;
@@ -281,7 +305,7 @@ fn count_opened(opened: Opened, reading: Reading) -> Counted {
     };
     let problems: Vec<String> = flawed(&summary.flaws).into_iter().chain(error).collect();
     let problem = (!problems.is_empty()).then(|| format!("{name}: {}", problems.join("; ")));
-    let is_read = summary.counts.rows > 0 || problem.is_none();
+    let is_read = summary.counts.rows > 0 || problem.is_none() && !is_skipped;
     match first {
         Some(first) => tally.days.add(&first.div_euclid(DAY), volume),
         None if outside.rows > 0 => {} // a backfill of the window needs no such log

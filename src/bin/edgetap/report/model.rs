@@ -563,13 +563,19 @@ fn delivery(lag: &Lag) -> Delivery {
 }
 
 fn backfill(days: Counter<i64, Volume>, undated: Volume, concurrency: u32) -> Backfill {
-    let mut days = Listed::new(days, usize::MAX, |day, volume| (day, volume));
-    days.values.sort_by_key(|(day, _)| *day);
+    let List {
+        mut values,
+        dropped,
+        different,
+        short,
+    } = days.into_list();
+    values.sort_by_key(|(day, _)| *day);
     let mut total = undated;
-    for (_, volume) in &days.values {
+    total += dropped;
+    for (_, volume) in &values {
         total += *volume;
     }
-    let dated = days.values.into_iter().map(|(day, volume)| DayRow {
+    let dated = values.into_iter().map(|(day, volume)| DayRow {
         day: Some(time(day * DAY, "%Y-%m-%d")),
         cost: Cost::of(volume, concurrency),
     });
@@ -583,9 +589,9 @@ fn backfill(days: Counter<i64, Volume>, undated: Volume, concurrency: u32) -> Ba
         total: Cost::of(total, concurrency),
         days: Listed {
             values: dated.chain(undated).collect(),
-            others: days.others,
-            different: days.different,
-            short: days.short,
+            others: dropped.objects,
+            different,
+            short,
         },
     }
 }
@@ -601,7 +607,15 @@ fn text(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         "(none)".to_owned()
     } else {
-        escaped(&String::from_utf8_lossy(bytes))
+        let text = escaped(&String::from_utf8_lossy(bytes));
+        let shown = text.chars().map(|c| match c {
+            // Characters without a width: two values must not look alike.
+            '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{feff}' => {
+                c.escape_unicode().to_string()
+            }
+            c => c.to_string(),
+        });
+        shown.collect()
     }
 }
 
@@ -611,4 +625,25 @@ pub(super) fn time(milliseconds: i64, format: &str) -> String {
         |_| "(unknown)".to_owned(),
         |time| time.strftime(format).to_string(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn total_has_the_days_that_are_not_listed() {
+        let mut days = Counter::new(2);
+        for day in 0..9 {
+            let volume = Volume {
+                objects: 1,
+                ..Volume::default()
+            };
+            days.add(&day, volume);
+        }
+        let backfill = backfill(days, Volume::default(), 2);
+        assert_eq!(backfill.total.volume.objects, 9);
+        assert_eq!(backfill.days.others + backfill.days.values.len() as u64, 9);
+        assert!(backfill.days.others > 0);
+    }
 }

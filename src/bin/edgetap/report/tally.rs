@@ -18,7 +18,7 @@ use edgetap::redact::{Part, Redaction};
 use edgetap::transaction::Transaction;
 
 use super::counter::{Counter, Tallied};
-use super::endpoint::{push_name, push_template};
+use super::endpoint::{push_host, push_name, push_template};
 
 /// Cap of endpoints and clients, in distinct values.
 pub(super) const MAX_VALUES: usize = 50_000;
@@ -161,19 +161,21 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn of_all() -> Self {
-        Self::new(MAX_VALUES)
+        Self::new(1)
     }
 
-    fn new(cap: usize) -> Self {
+    /// `parts` is how many tallies there are at a time, which together may have as many values as one.
+    fn new(parts: usize) -> Self {
+        let (cap, few) = (MAX_VALUES / parts, MAX_FEW / parts);
         Self {
             counts: Counts::default(),
             outside: 0,
             ends: None,
-            hours: Counter::new(MAX_FEW),
-            methods: Counter::new(MAX_FEW),
+            hours: Counter::new(few),
+            methods: Counter::new(few),
             statuses: [0; 6],
             closed: 0,
-            hosts: Counter::new(MAX_FEW),
+            hosts: Counter::new(few),
             endpoints: Counter::new(cap),
             clients: Counter::new(cap),
             extensions: BTreeMap::new(),
@@ -181,10 +183,10 @@ impl Tally {
             masked: BTreeMap::new(),
             with_masked: 0,
             with_cookies: 0,
-            cookies: Counter::new(MAX_FEW),
+            cookies: Counter::new(few),
             largest: Vec::new(),
             lag: None,
-            days: Counter::new(MAX_FEW),
+            days: Counter::new(few),
             undated: Volume::default(),
         }
     }
@@ -275,10 +277,15 @@ pub(super) struct OfObject {
 }
 
 impl OfObject {
-    /// `cap` is most values of a list.
-    pub(super) fn new(object: &str, modified: Option<i64>, window: Range<i64>, cap: usize) -> Self {
+    /// `parts` is how many objects are counted at a time.
+    pub(super) fn new(
+        object: &str,
+        modified: Option<i64>,
+        window: Range<i64>,
+        parts: usize,
+    ) -> Self {
         Self {
-            tally: Tally::new(cap),
+            tally: Tally::new(parts),
             object: object.into(),
             modified,
             window,
@@ -349,7 +356,12 @@ impl OfObject {
         tally.statuses[class] += 1;
         tally.closed += u64::from(matches!(status, b"0" | b"000"));
         let method = cut(redacted.method, MAX_METHOD);
-        let host = cut(redacted.host.unwrap_or_default(), MAX_HOST);
+        self.scratch.clear();
+        push_host(
+            cut(redacted.host.unwrap_or_default(), MAX_HOST),
+            &mut self.scratch,
+        );
+        let host = self.scratch.as_slice();
         tally.methods.add(method, count);
         tally.hosts.add(host, count);
         let client = redacted.client_ip.unwrap_or_default();
@@ -410,9 +422,12 @@ impl OfObject {
     }
 }
 
-/// Cuts a value that is longer than any real one.
+/// Cuts a value that is longer than any real one, between characters of UTF-8.
 fn cut(value: &[u8], len: usize) -> &[u8] {
-    &value[..value.len().min(len)]
+    let is_inside = |at: &usize| value.get(*at).is_some_and(|byte| byte & 0xC0 == 0x80);
+    let before = (len.saturating_sub(3)..=len).rev();
+    let end = before.into_iter().find(|at| !is_inside(at)).unwrap_or(len);
+    &value[..value.len().min(end)]
 }
 
 impl Observer for &mut OfObject {

@@ -348,6 +348,10 @@ impl Page {
                 "  {earlier} not shown (--json and --html have all)"
             ));
         }
+        if backfill.days.others > 0 {
+            let logs = count(backfill.days.others, "log", "logs");
+            self.line(&format!("  {logs} of other days in the total only"));
+        }
         let rows = days.iter().skip(last).map(|row| {
             let day = row.day.as_deref().unwrap_or("no readable row");
             (day, &row.cost)
