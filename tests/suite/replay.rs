@@ -570,6 +570,18 @@ async fn log_that_changed_is_not_continued() {
 
 // proves: R3
 #[tokio::test]
+async fn log_that_ends_before_the_rows_left_is_an_error() {
+    let scene = partly_delivered().await;
+    let text = fs::read_to_string(scene.file()).unwrap();
+    fs::write(scene.file(), text.replace("[[10,null]]", "[[31,null]]")).unwrap();
+    let output = scene.run(&["--resume", "left.json"]).await;
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("the log has 30 rows, and had more"), "{text}");
+}
+
+// proves: R3
+#[tokio::test]
 async fn resume_file_of_another_replay_is_refused() {
     let scene = partly_delivered().await;
     fs::write(scene.path("other.json"), "{\"edgetap_resume\":1}").unwrap();
