@@ -271,7 +271,7 @@ impl Post {
                     if after > time && !time.is_zero() {
                         let (after, time) = (short(after), short(self.outage.retry_for));
                         let asks = format!(
-                            "the bridge asks to wait {after}, longer than --retry-for {time}"
+                            "the bridge asks to wait at least {after}, longer than --retry-for {time}"
                         );
                         let why = delivery.why.take();
                         delivery.why =
