@@ -4,7 +4,6 @@
 
 use std::error::Error;
 use std::io::{self, Read};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
@@ -19,7 +18,7 @@ use crate::job::Job;
 use crate::log::LogError;
 use crate::pipeline::{Batches, Observer, Rules, Summary};
 use crate::response::{MAX_BEHIND, Scope, most_behind};
-use crate::rows::{OPEN, Rows};
+use crate::rows::Rows;
 use crate::source::SourceError;
 
 /// Bytes of refused batches that wait for a witness until the rest of the log is delivered.
@@ -36,6 +35,8 @@ pub struct Outcome {
     pub reasons: Vec<StopReason>,
     /// Rows that no attempt can deliver, because the object itself is at fault.
     pub unreadable: Option<(Rows, LogError)>,
+    /// Rows that the log has, if it was read to its end.
+    pub rows: Option<u64>,
     /// Whether the object was skipped on purpose ([`Batches::is_skipped`]).
     pub is_skipped: bool,
     pub(crate) meter: Meter,
@@ -259,17 +260,7 @@ impl Outcome {
                 error: None,
                 is_skipped,
             }) => {
-                if self
-                    .left
-                    .ranges()
-                    .iter()
-                    .any(|left| ends_before(rows, left))
-                {
-                    let why =
-                        format!("the log has {rows} rows, and had more in an earlier attempt");
-                    self.because(StopReason::Source(why));
-                    return;
-                }
+                self.rows = Some(rows);
                 self.left = self.left.below(rows);
                 self.is_skipped = is_skipped;
             }
@@ -314,11 +305,6 @@ impl Outcome {
             (None, reason) => self.reasons.push(reason),
         }
     }
-}
-
-/// Whether a log with this number of rows cannot be the one that these rows were left of.
-fn ends_before(rows: u64, left: &Range<u64>) -> bool {
-    rows < left.start || left.end != OPEN && rows < left.end
 }
 
 /// What is known of an object's rows during an attempt.

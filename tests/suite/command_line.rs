@@ -825,6 +825,18 @@ fn assert_totals(mut bridge: RunningBridge, lines: usize) {
 }
 
 #[test]
+fn names_that_are_no_input_are_errors() {
+    for (name, words) in [
+        ("", "error: cannot read : the name is empty\n"),
+        ("s3:// /x", "a bucket has letters, digits"),
+    ] {
+        let output = edgetap(&["replay", name], &[], b"");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn bridge_prints_what_it_refuses() {
     let mut bridge = RunningBridge::start(&["--status", "503"]);
     assert!(!bridge.check_send().status.success());

@@ -377,23 +377,6 @@ async fn reading_ends_with_its_invocation() {
     }
 }
 
-// proves: R3
-#[tokio::test]
-async fn log_that_ends_before_the_rows_left_is_not_done() {
-    let options = Options::default();
-    let bridge = start(&options).await;
-    let client = client(&bridge, &options, AuthMethod::Post, None);
-    for (left, is_done) in [(5..u64::MAX, true), (6..u64::MAX, false), (2..7, false)] {
-        let job = Job {
-            rows: left.clone().into(),
-            ..Job::all(ObjectRef::local("log"))
-        };
-        let bytes = io::Cursor::new(log(5));
-        let outcome = ingest(&job, bytes, &rules(LIMITS), &client, Attempt::ONLY).await;
-        assert_eq!(outcome.is_complete(), is_done, "{left:?}: {outcome:?}");
-    }
-}
-
 // proves: D4
 #[tokio::test]
 async fn error_of_a_direct_event_names_what_is_missing() {

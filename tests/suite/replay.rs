@@ -413,6 +413,31 @@ async fn interrupted_replay_sends_nothing_twice() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn termination_ends_a_replay_in_order() {
+    let options = Options {
+        delay: Duration::from_millis(50),
+        ..Options::default()
+    };
+    let scene = Scene::new(20, 95, options).await;
+    let output = interrupted(&scene, RESUME, "-TERM", 3).await;
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(scene.file().exists());
+}
+
+#[tokio::test]
+async fn wait_that_is_longer_than_retry_for_is_named() {
+    let react = |_: Arrival<'_>| Reaction::Respond {
+        status: 503,
+        headers: vec![("retry-after", "3600".to_owned())],
+        body: String::new(),
+    };
+    let scene = Scene::new(1, 5, at_edge(react)).await;
+    let text = stderr(&scene.run(&["logs"]).await);
+    let words = "the bridge asks to wait at least 15m, longer than --retry-for 10m";
+    assert!(text.contains(words), "{text}");
+}
+
 // proves: R2
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_replay_repeats_only_with_the_same_key() {
@@ -566,6 +591,18 @@ async fn log_that_changed_is_not_continued() {
     assert!(text.contains(hint), "{text}");
     assert!(!scene.file().exists(), "nothing can be delivered any more");
     assert_eq!(scene.arrivals().len(), 10);
+}
+
+// proves: R3
+#[tokio::test]
+async fn log_that_ends_before_the_rows_left_is_an_error() {
+    let scene = partly_delivered().await;
+    let text = fs::read_to_string(scene.file()).unwrap();
+    fs::write(scene.file(), text.replace("[[10,null]]", "[[31,null]]")).unwrap();
+    let output = scene.run(&["--resume", "left.json"]).await;
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("the log has 30 rows, and had more"), "{text}");
 }
 
 // proves: R3

@@ -170,6 +170,12 @@ pub(crate) fn in_s3(name: &str) -> anyhow::Result<Option<(&str, &str)>> {
         .context("write it as `s3://BUCKET/PREFIX`")?;
     let (bucket, key) = location.split_once('/').unwrap_or((location, ""));
     anyhow::ensure!(!bucket.is_empty(), "the bucket is missing");
+    // Also the ARN of an access point.
+    let is_of_bucket = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
+    anyhow::ensure!(
+        bucket.bytes().all(is_of_bucket),
+        "a bucket has letters, digits, `-` and `.` in its name"
+    );
     Ok(Some((bucket, key)))
 }
 
@@ -236,6 +242,7 @@ impl Found {
     }
 
     async fn add(&mut self, name: &str, wanted: &Wanted) -> anyhow::Result<()> {
+        anyhow::ensure!(!name.is_empty(), "the name is empty");
         if name == "-" {
             self.push(Input::Stdin, "", None, wanted);
         } else if let Some((bucket, prefix)) = in_s3(name)? {

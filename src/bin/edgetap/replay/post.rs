@@ -2,6 +2,7 @@
 //! bridge is down.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use edgetap::job::Job;
 use edgetap::pipeline::{Rules, Summary};
 use edgetap::plan::flawed;
 use edgetap::response::Scope;
+use edgetap::rows::OPEN;
 use edgetap::source::Opened;
 use edgetap::time::Deadline;
 use futures_util::StreamExt as _;
@@ -269,7 +271,7 @@ impl Post {
                     if after > time && !time.is_zero() {
                         let (after, time) = (short(after), short(self.outage.retry_for));
                         let asks = format!(
-                            "the bridge asks to wait {after}, longer than --retry-for {time}"
+                            "the bridge asks to wait at least {after}, longer than --retry-for {time}"
                         );
                         let why = delivery.why.take();
                         delivery.why =
@@ -400,6 +402,14 @@ impl Post {
             let row = rows.first().unwrap_or_default();
             rejects.write(&unreadable(&job.object, row, error));
         }
+        if let Some(rows) = outcome.rows
+            && job.rows.ranges().iter().any(|left| ends_before(rows, left))
+        {
+            replayed.problem = Some(format!(
+                "{}: the log has {rows} rows, and had more when part of it was delivered",
+                job.object
+            ));
+        }
         let next = next(&outcome, *number);
         let left = outcome.left.ranges().last();
         replayed.has_unread = left.is_some_and(|left| left.end > seen.next_row());
@@ -481,6 +491,11 @@ struct Unopened {
 /// Returns why something was not delivered, once that is final.
 fn given_up(why: &str) -> String {
     why.replacen("cannot get a token yet:", "cannot get a token:", 1)
+}
+
+/// Whether a log with this number of rows cannot be the one that these rows were left of.
+fn ends_before(rows: u64, left: &Range<u64>) -> bool {
+    rows < left.start || left.end != OPEN && rows < left.end
 }
 
 /// Adds what an attempt has settled.
