@@ -77,7 +77,7 @@ It follows from the settings here, which may differ from the function's. Nothing
 It has the addresses of clients, which are personal data, and no value of a parameter or cookie.
 In paths, numbers, UUIDs, hashes and what looks random are folded.
 
-Lists count up to 50,000 different values exactly. Of more, the rarest are counted together;
+Lists count up to 25,000 different values exactly. Of more, the rarest are counted together;
 the report says so, and by how much a count may be too small.
 
 The page needs nothing but its file, which only its owner can read.

@@ -21,7 +21,7 @@ use super::counter::{Counter, Tallied};
 use super::endpoint::{push_host, push_name, push_template};
 
 /// Cap of endpoints and clients, in distinct values.
-pub(super) const MAX_VALUES: usize = 50_000;
+pub(super) const MAX_VALUES: usize = 25_000;
 /// Cap of hours, days, methods, hosts and cookies, in distinct values. 10,000 hours are 13 months.
 pub(super) const MAX_FEW: usize = 10_000;
 /// Longest values, in bytes. Longer ones are cut.
