@@ -252,9 +252,8 @@ fn listing(state: &State) -> String {
         let key = path.rsplit('/').next().unwrap_or_default();
         (key, object.len())
     });
-    let contents: String = log
-        .chain(objects)
-        .map(|(key, size)| format!("<Contents><Key>{key}</Key><Size>{size}</Size></Contents>"))
-        .collect();
+    let entry = |(key, size)| format!("<Contents><Key>{key}</Key><Size>{size}</Size></Contents>");
+    let contents: Vec<String> = log.chain(objects).map(entry).collect();
+    let contents = contents.concat();
     format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>")
 }
