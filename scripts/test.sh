@@ -25,7 +25,7 @@ case "${1:-}" in
 esac
 
 # The end-to-end tests have time limits of their own; these end a run whose limits fail.
-readonly E2E_LIMIT=15m SCRIPTS_LIMIT=25m PATH_LIMIT=25m REPORT_LIMIT=5m
+readonly E2E_LIMIT=15m SCRIPTS_LIMIT=35m PATH_LIMIT=35m REPORT_LIMIT=5m
 readonly BATS_VERSION=1.13.0 CHECKOV_VERSION=3.3.30
 readonly MARKDOWNLINT_VERSION=0.22.1 # the last one for Node.js 20
 readonly CARGO_FUZZ=0.13.2 FUZZ_SECONDS=20
