@@ -105,6 +105,10 @@ impl Listing {
             self.unlisted(reason, advice)
         })?;
         let objects = objects(&page).map_err(|reason| self.unlisted(reason.to_owned(), CHECK))?;
+        if page.is_truncated() == Some(true) && page.next_continuation_token().is_none() {
+            let reason = "S3 lists only a part of the objects, and not where the rest begins";
+            return Err(self.unlisted(reason.to_owned(), CHECK));
+        }
         self.next = page.next_continuation_token().map(|token| {
             let last = objects.last();
             match last.and_then(|last| behind(&last.key, &self.window)) {

@@ -459,6 +459,25 @@ async fn failure_names_the_last_key_and_how_to_go_on() {
     assert_eq!(twice, before.len() - 23, "what was in flight behind it");
 }
 
+#[tokio::test]
+async fn listing_that_fails_midway_is_no_success() {
+    let (s3, sqs) = (FakeS3::start().await, FakeSqs::start().await);
+    let keys = many(&s3, 60);
+    s3.list_by(20);
+    s3.deny_lists_after(Some(4)); // three pages are counted, and one is sent
+    let output = backfill(&s3, &sqs, &[ALL, "--queue", QUEUE, "--yes"]).await;
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("access denied"), "{text}");
+    assert!(sent(&sqs).keys().eq(keys.iter().take(20)), "{text}");
+
+    s3.deny_lists_after(None);
+    let output = run_printed(&s3, &sqs, &text).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(sent(&sqs).keys().eq(&keys), "every object was sent");
+    assert!(sent(&sqs).values().all(|times| *times == 1));
+}
+
 /// Waits until a condition holds.
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let started = Instant::now();

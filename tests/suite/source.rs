@@ -220,6 +220,17 @@ async fn listing_passes_over_hours_outside_the_window() {
     }
 }
 
+#[tokio::test]
+async fn part_of_a_listing_is_not_taken_for_the_whole() {
+    let s3 = FakeS3::start().await;
+    let more = "<Size>1</Size></Contents><IsTruncated>true</IsTruncated><Contents><Key>b</Key>";
+    s3.put_told("a", "x", more);
+    let s3 = S3::new(&sdk_config(&s3.endpoint()), BACKOFF);
+    let listed = s3.list("logs", "", &Window::default()).await;
+    let error = listed.unwrap_err().to_string();
+    assert!(error.contains("only a part of the objects"), "{error}");
+}
+
 /// A folder can hold logs of another time than its own, whose names then decide.
 #[tokio::test]
 async fn listing_passes_over_no_log_in_the_window() {

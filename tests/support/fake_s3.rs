@@ -64,8 +64,9 @@ struct State {
     gets: Mutex<Vec<Get>>,
     /// XML that a listing has of an object, instead of its size, by key.
     told: Mutex<BTreeMap<String, String>>,
-    /// Status, error code and a header of the response to every list.
+    /// Status, error code and a header of the response to every list after so many.
     unlisted: Mutex<Option<Unlisted>>,
+    listed: AtomicUsize,
     /// Number of keys in a page of a list, and of the pages that were asked for.
     page: AtomicUsize,
     pages: AtomicUsize,
@@ -149,6 +150,14 @@ impl FakeS3 {
         header: Option<(&'static str, &'static str)>,
     ) {
         *self.state.unlisted.lock().unwrap() = Some((status, code, header));
+    }
+
+    /// Rejects every list after this many, as long as there is a limit.
+    pub(crate) fn deny_lists_after(&self, lists: Option<usize>) {
+        let denied = lists.map(|_| (403, "AccessDenied", None));
+        *self.state.unlisted.lock().unwrap() = denied;
+        let lists = lists.unwrap_or_default();
+        self.state.listed.store(lists, Ordering::Relaxed);
     }
 
     pub(crate) fn remove(&self, key: &str) {
@@ -308,8 +317,10 @@ fn response(state: &State, request: &Request<Incoming>) -> io::Result<Response<A
 
 /// Lists a page of keys. A continuation token is the last key of the page before, in hexadecimal.
 fn list(state: &State, query: &str) -> io::Result<Response<AnyBody>> {
-    state.pages.fetch_add(1, Ordering::Relaxed);
-    if let Some((status, code, header)) = *state.unlisted.lock().unwrap() {
+    let before = state.pages.fetch_add(1, Ordering::Relaxed);
+    if let Some((status, code, header)) = *state.unlisted.lock().unwrap()
+        && before >= state.listed.load(Ordering::Relaxed)
+    {
         let mut rejected = rejection(status, code)?;
         if let Some((name, value)) = header {
             let value = HeaderValue::from_static(value);
