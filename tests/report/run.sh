@@ -16,6 +16,6 @@ for log in "$work"/*.gz ${1:+"$1"}; do
   "$PYTHON" count.py "$log" "$work/report.json"
 done
 "$EDGETAP_BINARY" report "$work"/*.gz --html "$work/report.html" >/dev/null
-# Each run unpacks Chromium anew, with the libraries and fonts that the package brings for Lambda and
+# Each run unpacks Chromium for itself, with the libraries and fonts that the package brings for Lambda and
 # that a machine without a desktop lacks.
 AWS_LAMBDA_JS_RUNTIME=nodejs20.x TMPDIR="$work" node look.mjs "$work/report.html" ${SCREENSHOTS:+"$SCREENSHOTS"}
