@@ -40,6 +40,16 @@ def is_below($prefix; $distribution):
   | ["", if .by_distribution then "\($distribution)/", "DistributionId=\($distribution)/", "distributionid=\($distribution)/" else empty end]
   | any(.[]; $fixed + . | startswith($prefix));
 
+# Whether edgetap reads logs of an output format.
+def is_read: IN("w3c", "json", "parquet");
+
+# The fields without which edgetap refuses a log and that a delivery does not log. null if its fields are unknown.
+def lacks:
+  def has($name): index($name) != null;
+  if . == [] then null
+  else (["cs-method", "cs-uri-stem"] - .)
+    + (if has("timestamp(ms)") or has("timestamp") or (has("date") and has("time")) then [] else ["timestamp(ms)"] end) end;
+
 # Returns {destination, sources}: edgetap's delivery destination, and one entry per distribution
 # that has a delivery source.
 #
@@ -50,6 +60,7 @@ def is_below($prefix; $distribution):
 #   key_prefix        prefix of all keys, for people: that of the bucket's ARN if it has one
 #   read_from         element of existing_log_sources that covers the delivery's keys, or null
 #   unread            why edgetap does not read the delivery to its bucket, or null
+#   lacks             names of the fields that edgetap needs and the delivery does not log, null if unknown
 #   unsafe_delimiter  the delimiter if a viewer can write it into a value: edgetap then cannot read
 #                     the row
 def model:
@@ -61,7 +72,7 @@ def model:
       | ($destination.deliveryDestinationConfiguration.destinationResourceArn // $arn) as $to
       | { id, arn, owner: owner, ours: (owner == $edgetap.name and $arn == $edgetap.destination), type: .deliveryDestinationType,
           to_edgetap: ($arn == $edgetap.destination or $to == $edgetap.bucket), to: $to, destination: $arn,
-          tags: tags, format: $destination.outputFormat, fields: (.recordFields // []), delimiter: .fieldDelimiter,
+          tags: tags, format: $destination.outputFormat, fields: (.recordFields // []), lacks: (.recordFields // [] | lacks), delimiter: .fieldDelimiter,
           unsafe_delimiter: (if $destination.outputFormat == "w3c" and (.fieldDelimiter // "" | test("^[,;!$*@|\\\\]+$")) then .fieldDelimiter else null end),
           suffix: .s3DeliveryConfiguration.suffixPath, hive: (.s3DeliveryConfiguration.enableHiveCompatiblePath // false) }
       | . + ($to | place | {bucket})
@@ -72,7 +83,7 @@ def model:
       | .read_from = (if .type != "S3" or .to_edgetap or .bucket == "" then null
           else first($edgetap.existing[]? | select(.bucket == $it.bucket and (.prefix as $prefix | $it | is_below($prefix; $distribution | split("/") | last)))) // null end)
       | .unread = (if .to_edgetap | not then null
-          elif .format != null and .format != "w3c" and .format != "json" then "its format is \(.format), but edgetap reads w3c and json only"
+          elif .format != null and (.format | is_read | not) then "its format is \(.format), but edgetap reads w3c, json and parquet only"
           elif .bucket != "" and (is_below($edgetap.prefix; $distribution | split("/") | last) | not)
           then "its keys begin with \(.key_start), but edgetap reads \($edgetap.prefix) only" else null end);
     def source:

@@ -446,8 +446,10 @@ ways_out() {
   fi
   if [[ -z $3 ]]; then
     printf '  hint: the destination belongs to account %s; ask its owner for the bucket and the format\n' "$(jq -r '.destination | split(":")[4]' <<<"$2")"
-  elif ! jq '.format == "w3c" or .format == "json"' <<<"$2" | is_true; then
-    printf '  hint: edgetap reads the formats w3c and json; ask the owner whether the format can be changed\n'
+  elif ! jq '.format | IN("w3c", "json", "parquet")' <<<"$2" | is_true; then
+    printf '  hint: edgetap reads the formats w3c, json and parquet; ask the owner whether the format can be changed\n'
+  elif jq '(.lacks // []) != []' <<<"$2" | is_true; then
+    jq -r '"  hint: the delivery does not log \(.lacks | join(", ")), which edgetap needs; ask the owner to add the fields of scripts/record-fields.txt"' <<<"$2"
   elif ((central)); then
     printf '  hint: to read the logs from that bucket, install edgetap in its account, with existing_log_sources\n'
   elif bucket_is_foreign "$3"; then

@@ -17,7 +17,8 @@
 #                 it does not read; elsewhere if the logs go to another bucket, which edgetap does not read;
 #                 external if edgetap reads them from that bucket (existing_log_sources). JSON says
 #                 in sends_events whether that bucket sends events, null if that cannot be told
-#   fields        number of fields of scripts/record-fields.txt that are logged
+#   fields        number of fields of scripts/record-fields.txt that are logged, in edgetap's bucket or in
+#                 one that edgetap reads
 #   cookies       whether the distribution logs cookies, and whether edgetap turned that on
 #   last object   age of the latest log in the bucket
 #   last success  age of the last log that was delivered completely, and the transactions sent
@@ -184,13 +185,14 @@ describe_distribution() {
       ($distributions[0] | map(select(.Id == $id)) | first) as $distribution
       | ([$source.deliveries[]? | select(.to_edgetap)] | first) as $own
       | ([$source.deliveries[]? | select(.type == "S3" and (.to_edgetap | not))] | first) as $theirs
+      | ($own // ($theirs | select(.read_from and .fields != [])) // null) as $read
       | ($wanted_fields | split("\n") | map(select(. != "" and (startswith("#") | not)))) as $wanted_fields
       | { id: $id, domain: ($distribution.Aliases.Items[0] // $distribution.DomainName // "not in this account"),
           enabled: (if $own.unread then "unread" elif $own then "yes" elif $theirs.read_from or $legacy then "external" elif $theirs then "elsewhere" else "no" end),
-          delivery: $own.id, unread: $own.unread, unsafe_delimiter: ($own // $theirs | .unsafe_delimiter),
+          delivery: $read.id, unread: $own.unread, unsafe_delimiter: ($own // $theirs | .unsafe_delimiter),
           made_by_edgetap: ($own != null and $own.ours), elsewhere: $theirs.to, read_from: ($theirs.read_from // $legacy), sends_events: $events,
-          fields: (if $own then { logged: ($wanted_fields - ($wanted_fields - $own.fields) | length), wanted: ($wanted_fields | length),
-                                   lacking: ($wanted_fields - $own.fields) } else null end),
+          fields: (if $read then { logged: ($wanted_fields - ($wanted_fields - $read.fields) | length), wanted: ($wanted_fields | length),
+                                   lacking: ($wanted_fields - $read.fields) } else null end),
           cookies: (if $own then {logged: $cookies, turned_on_by_edgetap: $turned_on} else null end),
           last_object: $object, last_success: $successes[0][$id] }'
 }

@@ -60,6 +60,7 @@ module "edgetap" {
   lambda_zip                  = var.lambda_zip
   architecture                = var.architecture
   memory_size                 = var.memory_size
+  ephemeral_storage           = var.ephemeral_storage
   timeout                     = var.timeout
   batch_size                  = var.batch_size
   batching_window             = var.batching_window

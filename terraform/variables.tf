@@ -68,6 +68,8 @@ variable "architecture" { default = null }
 
 variable "memory_size" { default = null }
 
+variable "ephemeral_storage" { default = null }
+
 variable "timeout" { default = null }
 
 variable "batch_size" { default = null }

@@ -529,9 +529,44 @@ theirs() {
   has 'format json, delivery xyz of the delivery source web, tags team=web'
   has "{ bucket = \"athena-logs\", prefix = \"AWSLogs/aws-account-id=$account/CloudFront/\" }"
   [[ $(calls logs.create-delivery) == 0 ]]
-  theirs parquet true
+  theirs raw true
   enable
-  has 'edgetap reads the formats w3c and json'
+  has 'edgetap reads the formats w3c, json and parquet; ask the owner'
+}
+
+@test "delivery in Parquet can be read where it is" {
+  nothing_happened
+  theirs parquet true '{"recordFields":["timestamp(ms)","cs-method","cs-uri-stem","sc-status"]}'
+  enable
+  exits 1
+  has 'format parquet, delivery xyz of the delivery source web, tags team=web'
+  has "{ bucket = \"athena-logs\", prefix = \"AWSLogs/aws-account-id=$account/CloudFront/\" }"
+  has 'scripts/watch-bucket.sh athena-logs'
+  [[ $(calls logs.create-delivery) == 0 ]]
+  outputs '{"existing_log_sources":[{"bucket":"athena-logs","prefix":"AWSLogs/"}]}'
+  respond s3api.get-bucket-notification-configuration '{"EventBridgeConfiguration":{}}'
+  enable
+  exits 0
+  has 'unchanged: read from athena-logs (existing_log_sources)'
+  run scripts/status.sh
+  exits 0
+  [[ $output =~ $id\ +d1.cloudfront.net\ +external\ +4\ of\ [0-9]+\  ]] || fail_with 'the row'
+  has "$id does not log date, time, "
+  has 'hint: ask the owner of the delivery xyz to add them'
+}
+
+@test "delivery without the fields that edgetap needs is not to be read" {
+  local fields lacks
+  while IFS='|' read -r fields lacks; do
+    theirs parquet true "{\"recordFields\":[$fields]}"
+    enable
+    exits 1
+    has "the delivery does not log $lacks, which edgetap needs"
+    has_not 'hint: to read the logs from that bucket'
+  done <<END
+"date","time","c-ip"|cs-method, cs-uri-stem
+"date","cs-method","cs-uri-stem"|timestamp(ms)
+END
 }
 
 # No log lines, alarms and messages, for status.sh.
@@ -678,10 +713,10 @@ END
   }
   is_unread "its keys begin with AWSLogs/aws-account-id=$account/CloudFront/, but edgetap reads AWSLogs/$account/CloudFront/ only"
   enabled '{"deliveryDestinationArn":"theirs","tags":{"edgetap":null,"team":"web"}}'
-  for format in parquet plain raw; do
+  for format in plain raw; do
     respond logs.describe-delivery-destinations "{\"deliveryDestinations\":[{\"name\":\"theirs\",\"arn\":\"theirs\",\"outputFormat\":\"$format\",
       \"deliveryDestinationConfiguration\":{\"destinationResourceArn\":\"arn:aws:s3:::tap-logs-$account-us-east-1\"}}]}"
-    is_unread "its format is $format, but edgetap reads w3c and json only"
+    is_unread "its format is $format, but edgetap reads w3c, json and parquet only"
   done
 }
 

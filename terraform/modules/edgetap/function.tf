@@ -51,6 +51,10 @@ resource "aws_lambda_function" "bootstrap" {
   reserved_concurrent_executions = var.reserved_concurrency
   tags                           = local.tags
 
+  ephemeral_storage {
+    size = var.ephemeral_storage
+  }
+
   environment {
     variables = merge(var.environment, { for name, value in local.settings : name => tostring(value) if value != null })
   }

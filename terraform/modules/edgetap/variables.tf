@@ -337,6 +337,22 @@ variable "memory_size" {
   }
 }
 
+variable "ephemeral_storage" {
+  description = <<-EOT
+    Size of the function's /tmp in MB, 512 to 10240, for logs in Parquet.
+    Such a log is copied there while it is read. A larger one goes to the dead-letter queue.
+    AWS charges for what is above 512.
+  EOT
+  type        = number
+  default     = 512
+  nullable    = false
+
+  validation {
+    condition     = var.ephemeral_storage >= 512 && var.ephemeral_storage <= 10240 && floor(var.ephemeral_storage) == var.ephemeral_storage
+    error_message = "ephemeral_storage must be a whole number from 512 to 10240 (MB)."
+  }
+}
+
 variable "timeout" {
   description = <<-EOT
     Timeout of an invocation in seconds.

@@ -26,6 +26,7 @@ run "numbers_and_switches_reach_their_resources" {
   variables {
     architecture                = "arm64"
     memory_size                 = 256
+    ephemeral_storage           = 2048
     batch_size                  = 20
     batching_window             = 3
     maximum_concurrency         = 30
@@ -41,6 +42,11 @@ run "numbers_and_switches_reach_their_resources" {
       "[\"arm64\"]", "256", "40", "\"versions.tf\"",
     ]
     error_message = "the function does not have architecture, memory_size, reserved_concurrency or lambda_zip"
+  }
+
+  assert {
+    condition     = aws_lambda_function.bootstrap.ephemeral_storage[0].size == 2048
+    error_message = "the function does not have ephemeral_storage"
   }
 
   assert {

@@ -127,7 +127,8 @@ run "values_beyond_the_limits_are_rejected" {
     batch_size           = 11 # without a window
     bridge_concurrency   = 64
     batch_max_bytes      = 3670017
+    ephemeral_storage    = 511
   }
 
-  expect_failures = [var.log_expiration_days, var.reserved_concurrency, var.batch_size, var.memory_size]
+  expect_failures = [var.log_expiration_days, var.reserved_concurrency, var.batch_size, var.memory_size, var.ephemeral_storage]
 }
