@@ -19,6 +19,7 @@ pub(crate) use fields::USED;
 pub use fields::{Columns, Field};
 pub use inflate::{MAX_INFLATED, MAX_LINE};
 pub use parquet::Fault;
+pub(crate) use parquet::MAGIC;
 
 use std::borrow::Cow;
 use std::io::{self, Chain, Read};
