@@ -31,6 +31,7 @@ use crate::report::Report;
 use crate::response::Scope;
 use crate::rows::{OPEN, Rows};
 use crate::source::{Opened, S3, SourceError};
+use crate::space::{Share, Space, TooLarge};
 use crate::telemetry;
 use crate::time::{Clock, Deadline};
 use crate::work_queue::{QueueError, WorkQueue};
@@ -66,6 +67,7 @@ pub struct Function {
     pub retry_for: SignedDuration,
     pub clock: Clock,
     memory: Semaphore,
+    space: Space,
 }
 
 /// Why an invocation failed as a whole. AWS stores the text: it names objects and reasons, never
@@ -128,6 +130,16 @@ impl Function {
             retry_for,
             clock: Clock::default(),
             memory: Semaphore::new(MEMORY as usize),
+            space: Space::of_temporary_directory(),
+        }
+    }
+
+    /// Sets the bytes of temporary storage, which are otherwise the free ones of its directory.
+    #[must_use]
+    pub fn with_space(self, bytes: u64) -> Self {
+        Self {
+            space: Space::of(bytes),
+            ..self
         }
     }
 
@@ -472,7 +484,20 @@ impl Function {
             tracing::warn!(object = %opened.object, "object was replaced after part of it was delivered; starting over");
             job.rows = Rows::all();
         }
-        job.object = opened.object;
+        job.object = opened.object.clone();
+        let _share = match attempt.deadline.bound(self.space_for(&opened)).await {
+            Some(Ok(share)) => share,
+            Some(Err(refused)) => {
+                let facts = Facts::unreadable(&job.rows, &refused);
+                report.undelivered = facts.undelivered();
+                return (facts, job, report);
+            }
+            None => {
+                let facts = Facts::nothing(&job.rows, &StopReason::Deadline);
+                report.undelivered = facts.undelivered();
+                return (facts, job, report);
+            }
+        };
         let (bytes, read) = counted(opened.bytes);
         let note_lag = |_: &Summary, batch: &Batch, settled: Settled| {
             if settled != Settled::Accepted {
@@ -514,6 +539,14 @@ impl Function {
         let most = jobs.iter().map(kibibytes).max().unwrap_or_default();
         // An error would mean that the semaphore is closed, which it never is.
         self.memory.acquire_many(most).await.ok()
+    }
+
+    /// Waits for the space that the object takes until it is delivered, if it is a Parquet file.
+    async fn space_for(&self, opened: &Opened) -> Result<Option<Share<'_>>, TooLarge> {
+        match opened.size.filter(|_| opened.is_parquet) {
+            Some(size) => self.space.take(size).await,
+            None => Ok(None),
+        }
     }
 
     /// Opens the object, and gets the token at the same time.

@@ -60,6 +60,7 @@ pub mod dotenv;
 pub mod config;
 pub mod telemetry;
 pub(crate) mod report;
+pub(crate) mod space;
 pub mod invocation;
 
 pub mod local_bridge;

@@ -78,6 +78,15 @@ impl Facts {
         }
     }
 
+    /// Returns the facts of a job whose object no attempt can read.
+    pub(crate) fn unreadable(rows: &Rows, reason: &impl ToString) -> Self {
+        Self {
+            has_progress: true,
+            unreadable: Some((rows.clone(), reason.to_string())),
+            ..Self::default()
+        }
+    }
+
     /// Returns the facts of a job whose object was read.
     pub(crate) fn of(outcome: Outcome) -> Self {
         let reasons = &outcome.reasons;

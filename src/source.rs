@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::job::ObjectRef;
+use crate::log::MAGIC;
 use crate::retry::{Backoff, causes};
 
 /// Size of one ranged GET (4 MiB). At most two ranges are in memory: the one being read and the one
@@ -78,6 +79,8 @@ pub struct Opened {
     pub size: Option<u64>,
     /// When the object was put in S3. `None` for files, whose times change when they are copied.
     pub modified: Option<Timestamp>,
+    /// Whether it begins like a Parquet file. Only of S3 objects is that known before they are read.
+    pub is_parquet: bool,
     pub bytes: Box<dyn Read + Send>,
 }
 
@@ -101,6 +104,7 @@ impl Opened {
                 replaced: false,
                 size,
                 modified: None,
+                is_parquet: false,
                 bytes: Box::new(file),
             }),
             Err(error) => Err(SourceError::unavailable(&object, error.to_string())),
@@ -114,6 +118,7 @@ impl Opened {
             replaced: false,
             size: None,
             modified: None,
+            is_parquet: false,
             bytes: Box::new(io::stdin()),
         }
     }
@@ -144,6 +149,7 @@ impl S3 {
         }
         let replaced = object.etag.is_some() && object.etag != first.etag;
         let modified = first.modified;
+        let is_parquet = first.bytes.starts_with(MAGIC);
         let (size, object) = (
             first.size,
             ObjectRef {
@@ -168,6 +174,7 @@ impl S3 {
             replaced,
             size: Some(size),
             modified,
+            is_parquet,
             bytes: Box::new(reader),
         })
     }

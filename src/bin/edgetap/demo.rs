@@ -41,6 +41,7 @@ macro_rules! sample {
 impl Sample {
     fn opened(&self) -> Opened {
         Opened {
+            is_parquet: false,
             object: ObjectRef::local(self.name),
             replaced: false,
             size: Some(self.bytes.len() as u64),
