@@ -237,7 +237,7 @@ async fn dry_run_counts_estimates_and_sends_nothing() {
         "E27FO14I29XXXX  2026-11-24        1",
         "E27FO14I29XXXX  2026-11-25        3",
         "4 objects, 4.45 KiB: about 40 rows, 20 transactions in 4 requests\n",
-        "1 of another distribution, 1 archived (GLACIER, DEEP_ARCHIVE), 1 empty, 1 of another service or in Parquet, \
+        "1 of another distribution, 1 archived (GLACIER, DEEP_ARCHIVE), 1 empty, 1 of another service, \
          1 as access test, 1 as folder placeholder\n",
         "time: 0.2 s at a concurrency of 2 (0.4 s of Lambda); sending takes <0.1 s at 500 objects a second\n",
         "\ncost: <$0.01 in AWS",

@@ -125,6 +125,32 @@ proptest! {
     }
 }
 
+/// A Parquet file has no lines: each row is one.
+#[test]
+fn rejects_of_parquet_are_those_of_the_same_text() {
+    let rejects = |name: &str| {
+        let log = fixtures().join("logs").join(name);
+        let written = replay(log.to_str().unwrap(), "1", "uap");
+        assert_rejects_are_counted(&written);
+        let lines = written.rejects.lines().map(|line| {
+            let mut reject: Value = serde_json::from_str(line).unwrap();
+            let reject = reject.as_object_mut().unwrap();
+            reject.remove("object");
+            let line = reject.remove("line").unwrap().as_u64().unwrap();
+            (line, reject["row"].as_u64().unwrap(), reject.clone())
+        });
+        lines.collect::<Vec<_>>()
+    };
+    let text = rejects("E27FO14I29XXXX.2026-11-14-20.d740d76b.gz");
+    let parquet = rejects("E27FO14I29XXXX.2026-11-14-20.d740d76b.parquet");
+    assert_eq!(text.len(), 5);
+    assert_eq!(parquet.len(), 5);
+    for ((_, _, text), (line, row, parquet)) in text.into_iter().zip(parquet) {
+        assert_eq!(parquet, text);
+        assert_eq!(line, row + 1);
+    }
+}
+
 #[test]
 fn rejects_name_line_row_and_reason() {
     let directory = tempfile::tempdir().unwrap();

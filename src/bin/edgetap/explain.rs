@@ -27,7 +27,8 @@ use crate::verdict::Verdict;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// One log (a file, `s3://BUCKET/KEY`, or `-` for stdin) and line number, counted from 1 [default:
-    /// the first data row]. `find` looks for a request in many.
+    /// the first data row]. A Parquet file has records in place of lines. `find` looks for a request in
+    /// many.
     #[arg(value_name = "LOG[:LINE]", allow_hyphen_values = true, value_parser = log_and_line)]
     row: String,
 }
@@ -88,6 +89,14 @@ fn explain_line(opened: Opened, line: Option<u64>, rules: &Rules) -> anyhow::Res
     let Some(line) = line else {
         anyhow::bail!("{object} has no data rows");
     };
+    if !log.is_text() {
+        let records = count(log.next_row(), "record", "records");
+        let reason = match line {
+            0 => "records are counted from 1".to_owned(),
+            _ => format!("the log has {records}"),
+        };
+        anyhow::bail!("{object}: record {line} does not exist: {reason}");
+    }
     let reason = match beginning.borrow().byte {
         _ if line == 0 => "lines are counted from 1".to_owned(),
         None => format!(
@@ -114,9 +123,10 @@ impl Explanation {
         let (mut scratch, mut redacted) = (Vec::new(), Vec::new());
         let stitched = stitch(row, record, &mut scratch);
         let verdict = Verdict::of(&stitched, rules);
-        let line = log.line();
+        let line = if log.is_text() { "line" } else { "record" };
+        let number = log.line();
         let name = show::escaped(&object.to_string());
-        let mut head = format!("{name}, line {line} (row {row})\n{verdict}");
+        let mut head = format!("{name}, {line} {number} (row {row})\n{verdict}");
         let transaction = stitched.ok();
         let unreadable = transaction.map_or(0, |transaction| transaction.unreadable);
         if verdict.is_sent() && unreadable > 0 {

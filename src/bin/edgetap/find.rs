@@ -65,7 +65,7 @@ The log of an hour is searched for requests from {HOURS_BEFORE} hours before it 
 because a request is logged when its response ends, and some logs are a day late.
 
 --json prints one line per hit: {{\"object\":…,\"line\":…,\"row\":…,\"verdict\":…,\"reason\":…}}.
-Lines are counted from 1, and rows (lines of data) from 0.
+Lines are counted from 1, and rows (lines of data) from 0. In a Parquet file, each row is a line.
 The verdict is `sent`, `static`, `excluded`, `malformed`, `rejected` or `foreign`.
 It is `unreadable` if the log cannot be read up to the line; its row is then unknown: null.
 It follows from the settings here, which may differ from the function's.

@@ -6,22 +6,37 @@ use std::ops::RangeInclusive;
 
 use memchr::memmem;
 
-/// Shows what is read from `text` to `see`.
+/// What a Parquet file begins with.
+const PARQUET: &[u8] = b"PAR1";
+
+/// Shows what is read from `text` to `see`, unless it is a Parquet file, which has no lines.
 pub(crate) struct Tee<R, F> {
     text: R,
     see: F,
+    /// What the first piece tells. It has four bytes or the whole text: so many are read to detect the format.
+    is_parquet: Option<bool>,
 }
 
 impl<R: Read, F: FnMut(&[u8])> Tee<R, F> {
     pub(crate) fn new(text: R, see: F) -> Self {
-        Self { text, see }
+        Self {
+            text,
+            see,
+            is_parquet: None,
+        }
     }
 }
 
 impl<R: Read, F: FnMut(&[u8])> Read for Tee<R, F> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let read = self.text.read(buf)?;
-        (self.see)(&buf[..read]);
+        let piece = &buf[..read];
+        let is_parquet = *self
+            .is_parquet
+            .get_or_insert_with(|| piece.starts_with(PARQUET));
+        if !is_parquet {
+            (self.see)(piece);
+        }
         Ok(read)
     }
 }

@@ -83,9 +83,9 @@ those that S3 has sent notifications for. `--until enabled` leaves these out: it
 LastModified alone, because notifications are sent by it.
 
 Not sent, but counted: objects outside the window (without those that the listing passes over),
-empty ones, folder placeholders, access tests, logs of other AWS services, Parquet files, and
-objects in GLACIER and DEEP_ARCHIVE, restored or not. A listing does not tell which objects of
-INTELLIGENT_TIERING are archived: those become dead letters.
+empty ones, folder placeholders, access tests, logs of other AWS services, and objects in GLACIER
+and DEEP_ARCHIVE, restored or not. A listing does not tell which objects of INTELLIGENT_TIERING are
+archived: those become dead letters.
 
 Rows are guessed from the sizes of objects. Prices may have changed, and retrieval from
 infrequent-access storage costs more.

@@ -61,7 +61,7 @@ pub(super) enum Left {
     Placeholder,
     /// One by which an AWS service tests whether it may write.
     AccessTest,
-    /// Of another service, or in a format that is not read.
+    /// Of another service.
     Foreign,
     /// Of another distribution than those asked for.
     OtherDistribution,
@@ -91,7 +91,7 @@ impl Left {
             Self::NotAfter => ("up_to_after_key", "up to the key of --after"),
             Self::Placeholder => ("placeholders", "as folder placeholder"),
             Self::AccessTest => ("access_tests", "as access test"),
-            Self::Foreign => ("foreign", "of another service or in Parquet"),
+            Self::Foreign => ("foreign", "of another service"),
             Self::OtherDistribution => ("other_distributions", "of another distribution"),
             Self::Outside => ("outside", "outside the window"),
             Self::Empty => ("empty", "empty"),
@@ -196,22 +196,14 @@ fn is_archived(listed: &Listed) -> bool {
     class.is_some_and(|class| ARCHIVES.contains(&class))
 }
 
-/// Whether a key is that of another log: below `AWSLogs/ACCOUNT/` another service's folder, or a format
-/// that is not read.
+/// Whether a key is that of another log: below `AWSLogs/ACCOUNT/` another service's folder.
 fn is_foreign(key: &str) -> bool {
-    let mut folders: Vec<&str> = key.split('/').collect();
-    let name = folders.pop().unwrap_or_default();
-    let is_parquet = name
-        .rsplit_once('.')
-        .is_some_and(|(_, ending)| ending.eq_ignore_ascii_case("parquet"));
-    if is_parquet {
-        return true;
-    }
+    let (folders, _) = key.rsplit_once('/').unwrap_or_default();
     let is_account = |folder: &str| {
         let id = folder.strip_prefix("aws-account-id=").unwrap_or(folder);
         id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit())
     };
-    let mut below = folders.iter().skip_while(|folder| **folder != "AWSLogs");
+    let mut below = folders.split('/').skip_while(|folder| *folder != "AWSLogs");
     let account = below
         .by_ref()
         .skip(1)
@@ -219,7 +211,7 @@ fn is_foreign(key: &str) -> bool {
     let service = account
         .filter(|folder| is_account(folder))
         .and(below.next());
-    service.is_some_and(|service| *service != "CloudFront")
+    service.is_some_and(|service| service != "CloudFront")
 }
 
 #[cfg(test)]
@@ -408,12 +400,13 @@ mod tests {
                 "AWSLogs/o-abcdefghij/123456789012/WAFLogs/a.gz",
                 Some(Left::Foreign),
             ),
+            ("E27FO14I29XXXX.2026-11-25-10.a.parquet", None),
             (
-                "E27FO14I29XXXX.2026-11-25-10.a.parquet",
-                Some(Left::Foreign),
+                "AWSLogs/aws-account-id=123456789012/CloudFront/DistributionId=E27FO14I29XXXX/year=2026/a.log.parquet",
+                None,
             ),
             (
-                "E27FO14I29XXXX.2026-11-25-10.a.PARQUET",
+                &format!("{account}/vpcflowlogs/us-east-1/2026/11/25/a.log.parquet"),
                 Some(Left::Foreign),
             ),
             ("p/", Some(Left::Placeholder)),

@@ -78,6 +78,7 @@ It is for one folder and one bridge, and for one replay at a time: FILE.lock is 
 
 --reject writes {\"object\":…,\"line\":…,\"row\":…,\"verdict\":…,\"reason\":…}, as `find --json` does,
 for rows that are `static`, `excluded`, `malformed`, `foreign` or `rejected`.
+`edgetap explain OBJECT:LINE` shows such a row, also of a Parquet file, in which each row is a line.
 Where a log cannot be read further, a line has the verdict `unreadable` and the first row that was
 not read; its line is then unknown: null.
 Going on with --resume appends to it, after `kill -9` perhaps some lines again; else it is overwritten.";
