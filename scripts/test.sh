@@ -121,13 +121,14 @@ install_oauth_server() {
   cp "$lock" "$installed"
 }
 
-# Installs DuckDB, and a headless Chromium that comes as an npm package.
+# Installs DuckDB, pyarrow, and a headless Chromium that comes as an npm package.
 install_report_tools() {
   local lock=tests/report/package-lock.json installed=tests/report/node_modules/installed.json
   if [[ ! -x $target/e2e/report/bin/python ]]; then
     python3 -m venv "$target/e2e/report"
   fi
-  "$target/e2e/report/bin/pip" install --quiet --disable-pip-version-check --requirement tests/report/requirements.txt
+  "$target/e2e/report/bin/pip" install --quiet --disable-pip-version-check --requirement tests/report/requirements.txt \
+    --requirement tests/parquet/requirements.txt
   if cmp -s "$lock" "$installed"; then
     echo 'already installed'
     return
@@ -140,6 +141,11 @@ install_report_tools() {
 check_reports() {
   EDGETAP_BINARY="$target/debug/edgetap" PYTHON="$target/e2e/report/bin/python" \
     timeout --kill-after=30s "$REPORT_LIMIT" tests/report/run.sh
+}
+
+# Compares what edgetap makes of Parquet logs with what DuckDB reads.
+check_parquet() {
+  timeout --kill-after=30s "$REPORT_LIMIT" "$target/e2e/report/bin/python" tests/parquet/compare.py "$target/debug/edgetap"
 }
 
 check_scripts() {
@@ -265,8 +271,9 @@ step 'spelling and Markdown' check_words
 step 'clippy' lint
 step 'tests' cargo test --locked
 step 'fault campaign' cargo run --locked --example campaign -- --runs 40 --jobs 8
-step 'installing Chromium and DuckDB' install_report_tools
+step 'installing Chromium, DuckDB and pyarrow' install_report_tools
 step 'reports' check_reports
+step 'Parquet' check_parquet
 step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 if install_cargo_tool cargo-deny "$CARGO_DENY"; then
   step 'dependencies' check_dependencies
