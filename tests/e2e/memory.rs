@@ -169,7 +169,7 @@ impl Function {
         json!({ "Records": [record] })
     }
 
-    /// Delivers the object, of which so many rows are sent. Returns the peak memory of the process.
+    /// Delivers the object, of which `rows` are sent. Returns the peak memory of the process.
     async fn deliver(mut self, rows: u64) -> u64 {
         let outcome = self.api.invoke(self.event(), 900_000).await;
         assert_eq!(

@@ -13,7 +13,8 @@ const PARQUET: &[u8] = b"PAR1";
 pub(crate) struct Tee<R, F> {
     text: R,
     see: F,
-    /// What the first piece tells. It has four bytes or the whole text: so many are read to detect the format.
+    /// What the first piece tells. It has at least four bytes, or the whole text: the reader
+    /// detects the format by them.
     is_parquet: Option<bool>,
 }
 
