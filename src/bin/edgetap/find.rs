@@ -61,6 +61,7 @@ Logs are skipped by their keys alone: by the hour and the distribution in the na
 (`ID.YYYY-MM-DD-HH.UNIQUE.gz`) or in folders (`ID/YYYY/MM/DD/HH/`, `year=YYYY/month=MM/…`).
 Of files, only folders below the named directory count.
 A log whose key does not tell is searched.
+A Parquet file is copied to the temporary directory (TMPDIR) while it is searched.
 The log of an hour is searched for requests from {HOURS_BEFORE} hours before it to {HOURS_AFTER} hour after it,
 because a request is logged when its response ends, and some logs are a day late.
 

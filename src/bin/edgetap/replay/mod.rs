@@ -64,6 +64,7 @@ pub(crate) struct Args {
 
 const AFTER_HELP: &str = "\
 Output has the order of the inputs, whatever --jobs is.
+A Parquet file is copied to the temporary directory (TMPDIR) while it is read.
 
 --retry-for counts from the last response that accepted something.
 A refusal that waiting cannot mend (such as 401 or 404) ends the delivery at once.
