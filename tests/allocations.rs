@@ -11,6 +11,12 @@ use edgetap::job::{Job, ObjectRef};
 use edgetap::pipeline::{Batches, Rules};
 use flate2::{Compression, write::GzEncoder};
 
+#[path = "support/parquet.rs"]
+#[allow(dead_code, reason = "files made by hand are for other tests")]
+mod parquet;
+
+use crate::parquet::How;
+
 /// Allocations per batch: the body, the marks, and the reference count of the shared body.
 const ALLOCATIONS_OF_A_BATCH: u64 = 3;
 
@@ -75,6 +81,21 @@ fn json(rows: usize) -> Vec<u8> {
     )
 }
 
+/// The same as a Parquet file with one page of each column: further pages may allocate.
+fn parquet_file(rows: usize) -> Vec<u8> {
+    let names: Vec<String> = FIELDS.split_whitespace().map(str::to_owned).collect();
+    let whole = ROWS
+        .iter()
+        .filter(|row| row.contains("200") || row.contains("500"));
+    let values = |row: &&str| row.split(' ').map(|value| Some(value.to_owned())).collect();
+    let rows: Vec<Vec<Option<String>>> = whole.cycle().take(rows).map(values).collect();
+    let how = How {
+        page: usize::MAX,
+        ..How::default()
+    };
+    parquet::parquet(&names, &rows, &how)
+}
+
 /// Counts the allocations of each full batch in the steady state.
 fn allocations_of_batches(log: &[u8], transactions: usize) -> Vec<u64> {
     let rules = Arc::new(Rules {
@@ -107,6 +128,7 @@ fn rows_do_not_allocate() {
     for (layout, log) in [
         ("legacy", legacy(ROWS_OF_A_LOG)),
         ("json", json(ROWS_OF_A_LOG)),
+        ("parquet", parquet_file(ROWS_OF_A_LOG)),
     ] {
         for transactions in [10, 250, 1000] {
             let counts = allocations_of_batches(&log, transactions);

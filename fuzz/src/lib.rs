@@ -10,6 +10,7 @@ mod events;
 mod fields;
 mod keys;
 mod masks;
+mod parquet;
 mod retry_after;
 mod static_rule;
 
@@ -19,6 +20,7 @@ pub use events::events;
 pub use fields::fields;
 pub use keys::keys;
 pub use masks::masks;
+pub use parquet::parquet;
 pub use retry_after::retry_after;
 pub use static_rule::static_rule;
 
@@ -33,13 +35,14 @@ use edgetap::pipeline::Rules;
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is also the name of its corpus directory.
-pub const TARGETS: [(&str, Check); 8] = [
+pub const TARGETS: [(&str, Check); 9] = [
     ("batches", batches),
     ("continuations", continuations),
     ("events", events),
     ("fields", fields),
     ("keys", keys),
     ("masks", masks),
+    ("parquet", parquet),
     ("retry_after", retry_after),
     ("static_rule", static_rule),
 ];

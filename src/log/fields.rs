@@ -130,23 +130,24 @@ const OPTIONAL: [Field; 18] = [
 ];
 
 /// Fields that [`Rules`](crate::pipeline::Rules) and transactions use, the optional ones included.
-pub(crate) const USED: [Field; 26] = {
-    let mut used = [Field::Method; 26];
-    let required = [
+pub(crate) const USED: [Field; 27] = {
+    let mut used = [Field::Method; 27];
+    let others = [
         Field::UriStem,
         Field::Date,
         Field::Time,
         Field::Timestamp,
         Field::TimestampMs,
         Field::DistributionId,
+        Field::DistributionDomain,
         Field::ResultType,
     ];
     let mut index = 0;
-    while index < 25 {
-        used[index] = if index < 18 {
+    while index < OPTIONAL.len() + others.len() {
+        used[index] = if index < OPTIONAL.len() {
             OPTIONAL[index]
         } else {
-            required[index - 18]
+            others[index - OPTIONAL.len()]
         };
         index += 1;
     }

@@ -27,7 +27,7 @@ use tracing::Level;
 use crate::support::{CapturedLogs, client_with, s3_event, world};
 
 /// Rules that drop nothing and encode as `ndjson`.
-fn everything() -> Rules {
+pub(crate) fn everything() -> Rules {
     Rules {
         encoding: Encoding::Ndjson,
         static_assets: StaticAssets::parse("none").unwrap(),
@@ -55,7 +55,7 @@ fn read(text: &str, rules: Rules) -> (Vec<u8>, Counts) {
     (bodies, summary.counts)
 }
 
-fn lines(text: &str) -> Vec<Value> {
+pub(crate) fn lines(text: &str) -> Vec<Value> {
     let (bodies, _) = read(text, everything());
     String::from_utf8(bodies)
         .unwrap()
@@ -694,7 +694,7 @@ fn logged(value: &str) -> String {
     encoded.collect()
 }
 
-const FIELDS: [Field; 33] = {
+pub(crate) const FIELDS: [Field; 33] = {
     let mut fields = [Field::Date; 33];
     let mut index = 0;
     while index < fields.len() {
@@ -705,7 +705,7 @@ const FIELDS: [Field; 33] = {
 };
 
 /// The 33 values of a request in a legacy log.
-fn request() -> impl Strategy<Value = Vec<String>> {
+pub(crate) fn request() -> impl Strategy<Value = Vec<String>> {
     let text = || {
         prop_oneof![Just("-".to_owned()), "[ -~]{1,20}", "\\PC{1,8}"]
             .prop_map(|text| if text == "-" { text } else { logged(&text) })
@@ -737,7 +737,7 @@ fn request() -> impl Strategy<Value = Vec<String>> {
         })
 }
 
-enum Format {
+pub(crate) enum Format {
     /// Separators of names and of values.
     Header(&'static str, &'static str),
     Headerless,
@@ -745,7 +745,7 @@ enum Format {
 }
 
 /// Writes a log of the fields with these indices.
-fn write(requests: &[Vec<String>], fields: &[usize], format: &Format) -> String {
+pub(crate) fn write(requests: &[Vec<String>], fields: &[usize], format: &Format) -> String {
     let names: Vec<&str> = fields.iter().map(|&index| FIELDS[index].name()).collect();
     let rows = requests.iter().map(|request| {
         fields

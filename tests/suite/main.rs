@@ -22,6 +22,7 @@ mod golden;
 mod input;
 mod ingest;
 mod messages;
+mod parquet;
 mod pipeline;
 mod process;
 mod replay;

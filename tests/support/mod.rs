@@ -9,6 +9,7 @@ pub(crate) mod fake_s3;
 pub(crate) mod fake_sqs;
 pub(crate) mod fault_proxy;
 pub(crate) mod odd_bridge;
+pub(crate) mod parquet;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -63,8 +64,12 @@ pub(crate) fn log(rows: u64) -> String {
 }
 
 pub(crate) fn gzip(text: &str) -> Vec<u8> {
+    gzip_of(text.as_bytes())
+}
+
+pub(crate) fn gzip_of(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 

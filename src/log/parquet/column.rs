@@ -17,6 +17,8 @@ use crate::log::inflate::gunzip;
 
 /// Bytes of the largest page, decompressed (8 MiB). Writers make pages of about 1 MiB.
 const MAX_PAGE: usize = 8 << 20;
+/// Bytes that a value counts for, whatever its length: it takes time, but may take no space.
+const VALUE: u64 = 16;
 /// Bytes of the largest header of a page. It may contain the least and the greatest value.
 const MAX_HEADER: u64 = 64 << 10;
 
@@ -231,7 +233,9 @@ impl Column {
         reading
             .limits
             .read_file(header_len + header.compressed as u64)?;
-        reading.limits.unpack(header.size as u64 + header.values)?;
+        reading
+            .limits
+            .unpack(header.size as u64 + header.values * VALUE)?;
         if header.size > MAX_PAGE {
             return Err(Fault::LargePage);
         }

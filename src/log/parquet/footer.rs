@@ -90,6 +90,11 @@ impl Footer {
         Ok(footer)
     }
 
+    /// Bytes of the file that may be of pages.
+    pub(super) fn pages(&self) -> u64 {
+        self.end - MAGIC.len() as u64
+    }
+
     /// Reads as far as the row groups. Every writer writes the fields in the order of their numbers.
     fn read_columns(&mut self) -> Result<(), Fault> {
         let (mut rows, mut groups) = (None, None);

@@ -77,7 +77,7 @@ pub enum Fault {
 
 /// What may still be read.
 struct Limits {
-    /// Bytes of the file. Each is part of one page at most.
+    /// Bytes of the file before the footer. Each is part of one page at most.
     file: u64,
     /// Bytes of pages and of values.
     unpacked: u64,
@@ -173,6 +173,10 @@ impl Parquet {
                 (Form::Other(_), None) => {}
             }
         }
+        let limits = Limits {
+            file: footer.pages(),
+            unpacked: MAX_INFLATED,
+        };
         let parquet = Self {
             file,
             footer,
@@ -180,10 +184,7 @@ impl Parquet {
             leaves,
             chunks: Vec::new(),
             raw: Vec::new(),
-            limits: Limits {
-                file: size,
-                unpacked: MAX_INFLATED,
-            },
+            limits,
             in_group: 0,
             rows: 0,
             len: 0,
