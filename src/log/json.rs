@@ -75,8 +75,8 @@ pub(super) struct Scanner {
     objects: u128,
     /// The values, in the order of the names. Arrays, objects and `null` are empty.
     pub(super) values: Vec<Value>,
-    /// Whether all strings among them are ASCII without escapes or control characters.
-    pub(super) is_plain: bool,
+    /// How many strings may not be plain: ASCII without escapes or control characters.
+    pub(super) special: usize,
     /// How a member with a string begins, `"name":"`, for the names of the last object. Nearly all
     /// objects of a log have the same names, written the same way.
     beginnings: Vec<Prefix>,
@@ -117,7 +117,7 @@ impl Scanner {
             depth: 0,
             objects: 0,
             values: Vec::new(),
-            is_plain: true,
+            special: 0,
             beginnings: Vec::new(),
             named: 0,
             is_mixed: false,
@@ -135,7 +135,7 @@ impl Scanner {
         self.next = Next::NameOrEnd;
         (self.depth, self.objects) = (1, 1);
         self.values.clear();
-        self.is_plain = true;
+        self.special = 0;
         self.has_new_names = std::mem::take(&mut self.is_mixed);
         if self.has_new_names {
             self.beginnings.clear();
@@ -261,7 +261,7 @@ impl Scanner {
         let end = self.at;
         self.at += 1;
         if self.next == Next::RestOfText {
-            self.is_plain = false;
+            self.special += 1;
             self.end_value(self.current.text.start..end);
         } else {
             let name = &text[self.current.text.start..end];

@@ -321,7 +321,7 @@ impl<R> Values<R> {
             scanner,
             unescaped,
         } = &mut self.object;
-        if scanner.is_plain {
+        if scanner.special == 0 {
             return;
         }
         unescaped.clear();
