@@ -1,7 +1,7 @@
 //! Byte searches, 16 or 64 bytes per step. Most columns and values are so short that a call of
 //! `memchr` costs more than the search.
 
-use wide::i8x16;
+use wide::{i8x16, i8x32};
 
 const LANES: usize = 16;
 
@@ -87,8 +87,70 @@ pub(crate) fn is_graphic(lanes: i8x16) -> i8x16 {
     lanes.simd_gt(b' '.cast_signed()) & lanes.simd_lt(0x7f)
 }
 
+/// The start of a text, compared in one step if it has at most 32 bytes.
+#[derive(Debug)]
+pub(crate) struct Prefix {
+    text: Vec<u8>,
+    /// Its first bytes, padded.
+    lanes: i8x32,
+    /// A bit for each byte of the padding.
+    padding: u32,
+}
+
+impl Prefix {
+    pub(crate) fn new(text: Vec<u8>) -> Self {
+        let mut lanes = [0; 2 * LANES];
+        let len = text.len().min(lanes.len());
+        lanes[..len].copy_from_slice(&text[..len]);
+        let padding = u32::MAX.unbounded_shl(u32::try_from(len).unwrap_or(u32::BITS));
+        Self {
+            text,
+            lanes: i8x32::from_ne_bytes(lanes),
+            padding,
+        }
+    }
+
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Whether `text` starts with it.
+    #[inline]
+    pub(crate) fn begins(&self, text: &[u8]) -> bool {
+        let Some(lanes) = text.first_chunk() else {
+            return text.starts_with(&self.text);
+        };
+        let equal = i8x32::from_ne_bytes(*lanes)
+            .simd_eq(self.lanes)
+            .to_bitmask()
+            | self.padding;
+        equal == u32::MAX && (self.text.len() <= lanes.len() || text.starts_with(&self.text))
+    }
+}
+
 /// Bytes in a [`Block`]: one per bit of a `u64`.
 const BLOCK: usize = u64::BITS as usize;
+
+/// Returns the position of the first byte of `text` from `start` for which `matches` holds, unless
+/// it is among the last 31 bytes.
+///
+/// `matches` receives 32 bytes as signed lanes and returns a mask: -1 for lanes that match, 0 for
+/// the others.
+#[inline]
+pub(crate) fn find(
+    text: &[u8],
+    mut start: usize,
+    matches: impl Fn(i8x32) -> i8x32,
+) -> Option<usize> {
+    while let Some(lanes) = text.get(start..)?.first_chunk() {
+        let found = matches(i8x32::from_ne_bytes(*lanes)).to_bitmask();
+        if found != 0 {
+            return Some(start + found.trailing_zeros() as usize);
+        }
+        start += lanes.len();
+    }
+    None
+}
 
 /// Up to 64 bytes of text, padded with zeros.
 pub(crate) struct Block {
@@ -250,6 +312,22 @@ mod tests {
     }
 
     #[test]
+    fn prefix_begins_what_starts_with_it() {
+        let name: Vec<u8> = (b'0'..b'0' + 70).collect();
+        for len in 0..name.len() {
+            let prefix = Prefix::new(name[..len].to_vec());
+            for end in 0..name.len() {
+                assert_eq!(prefix.begins(&name[..end]), len <= end, "{len} of {end}");
+            }
+            for at in 0..name.len() {
+                let mut text = name.clone();
+                text[at] ^= 0x80;
+                assert_eq!(prefix.begins(&text), at >= len, "{len} bytes, not {at}");
+            }
+        }
+    }
+
+    #[test]
     fn block_padding_never_matches() {
         for len in 0..=BLOCK + 1 {
             let block = Block::first_of(&[0; BLOCK + 1][..len]);
@@ -292,6 +370,14 @@ mod tests {
             let padded = [&text[..], b"\0\0"].concat();
             let simple = padded.windows(3).any(|three| three[0] == b'%' && three[1..].contains(&0));
             prop_assert_eq!(at_the_end, simple);
+        }
+
+        #[test]
+        fn find_agrees_with_a_simple_search(text in text(), start in 0usize..310) {
+            let simple = text.iter().skip(start).position(|byte| *byte == b'\t').map(|at| start + at);
+            let found = find(&text, start, |lanes| lanes.simd_eq(b'\t'.cast_signed()));
+            let is_near_the_end = simple.is_some_and(|at| text.len() - at < 2 * LANES);
+            prop_assert!(found == simple || found.is_none() && is_near_the_end, "{found:?} {simple:?}");
         }
 
         #[test]

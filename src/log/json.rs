@@ -1,5 +1,10 @@
 //! Scans a JSON object, in as many pieces as it comes. Where the object ends and what values it has
-//! is found in one pass, which looks at each byte once.
+//! is found in one pass.
+//!
+//! Nearly every member of a log has the name that the object before has at the same place, and a
+//! plain string. Such names are compared, and the ends of such strings searched, 32 bytes at a
+//! time. All else is left to a scanner of single characters, which is the only one that decides
+//! what is broken.
 //!
 //! Only what could move the end of a value or of the object is checked. An unknown escape, and a
 //! control character other than a newline, stay in their value.
@@ -7,6 +12,7 @@
 use std::ops::Range;
 
 use super::MAX_LINE;
+use crate::simd::{Prefix, find};
 
 /// Most members of an object that is read as a row. CloudFront has about 50 fields.
 pub(super) const MAX_MEMBERS: usize = 1_000;
@@ -15,7 +21,7 @@ const MAX_DEPTH: u32 = u128::BITS;
 /// Bytes of the longest number.
 const MAX_SCALAR: usize = 1_000;
 /// How the member begins whose array is [looked into](Scanner::items).
-const RECORDS: &[u8] = b",\"Records\":\"";
+const RECORDS: &[u8] = b"\"Records\":\"";
 /// Most names of the array's first object that are kept. `CloudTrail` has about 30.
 const MAX_INNER: usize = 100;
 
@@ -69,9 +75,11 @@ pub(super) struct Scanner {
     objects: u128,
     /// The values, in the order of the names. Arrays, objects and `null` are empty.
     pub(super) values: Vec<Value>,
-    /// How a member with a string begins, `,"name":"`, for the names of the last object. Nearly all
+    /// How many strings may not be plain: ASCII without escapes or control characters.
+    pub(super) special: usize,
+    /// How a member with a string begins, `"name":"`, for the names of the last object. Nearly all
     /// objects of a log have the same names, written the same way.
-    beginnings: Vec<Vec<u8>>,
+    beginnings: Vec<Prefix>,
     /// How many of them are names of this object.
     named: usize,
     /// Whether they may be a mix of those of two objects.
@@ -109,6 +117,7 @@ impl Scanner {
             depth: 0,
             objects: 0,
             values: Vec::new(),
+            special: 0,
             beginnings: Vec::new(),
             named: 0,
             is_mixed: false,
@@ -126,6 +135,7 @@ impl Scanner {
         self.next = Next::NameOrEnd;
         (self.depth, self.objects) = (1, 1);
         self.values.clear();
+        self.special = 0;
         self.has_new_names = std::mem::take(&mut self.is_mixed);
         if self.has_new_names {
             self.beginnings.clear();
@@ -163,20 +173,20 @@ impl Scanner {
     /// that is too long or has too many members, these are the first ones.
     pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
         let names = self.beginnings.iter().take(self.named);
-        names.map(|beginning| &beginning[2..beginning.len() - 3])
+        names.map(|beginning| {
+            let text = beginning.text();
+            &text[1..text.len() - 3]
+        })
     }
 
     /// Scans on. `text` starts where the object does, without what was forgotten, and must be longer
     /// than before.
     pub(super) fn scan(&mut self, text: &[u8]) -> Step {
         loop {
+            self.scan_members(text);
             let step = match self.next {
                 Next::RestOfText | Next::RestOfName => self.scan_string(text),
                 Next::RestOfScalar => self.scan_scalar(text),
-                _ if self.next_begins(text) => {
-                    self.skip_beginning();
-                    None
-                }
                 _ => self.scan_punctuation(text),
             };
             if let Some(step) = step {
@@ -189,28 +199,42 @@ impl Scanner {
         }
     }
 
-    /// Whether the next member begins like the one of the object before.
-    #[inline]
-    fn next_begins(&self, text: &[u8]) -> bool {
-        let Some(beginning) = self.beginnings.get(self.values.len()) else {
-            return false;
+    /// Scans members that begin like those of the object before, up to a string that is not plain or
+    /// does not end in `text`.
+    fn scan_members(&mut self, text: &[u8]) {
+        if self.depth > 1 || self.has_too_many {
+            return;
+        }
+        // No name behind it counts: see `note_name`.
+        let text = &text[..text.len().min(MAX_LINE)];
+        let mut name = match self.next {
+            Next::NameOrEnd => self.at,
+            Next::CommaOrEnd if text.get(self.at) == Some(&b',') => self.at + 1,
+            _ => return,
         };
-        let beginning = match self.next {
-            Next::CommaOrEnd => &beginning[..],
-            Next::NameOrEnd => &beginning[1..],
-            _ => return false,
-        };
-        self.depth == 1 && text[self.at..].starts_with(beginning)
-    }
-
-    /// Goes to the value of that member.
-    #[inline]
-    fn skip_beginning(&mut self) {
-        let comma = usize::from(self.next == Next::CommaOrEnd);
-        let len = self.beginnings[self.values.len()].len();
-        self.named = self.values.len() + 1;
-        self.at += len - 1 + comma;
-        self.begin_value(Next::RestOfText, 0);
+        while let Some(beginning) = self.beginnings.get(self.values.len())
+            && let Some(rest) = text.get(name..)
+            && beginning.begins(rest)
+        {
+            let start = name + beginning.text().len();
+            let Some(end) = plain_end(text, start) else {
+                self.named = self.values.len() + 1;
+                self.at = start;
+                self.begin_value(Next::RestOfText, 0);
+                return;
+            };
+            self.values.push(Value {
+                text: start..end,
+                has_escapes: false,
+            });
+            self.named = self.values.len();
+            self.at = end + 1;
+            self.next = Next::CommaOrEnd;
+            if text.get(self.at) != Some(&b',') {
+                return;
+            }
+            name = self.at + 1;
+        }
     }
 
     #[inline]
@@ -237,6 +261,7 @@ impl Scanner {
         let end = self.at;
         self.at += 1;
         if self.next == Next::RestOfText {
+            self.special += 1;
             self.end_value(self.current.text.start..end);
         } else {
             let name = &text[self.current.text.start..end];
@@ -378,13 +403,14 @@ impl Scanner {
         if self.names().nth(index) != Some(name) {
             self.has_new_names = true;
             self.beginnings.truncate(index);
-            self.beginnings.push([b",\"", name, b"\":\""].concat());
+            let beginning = [b"\"", name, b"\":\""].concat();
+            self.beginnings.push(Prefix::new(beginning));
         }
     }
 
     fn is_in_records(&self) -> bool {
         let member = self.named.checked_sub(1);
-        member.is_some_and(|index| self.beginnings[index] == RECORDS)
+        member.is_some_and(|index| self.beginnings[index].text() == RECORDS)
     }
 
     /// Notes that an array begins with an object.
@@ -407,4 +433,17 @@ impl Scanner {
             names.push(name.to_vec());
         }
     }
+}
+
+/// Returns the end of the string that continues at `start`, if it is plain: ASCII without escapes or
+/// control characters. May miss an end among the last 31 bytes of `text`.
+#[inline]
+fn plain_end(text: &[u8], start: usize) -> Option<usize> {
+    let end = find(text, start, |lanes| {
+        // As signed numbers, bytes above ASCII are negative.
+        lanes.simd_eq(b'"'.cast_signed())
+            | lanes.simd_eq(b'\\'.cast_signed())
+            | lanes.simd_lt(b' '.cast_signed())
+    })?;
+    (text[end] == b'"').then_some(end)
 }

@@ -321,6 +321,9 @@ impl<R> Values<R> {
             scanner,
             unescaped,
         } = &mut self.object;
+        if scanner.special == 0 {
+            return;
+        }
         unescaped.clear();
         let object = &buffer[range.clone()];
         let is_ascii = object.is_ascii();

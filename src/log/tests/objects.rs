@@ -425,6 +425,63 @@ fn long_objects_are_told_by_their_first_names() {
     }
 }
 
+/// Whether or not they are those of the object before, and however much is read at once.
+// proves: I7, I40
+#[test]
+fn names_behind_1_mib_do_not_count() {
+    let [wide, narrow] = [0, 100].map(|less| " ".repeat(MAX_LINE - less));
+    for (blanks, member, expected) in [
+        (&wide, "\"webaclId\":\"1\"", "(TooLong)"),
+        (&narrow, "\"webaclId\":\"1\"", "(Foreign(\"AWS WAF log\"))"),
+    ] {
+        let short = format!("{{\"a\":\"b\",{member},\"c\":\"d\"}}\n");
+        let long = format!("{{\"a\":\"b\"{blanks},{member}{blanks},\"c\":\"d\"}}\n");
+        let text = format!("{}\n{short}{long}{short}{long}", object("/a"));
+        for sizes in [&[1 << 22][..], &[60_000, 1_100_000], &[700_001]] {
+            let defects: Vec<_> = seen(text.as_bytes(), sizes)
+                .iter()
+                .filter_map(|(_, defect, ..)| Some(format!("({:?})", (*defect)?)))
+                .collect();
+            let foreign = "(Foreign(\"AWS WAF log\"))";
+            assert_eq!(defects, [foreign, expected, foreign, expected], "{sizes:?}");
+        }
+    }
+}
+
+/// Bytes of a value that the search of plain ones stops at, at each place of a member whose name
+/// repeats.
+// proves: I7, I15
+#[test]
+fn special_bytes_count_wherever_they_stand() {
+    for (special, plain) in [
+        (&b"\\\""[..], "\""),
+        (b"\\\\", "\\"),
+        (b"\\u00e9", "\u{e9}"),
+        (b"\\x", "\\x"),
+        (b"\xc3\xa9", "\u{e9}"),
+        (b"\xff", "\u{fffd}"),
+        (b"\x01", "\u{1}"),
+        (b"\x7f", "\u{7f}"),
+        (b" ", " "),
+    ] {
+        for at in 0..100 {
+            let before = "x".repeat(at);
+            let value = [before.as_bytes(), special, b"y"].concat();
+            let row = [b"{\"c-ip\":\"", &value[..], b"\",\"cs-uri-stem\":\"/\"}\n"].concat();
+            let text = [object("/a").as_bytes(), b"\n", &row, &row].concat();
+            let mut reader = LogReader::new(&text[..]);
+            assert!(reader.advance().unwrap());
+            for _ in 0..2 {
+                assert!(reader.advance().unwrap());
+                let record = reader.record().1;
+                let expected = format!("{before}{plain}y");
+                assert_eq!(record.get(Field::ClientIp), Some(expected.as_bytes()));
+                assert_eq!(record.get(Field::UriStem), Some(&b"/"[..]), "{expected}");
+            }
+        }
+    }
+}
+
 /// An access log may have a field that other records have too.
 // proves: I10
 #[test]
