@@ -12,13 +12,14 @@ use std::sync::Arc;
 use edgetap::aws::sdk_config;
 use edgetap::bridge::Bridge;
 use edgetap::config::{
-    BridgeConfig, Config, CredentialsConfig, Problems, Variables, https_proxy, log_level,
+    BridgeConfig, Config, CredentialsConfig, Problems, Variables, log_level, network,
 };
 use edgetap::credentials::CredentialsSource;
 use edgetap::invocation::{Context, Function, deadline, fail_all};
 use edgetap::retry::Backoff;
 use edgetap::source::S3;
 use edgetap::telemetry;
+use edgetap::tls::{Roots, TlsError};
 use edgetap::work_queue::WorkQueue;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
@@ -30,8 +31,7 @@ async fn main() -> Result<(), Error> {
     let level = log_level(&variables);
     tracing::subscriber::set_global_default(telemetry::json(level, std::io::stdout))?;
     let config = Config::read(&variables);
-    // Made at the first event: creating the AWS clients reads the system's certificates, which
-    // would be most of the startup time.
+    // Made at the first event, whose result says what is wrong with it.
     let made = OnceCell::new();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let response = match made.get_or_init(|| function(config.clone())).await {
@@ -63,8 +63,8 @@ async fn main() -> Result<(), Error> {
 /// Creates the function, or returns the problems of the configuration as text.
 async fn function(config: Result<Config, Problems>) -> Result<Function, String> {
     let config = config.map_err(|problems| problems.to_string())?;
-    let proxy = https_proxy().map_err(|problems| problems.to_string())?;
-    let sdk = sdk_config(proxy).await;
+    let network = network(Roots::Public).map_err(|problems| problems.to_string())?;
+    let sdk = sdk_config(network).await.map_err(cannot_set_up_tls)?;
     let BridgeConfig {
         endpoints,
         credentials,
@@ -75,8 +75,8 @@ async fn function(config: Result<Config, Problems>) -> Result<Function, String> 
         CredentialsConfig::Arn(arn) => CredentialsSource::secrets_manager(&sdk, arn),
     };
     let backoff = Backoff::default();
-    let bridge = Bridge::new(endpoints, credentials, backoff, concurrency)
-        .map_err(|error| format!("cannot set up TLS: {error}"))?;
+    let bridge =
+        Bridge::new(endpoints, credentials, backoff, concurrency).map_err(cannot_set_up_tls)?;
     Ok(Function::new(
         S3::new(&sdk, backoff),
         Arc::new(config.rules),
@@ -84,4 +84,8 @@ async fn function(config: Result<Config, Problems>) -> Result<Function, String> 
         WorkQueue::new(&sdk),
         config.retry_for,
     ))
+}
+
+fn cannot_set_up_tls(error: TlsError) -> String {
+    format!("cannot set up TLS: {error}")
 }
