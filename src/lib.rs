@@ -56,6 +56,7 @@ pub mod work_queue;
 pub mod outbox;
 pub mod estimate;
 
+pub mod cpu;
 pub mod settings;
 pub mod dotenv;
 pub mod config;

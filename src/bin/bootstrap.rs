@@ -7,6 +7,8 @@
 
 #![recursion_limit = "256"] // the layout of one future, from the event down to the SDK
 
+use std::io::{self, Write as _};
+use std::process;
 use std::sync::Arc;
 
 use edgetap::aws::sdk_config;
@@ -14,6 +16,7 @@ use edgetap::bridge::Bridge;
 use edgetap::config::{
     BridgeConfig, Config, CredentialsConfig, Problems, Variables, log_level, network,
 };
+use edgetap::cpu;
 use edgetap::credentials::CredentialsSource;
 use edgetap::invocation::{Context, Function, deadline, fail_all};
 use edgetap::retry::Backoff;
@@ -25,8 +28,17 @@ use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
+/// Nothing else may run on a CPU that lacks instructions of the program.
+fn main() -> Result<(), Error> {
+    if let Some(complaint) = cpu::complaint() {
+        io::stdout().write_all(complaint.as_bytes())?;
+        process::exit(1);
+    }
+    run()
+}
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+async fn run() -> Result<(), Error> {
     let variables = Variables::from_environment();
     let level = log_level(&variables);
     tracing::subscriber::set_global_default(telemetry::json(level, std::io::stdout))?;
