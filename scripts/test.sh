@@ -237,6 +237,16 @@ build_function() {
   chmod +x "$target/e2e/function/bootstrap"
 }
 
+# Finds an emulator of other CPUs, or unpacks Debian's below the target directory.
+find_qemu() {
+  qemu=$(command -v qemu-x86_64-static || command -v qemu-x86_64 || echo "$target/e2e/qemu/usr/bin/qemu-x86_64-static")
+  [[ ! -x $qemu ]] || return 0
+  command -v apt-get >/dev/null && command -v dpkg >/dev/null || return 1
+  mkdir -p "$target/e2e/qemu"
+  (cd "$target/e2e/qemu" && apt-get download --quiet qemu-user-static && dpkg -x qemu-user-static_*.deb . && rm qemu-user-static_*.deb) || return 1
+  [[ -x $qemu ]]
+}
+
 end_to_end() {
   E2E_BOOTSTRAP="$target/e2e/function/bootstrap" E2E_EMULATOR="$target/e2e/aws-lambda-rie" E2E_VENV="$venv" \
     timeout --kill-after=30s "$E2E_LIMIT" cargo test --locked --test e2e
@@ -289,6 +299,13 @@ else
 fi
 command -v aws >/dev/null || step 'installing the AWS CLI' install_aws_cli
 step 'Lambda function' build_function
+if [[ $(uname -sm) != 'Linux x86_64' ]]; then
+  skip 'function on old CPUs: it needs Linux on x86_64'
+elif find_qemu; then
+  step 'function on old CPUs' python3 tests/e2e/old_cpu.py "$qemu" "$target/e2e/function/bootstrap"
+else
+  skip 'function on old CPUs: qemu-user-static cannot be had here'
+fi
 if command -v terraform >/dev/null && command -v aws >/dev/null && command -v jq >/dev/null; then
   start_whole_path
 else

@@ -1,23 +1,46 @@
 //! *AWS configuration* that all clients share: region and credentials by the SDK's rules,
-//! timeouts, TLS on ring, and the proxy.
+//! timeouts, TLS on ring, and the network.
 
 use std::fmt;
 use std::time::Duration;
 
+use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::{Builder, Connector, tls};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use hyper_util::client::proxy::matcher::Matcher;
+use rustls::RootCertStore;
 use url::Url;
+
+pub use aws_config::SdkConfig;
+
+use crate::connector::Connector;
+use crate::tls::{TlsError, client_config, public_roots};
 
 /// Short, because in a VPC without an endpoint for the service every connection attempt times out.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for the first byte of a response.
+/// Longest wait for the head of a response.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Hosts that never use the proxy. Credentials come from some of them.
 const NEVER_PROXIED: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16";
+
+/// The way to AWS.
+#[derive(Clone, Debug)]
+pub struct Network {
+    pub proxy: Option<Proxy>,
+    /// The certificates that servers, and an `https://` proxy, are trusted by.
+    pub roots: RootCertStore,
+}
+
+/// No proxy, and the public roots.
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            proxy: None,
+            roots: public_roots(),
+        }
+    }
+}
 
 /// An HTTP proxy for https.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,13 +76,25 @@ impl Proxy {
         // All clients must be able to read it: those of AWS, and that of the bridge.
         let parsed = url.parse::<Url>().ok().filter(Url::has_host);
         let is_http = parsed.is_some_and(|url| matches!(url.scheme(), "http" | "https"));
-        if !is_http || ProxyConfig::https(url.as_str()).is_err() {
-            return Err(ProxyError::NotHttp);
-        }
-        Ok(Self {
+        let proxy = Self {
             url,
             exceptions: exceptions.to_owned(),
-        })
+        };
+        let any = hyper::Uri::from_static("https://amazonaws.com");
+        let without_exceptions = Matcher::builder().https(proxy.url.as_str()).build();
+        if !is_http || without_exceptions.intercept(&any).is_none() {
+            return Err(ProxyError::NotHttp);
+        }
+        Ok(proxy)
+    }
+
+    /// Returns the proxy in hyper's form. It is used for https only: over plain http, EC2 and ECS
+    /// offer credentials, which no proxy may see.
+    fn matcher(&self) -> Matcher {
+        Matcher::builder()
+            .https(self.url.as_str())
+            .no(format!("{NEVER_PROXIED},{}", self.exceptions))
+            .build()
     }
 }
 
@@ -72,38 +107,32 @@ impl fmt::Debug for Proxy {
 }
 
 /// Loads region, credentials and endpoints as the SDK finds them. Only some credential providers
-/// use the network for it. All clients use `proxy`.
-pub async fn sdk_config(proxy: Option<Proxy>) -> SdkConfig {
-    let proxy = proxy.map_or_else(ProxyConfig::disabled, proxy_config);
-    let http = Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = Connector::builder()
-            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-            .proxy_config(proxy.clone());
-        connector.set_connector_settings(settings.cloned());
-        if let Some(components) = components {
-            connector.set_sleep_impl(components.sleep_impl());
-        }
-        connector.build()
-    });
+/// use the network for it.
+///
+/// # Errors
+/// [`TlsError::Tls`] if the TLS library rejects its own defaults.
+pub async fn sdk_config(network: Network) -> Result<SdkConfig, TlsError> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
         .build();
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http)
+    Ok(aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client(network)?)
         .timeout_config(timeouts)
         .load()
-        .await
+        .await)
 }
 
-/// Returns the SDK's form of a proxy. It is used for https only: over plain http, EC2 and ECS offer
-/// credentials, which no proxy may see.
-fn proxy_config(proxy: Proxy) -> ProxyConfig {
-    if let Ok(config) = ProxyConfig::https(proxy.url) {
-        return config.no_proxy(format!("{NEVER_PROXIED},{}", proxy.exceptions));
-    }
-    // `Proxy::new` refuses such a URL.
-    ProxyConfig::disabled()
+/// Returns the HTTP client of the AWS clients.
+///
+/// # Errors
+/// [`TlsError::Tls`] if the TLS library rejects its own defaults.
+pub fn http_client(network: Network) -> Result<SharedHttpClient, TlsError> {
+    let proxies = network.proxy.as_ref().map(Proxy::matcher);
+    let proxies = proxies.unwrap_or_else(|| Matcher::builder().build());
+    let tls = client_config(network.roots)?;
+    let connector = Connector::new(tls, proxies, CONNECT_TIMEOUT);
+    Ok(SharedHttpClient::new(connector))
 }
 
 /// Returns what an operator does about an error that any AWS service may return, by its code, or by

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 use tracing::Level;
 use url::Url;
 
-use crate::aws::{Proxy, ProxyError};
+use crate::aws::{Network, Proxy, ProxyError};
 use crate::batch::Limits;
 use crate::bridge::Endpoints;
 use crate::credentials::Credentials;
@@ -24,7 +24,7 @@ use crate::grant::ParametersError;
 use crate::pipeline::Rules;
 use crate::redact::{Cookies, Key, Names, NamesError, Redaction};
 use crate::settings::{self, Kind, Message, SETTINGS, Setting, messages};
-use crate::tls::{ServerTrust, TlsError};
+use crate::tls::{Roots, ServerTrust, TlsError, roots_of};
 use crate::token::{AuthMethod, TokenParameters};
 
 pub use crate::settings::Problem;
@@ -41,6 +41,10 @@ const MEMORY_PER_BODY: usize = 2;
 /// What to do about [`ProxyError::Ambiguous`].
 const PROXY_HINT: &str = "special characters in the password must be percent-encoded: \
     `%40` for `@`, `%2F` for `/`, `%3F` for `?`, `%23` for `#`";
+
+/// What to do about certificates of the environment that cannot be used.
+const ROOTS_HINT: &str = "name a PEM file with the certificates of authorities, \
+    or unset the variable to trust the public ones";
 
 /// All defects of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,9 +209,53 @@ impl Variables {
 ///
 /// # Errors
 /// A problem with a URL in which a password has no clear end.
-#[expect(clippy::disallowed_methods, reason = "not settings of edgetap")]
 pub fn https_proxy() -> Result<Option<Proxy>, Problems> {
-    read_proxy(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+    read_proxy(variable)
+}
+
+/// Returns the proxy, and the certificates of `AWS_CA_BUNDLE`, or else of `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR`, which replace `roots`.
+///
+/// # Errors
+/// Problems of [`https_proxy`], and of certificates that cannot be used.
+pub fn network(roots: Roots) -> Result<Network, Problems> {
+    read_network(variable, roots)
+}
+
+#[expect(clippy::disallowed_methods, reason = "not settings of edgetap")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+fn read_network(get: impl Fn(&str) -> Option<String>, roots: Roots) -> Result<Network, Problems> {
+    let proxy = read_proxy(&get)?;
+    let given = |name: &&'static str| {
+        let value = get(name).filter(|value| !value.is_empty());
+        value.map(|value| (*name, value))
+    };
+    let bundle = given(&"AWS_CA_BUNDLE");
+    let named = match bundle {
+        Some(bundle) => vec![bundle],
+        None => ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+            .iter()
+            .filter_map(given)
+            .collect(),
+    };
+    let Some((first, _)) = named.first() else {
+        let roots = roots.load();
+        return Ok(Network { proxy, roots });
+    };
+    let paths = named.iter().flat_map(|(name, value)| match *name {
+        "SSL_CERT_DIR" => std::env::split_paths(value).collect(),
+        _ => vec![value.into()],
+    });
+    let roots = roots_of(paths).map_err(|error| {
+        Problems(vec![Problem {
+            message: format!("the certificates of `{first}` cannot be used: {error}"),
+            hint: Some(ROOTS_HINT.to_owned()),
+        }])
+    })?;
+    Ok(Network { proxy, roots })
 }
 
 fn read_proxy(get: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>, Problems> {
@@ -733,6 +781,85 @@ mod tests {
                 exceptions: exceptions.to_owned(),
             });
             assert_eq!(proxy, Ok(expected), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn named_certificates_replace_the_roots() {
+        let directory = tempfile::tempdir().unwrap();
+        let of = |name: &str, pem: &str| {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, pem).unwrap();
+            path.to_string_lossy().into_owned()
+        };
+        let authority = || {
+            let made = rcgen::generate_simple_self_signed(["a.invalid".to_owned()]).unwrap();
+            made.cert.pem()
+        };
+        let one = of("one.pem", &authority());
+        let two = of("two.pem", &(authority() + &authority()));
+        let empty = of("empty.pem", "");
+        of("directory/a.pem", &authority());
+        let within = directory
+            .path()
+            .join("directory")
+            .to_string_lossy()
+            .into_owned();
+        let missing = directory
+            .path()
+            .join("missing.pem")
+            .to_string_lossy()
+            .into_owned();
+        let public = Roots::Public.load().len();
+        for (variables, expected) in [
+            (vec![], Ok(public)),
+            (vec![("SSL_CERT_FILE", "")], Ok(public)),
+            (vec![("SSL_CERT_FILE", one.as_str())], Ok(1)),
+            (vec![("SSL_CERT_DIR", within.as_str())], Ok(1)),
+            (
+                vec![
+                    ("SSL_CERT_FILE", two.as_str()),
+                    ("SSL_CERT_DIR", within.as_str()),
+                ],
+                Ok(3),
+            ),
+            (
+                vec![
+                    ("AWS_CA_BUNDLE", two.as_str()),
+                    ("SSL_CERT_FILE", one.as_str()),
+                ],
+                Ok(2),
+            ),
+            (
+                vec![
+                    ("AWS_CA_BUNDLE", within.as_str()),
+                    ("SSL_CERT_DIR", "missing"),
+                ],
+                Ok(1),
+            ),
+            (
+                vec![("SSL_CERT_FILE", empty.as_str())],
+                Err("`SSL_CERT_FILE` cannot be used: the text contains no certificate"),
+            ),
+            (
+                vec![("AWS_CA_BUNDLE", missing.as_str())],
+                Err("`AWS_CA_BUNDLE` cannot be used: "),
+            ),
+        ] {
+            let get = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let found = read_network(get, Roots::Public).map(|network| network.roots.len());
+            match expected {
+                Ok(number) => assert_eq!(found, Ok(number), "{variables:?}"),
+                Err(words) => {
+                    let text = found.unwrap_err().to_string();
+                    assert!(text.contains(words), "{text}");
+                    assert!(text.contains("name a PEM file"), "{text}");
+                }
+            }
         }
     }
 

@@ -36,11 +36,12 @@ pub mod pipeline;
 
 pub mod time;
 pub mod retry;
+pub mod tls;
+pub(crate) mod connector;
 pub mod aws;
 pub mod source;
 pub mod listing;
 pub mod endpoint;
-pub mod tls;
 pub(crate) mod http;
 pub mod credentials;
 pub mod grant;
@@ -55,6 +56,7 @@ pub mod work_queue;
 pub mod outbox;
 pub mod estimate;
 
+pub mod cpu;
 pub mod settings;
 pub mod dotenv;
 pub mod config;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::client::WebPkiServerVerifier;
@@ -18,6 +19,7 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError,
     PeerIncompatible, RootCertStore, SignatureScheme,
 };
+use rustls_native_certs::{load_certs_from_paths, load_native_certs};
 use thiserror::Error;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -31,6 +33,16 @@ pub enum TlsError {
     NotCertificate,
     #[error("the TLS library rejected its configuration")]
     Tls,
+}
+
+/// The certificates by which the AWS clients trust servers, unless the environment names others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Roots {
+    /// The public roots, which are compiled in: reading others takes longer than all else at the
+    /// first event of a function.
+    Public,
+    /// Also the machine's, which may have those of a proxy that intercepts TLS.
+    PublicAndMachine,
 }
 
 /// The operator's own certificates.
@@ -192,6 +204,54 @@ impl ServerTrust {
     }
 }
 
+impl Roots {
+    /// Returns the certificates. Those of the machine that cannot be read are left out.
+    pub(crate) fn load(self) -> RootCertStore {
+        let mut roots = public_roots();
+        if self == Self::PublicAndMachine {
+            roots.add_parsable_certificates(load_native_certs().certs);
+        }
+        roots
+    }
+}
+
+/// Returns the certificates (PEM) of files and directories. Warns of those that cannot be read.
+///
+/// # Errors
+/// The reason in words, if no certificate can be used.
+pub(crate) fn roots_of(paths: impl Iterator<Item = PathBuf>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let mut errors = Vec::new();
+    for path in paths {
+        let found = match path.is_dir() {
+            true => load_certs_from_paths(None, Some(&path)),
+            false => load_certs_from_paths(Some(&path), None),
+        };
+        roots.add_parsable_certificates(found.certs);
+        errors.extend(found.errors);
+    }
+    if roots.is_empty() {
+        let first = errors.first().map(ToString::to_string);
+        return Err(first.unwrap_or_else(|| TlsError::Empty.to_string()));
+    }
+    for error in errors {
+        tracing::warn!(%error, "failed to read a certificate");
+    }
+    Ok(roots)
+}
+
+/// Returns a TLS client configuration that trusts `roots`, for HTTP/1.1.
+///
+/// # Errors
+/// [`TlsError::Tls`] if the TLS library rejects its own defaults.
+pub(crate) fn client_config(roots: RootCertStore) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| TlsError::Tls)?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
 /// Returns the reason of a failed TLS handshake in plain words, or `None` if no TLS error is among
 /// the causes of `error`.
 pub fn handshake_error(error: &(dyn Error + 'static)) -> Option<String> {
@@ -284,7 +344,8 @@ fn is_authority(certificate: &CertificateDer<'_>) -> bool {
     X509Certificate::from_der(certificate).is_ok_and(|(_, certificate)| certificate.is_ca())
 }
 
-fn public_roots() -> RootCertStore {
+/// Returns the public roots, which are compiled in.
+pub(crate) fn public_roots() -> RootCertStore {
     RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     }

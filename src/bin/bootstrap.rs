@@ -7,31 +7,43 @@
 
 #![recursion_limit = "256"] // the layout of one future, from the event down to the SDK
 
+use std::io::{self, Write as _};
+use std::process;
 use std::sync::Arc;
 
 use edgetap::aws::sdk_config;
 use edgetap::bridge::Bridge;
 use edgetap::config::{
-    BridgeConfig, Config, CredentialsConfig, Problems, Variables, https_proxy, log_level,
+    BridgeConfig, Config, CredentialsConfig, Problems, Variables, log_level, network,
 };
+use edgetap::cpu;
 use edgetap::credentials::CredentialsSource;
 use edgetap::invocation::{Context, Function, deadline, fail_all};
 use edgetap::retry::Backoff;
 use edgetap::source::S3;
 use edgetap::telemetry;
+use edgetap::tls::{Roots, TlsError};
 use edgetap::work_queue::WorkQueue;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
+/// Nothing else may run on a CPU that lacks instructions of the program.
+fn main() -> Result<(), Error> {
+    if let Some(complaint) = cpu::complaint() {
+        io::stdout().write_all(complaint.as_bytes())?;
+        process::exit(1);
+    }
+    run()
+}
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+async fn run() -> Result<(), Error> {
     let variables = Variables::from_environment();
     let level = log_level(&variables);
     tracing::subscriber::set_global_default(telemetry::json(level, std::io::stdout))?;
     let config = Config::read(&variables);
-    // Made at the first event: creating the AWS clients reads the system's certificates, which
-    // would be most of the startup time.
+    // Made at the first event, whose result says what is wrong with it.
     let made = OnceCell::new();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let response = match made.get_or_init(|| function(config.clone())).await {
@@ -63,8 +75,8 @@ async fn main() -> Result<(), Error> {
 /// Creates the function, or returns the problems of the configuration as text.
 async fn function(config: Result<Config, Problems>) -> Result<Function, String> {
     let config = config.map_err(|problems| problems.to_string())?;
-    let proxy = https_proxy().map_err(|problems| problems.to_string())?;
-    let sdk = sdk_config(proxy).await;
+    let network = network(Roots::Public).map_err(|problems| problems.to_string())?;
+    let sdk = sdk_config(network).await.map_err(cannot_set_up_tls)?;
     let BridgeConfig {
         endpoints,
         credentials,
@@ -75,8 +87,8 @@ async fn function(config: Result<Config, Problems>) -> Result<Function, String> 
         CredentialsConfig::Arn(arn) => CredentialsSource::secrets_manager(&sdk, arn),
     };
     let backoff = Backoff::default();
-    let bridge = Bridge::new(endpoints, credentials, backoff, concurrency)
-        .map_err(|error| format!("cannot set up TLS: {error}"))?;
+    let bridge =
+        Bridge::new(endpoints, credentials, backoff, concurrency).map_err(cannot_set_up_tls)?;
     Ok(Function::new(
         S3::new(&sdk, backoff),
         Arc::new(config.rules),
@@ -84,4 +96,8 @@ async fn function(config: Result<Config, Problems>) -> Result<Function, String> 
         WorkQueue::new(&sdk),
         config.retry_for,
     ))
+}
+
+fn cannot_set_up_tls(error: TlsError) -> String {
+    format!("cannot set up TLS: {error}")
 }

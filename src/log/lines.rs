@@ -22,6 +22,9 @@ use crate::simd::{Block, equal};
 /// has no line of more than `MAX_LINE` + 1 bytes.
 const BUFFER: usize = 256 << 10;
 
+/// Column starts that are written at once.
+const STEP: usize = 8;
+
 /// Reads text line by line. Lines are slices of its buffer, not copies.
 pub(super) struct Lines<R> {
     text: R,
@@ -40,8 +43,10 @@ pub(super) struct Lines<R> {
     /// The current line, without its line ending.
     line: Range<usize>,
     /// Starts of its columns, relative to its own; then its length plus 1, as if a tab followed.
-    /// At most `MAX_LINE` + 3 values, for a line of tabs.
+    /// At most `MAX_LINE` + 3 values, for a line of tabs, and room for [`STEP`] more.
     starts: Vec<usize>,
+    /// Number of those values. The others are of earlier lines.
+    filled_starts: usize,
     /// Number of the current line, from 1.
     number: u64,
 }
@@ -60,7 +65,8 @@ impl<R: Read> Lines<R> {
             newlines: 0,
             next: 0,
             line: 0..0,
-            starts: vec![0],
+            starts: vec![0; 8 * STEP],
+            filled_starts: 1,
             number: 0,
         }
     }
@@ -71,7 +77,7 @@ impl<R: Read> Lines<R> {
     /// # Errors
     /// Read errors of the text. The incomplete line before the error is dropped.
     pub(super) fn advance(&mut self) -> io::Result<bool> {
-        self.starts.truncate(1);
+        self.filled_starts = 1;
         let end = loop {
             // The lowest newline and the bits below it. Without a newline, all bits.
             let up_to_newline = self.newlines ^ self.newlines.wrapping_sub(1);
@@ -94,19 +100,36 @@ impl<R: Read> Lines<R> {
         let has_ending = end - self.next <= MAX_LINE;
         let carriage_return = has_ending && self.buffer[self.next..end].ends_with(b"\r");
         self.line = self.next..end - usize::from(carriage_return);
-        self.starts.push(self.line.len() + 1);
+        self.starts[self.filled_starts] = self.line.len() + 1;
+        self.filled_starts += 1;
         self.next = self.filled.min(end + 1);
         self.number += 1;
         Ok(true)
     }
 
-    /// Adds the column starts after `tabs`.
+    /// Adds the column starts after `tabs`. Leaves room for [`STEP`] more.
+    ///
+    /// It always writes whole steps, because a branch on the number of tabs in a block would often
+    /// be mispredicted. Values after the last tab are overwritten by the next call.
     #[inline]
     fn push_starts(&mut self, mut tabs: u64) {
-        while tabs != 0 {
-            let tab = self.block + tabs.trailing_zeros() as usize;
-            self.starts.push(tab + 1 - self.next);
-            tabs &= tabs - 1;
+        let mut at = self.filled_starts;
+        self.filled_starts += tabs.count_ones() as usize;
+        let needed = self.filled_starts + STEP;
+        if self.starts.len() < needed {
+            self.starts.resize(needed.next_power_of_two(), 0);
+        }
+        // The line may have begun in an earlier block, or begins within this one.
+        let first = (self.block + 1).wrapping_sub(self.next);
+        while let Some(step) = self.starts[at..].first_chunk_mut::<STEP>() {
+            for start in step {
+                *start = first.wrapping_add(tabs.trailing_zeros() as usize);
+                tabs &= tabs.wrapping_sub(1);
+            }
+            if tabs == 0 {
+                break;
+            }
+            at += STEP;
         }
     }
 
@@ -157,7 +180,7 @@ impl<R> Lines<R> {
 
     /// The tab-separated columns of the current line.
     pub(super) fn cells(&self) -> Cells<'_> {
-        Cells::Line(self.line(), &self.starts)
+        Cells::Line(self.line(), &self.starts[..self.filled_starts])
     }
 
     /// The number of the current line, from 1.
@@ -272,7 +295,7 @@ mod tests {
         let mut lines = Lines::new(Vec::new(), CapLines::new(text.as_bytes()));
         assert!(lines.advance().unwrap());
         assert_eq!(lines.line().len(), MAX_LINE + 1);
-        assert_eq!(lines.starts.len(), MAX_LINE + 3);
+        assert_eq!(lines.filled_starts, MAX_LINE + 3);
         assert_eq!(lines.cells().get(MAX_LINE + 1), Some(&b""[..]));
         assert_eq!(lines.cells().get(MAX_LINE + 2), None);
         assert!(lines.advance().unwrap());

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::Credentials;
+use edgetap::aws::{Network, http_client};
 use serde_json::{Value, json};
 
 use crate::runtime_api::Process;
@@ -131,7 +132,7 @@ impl Peers {
             .region(Region::new(REGION))
             .credentials_provider(Credentials::new("test", "test", None, None, "test"))
             .endpoint_url(&self.aws)
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .http_client(http_client(Network::default()).unwrap())
             .load()
             .await
     }

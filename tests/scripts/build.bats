@@ -60,7 +60,7 @@ install_library() { mkdir -p "$SYSROOT/lib/rustlib/$1"; }
 @test "compiler flags remove source paths from the binary" {
   RUSTFLAGS='-C opt' run scripts/build-lambda.sh
   exits 0
-  grep -q -x -F "RUSTFLAGS=-C opt --remap-path-prefix=/home/me/.cargo=cargo --remap-path-prefix=$clone=edgetap" "$LOG"
+  grep -q -x -F "RUSTFLAGS=-Ctarget-cpu=x86-64-v3 -C opt --remap-path-prefix=/home/me/.cargo=cargo --remap-path-prefix=$clone=edgetap" "$LOG"
 }
 
 @test "dry run builds nothing" {

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
+use std::net::Ipv4Addr;
 
 use edgetap::job::ObjectRef;
 use edgetap::listing::Listed;
 use edgetap::period::Window;
 use edgetap::source::{Opened, S3, SourceError};
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::{Timestamp, ToSpan as _};
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
 
 use crate::support::fake_s3::{FakeS3, Fault};
 use crate::support::{BACKOFF, sdk_config};
@@ -383,5 +388,87 @@ async fn failed_listing_names_the_prefix_and_what_to_do() {
         for words in ["cannot list s3://logs/p/: ", reason, advice] {
             assert!(error.contains(words), "{code}: {error}");
         }
+    }
+}
+
+/// Returns the head of the request for an object with this key, byte for byte as it was sent.
+async fn sent_for(key: &str) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let object = ObjectRef::in_s3("logs", key);
+    let client = S3::new(&sdk_config(&endpoint), BACKOFF);
+    let opening = tokio::spawn(async move { client.open(&object).await.err() });
+    let (mut connection, _) = listener.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(connection.read_u8().await.unwrap());
+    }
+    opening.abort();
+    String::from_utf8(head).unwrap()
+}
+
+/// Returns the signature (AWS Signature Version 4 for S3) of a request with this head, by the
+/// secret key of the tests.
+fn signature(head: &str) -> String {
+    let (line, rest) = head.split_once("\r\n").unwrap();
+    let header = |name: &str| {
+        let mut fields = rest.lines().filter_map(|line| line.split_once(": "));
+        let found = fields.find(|(field, _)| field.eq_ignore_ascii_case(name));
+        found.unwrap_or_else(|| panic!("no {name}")).1
+    };
+    let authorization = header("authorization");
+    let part = |name: &str| {
+        let (_, rest) = authorization.split_once(name).unwrap();
+        rest.split(',').next().unwrap()
+    };
+    let (_, scope) = part("Credential=").split_once('/').unwrap();
+    let signed = part("SignedHeaders=");
+    let headers = signed
+        .split(';')
+        .map(|name| format!("{name}:{}\n", header(name)));
+    let target = line.split(' ').nth(1).unwrap();
+    let (path, query) = target.split_once('?').unwrap();
+    let canonical = format!(
+        "GET\n{path}\n{query}\n{}\n{signed}\n{}",
+        headers.collect::<String>(),
+        header("x-amz-content-sha256"),
+    );
+    let text = format!(
+        "AWS4-HMAC-SHA256\n{}\n{scope}\n{}",
+        header("x-amz-date"),
+        hex::encode(Sha256::digest(canonical)),
+    );
+    let mac = |key: &[u8], text: &str| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+        mac.update(text.as_bytes());
+        mac.finalize().into_bytes().to_vec()
+    };
+    let key = scope
+        .split('/')
+        .fold(b"AWS4test".to_vec(), |key, part| mac(&key, part));
+    hex::encode(mac(&key, &text))
+}
+
+#[tokio::test]
+async fn keys_arrive_as_they_were_signed() {
+    for (key, path) in [
+        ("a.gz", "a.gz"),
+        ("a/../b.gz", "a/../b.gz"),
+        ("../a", "../a"),
+        ("./a/.", "./a/."),
+        ("a//b", "a//b"),
+        ("/a/", "/a/"),
+        ("a+b", "a%2Bb"),
+        ("a b", "a%20b"),
+        ("a%2Fb%2e%2e", "a%252Fb%252e%252e"),
+        ("a\\b|c[d]", "a%5Cb%7Cc%5Bd%5D"),
+        ("a?b#c&d=e", "a%3Fb%23c%26d%3De"),
+        ("é/日本\u{1f980}", "%C3%A9/%E6%97%A5%E6%9C%AC%F0%9F%A6%80"),
+    ] {
+        let head = sent_for(key).await;
+        let line = format!("GET /logs/{path}?x-id=GetObject HTTP/1.1\r\n");
+        assert!(head.starts_with(&line), "{key}: {head}");
+        let signed = format!("Signature={}", signature(&head));
+        assert!(head.contains(&signed), "{key}: {head}");
     }
 }

@@ -22,6 +22,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials as AwsCredentials, SharedCredentialsProvider};
 use base64::Engine as _;
+use edgetap::aws::{Network, http_client};
 use edgetap::batch::Limits;
 use edgetap::bridge::{Bridge, Endpoints};
 use edgetap::credentials::{Credentials, CredentialsSource};
@@ -170,7 +171,7 @@ pub(crate) fn sdk_config(endpoint: &str) -> SdkConfig {
         .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
             aws_smithy_async::rt::sleep::TokioSleep::new(),
         ))
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .http_client(http_client(Network::default()).unwrap())
         .retry_config(
             RetryConfig::standard()
                 .with_max_attempts(2)

@@ -21,7 +21,7 @@ use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use clap::Parser;
 use cpu_time::ProcessTime;
-use edgetap::aws::sdk_config;
+use edgetap::aws::{Network, sdk_config};
 use edgetap::bridge::Bridge;
 use edgetap::config::{BridgeConfig, Config, CredentialsConfig, Variables};
 use edgetap::credentials::CredentialsSource;
@@ -110,7 +110,7 @@ async fn main() -> anyhow::Result<()> {
         put,
         only,
     } = Args::parse();
-    let sdk = sdk_config(None).await;
+    let sdk = sdk_config(Network::default()).await;
     let (s3, queue) = (
         aws_sdk_s3::Client::new(&sdk),
         aws_sdk_sqs::Client::new(&sdk),
@@ -177,7 +177,7 @@ async fn main() -> anyhow::Result<()> {
 async fn function() -> anyhow::Result<(Function, Arc<Rules>)> {
     tracing::subscriber::set_global_default(telemetry::json(tracing::Level::INFO, io::sink))?;
     let config = Config::read(&Variables::from_environment())?;
-    let sdk = sdk_config(None).await;
+    let sdk = sdk_config(Network::default()).await;
     let BridgeConfig {
         endpoints,
         credentials,

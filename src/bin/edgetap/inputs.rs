@@ -7,13 +7,12 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use edgetap::aws;
-use edgetap::config::{Problems, https_proxy};
 use edgetap::job::ObjectRef;
 use edgetap::period::Window;
 use edgetap::retry::Backoff;
 use edgetap::source::{Opened, S3, SourceError};
 
+use crate::for_aws;
 use crate::output::{self, Hinted};
 use crate::show::escaped;
 
@@ -112,7 +111,7 @@ pub(crate) fn place(path: &Path) -> PathBuf {
 /// Returns objects as inputs.
 pub(crate) async fn of_objects(
     objects: impl Iterator<Item = ObjectRef>,
-) -> Result<Vec<Input>, Problems> {
+) -> anyhow::Result<Vec<Input>> {
     let mut client = None;
     let mut inputs = Vec::new();
     for object in objects {
@@ -179,9 +178,8 @@ pub(crate) fn in_s3(name: &str) -> anyhow::Result<Option<(&str, &str)>> {
     Ok(Some((bucket, key)))
 }
 
-async fn s3() -> Result<S3, Problems> {
-    let config = aws::sdk_config(https_proxy()?).await;
-    Ok(S3::new(&config, Backoff::default()))
+async fn s3() -> anyhow::Result<S3> {
+    Ok(S3::new(&for_aws().await?, Backoff::default()))
 }
 
 /// Which logs are wanted, by their keys.

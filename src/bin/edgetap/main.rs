@@ -23,10 +23,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use edgetap::config::{
-    BridgeConfig, CredentialsConfig, Problem, Problems, Variables, https_proxy, log_level,
+    BridgeConfig, CredentialsConfig, Problem, Problems, Variables, https_proxy, log_level, network,
 };
 use edgetap::credentials::CredentialsSource;
 use edgetap::retry::Backoff;
+use edgetap::tls::Roots;
 use edgetap::{aws, telemetry};
 
 use crate::output::{Hinted, LogWriter, StdoutError};
@@ -185,14 +186,19 @@ fn read_variables(env_file: Option<&Path>) -> Variables {
     }
 }
 
+/// The configuration of the AWS clients.
+async fn for_aws() -> anyhow::Result<aws::SdkConfig> {
+    Ok(aws::sdk_config(network(Roots::PublicAndMachine)?).await?)
+}
+
 /// The client of the configured bridge.
 async fn connect(config: BridgeConfig) -> Result<edgetap::bridge::Bridge, Failure> {
-    let proxy = https_proxy()?;
     let credentials = match config.credentials {
-        CredentialsConfig::Given(credentials) => CredentialsSource::Variables(credentials),
-        CredentialsConfig::Arn(arn) => {
-            CredentialsSource::secrets_manager(&aws::sdk_config(proxy).await, arn)
+        CredentialsConfig::Given(credentials) => {
+            https_proxy()?; // the client of the bridge ignores a problem
+            CredentialsSource::Variables(credentials)
         }
+        CredentialsConfig::Arn(arn) => CredentialsSource::secrets_manager(&for_aws().await?, arn),
     };
     Ok(edgetap::bridge::Bridge::new(
         config.endpoints,

@@ -9,8 +9,6 @@ mod wait;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use edgetap::aws;
-use edgetap::config::https_proxy;
 use edgetap::listing::Listing;
 use edgetap::outbox::{Facts, Outbox, OutboxError};
 use edgetap::retry::Backoff;
@@ -27,7 +25,7 @@ use self::tally::{MAX_DAYS, Tally, short};
 use crate::inputs::in_s3;
 use crate::output::{self, stdout};
 use crate::show::{self, count, quoted};
-use crate::{Failure, usage};
+use crate::{Failure, for_aws, usage};
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let selection = args.selection()?;
@@ -44,7 +42,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             "pass --dry-run to see the estimate, then --yes",
         ));
     }
-    let config = aws::sdk_config(https_proxy()?).await;
+    let config = for_aws().await?;
     let s3 = S3::new(&config, Backoff::default());
     let queue = match &args.queue {
         Some(url) => Some(Queue::of(Outbox::new(&config, url)).await?),
