@@ -66,16 +66,22 @@ const FIRST_BYTE: Duration = Duration::from_millis(30);
 const BYTES_PER_SECOND: u32 = 625_000_000 / 8;
 /// The target of the SQS call that holds the messages of an event.
 const HOLD_BATCH: &str = "AmazonSQS.ChangeMessageVisibilityBatch";
-const LOG_KEY: &str = "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz";
+/// The key of the log, without its extension.
+const LOG_KEY: &str = "E27FO14I29XXXX.2026-11-14-20.d740d76b";
 
 struct State {
     objects: BTreeMap<String, Bytes>,
-    log: Option<Bytes>,
+    log: Option<Log>,
     delay: Duration,
     s3_delay: Duration,
     events: usize,
     started: Instant,
     posts: Mutex<Vec<Post>>,
+}
+
+struct Log {
+    key: String,
+    bytes: Bytes,
 }
 
 /// Times in seconds since the start, and the bytes of the body.
@@ -96,14 +102,20 @@ async fn main() -> anyhow::Result<()> {
         s3_delay,
         events,
     } = Args::parse();
-    let log = log.map(std::fs::read).transpose()?.map(Bytes::from);
+    let log = log.map(|path| {
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        anyhow::Ok(Log {
+            key: format!("{LOG_KEY}.{extension}"),
+            bytes: std::fs::read(&path)?.into(),
+        })
+    });
     let objects = objects::make(objects, rows)?
         .into_iter()
         .map(|object| (format!("/{BUCKET}/{}", object.key), object.gzip))
         .collect();
     let state = Arc::new(State {
         objects,
-        log,
+        log: log.transpose()?,
         delay: Duration::from_millis(delay),
         s3_delay: Duration::from_millis(s3_delay),
         events,
@@ -178,14 +190,10 @@ async fn response(
         (&Method::GET, path) if path.trim_end_matches('/') == format!("/{BUCKET}") => {
             Response::builder().body(Full::from(listing(&state)))
         }
-        (&Method::GET, path) if path == format!("/{BUCKET}/{LOG_KEY}") => {
-            let (range, whole) = (
-                range_of(&head)?,
-                state
-                    .log
-                    .as_ref()
-                    .context("the server was started without --log")?,
-            );
+        (&Method::GET, path) if path.starts_with(&format!("/{BUCKET}/{LOG_KEY}.")) => {
+            let log = state.log.as_ref();
+            let whole = &log.context("the server was started without --log")?.bytes;
+            let range = range_of(&head)?;
             let bytes = whole.slice(*range.start()..(*range.end() + 1).min(whole.len()));
             sleep(
                 FIRST_BYTE
@@ -231,17 +239,13 @@ async fn response(
     }?)
 }
 
-/// An S3 event for the object of this number. After the last one it is an error, which closes the
+/// An S3 event for the log, or for the object of this number. After the last one it is an error, which closes the
 /// connection.
 fn event(state: &State, number: usize) -> anyhow::Result<Response<Full<Bytes>>> {
     ensure!(number < state.events, "no more events");
-    let object = state
-        .objects
-        .iter()
-        .nth(number % state.objects.len().max(1));
-    let (path, object) = object.context("--events needs --objects")?;
-    let key = path.rsplit('/').next().unwrap_or_default();
-    let entity = json!({ "bucket": { "name": BUCKET }, "object": { "key": key, "size": object.len(), "eTag": ETAG.trim_matches('"') } });
+    let mut entries = entries(state);
+    let (key, size) = entries.nth(number).context("no such object")?;
+    let entity = json!({ "bucket": { "name": BUCKET }, "object": { "key": key, "size": size, "eTag": ETAG.trim_matches('"') } });
     let record = json!({ "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entity });
     let deadline = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() + 300_000;
     let response = Response::builder()
@@ -299,15 +303,21 @@ fn part_of(size: usize, first: usize, bytes: Bytes) -> hyper::http::Result<Respo
         .body(Full::from(bytes))
 }
 
-/// The bucket's listing (`ListObjectsV2`) in one page: the log, or the objects.
-fn listing(state: &State) -> String {
-    let log = state.log.iter().map(|log| (LOG_KEY, log.len()));
-    let objects = state.objects.iter().map(|(path, object)| {
+/// Key and size of the log, or of each object.
+fn entries(state: &State) -> impl Iterator<Item = (&str, usize)> {
+    let log = state
+        .log
+        .iter()
+        .map(|log| (log.key.as_str(), log.bytes.len()));
+    log.chain(state.objects.iter().map(|(path, object)| {
         let key = path.rsplit('/').next().unwrap_or_default();
         (key, object.len())
-    });
+    }))
+}
+
+/// The bucket's listing (`ListObjectsV2`) in one page.
+fn listing(state: &State) -> String {
     let entry = |(key, size)| format!("<Contents><Key>{key}</Key><Size>{size}</Size></Contents>");
-    let contents: Vec<String> = log.chain(objects).map(entry).collect();
-    let contents = contents.concat();
+    let contents: String = entries(state).map(entry).collect();
     format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>")
 }
