@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use crate::batch::Batch;
 use crate::bridge::{Attempt, Bridge, Delivered, Fate, GRACE, Kept, Meter, Trouble};
 use crate::job::Job;
-use crate::log::LogError;
+use crate::log::{Fault, LogError};
 use crate::pipeline::{Batches, Observer, Rules, Summary};
 use crate::response::{MAX_BEHIND, Scope, most_behind};
 use crate::rows::Rows;
@@ -98,9 +98,16 @@ pub enum StopReason {
     Unbalanced,
 }
 
-/// Whether reading from S3 failed, as opposed to the bytes being invalid.
+/// Whether reading from S3 failed, or the temporary directory did, as opposed to the bytes being
+/// invalid.
 fn is_broken_read(error: &LogError) -> bool {
-    matches!(error, LogError::Cut(error) if error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<SourceError>))
+    match error {
+        LogError::Cut(error) => error
+            .get_ref()
+            .is_some_and(<dyn Error + Send + Sync>::is::<SourceError>),
+        LogError::Spool(_) | LogError::Parquet(Fault::Io(_)) => true,
+        _ => false,
+    }
 }
 
 /// Delivers the rows of `job` from the object's `bytes`.

@@ -15,7 +15,7 @@ use crate::decode::as_sent;
 use crate::encode::{Encoding, Origin, Uap};
 use crate::filter::{ExcludedPaths, Extension, IncludedPaths, Keep, StaticAssets};
 use crate::job::{Job, ObjectRef};
-use crate::log::{Columns, Defect, Field, LogError, LogReader, Record};
+use crate::log::{Columns, Defect, Field, LogError, LogReader, Record, USED};
 use crate::redact::{Cookies, Key, Redaction};
 use crate::transaction::{Malformed, Transaction, ended, stitch, suffices};
 
@@ -303,15 +303,28 @@ struct Found {
 /// Sees each row that a job asks for, as it is read and before its batch is complete. The function
 /// has none: `()`.
 pub trait Observer {
+    /// Whether it sees values that no rule and no request uses.
+    fn sees_all(&self) -> bool {
+        true
+    }
+
     /// Sees the current row of a log, and its outcome.
     fn see(&mut self, log: &LogReader<impl Read>, rules: &Rules, fate: &Fate<'_>);
 }
 
 impl Observer for () {
+    fn sees_all(&self) -> bool {
+        false
+    }
+
     fn see(&mut self, _: &LogReader<impl Read>, _: &Rules, _: &Fate<'_>) {}
 }
 
 impl<O: Observer> Observer for Option<O> {
+    fn sees_all(&self) -> bool {
+        self.as_ref().is_some_and(O::sees_all)
+    }
+
     fn see(&mut self, log: &LogReader<impl Read>, rules: &Rules, fate: &Fate<'_>) {
         if let Some(observer) = self {
             observer.see(log, rules, fate);
@@ -368,8 +381,13 @@ impl<R: Read, O: Observer> Batches<R, O> {
     pub fn observed(job: &Job, source: R, rules: Arc<Rules>, observer: O) -> Self {
         let mut ranges = job.rows.ranges().to_vec().into_iter();
         let rows = ranges.next().unwrap_or(0..0);
+        let log = if observer.sees_all() || rules.encoding.writes_all() {
+            LogReader::new(source)
+        } else {
+            LogReader::of_fields(source, &USED)
+        };
         Self {
-            log: LogReader::new(source),
+            log,
             builder: Builder::new(rules.limits, rules.encoding.framing(), rows.start),
             rules,
             distribution: job.object.distribution().map(str::to_owned),

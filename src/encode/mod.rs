@@ -43,6 +43,11 @@ impl Encoding {
     /// bytes within one version.
     pub const REVISION: &str = concat!(env!("CARGO_PKG_VERSION"), " 2");
 
+    /// Whether values are written that no transaction has.
+    pub(crate) fn writes_all(&self) -> bool {
+        *self == Self::Ndjson
+    }
+
     /// Returns the framing of a body.
     pub fn framing(&self) -> Framing {
         match self {

@@ -129,6 +129,30 @@ const OPTIONAL: [Field; 18] = [
     Field::EdgeLocation,
 ];
 
+/// Fields that [`Rules`](crate::pipeline::Rules) and transactions use, the optional ones included.
+pub(crate) const USED: [Field; 26] = {
+    let mut used = [Field::Method; 26];
+    let required = [
+        Field::UriStem,
+        Field::Date,
+        Field::Time,
+        Field::Timestamp,
+        Field::TimestampMs,
+        Field::DistributionId,
+        Field::ResultType,
+    ];
+    let mut index = 0;
+    while index < 25 {
+        used[index] = if index < 18 {
+            OPTIONAL[index]
+        } else {
+            required[index - 18]
+        };
+        index += 1;
+    }
+    used
+};
+
 /// The index of each field, resolved once per `#Fields` line or set of JSON keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {
@@ -184,6 +208,12 @@ impl Columns {
     pub fn index(&self, field: Field) -> Option<usize> {
         let index = self.indices[field as usize];
         (index != ABSENT).then_some(index as usize)
+    }
+
+    /// Returns the field of a column, unless another column has it.
+    pub(super) fn field(&self, index: usize) -> Option<Field> {
+        let mut fields = Field::ALL.iter().copied();
+        fields.find(|field| self.index(*field) == Some(index))
     }
 
     /// Returns how many fields are known.

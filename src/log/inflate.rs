@@ -8,10 +8,14 @@ use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 use flate2::bufread::GzDecoder;
 use thiserror::Error;
 
+use super::parquet;
+
 /// Longest line that is read as a row (1 MiB). Rows of real logs reach 100 KB.
 pub const MAX_LINE: usize = 1 << 20;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// Bytes by which a file is told.
+const START: usize = parquet::MAGIC.len();
 const BUFFER: usize = 64 << 10;
 
 /// Longest text of one object (64 GiB): ten times the largest logs, and an end for gzip bombs.
@@ -21,7 +25,11 @@ pub const MAX_INFLATED: u64 = 64 << 30;
 #[error("the decompressed size exceeds {} GiB", MAX_INFLATED >> 30)]
 pub(super) struct Bomb;
 
-/// Reads the text of an object: all members of a gzip file, or a plain file as it is. The first two
+#[derive(Debug, Error)]
+#[error("it is Parquet inside gzip. Decompress it once, and upload it again")]
+struct GzippedParquet;
+
+/// Reads the text of an object: all members of a gzip file, or a plain file as it is. The first
 /// bytes decide, not the object's name or content type.
 pub(super) struct Inflate<R: Read> {
     state: State<R>,
@@ -32,10 +40,17 @@ pub(super) struct Inflate<R: Read> {
 type Sniffed<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
 
 enum State<R: Read> {
-    Unread(R),
+    Unread {
+        source: R,
+        may_be_gzip: bool,
+    },
     Gzip(Box<Members<Sniffed<R>>>),
-    Plain(Sniffed<R>),
-    /// Reading the first two bytes failed, so every later read fails too.
+    /// A Parquet file, if it says so.
+    Plain {
+        text: Sniffed<R>,
+        is_parquet: bool,
+    },
+    /// Reading the first bytes failed, so every later read fails too.
     Broken,
 }
 
@@ -43,47 +58,77 @@ impl<R: Read> Inflate<R> {
     /// Does not read before the first `read`.
     pub(super) fn new(source: R) -> Self {
         Self {
-            state: State::Unread(source),
+            state: State::Unread {
+                source,
+                may_be_gzip: true,
+            },
             left: MAX_INFLATED,
         }
     }
 
-    /// Reads text, whatever its first bytes are.
-    pub(super) fn plain(text: R) -> Self {
-        let text = Cursor::default().chain(text);
+    /// Reads what is not gzip.
+    pub(super) fn plain(source: R) -> Self {
         Self {
-            state: State::Plain(BufReader::with_capacity(BUFFER, text)),
+            state: State::Unread {
+                source,
+                may_be_gzip: false,
+            },
             left: MAX_INFLATED,
         }
     }
 
-    fn sniff(mut source: R) -> io::Result<State<R>> {
-        let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
-        source
-            .by_ref()
-            .take(GZIP_MAGIC.len() as u64)
-            .read_to_end(&mut magic)?;
-        let gzip = magic == GZIP_MAGIC;
-        let whole = BufReader::with_capacity(BUFFER, Cursor::new(magic).chain(source));
-        Ok(if gzip {
-            State::Gzip(Box::new(Members::new(whole)))
+    /// Returns the bytes of the object if it is a Parquet file, or else the text of the object.
+    pub(super) fn into_parquet(mut self) -> io::Result<Result<impl Read, Self>> {
+        self.begin()?;
+        Ok(match self.state {
+            State::Plain {
+                text,
+                is_parquet: true,
+            } => Ok(text),
+            state => Err(Self { state, ..self }),
+        })
+    }
+
+    /// Reads the first bytes, if that was not done.
+    fn begin(&mut self) -> io::Result<()> {
+        if matches!(self.state, State::Unread { .. })
+            && let State::Unread {
+                source,
+                may_be_gzip,
+            } = std::mem::replace(&mut self.state, State::Broken)
+        {
+            self.state = Self::sniff(source, may_be_gzip)?;
+        }
+        Ok(())
+    }
+
+    fn sniff(mut source: R, may_be_gzip: bool) -> io::Result<State<R>> {
+        let mut start = Vec::with_capacity(START);
+        source.by_ref().take(START as u64).read_to_end(&mut start)?;
+        let is_gzip = may_be_gzip && start.starts_with(&GZIP_MAGIC);
+        let is_parquet = start == parquet::MAGIC;
+        let text = BufReader::with_capacity(BUFFER, Cursor::new(start).chain(source));
+        Ok(if is_gzip {
+            State::Gzip(Box::new(Members::new(text)))
         } else {
-            State::Plain(whole)
+            State::Plain { text, is_parquet }
         })
     }
 }
 
 impl<R: Read> Read for Inflate<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if matches!(self.state, State::Unread(_))
-            && let State::Unread(source) = std::mem::replace(&mut self.state, State::Broken)
-        {
-            self.state = Self::sniff(source)?;
-        }
+        self.begin()?;
         let read = match &mut self.state {
-            State::Gzip(gzip) => gzip.read(buf)?,
-            State::Plain(plain) => plain.read(buf)?,
-            State::Unread(_) | State::Broken => {
+            State::Gzip(gzip) => {
+                let read = gzip.read(buf)?;
+                if self.left == MAX_INFLATED && buf[..read].starts_with(parquet::MAGIC) {
+                    return Err(io::Error::other(GzippedParquet));
+                }
+                read
+            }
+            State::Plain { text, .. } => text.read(buf)?,
+            State::Unread { .. } | State::Broken => {
                 return Err(io::Error::other("an earlier read of the object failed"));
             }
         };
@@ -92,6 +137,19 @@ impl<R: Read> Read for Inflate<R> {
             .checked_sub(read as u64)
             .ok_or_else(|| io::Error::other(Bomb))?;
         Ok(read)
+    }
+}
+
+/// Decompresses gzip to exactly as many bytes as `into` has.
+///
+/// # Errors
+/// Also for a text of another length.
+pub(super) fn gunzip(gzip: &[u8], into: &mut [u8]) -> io::Result<()> {
+    let mut members = Members::new(gzip);
+    members.read_exact(into)?;
+    match members.read(&mut [0])? {
+        0 => Ok(()),
+        _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 

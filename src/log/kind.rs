@@ -226,11 +226,7 @@ pub(super) fn is_cloud_trail(items: &Items) -> bool {
 }
 
 /// Beginnings of files that are not text.
-const MAGIC: [(&[u8], &str); 12] = [
-    (
-        b"PAR1",
-        "Parquet is not supported. Set the delivery's output format to `w3c` or `json`",
-    ),
+const MAGIC: [(&[u8], &str); 11] = [
     (
         b"\x1f\x8b",
         "it is gzip inside gzip. Decompress it once, and upload it again",

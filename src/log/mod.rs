@@ -1,5 +1,5 @@
-//! *Log*: the decompressed text of an object, read as *records*: one per row, in CloudFront's
-//! words.
+//! *Log*: the decompressed text of an object, or a Parquet file, read as *records*: one per row, in
+//! CloudFront's words.
 //!
 //! The format is detected from the content, never from the object's name or a setting. The text is
 //! split into rows and columns before any value is decoded, so an encoded newline or tab in a
@@ -12,10 +12,13 @@ mod json;
 mod kind;
 mod layout;
 mod lines;
+mod parquet;
 mod values;
 
+pub(crate) use fields::USED;
 pub use fields::{Columns, Field};
 pub use inflate::{MAX_INFLATED, MAX_LINE};
+pub use parquet::Fault;
 
 use std::borrow::Cow;
 use std::io::{self, Chain, Read};
@@ -26,6 +29,7 @@ use inflate::{CapLines, Inflate};
 use kind::Kind;
 use layout::Layout;
 use lines::Lines;
+use parquet::Parquet;
 use thiserror::Error;
 use values::{Object, Values};
 
@@ -43,6 +47,13 @@ pub enum LogError {
     /// Transactions cannot be built without these fields.
     #[error("log lacks required fields: {0}. Add them to the distribution's log delivery")]
     MissingFields(String),
+    #[error("cannot read the Parquet file: {0}")]
+    Parquet(#[from] Fault),
+    /// A later attempt may succeed.
+    #[error(
+        "cannot copy the Parquet file to the temporary directory: {0}. In the function, increase `ephemeral_storage`"
+    )]
+    Spool(io::Error),
     /// The log was read to its end, and none of its rows can be read.
     #[error("every row is malformed. The first one (line {line}): {reason}")]
     Malformed { line: u64, reason: String },
@@ -107,6 +118,8 @@ pub struct LogReader<R: Read> {
     kind: Option<Kind>,
     /// How many of the next rows may lack a tab, until one has a tab. 0 if none has to.
     tabless: usize,
+    /// The fields that are used, if not all.
+    fields: Option<&'static [Field]>,
     /// The number of the next record.
     next: u64,
     ended: bool,
@@ -121,13 +134,14 @@ enum Rows<R: Read> {
     Tabs(Lines<CappedText<R>>),
     Delimited(Lines<CappedText<R>>, Vec<u8>),
     Json(Box<Values<Text<R>>>),
+    Parquet(Box<Parquet>),
 }
 
 impl<R: Read> Rows<R> {
     /// The current line.
     fn line(&self) -> &[u8] {
         match self {
-            Self::Unread(_) | Self::Json(_) => &[],
+            Self::Unread(_) | Self::Json(_) | Self::Parquet(_) => &[],
             Self::Tabs(lines) | Self::Delimited(lines, _) => lines.line(),
         }
     }
@@ -135,7 +149,7 @@ impl<R: Read> Rows<R> {
     /// Goes to the next line. Returns `false` at the end.
     fn next_line(&mut self) -> io::Result<bool> {
         match self {
-            Self::Unread(_) | Self::Json(_) => Ok(false),
+            Self::Unread(_) | Self::Json(_) | Self::Parquet(_) => Ok(false),
             Self::Tabs(lines) | Self::Delimited(lines, _) => lines.advance(),
         }
     }
@@ -145,6 +159,15 @@ impl<R: Read> LogReader<R> {
     /// Does not read before the first [`advance`](Self::advance).
     pub fn new(source: R) -> Self {
         Self::reading(Inflate::new(source))
+    }
+
+    /// The same for rows whose values of other fields, and of columns that are not a field, are not
+    /// used. They may be missing.
+    pub(crate) fn of_fields(source: R, fields: &'static [Field]) -> Self {
+        Self {
+            fields: Some(fields),
+            ..Self::new(source)
+        }
     }
 
     /// The same for text that [`text_of`] returned.
@@ -160,6 +183,7 @@ impl<R: Read> LogReader<R> {
             columns: None,
             kind: None,
             tabless: 0,
+            fields: None,
             next: 0,
             ended: false,
         }
@@ -190,6 +214,7 @@ impl<R: Read> LogReader<R> {
         let cells = match &self.rows {
             Rows::Tabs(lines) if self.defect.is_none() => lines.cells(),
             Rows::Json(values) => Cells::Object(values.object()),
+            Rows::Parquet(parquet) if self.defect.is_none() => Cells::Parquet(parquet.row()),
             _ => Cells::Row(&self.row),
         };
         (
@@ -207,6 +232,11 @@ impl<R: Read> LogReader<R> {
         self.next
     }
 
+    /// Whether the log is text. Otherwise its rows are numbered as if each were a line.
+    pub fn is_text(&self) -> bool {
+        !matches!(self.rows, Rows::Parquet(_))
+    }
+
     /// Returns the line number of the current record, from 1. All lines are counted.
     pub fn line(&self) -> u64 {
         *self.lines().start()
@@ -218,6 +248,7 @@ impl<R: Read> LogReader<R> {
             Rows::Unread(_) => 0..=0,
             Rows::Tabs(lines) | Rows::Delimited(lines, _) => lines.number()..=lines.number(),
             Rows::Json(values) => values.lines(),
+            Rows::Parquet(parquet) => parquet.number()..=parquet.number(),
         }
     }
 
@@ -231,7 +262,22 @@ impl<R: Read> LogReader<R> {
             let Some(text) = text.take() else {
                 return Ok(false);
             };
-            self.rows = open(text)?;
+            self.rows = match text.into_parquet().map_err(LogError::Cut)? {
+                Ok(file) => {
+                    let (parquet, columns) = Parquet::open(file, self.fields)?;
+                    self.columns = Some(columns);
+                    Rows::Parquet(Box::new(parquet))
+                }
+                Err(text) => open(text)?,
+            };
+        }
+        if let Rows::Parquet(parquet) = &mut self.rows {
+            if !parquet.advance()? {
+                return Ok(false);
+            }
+            self.defect = parquet.defect();
+            self.next += 1;
+            return Ok(true);
         }
         if let Rows::Json(values) = &mut self.rows {
             if !values.advance().map_err(LogError::Cut)? {
@@ -287,7 +333,7 @@ impl<R: Read> LogReader<R> {
             return Ok(());
         };
         match rows {
-            Rows::Unread(_) | Rows::Json(_) => {}
+            Rows::Unread(_) | Rows::Json(_) | Rows::Parquet(_) => {}
             Rows::Tabs(_) if *tabless == 0 || defect.is_some() => {}
             Rows::Tabs(_) if line.contains(&b'\t') => *tabless = 0,
             Rows::Tabs(_) => {
@@ -519,6 +565,7 @@ enum Cells<'a> {
     /// Values that are not next to each other in the line.
     Row(&'a ByteRecord),
     Object(&'a Object),
+    Parquet(&'a parquet::Row),
 }
 
 impl<'a> Cells<'a> {
@@ -538,6 +585,7 @@ impl<'a> Cells<'a> {
             Self::Line(..) => None,
             Self::Row(row) => row.get(index),
             Self::Object(object) => object.get(index),
+            Self::Parquet(row) => row.get(index),
         }
     }
 }

@@ -6,10 +6,6 @@ use super::*;
 #[test]
 fn unsupported_formats_are_rejected_with_a_hint() {
     for (text, reason) in [
-        (
-            "PAR1\u{1}",
-            "Parquet is not supported. Set the delivery's output format to `w3c` or `json`",
-        ),
         ("\u{1f}\u{8b}", "neither a header nor a data row"),
         ("ORC\u{1}", "it is an ORC file"),
         ("#\0F\0i\0", "its text is UTF-16"),
