@@ -112,7 +112,7 @@ def own():
     commands[f"pipeline json {json_size}"] = [programs / "pipeline", log(json_size, "json")]
     for codec in CODECS:
         commands[f"pipeline {codec} {sizes[-1]}"] = [programs / "pipeline", log(sizes[-1], codec)]
-    return in_turns(commands, SHORT * args.rounds)
+    return {"json_size": json_size, "cpu": in_turns(commands, SHORT * args.rounds)}
 
 
 def digest(lines):

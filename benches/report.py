@@ -78,7 +78,7 @@ def targets():
         target("first event: instructions from first poll to answer", 6, 4, instructions_of_first_event(), "{:.1f} M"),
     ]
     for kind, figures in results["allocations"].items():
-        rows.append(target(f"heap allocations a row, {KINDS[kind]}", 0, 0, allocations_a_row(figures)))
+        rows.append(target(f"heap allocations a row, {KINDS[kind]}, to two digits", 0, 0, round(allocations_a_row(figures), 2)))
     peak = max((peak_of_function(kind) for kind in results["whole_function"]), default=0) or None
     rows += [
         target("peak memory of the function, one object at a time, any format", 40, 24, peak and peak / 1e6, "{:.1f} MB"),

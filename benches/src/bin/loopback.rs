@@ -136,9 +136,11 @@ async fn main() -> anyhow::Result<()> {
                 let poll = is_poll.then(|| polls.fetch_add(1, Ordering::Relaxed));
                 response(state.clone(), request, poll)
             });
-            if let Err(error) = http1::Builder::new()
+            let ended = http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
-                .await
+                .await;
+            if let Err(error) = ended
+                && polls.load(Ordering::Relaxed) <= events
             {
                 eprintln!("a connection ended: {error}");
             }
