@@ -402,7 +402,8 @@ def sizing():
     )
     is_default = "It is" if recommended == terraform_default("memory_size") else "It is **not**"
     advice = prose(
-        f"Recommended: **{recommended} MB**, the smallest size whose CPU is busy for at most 80% of the duration.",
+        f"Recommended: **{recommended} MB**, the smallest size whose CPU is busy for at most 80% of the duration."
+        if recommended else "The CPU is busy for more than 80% of the duration with any size.",
         "That leaves room for starts, small objects and longer rows.",
         f"{is_default} Terraform's default, {terraform_default('memory_size')} MB (`memory_size`, in bold).",
         "arm64 costs a fifth less per GB-second; that it is as fast is unproven here, so its price is that of the same duration.",

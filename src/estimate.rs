@@ -28,7 +28,7 @@ const IN_FLIGHT: f64 = 10.0;
 /// Seconds that the bridge takes for a request (docs/scaling.md, "Capacity of one environment").
 const BRIDGE_LATENCY: f64 = 0.1;
 /// CPU seconds per row on a whole vCPU, with TLS (docs/scaling.md, "Size of a million requests").
-const CPU_PER_ROW: f64 = 4.1e-6;
+const CPU_PER_ROW: f64 = 3.1e-6;
 /// Seconds of an invocation until it reads its objects (docs/operations.md, "Costs").
 const START: f64 = 0.3;
 /// Bytes per second of one execution environment: 625 Mbit/s (docs/scaling.md).
@@ -363,7 +363,7 @@ mod tests {
             ("one request", volume(1, 0, 1), 0.4),
             ("ten at once", volume(1, 0, 10), 0.4),
             ("bridge", volume(1, 0, 1_000), 10.3),
-            ("CPU", volume(1_000_000, 0, 1), 14.5),
+            ("CPU", volume(1_000_000, 0, 1), 11.0),
             ("network", volume(1, 781_250_000, 1), 10.3),
         ] {
             let estimate = Estimate::of(&volume, 1);
