@@ -1,5 +1,8 @@
 """Runs the programs that scripts/bench.sh built, in turns, and writes the measurements to standard output as JSON.
 
+Each finished section is kept in `--kept` with the commit and the load under which it was measured, so that a run can be
+interrupted, or made in pieces. A section that was kept at the same commit and with the same rounds is not measured again.
+
 CPU time is user + system time of a process and its children, in seconds. Peaks are of resident memory, in bytes.
 """
 
@@ -22,17 +25,22 @@ from urllib.request import urlopen
 
 QUICK = os.environ.get("BENCH_QUICK") == "1"
 STARTS = 5 if QUICK else 50
-OWN_ROUNDS = 3  # per round of the others: its runs are short, so other load on the machine distorts single ones
-BATCH, LATENCY = 250, 0.1
-IN_FLIGHT, SIZED_IN_FLIGHT = 8, 4  # requests in flight: to the slow bridge, for the sizing
+SHORT = 3  # rounds of short programs, per round of the others: other load on the machine distorts single runs
+LATENCY = 0.1
+# The function's defaults, generated from src/settings.rs.
+SETTINGS = Path(__file__).parent.parent / "scripts/settings.json"
+DEFAULTS = {setting["name"]: setting["default"] for setting in json.loads(SETTINGS.read_text(encoding="utf-8"))["settings"]}
+IN_FLIGHT, BATCH = int(DEFAULTS["BRIDGE_CONCURRENCY"]), int(DEFAULTS["BATCH_MAX_TRANSACTIONS"])
+CODECS = ("snappy", "gzip")  # of the Parquet twins
 SIZES, VCPU_MB = (128, 256, 512, 1024, 1769), 1769  # of the function's memory, in MB; the size that buys one vCPU
 QUOTA_PERIOD = 20_000  # microseconds
 # Latencies in AWS. The objects are waited for most of the time, so one round is enough.
 IN_AWS, BY_THE_HANDLER = ["--s3-delay", "30", "--delay", "100"], ["--sqs", "--only", "handler", "--rounds", "1"]
 # Name, arguments of `small_objects`, arguments of the server.
+TEN = ["--messages", "10"]
 SMALL_OBJECTS = [
-    ("moto", ["--put"], []), ("at once", [], []), ("SQS", ["--sqs"], []), ("10 ms", ["--rounds", "1"], ["--delay", "10"]),
-    ("one message", BY_THE_HANDLER, IN_AWS), ("ten messages", [*BY_THE_HANDLER, "--messages", "10"], IN_AWS),
+    ("moto", ["--put"], []), ("at once", [], []), ("ten at once", ["--sqs", *TEN], []),
+    ("one message", BY_THE_HANDLER, IN_AWS), ("ten messages", [*BY_THE_HANDLER, *TEN], IN_AWS),
 ]
 # Name, log, repetitions of the log.
 MEMORY = [("1 MB", "1", 1), ("10 MB", "1", 10)] if QUICK else [
@@ -44,13 +52,16 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--target", type=Path, required=True)
 parser.add_argument("--rounds", type=int, required=True)
 parser.add_argument("--compare", required=True)
+parser.add_argument("--kept", type=Path, required=True)
+parser.add_argument("--only", default="")
 args = parser.parse_args()
 bench = args.target / "bench"
 programs = args.target / "lambda"
 
 
 def log(name, kind="log"):
-    return str(bench / f"logs/{name}.{kind}.gz")
+    """Path of a log: `log` is the legacy log, `json` its JSON twin, `snappy` and `gzip` its Parquet twins."""
+    return str(bench / f"logs/{name}.{kind}.{'parquet' if kind in CODECS else 'gz'}")
 
 
 def say(text):
@@ -66,15 +77,15 @@ def on(core):
     return (lambda: os.sched_setaffinity(0, {cores[core]})) if len(cores) > core else None
 
 
-def run(command, stdout=subprocess.DEVNULL, env=None, core=None):
-    """CPU and wall time of one run, and its output if `stdout` is a pipe."""
+def run(command, stdout=subprocess.DEVNULL, env=None, core=None, may_fail=False):
+    """CPU and wall time of one run, and its output if `stdout` is a pipe. A function fails when the Runtime API is gone."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env, preexec_fn=on(core))
     said = process.stdout.read() if stdout == subprocess.PIPE else b""
     complaint = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if process.returncode and not may_fail:
         sys.exit(f"{command} failed: {complaint.decode(errors='replace')[-2000:]}")
     return {"cpu": usage.ru_utime + usage.ru_stime, "wall": time.perf_counter() - started, "said": said}
 
@@ -99,7 +110,9 @@ def own():
     json_size = sizes[min(1, len(sizes) - 1)]
     commands[f"gunzip json {json_size}"] = [programs / "gunzip", log(json_size, "json")]
     commands[f"pipeline json {json_size}"] = [programs / "pipeline", log(json_size, "json")]
-    return {"json_size": json_size, "cpu": in_turns(commands, OWN_ROUNDS * args.rounds)}
+    for codec in CODECS:
+        commands[f"pipeline {codec} {sizes[-1]}"] = [programs / "pipeline", log(sizes[-1], codec)]
+    return {"json_size": json_size, "cpu": in_turns(commands, SHORT * args.rounds)}
 
 
 def digest(lines):
@@ -122,19 +135,22 @@ def of_peer(line):
 
 def comparison():
     """The other programs on the same log: first their transactions, then their CPU time."""
-    path = log(args.compare)
+    path, twin = log(args.compare), log(args.compare, "snappy")
     venv = str(bench / "venv/bin/python")
     peers = {
         "cloudfront-logs (crate)": [bench / "crate/release/peer-cloudfront-logs", path],
         "DuckDB": [venv, PEERS / "duckdb_peer.py", path],
+        "DuckDB, Parquet": [venv, PEERS / "duckdb_peer.py", twin],
         "ClickHouse (chdb)": [venv, PEERS / "chdb_peer.py", path],
         "Node.js stream": ["node", bench / "node/stream.mjs", path],
         "cloudfront-log-parser (npm)": ["node", bench / "node/parser.mjs", path],
     }
     if not peers["cloudfront-logs (crate)"][0].exists():
         del peers["cloudfront-logs (crate)"]  # the report lists it as not installed
-    pipeline = [programs / "pipeline", path, "--ndjson", "--print"]
-    digests = {"edgetap": digest(of_edgetap(line) for line in run(pipeline, subprocess.PIPE)["said"].splitlines())}
+    digests = {}
+    for name, read in (("edgetap", path), ("edgetap, Parquet", twin)):
+        said = run([programs / "pipeline", read, "--ndjson", "--print"], subprocess.PIPE)["said"]
+        digests[name] = digest(of_edgetap(line) for line in said.splitlines())
     with tempfile.TemporaryDirectory(dir=bench) as directory:
         for name, command in peers.items():
             out = Path(directory) / "out.json"
@@ -143,7 +159,7 @@ def comparison():
                 digests[name] = digest(of_peer(line) for line in lines)
             out.unlink()
             say(f"{name}: {digests[name]['transactions']} transactions")
-        commands = {"gunzip": [programs / "gunzip", path], "edgetap": [programs / "pipeline", path]}
+        commands = {"gunzip": [programs / "gunzip", path], "edgetap": [programs / "pipeline", path], "edgetap, Parquet": [programs / "pipeline", twin]}
         commands |= {name: [*command, Path(directory) / "out.json"] for name, command in peers.items()}
         commands["gzip -dc"] = ["gzip", "-dc", path]
         if shutil.which("goaccess"):
@@ -183,18 +199,58 @@ def poll_after(binary, variables):
     return took * 1000
 
 
+LAMBDA = {
+    "AWS_LAMBDA_FUNCTION_NAME": "bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512", "AWS_LAMBDA_FUNCTION_VERSION": "1",
+    "AWS_LAMBDA_LOG_GROUP_NAME": "bench", "AWS_LAMBDA_LOG_STREAM_NAME": "bench",
+}
+
+
 def start():
-    variables = {
-        "AWS_LAMBDA_FUNCTION_NAME": "bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256", "AWS_LAMBDA_FUNCTION_VERSION": "1",
-        "AWS_LAMBDA_LOG_GROUP_NAME": "bench", "AWS_LAMBDA_LOG_STREAM_NAME": "bench", "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "BRIDGE_CLIENT_ID": "bench", "BRIDGE_CLIENT_SECRET": "bench",
-        "BRIDGE_AUTH_ENDPOINT": "https://auth.example.com", "BRIDGE_EDGE_ENDPOINT": "https://bridge.example.com",
-    }
+    variables = settings("https://bridge.example.com") | LAMBDA
     figures = {"bootstrap": [], "bare": []}
     for _ in range(STARTS):
         figures["bootstrap"].append(poll_after(programs / "bootstrap", variables))
         figures["bare"].append(poll_after(programs / "bare_function", variables))
     return figures
+
+
+def ends(url):
+    """Variables of a function that ends when the Runtime API of `loopback` has no more events."""
+    return settings(url) | LAMBDA | {"AWS_LAMBDA_RUNTIME_API": url.removeprefix("http://")}
+
+
+def first_event():
+    """What the first event takes: a function that gets one S3 event and ends, next to one that polls and ends."""
+    figures = {"polled": [], "handled": []}
+    counts = None
+    with loopback("--objects", "1") as idle, loopback("--objects", "1", "--events", "1") as busy:
+        for _ in range(SHORT * args.rounds):
+            for name, url in (("polled", idle), ("handled", busy)):
+                figures[name].append(run([programs / "bootstrap"], env=ends(url), may_fail=True)["cpu"])
+            expect_posts(busy, 1)
+        if shutil.which("valgrind"):
+            counts = {name: count_instructions([programs / "bootstrap"], ends(url)) for name, url in (("polled", idle), ("handled", busy))}
+            expect_posts(busy, 1)
+    return {"cpu": figures, "instructions": counts}
+
+
+def expect_posts(url, at_least):
+    """Fails if the bridge did not receive requests since it was asked last. Returns them."""
+    with urlopen(f"{url}/posts") as told:
+        posts = json.load(told)
+    if len(posts) < at_least:
+        sys.exit(f"the function delivered nothing: the bridge received {len(posts)} requests, expected {at_least}")
+    return posts
+
+
+def count_instructions(command, env=None):
+    """Instructions of a process, by callgrind."""
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    found = re.search(r"Collected : (\d+)", ended.stderr)
+    if not found:
+        sys.exit(f"valgrind failed: {ended.stderr[-2000:]}")
+    return int(found[1])
 
 
 def resident_peak(pid):
@@ -216,12 +272,11 @@ def loopback(*options, core=None):
         server.wait()
 
 
-def settings(url, in_flight=SIZED_IN_FLIGHT):
-    """Settings of the function and of the AWS SDK."""
+def settings(url):
+    """Settings of the function and of the AWS SDK. What is not named here has its default."""
     return {
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": url, "AWS_ENDPOINT_URL_SQS": url,
         "BRIDGE_CLIENT_ID": "bench", "BRIDGE_CLIENT_SECRET": "bench", "BRIDGE_AUTH_ENDPOINT": url, "BRIDGE_EDGE_ENDPOINT": url,
-        "BRIDGE_CONCURRENCY": str(in_flight), "BATCH_MAX_TRANSACTIONS": str(BATCH), "BATCH_MAX_BYTES": "10000000",
     }
 
 
@@ -251,7 +306,8 @@ def small_objects():
     for name, options, of_server in SMALL_OBJECTS:
         with loopback("--objects", objects, *of_server, core=0) as url, moto(core=0) if name == "moto" else nullcontext(url) as s3:
             command = [programs / "small_objects", "--server", url, "--objects", objects]
-            command += options if "--rounds" in options else [*options, "--rounds", str(args.rounds)]
+            rounds = args.rounds if name == "moto" else SHORT * args.rounds
+            command += options if "--rounds" in options else [*options, "--rounds", str(rounds)]
             variables = settings(url) | {"AWS_ENDPOINT_URL_S3": s3}
             figures[name] = json.loads(run(command, subprocess.PIPE, variables, core=1)["said"])
         say(f"small objects, {name}")
@@ -260,23 +316,61 @@ def small_objects():
 
 def replay(path, variables, cgroup=None, options=()):
     """Runs `edgetap replay --post` of a log to its end."""
-    command = [args.target / "release/edgetap", "replay", "--post", *options, path]
+    command = [programs / "edgetap", "replay", "--post", *options, path]
     if cgroup:
         command = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', cgroup / "cgroup.procs", *command]
+    ended = watched(command, variables)
+    found = re.search(r"([\d,]+) sent", ended["said"])
+    if ended["status"] or not found:
+        sys.exit(f"replay --post failed: {ended['said'][-500:]}")
+    return figures_of(ended) | {"delivered": int(found[1].replace(",", ""))}
+
+
+def figures_of(run):
+    return {name: run[name] for name in ("seconds", "cpu", "peak")}
+
+
+def watched(command, variables):
+    """Wall time, CPU time and peak memory of a process, and what it said to standard error."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, env=variables, cwd=bench, stderr=subprocess.PIPE)
-    ended, peak = 0, 0
-    while not ended:
-        peak = max(peak, resident_peak(process.pid))
-        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-        time.sleep(0 if ended else 0.02)
-    took = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    said = process.stderr.read().decode()
-    found = re.search(r"([\d,]+) sent", said)
-    if process.returncode or not found:
-        sys.exit(f"replay --post failed: {said[-500:]}")
-    return {"delivered": int(found[1].replace(",", "")), "seconds": took, "cpu": usage.ru_utime + usage.ru_stime, "peak": peak}
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, env=variables, cwd=bench, stdout=subprocess.DEVNULL, stderr=said)
+        ended, peak = 0, 0
+        while not ended:
+            peak = max(peak, resident_peak(process.pid))
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            time.sleep(0 if ended else 0.01)
+        took = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        text = said.read().decode(errors="replace")
+    return {"seconds": took, "cpu": usage.ru_utime + usage.ru_stime, "peak": peak, "status": process.returncode, "said": text[-2000:]}
+
+
+def whole_function():
+    """The function from S3 at a quick bridge, next to the pipeline of the same log: as the function itself, and as
+    `edgetap replay --post`. The other formats once per round of the others, for the peak."""
+    size = "rows" if QUICK else "350"
+    formats = {"log": size} | {kind: "rows" if QUICK else "100" for kind in ("json", *CODECS)}
+    figures = {}
+    for kind, size in formats.items():
+        path = log(size, kind)
+        runs = {"pipeline": [], "replay": [], "function": []}
+        with loopback("--log", path, "--events", "1") as url:
+            for _ in range(SHORT * args.rounds if kind == "log" else args.rounds):
+                runs["pipeline"].append({"cpu": run([programs / "pipeline", path])["cpu"]})
+                runs["replay"].append(replay("s3://logs/", settings(url)))
+                expect_posts(url, 1)
+                runs["function"].append(figures_of(watched([programs / "bootstrap"], ends(url))))
+                expect_posts(url, 1)
+        figures[kind] = {"size": size, "runs": runs}
+        say(f"whole function, {kind}")
+    return figures
+
+
+def allocations():
+    """Heap allocations of full batches in steady state, by format."""
+    return {kind: json.loads(run([programs / "allocations", log("rows", kind)], subprocess.PIPE)["said"]) for kind in ("log", "json", *CODECS)}
 
 
 def steady(posts):
@@ -292,14 +386,13 @@ def steady(posts):
 
 
 def slow_bridge():
-    """Transactions per second at a slow bridge, relative to the rate that its latency allows."""
+    """Transactions per second from S3 to a slow bridge, relative to the rate that its latency allows."""
     size = "rows" if QUICK else "350"
     runs = []
-    with loopback("--delay", str(round(LATENCY * 1000))) as url:
+    with loopback("--log", log(size), "--delay", str(round(LATENCY * 1000))) as url:
         for _ in range(min(args.rounds, 3)):
-            figures = replay(log(size), settings(url, IN_FLIGHT))
-            with urlopen(f"{url}/posts") as told:
-                figures |= steady(json.load(told))
+            figures = replay("s3://logs/", settings(url))
+            figures |= steady(expect_posts(url, 1))
             runs.append(figures | {"share": figures["rate"] / (IN_FLIGHT * BATCH / LATENCY)})
     said = json.loads(run([programs / "pipeline", log(size)], subprocess.PIPE)["said"])
     return {"size": size, "runs": runs, "peak": max(figures["peak"] for figures in runs), "bytes_out": said["bytes"]}
@@ -312,7 +405,7 @@ def slow_s3():
     with loopback("--log", log(size)) as url:
         for _ in range(args.rounds):
             for name, path in (("file", log(size)), ("S3", "s3://logs/")):
-                figures[name].append(replay(path, settings(url, IN_FLIGHT)))
+                figures[name].append(replay(path, settings(url)))
     if len({run["delivered"] for runs in figures.values() for run in runs}) != 1:
         sys.exit("the log gives different transactions from S3 and from a file")
     return figures
@@ -324,7 +417,7 @@ def side_by_side():
     figures = {}
     for jobs in ("1", "4", "16"):
         with loopback("--objects", objects, "--s3-delay", "30", "--delay", str(round(LATENCY * 1000))) as url:
-            figures[jobs] = replay("s3://logs/", settings(url, 16), options=("--jobs", jobs))
+            figures[jobs] = replay("s3://logs/", settings(url) | {"BRIDGE_CONCURRENCY": "16"}, options=("--jobs", jobs))
         say(f"side by side, {jobs} jobs")
     if len({run["delivered"] for run in figures.values()}) != 1:
         sys.exit("the number of jobs changes what is delivered")
@@ -355,10 +448,10 @@ def new_cgroup():
 
 
 def sizing_check():
-    """Wall time of a log with the share of a CPU that each memory size buys."""
+    """Wall time of a log from S3 with the share of a CPU that each memory size buys."""
     size = "rows" if QUICK else "100"
-    with loopback("--delay", str(round(LATENCY * 1000))) as url:
-        whole = replay(log(size), settings(url))
+    with loopback("--log", log(size), "--delay", str(round(LATENCY * 1000))) as url:
+        whole = replay("s3://logs/", settings(url))
         try:
             directory, files = new_cgroup()
         except OSError as error:
@@ -369,7 +462,7 @@ def sizing_check():
                 for name, value in files.items():
                     quota = QUOTA_PERIOD * memory // VCPU_MB
                     (directory / name).write_text(value.format(quota=quota), encoding="ascii")
-                limited[memory] = replay(log(size), settings(url), directory)
+                limited[memory] = replay("s3://logs/", settings(url), directory)
                 say(f"{memory} MB: {limited[memory]['seconds']:.1f} s")
         finally:
             directory.rmdir()
@@ -380,13 +473,13 @@ def instructions():
     """Instructions per row, on 20,000 rows."""
     if not shutil.which("valgrind"):
         return None
-    counts = {}
-    for program in ("gunzip", "pipeline"):
-        with tempfile.TemporaryDirectory(dir=bench) as directory:
-            command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/out", programs / program, log("rows")]
-            ended = subprocess.run(command, capture_output=True, text=True, check=True)
-        counts[program] = int(re.search(r"Collected : (\d+)", ended.stderr)[1]) / 20_000
-    return counts
+    kinds = {"gunzip": "log", "pipeline": "log", "pipeline json": "json"} | {f"pipeline {codec}": codec for codec in CODECS}
+    return {name: count_instructions([programs / name.split()[0], log("rows", kind)]) / 20_000 for name, kind in kinds.items()}
+
+
+def size():
+    """Bytes of the function's zip."""
+    return (args.target / "lambda/bootstrap.zip").stat().st_size
 
 
 def first_line(*command):
@@ -400,7 +493,6 @@ def machine():
     model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     return {
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "commit": first_line("git", "describe", "--always", "--dirty"),
         "cpu": model[1] if model else platform.processor(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
@@ -416,6 +508,7 @@ def versions():
         "rustc": first_line("rustc", "--version"),
         "Python": platform.python_version(),
         "moto": version("moto"),
+        "pyarrow": version("pyarrow"),
         "DuckDB": version("duckdb"),
         "ClickHouse (chdb)": version("chdb"),
         "Node.js stream": first_line("node", "--version"),
@@ -431,20 +524,57 @@ def logs():
     names = ["1", "rows"] if QUICK else ["1", "100", "350", "rows"]
     told = {name: json.loads((bench / f"logs/{name}.json").read_text(encoding="utf-8")) for name in names}
     for name, figures in told.items():
-        figures["log_gz"], figures["json_gz"] = (Path(log(name, kind)).stat().st_size for kind in ("log", "json"))
+        figures |= {f"{kind}_stored": Path(log(name, kind)).stat().st_size for kind in ("log", "json", *CODECS)}
     return told
 
 
+SECTIONS = (
+    own, comparison, memory, allocations, start, first_event, small_objects, whole_function, slow_bridge, slow_s3, side_by_side,
+    sizing_check, instructions, size,
+)
+
+
+def kept_sections():
+    if not args.kept.exists():
+        return {}
+    return json.loads(args.kept.read_text(encoding="utf-8"))
+
+
+def is_due(section, kept, commit, only):
+    """Whether a section is measured: it is asked for, or it was not kept at this commit and with these rounds."""
+    if only:
+        return section in only
+    return section not in kept or (kept[section]["commit"], kept[section]["rounds"]) != (commit, args.rounds)
+
+
 def main():
-    load_before = os.getloadavg()
+    only, commit, kept = args.only.split(), (programs / "bench-commit").read_text(encoding="ascii").strip(), kept_sections()
+    known = [section.__name__ for section in SECTIONS]
+    if unknown := set(only) - set(known):
+        sys.exit(f"no such section: {', '.join(sorted(unknown))}. The sections are {' '.join(known)}")
+    for section in SECTIONS:
+        name, before = section.__name__, os.getloadavg()
+        if not is_due(name, kept, commit, only):
+            continue
+        say(name)
+        figures = section()
+        kept[name] = {
+            "figures": figures, "commit": commit, "rounds": args.rounds, "date": datetime.now(timezone.utc).date().isoformat(),
+            "load": {"before": before[0], "after": os.getloadavg()[0]},
+        }
+        written = args.kept.with_suffix(".new")
+        written.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        written.replace(args.kept)
+    if missing := [name for name in known if name not in kept]:
+        say(f"not yet measured: {' '.join(missing)}")
+        return 3
     results = {"machine": machine(), "versions": versions(), "logs": logs(), "rounds": args.rounds, "quick": QUICK}
-    for section in (own, comparison, memory, start, small_objects, slow_bridge, slow_s3, side_by_side, sizing_check, instructions):
-        say(section.__name__)
-        results[section.__name__] = section()
-        (bench / "partial.json").write_text(json.dumps(results), encoding="utf-8")
-    results["zip"] = (args.target / "lambda/bootstrap.zip").stat().st_size
-    results["load"] = {"before": load_before, "after": os.getloadavg()}
+    results |= {name: kept[name]["figures"] for name in known}
+    results["pieces"] = {name: {key: kept[name][key] for key in ("commit", "rounds", "date", "load")} for name in known}
+    results["defaults"] = {"in_flight": IN_FLIGHT, "batch": BATCH}
     json.dump(results, sys.stdout, indent=1)
+    return 0
 
 
-main()
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Builds the Lambda function: target/lambda/bootstrap.zip, which Terraform uploads.
 #
-# Usage: scripts/build-lambda.sh [--arch x86_64 | --arch arm64] [--dry-run]
+# Usage: scripts/build-lambda.sh [--arch x86_64 | --arch arm64] [--dry-run | --flags]
 #
 #   --arch      architecture of the function; by default that of this machine
 #   --dry-run   build nothing; show the commands
+#   --flags     build nothing; print the compiler's flags (RUSTFLAGS), for programs that are built alike
 #
 # Lambda runs the function on Amazon Linux 2023, which has glibc 2.34. The script checks that the
 # binary needs nothing newer. If this machine's own linker produces such a binary, cargo build is
@@ -35,13 +36,17 @@ main() {
     aarch64 | arm64) machine=arm64 ;;
     *) machine=x86_64 ;;
   esac
-  arch=$machine
+  arch=$machine flags=0
   read_arguments "$@"
   need_tools cargo rustc python3 readelf
   refuse_on_problems
   target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
   choose_cpu
   forget_paths
+  if ((flags)); then
+    printf '%s\n' "$RUSTFLAGS"
+    return
+  fi
 
   if [[ $arch == "$machine" && $(uname -s) == Linux ]]; then
     build_here || build_with_zig
@@ -64,6 +69,7 @@ read_arguments() {
         shift
         ;;
       --dry-run) dry_run=1 ;;
+      --flags) flags=1 ;;
       -h | --help) print_help ;;
       *) usage_error "unknown option: $1" ;;
     esac

@@ -1,20 +1,24 @@
 //! The servers that the benchmarks talk to, on one loopback port: S3 with small objects or a log,
-//! SQS, a token endpoint and a bridge. They run in a process of their own, so that their CPU time
+//! SQS, a token endpoint, a bridge, and Lambda's Runtime API. They run in a process of their own, so that their CPU time
 //! is not counted. They respond at once, except that the bridge waits for `--delay`, S3 waits for
 //! `--s3-delay`, and the log is as slow as in S3. They check nothing.
 //!
 //! The first line of output is the port. `GET /posts` returns the requests since the last call: the
 //! times of arrival and response in seconds, and the bytes of the body.
+//!
+//! The Runtime API gives each connection `--events` S3 events, one per object. Then it closes the
+//! connection, which ends a function.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use clap::Parser;
 use edgetap::local_bridge::{EDGE_PATH, TOKEN_PATH};
@@ -49,22 +53,35 @@ struct Args {
     /// Latency of S3 in milliseconds, for the objects of the bucket.
     #[arg(long, default_value_t = 0)]
     s3_delay: u64,
+    /// Events that the Runtime API gives.
+    #[arg(long, default_value_t = 0)]
+    events: usize,
 }
 
+/// Lambda's Runtime API.
+const NEXT_EVENT: &str = "/2018-06-01/runtime/invocation/next";
+const RESPONSE: &str = "/2018-06-01/runtime/invocation/bench/response";
 /// Time to the first byte of the log, and its rate after that.
 const FIRST_BYTE: Duration = Duration::from_millis(30);
 const BYTES_PER_SECOND: u32 = 625_000_000 / 8;
 /// The target of the SQS call that holds the messages of an event.
 const HOLD_BATCH: &str = "AmazonSQS.ChangeMessageVisibilityBatch";
-const LOG_KEY: &str = "E27FO14I29XXXX.2026-11-14-20.d740d76b.gz";
+/// The key of the log, without its extension.
+const LOG_KEY: &str = "E27FO14I29XXXX.2026-11-14-20.d740d76b";
 
 struct State {
     objects: BTreeMap<String, Bytes>,
-    log: Option<Bytes>,
+    log: Option<Log>,
     delay: Duration,
     s3_delay: Duration,
+    events: usize,
     started: Instant,
     posts: Mutex<Vec<Post>>,
+}
+
+struct Log {
+    key: String,
+    bytes: Bytes,
 }
 
 /// Times in seconds since the start, and the bytes of the body.
@@ -83,17 +100,25 @@ async fn main() -> anyhow::Result<()> {
         log,
         delay,
         s3_delay,
+        events,
     } = Args::parse();
-    let log = log.map(std::fs::read).transpose()?.map(Bytes::from);
+    let log = log.map(|path| {
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        anyhow::Ok(Log {
+            key: format!("{LOG_KEY}.{extension}"),
+            bytes: std::fs::read(&path)?.into(),
+        })
+    });
     let objects = objects::make(objects, rows)?
         .into_iter()
         .map(|object| (format!("/{BUCKET}/{}", object.key), object.gzip))
         .collect();
     let state = Arc::new(State {
         objects,
-        log,
+        log: log.transpose()?,
         delay: Duration::from_millis(delay),
         s3_delay: Duration::from_millis(s3_delay),
+        events,
         started: Instant::now(),
         posts: Mutex::default(),
     });
@@ -105,10 +130,17 @@ async fn main() -> anyhow::Result<()> {
         stream.set_nodelay(true)?;
         let state = state.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| response(state.clone(), request));
-            if let Err(error) = http1::Builder::new()
+            let polls = AtomicUsize::new(0);
+            let service = service_fn(|request: Request<Incoming>| {
+                let is_poll = request.uri().path() == NEXT_EVENT;
+                let poll = is_poll.then(|| polls.fetch_add(1, Ordering::Relaxed));
+                response(state.clone(), request, poll)
+            });
+            let ended = http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
-                .await
+                .await;
+            if let Err(error) = ended
+                && polls.load(Ordering::Relaxed) <= events
             {
                 eprintln!("a connection ended: {error}");
             }
@@ -119,7 +151,11 @@ async fn main() -> anyhow::Result<()> {
 async fn response(
     state: Arc<State>,
     request: Request<Incoming>,
+    poll: Option<usize>,
 ) -> anyhow::Result<Response<Full<Bytes>>> {
+    if let Some(number) = poll {
+        return event(&state, number);
+    }
     let (head, mut body) = request.into_parts();
     let action = head.headers.get("x-amz-target").cloned();
     let (mut bytes, mut sqs_call) = (0, Vec::new());
@@ -156,14 +192,10 @@ async fn response(
         (&Method::GET, path) if path.trim_end_matches('/') == format!("/{BUCKET}") => {
             Response::builder().body(Full::from(listing(&state)))
         }
-        (&Method::GET, path) if path == format!("/{BUCKET}/{LOG_KEY}") => {
-            let (range, whole) = (
-                range_of(&head)?,
-                state
-                    .log
-                    .as_ref()
-                    .context("the server was started without --log")?,
-            );
+        (&Method::GET, path) if path.starts_with(&format!("/{BUCKET}/{LOG_KEY}.")) => {
+            let log = state.log.as_ref();
+            let whole = &log.context("the server was started without --log")?.bytes;
+            let range = range_of(&head)?;
             let bytes = whole.slice(*range.start()..(*range.end() + 1).min(whole.len()));
             sleep(
                 FIRST_BYTE
@@ -186,6 +218,14 @@ async fn response(
         (&Method::POST, _) if action.is_some_and(|action| action == HOLD_BATCH) => {
             json(all_successful(&sqs_call)?)
         }
+        (&Method::POST, RESPONSE) => {
+            // A line tells the benchmark that the function succeeded.
+            println!("responded");
+            io::stdout().flush()?;
+            Response::builder()
+                .status(StatusCode::ACCEPTED)
+                .body(Full::default())
+        }
         // SQS: ChangeMessageVisibility, DeleteMessage, GetQueueAttributes.
         (&Method::POST, _) => json("{}".to_owned()),
         (_, path) => match state.objects.get(path) {
@@ -199,6 +239,26 @@ async fn response(
                 .body(Full::default()),
         },
     }?)
+}
+
+/// An S3 event for the log, or for the object of this number. After the last one it is an error, which closes the
+/// connection.
+fn event(state: &State, number: usize) -> anyhow::Result<Response<Full<Bytes>>> {
+    ensure!(number < state.events, "no more events");
+    let mut entries = entries(state);
+    let (key, size) = entries.nth(number).context("no such object")?;
+    let entity = json!({ "bucket": { "name": BUCKET }, "object": { "key": key, "size": size, "eTag": ETAG.trim_matches('"') } });
+    let record = json!({ "eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entity });
+    let deadline = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() + 300_000;
+    let response = Response::builder()
+        .header(CONTENT_TYPE, "application/json")
+        .header("Lambda-Runtime-Aws-Request-Id", "bench")
+        .header("Lambda-Runtime-Deadline-Ms", deadline.to_string())
+        .header(
+            "Lambda-Runtime-Invoked-Function-Arn",
+            "arn:aws:lambda:us-east-1:123456789012:function:bench",
+        );
+    Ok(response.body(json!({ "Records": [record] }).to_string().into())?)
 }
 
 /// Waits, but not for a time that has passed: the timer may be a millisecond late.
@@ -245,15 +305,21 @@ fn part_of(size: usize, first: usize, bytes: Bytes) -> hyper::http::Result<Respo
         .body(Full::from(bytes))
 }
 
-/// The bucket's listing (`ListObjectsV2`) in one page: the log, or the objects.
-fn listing(state: &State) -> String {
-    let log = state.log.iter().map(|log| (LOG_KEY, log.len()));
-    let objects = state.objects.iter().map(|(path, object)| {
+/// Key and size of the log, or of each object.
+fn entries(state: &State) -> impl Iterator<Item = (&str, usize)> {
+    let log = state
+        .log
+        .iter()
+        .map(|log| (log.key.as_str(), log.bytes.len()));
+    log.chain(state.objects.iter().map(|(path, object)| {
         let key = path.rsplit('/').next().unwrap_or_default();
         (key, object.len())
-    });
+    }))
+}
+
+/// The bucket's listing (`ListObjectsV2`) in one page.
+fn listing(state: &State) -> String {
     let entry = |(key, size)| format!("<Contents><Key>{key}</Key><Size>{size}</Size></Contents>");
-    let contents: Vec<String> = log.chain(objects).map(entry).collect();
-    let contents = contents.concat();
+    let contents: String = entries(state).map(entry).collect();
     format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>")
 }

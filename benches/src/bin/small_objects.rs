@@ -1,5 +1,6 @@
 //! Small objects through the function's own handler, set up as in `bootstrap`, compared with
-//! clients that send the same GETs and POSTs. Objects are delivered one after the other.
+//! clients that send the same requests. Objects are delivered one after the other, or with
+//! `--messages` as many side by side, by every client.
 //!
 //! Clients, in turns:
 //!
@@ -13,11 +14,13 @@
 //! Prints the seconds of wall time and of CPU time (of all threads of this process) of each round,
 //! and the peak resident memory, objects and prepared bodies included.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
+use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
 use bytes::Bytes;
 use clap::Parser;
 use cpu_time::ProcessTime;
@@ -36,6 +39,7 @@ use edgetap::time::Deadline;
 use edgetap::work_queue::WorkQueue;
 use edgetap_benches::objects::{self, BUCKET, Object};
 use edgetap_benches::peak_kib;
+use futures_util::future::try_join_all;
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH, RANGE};
@@ -56,11 +60,12 @@ struct Args {
     rows: usize,
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Wrap each event in an SQS message. Every client then also sets its visibility timeout.
+    /// Wrap each object in an SQS message. Every client then also sends what the handler sends to
+    /// SQS: it holds the messages of an event, and deletes each but the last when it is done.
     #[arg(long)]
     sqs: bool,
-    /// Messages of one event, for the handler. The other clients take one after the other.
-    #[arg(long, default_value_t = 1, value_parser = 1..=10_000, requires = "sqs")]
+    /// Messages of an event: objects that every client delivers side by side.
+    #[arg(long, default_value_t = 1, value_parser = 1..=20, requires = "sqs")]
     messages: i64,
     /// Use the S3 of the SDK's settings: upload the objects first, and leave out the unsigned
     /// client.
@@ -78,8 +83,10 @@ const PREPARED: [&str; 2] = ["requests", "minimal"];
 const FIRST_RANGE: &str = "bytes=0-4194303";
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:work";
 const QUEUE_URL: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/work";
-/// A body of about the size that the SDK sends to SQS.
-const SQS_CALL: &str = r#"{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/123456789012/work","ReceiptHandle":"bench","VisibilityTimeout":330}"#;
+/// Messages of a batch request to SQS.
+const MOST_ENTRIES: usize = 10;
+/// Seconds for which a message is held.
+const HOLD: i32 = 330;
 
 struct Bench {
     server: String,
@@ -89,7 +96,7 @@ struct Bench {
     sqs: bool,
     messages: usize,
     objects: Vec<Object>,
-    /// The request body of each object, if a client needs it.
+    /// The request body of each object, if a client needs it; else empty.
     bodies: Vec<Bytes>,
     /// The size of each body in bytes.
     sizes: Vec<usize>,
@@ -125,7 +132,7 @@ async fn main() -> anyhow::Result<()> {
     for object in &objects {
         let body = body(object, &rules)?;
         sizes.push(body.len());
-        bodies.extend(is_prepared.then_some(body));
+        bodies.push(if is_prepared { body } else { Bytes::new() });
     }
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
@@ -214,6 +221,10 @@ async fn put_all(s3: &aws_sdk_s3::Client, objects: &mut [Object]) -> anyhow::Res
     Ok(())
 }
 
+fn receipt_handle(number: usize) -> String {
+    format!("bench-{number}")
+}
+
 fn job(object: &Object) -> Job {
     Job::all(ObjectRef {
         etag: Some(object.etag.trim_matches('"').to_owned()),
@@ -278,7 +289,7 @@ impl Bench {
         let attributes = json!({ "ApproximateReceiveCount": "1", "SentTimestamp": now, "ApproximateFirstReceiveTimestamp": now });
         let messages = objects.iter().enumerate().map(|(number, object)| {
             let body = json!({ "Records": [notification(object)] }).to_string();
-            json!({ "eventSource": "aws:sqs", "eventSourceARN": QUEUE, "messageId": number.to_string(), "receiptHandle": format!("bench-{number}"), "attributes": attributes, "body": body })
+            json!({ "eventSource": "aws:sqs", "eventSourceARN": QUEUE, "messageId": number.to_string(), "receiptHandle": receipt_handle(number), "attributes": attributes, "body": body })
         });
         json!({ "Records": messages.collect::<Vec<_>>() })
     }
@@ -304,35 +315,78 @@ impl Bench {
     /// Delivers as one of the other clients.
     async fn deliver(&self, objects: usize, client: &str) -> anyhow::Result<()> {
         let signed = client != "requests";
-        for (object, body) in self.objects[..objects].iter().zip(&self.bodies) {
+        let numbers: Vec<_> = (0..objects).collect();
+        for event in numbers.chunks(self.messages) {
             if self.sqs {
-                self.hold(signed).await?;
+                self.hold(event, signed).await?;
             }
-            let got = self.get(object, signed).await?;
-            if client == "reading" {
-                for batch in Batches::new(&job(object), io::Cursor::new(got), self.rules.clone()) {
-                    self.post(batch?.body).await?;
+            let unfinished = Cell::new(event.len());
+            let deliveries = event.iter().map(async |&number| {
+                self.deliver_object(number, client).await?;
+                unfinished.set(unfinished.get() - 1);
+                if self.sqs && unfinished.get() > 0 {
+                    self.delete(number, signed).await?;
                 }
+                anyhow::Ok(())
+            });
+            try_join_all(deliveries).await?;
+        }
+        Ok(())
+    }
+
+    async fn deliver_object(&self, number: usize, client: &str) -> anyhow::Result<()> {
+        let object = &self.objects[number];
+        let got = self.get(object, client != "requests").await?;
+        if client != "reading" {
+            return self.post(self.bodies[number].clone()).await;
+        }
+        for batch in Batches::new(&job(object), io::Cursor::new(got), self.rules.clone()) {
+            self.post(batch?.body).await?;
+        }
+        Ok(())
+    }
+
+    /// Sets the visibility timeout of the messages of an event.
+    async fn hold(&self, event: &[usize], signed: bool) -> anyhow::Result<()> {
+        for event in event.chunks(MOST_ENTRIES) {
+            if signed {
+                let entries = event.iter().map(|number| {
+                    ChangeMessageVisibilityBatchRequestEntry::builder()
+                        .id(number.to_string())
+                        .receipt_handle(receipt_handle(*number))
+                        .visibility_timeout(HOLD)
+                        .build()
+                });
+                let hold = self.queue.change_message_visibility_batch();
+                hold.queue_url(QUEUE_URL)
+                    .set_entries(Some(entries.collect::<Result<_, _>>()?))
+                    .send()
+                    .await?;
             } else {
-                self.post(body.clone()).await?;
+                let entries = event.iter().map(|number| json!({ "Id": number.to_string(), "ReceiptHandle": receipt_handle(*number), "VisibilityTimeout": HOLD }));
+                let call = json!({ "QueueUrl": QUEUE_URL, "Entries": entries.collect::<Vec<_>>() });
+                self.call_sqs("ChangeMessageVisibilityBatch", &call).await?;
             }
         }
         Ok(())
     }
 
-    async fn hold(&self, signed: bool) -> anyhow::Result<()> {
+    async fn delete(&self, number: usize, signed: bool) -> anyhow::Result<()> {
         if signed {
-            let hold = self
-                .queue
-                .change_message_visibility()
-                .queue_url(QUEUE_URL)
-                .receipt_handle("bench")
-                .visibility_timeout(330);
-            hold.send().await?;
-        } else {
-            self.send(Request::post(&self.server).body(SQS_CALL.into())?)
-                .await?;
+            let delete = self.queue.delete_message().queue_url(QUEUE_URL);
+            delete.receipt_handle(receipt_handle(number)).send().await?;
+            return Ok(());
         }
+        let call = json!({ "QueueUrl": QUEUE_URL, "ReceiptHandle": receipt_handle(number) });
+        self.call_sqs("DeleteMessage", &call).await
+    }
+
+    /// Sends what the SDK would send to SQS, unsigned.
+    async fn call_sqs(&self, action: &str, call: &Value) -> anyhow::Result<()> {
+        let request = Request::post(&self.server)
+            .header(CONTENT_TYPE, "application/x-amz-json-1.0")
+            .header("X-Amz-Target", format!("AmazonSQS.{action}"));
+        self.send(request.body(call.to_string().into())?).await?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement};
-use edgetap::estimate::{self, Dollars, Estimate, Volume};
+use edgetap::estimate::{self, Dollars, Estimate, Stored, Volume};
 use edgetap::job::ObjectRef;
 use edgetap::listing::Listed;
 use edgetap::period::period_of;
@@ -105,7 +105,11 @@ impl Tally {
     }
 
     fn add_wanted(&mut self, listed: &Listed) {
-        let volume = Volume::guessed(1, listed.size.unwrap_or_default());
+        let volume = Volume::guessed(
+            1,
+            listed.size.unwrap_or_default(),
+            Stored::by_name(&listed.key),
+        );
         let day = (distribution(listed), day(listed));
         let has_space = self.days.len() < self.max_days;
         match self.days.get_mut(&day) {
@@ -444,7 +448,7 @@ mod tests {
                 ("unknown", day("2026-11-26"), 1),
             ]
         );
-        assert_eq!(tally.total(), Volume::guessed(6, 6 * 114_000));
+        assert_eq!(tally.total(), Volume::guessed(6, 6 * 114_000, Stored::Gzip));
         assert_eq!(tally.listed, 7);
         let text = tally.text(PACE, None);
         for words in [
