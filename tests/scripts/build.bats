@@ -72,6 +72,15 @@ install_library() { mkdir -p "$SYSROOT/lib/rustlib/$1"; }
   [[ ! -e target ]]
 }
 
+@test "flags are those of the build, and nothing is built" {
+  run scripts/build-lambda.sh --flags
+  exits 0
+  [[ ! -s $LOG && ! -e target ]]
+  local flags=$output
+  scripts/build-lambda.sh
+  grep -q -x -F "RUSTFLAGS=$flags" "$LOG"
+}
+
 @test "unknown architecture is rejected" {
   for arguments in '--arch mips' '--arch' '--arch=arm64'; do
     # shellcheck disable=SC2086 # options are separate words
