@@ -223,9 +223,10 @@ pub(crate) fn roots_of(paths: impl Iterator<Item = PathBuf>) -> Result<RootCertS
     let mut roots = RootCertStore::empty();
     let mut errors = Vec::new();
     for path in paths {
-        let found = match path.is_dir() {
-            true => load_certs_from_paths(None, Some(&path)),
-            false => load_certs_from_paths(Some(&path), None),
+        let found = if path.is_dir() {
+            load_certs_from_paths(None, Some(&path))
+        } else {
+            load_certs_from_paths(Some(&path), None)
         };
         roots.add_parsable_certificates(found.certs);
         errors.extend(found.errors);
