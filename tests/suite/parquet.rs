@@ -132,7 +132,7 @@ fn sample(rows: usize) -> (Vec<String>, Vec<Vec<Option<String>>>) {
     ];
     let row = |number: usize| {
         let status = ["200", "404", "-"][number % 3];
-        let host = (number % 4 > 0).then(|| format!("h{}.example.com", number % 7));
+        let host = (!number.is_multiple_of(4)).then(|| format!("h{}.example.com", number % 7));
         vec![
             Some("2026-11-14".to_owned()),
             Some("20:00:00".to_owned()),
@@ -236,6 +236,7 @@ const OVERLAP: &str = "its columns overlap";
 
 // proves: I61, I62
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn files_that_lie_are_refused_after_their_whole_rows() {
     let cases: [Case; 35] = [
         ("fewer rows in the footer", |made| made.rows = 1, 2, ROWS),
@@ -460,7 +461,7 @@ fn whole_files_that_are_not_read_are_refused_by_name() {
     let end = encrypted.len() - 1;
     encrypted[end] = b'E';
     let (names, rows) = sample(1);
-    let named = |names: &[&str]| {
+    let with_names = |names: &[&str]| {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         parquet(
             &names,
@@ -482,11 +483,11 @@ fn whole_files_that_are_not_read_are_refused_by_name() {
             "log lacks required fields: date and time, or timestamp(ms). Add them to the distribution's log delivery",
         ),
         (
-            named(&["date", "time", "cs_method", "c_ip"]),
+            with_names(&["date", "time", "cs_method", "c_ip"]),
             "log lacks required fields: cs-uri-stem. Add them to the distribution's log delivery",
         ),
         (
-            named(&["message"]),
+            with_names(&["message"]),
             "not a supported CloudFront access log: it is a log line that a log shipper wrapped in JSON. Write the lines as CloudFront delivers them, or deliver the logs to S3 directly",
         ),
     ] {
@@ -494,7 +495,7 @@ fn whole_files_that_are_not_read_are_refused_by_name() {
         assert_eq!(error.as_deref(), Some(expected));
         assert!(batches.is_empty());
     }
-    let flow = named(&["version", "account_id", "interface_id", "srcaddr"]);
+    let flow = with_names(&["version", "account_id", "interface_id", "srcaddr"]);
     let mut batches = Batches::new(
         &Job::all(ObjectRef::in_s3("b", "k")),
         &flow[..],
