@@ -289,9 +289,7 @@ impl Column {
             return Ok(());
         }
         self.values = Values::new(header.encoding, &self.page, left, header.values)?;
-        if self.values.need_dictionary() {
-            // Without values there is no dictionary.
-        } else if !self.starts.is_empty() {
+        if !self.values.need_dictionary() && !self.starts.is_empty() {
             // Writers give up a dictionary that grows too large, and do not return to it.
             self.starts = Vec::new();
             self.dictionary = Vec::new();
