@@ -10,6 +10,10 @@ use parquet::schema::types::Type;
 
 /// How a file is written.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the writer"
+)]
 pub(crate) struct How {
     /// `gzip`, `snappy` or none.
     pub(crate) codec: &'static str,
@@ -280,7 +284,7 @@ impl Made {
         }
         let body = self.body.clone().unwrap_or(values);
         for _ in 0..self.empty_pages {
-            let header = Self::page(0, 0, 0, Struct::default().number(1, 0).number(2, 0));
+            let header = Self::page(0, 0, 0, &Struct::default().number(1, 0).number(2, 0));
             file.extend_from_slice(&header.0);
             file.push(0);
         }
@@ -291,7 +295,7 @@ impl Made {
             self.page_kind,
             self.size.unwrap_or(len),
             self.compressed.unwrap_or(len),
-            data,
+            &data,
         );
         file.extend_from_slice(&header.0);
         file.push(0);
@@ -306,11 +310,11 @@ impl Made {
         Struct::default().number(2, 0).inner(3, &metadata)
     }
 
-    fn page(kind: i64, size: i64, compressed: i64, data: Struct) -> Struct {
+    fn page(kind: i64, size: i64, compressed: i64, data: &Struct) -> Struct {
         Struct::default()
             .number(1, kind)
             .number(2, size)
             .number(3, compressed)
-            .inner(5, &data)
+            .inner(5, data)
     }
 }

@@ -289,9 +289,7 @@ impl Column {
             return Ok(());
         }
         self.values = Values::new(header.encoding, &self.page, left, header.values)?;
-        if self.values.need_dictionary() {
-            // Without values there is no dictionary.
-        } else if !self.starts.is_empty() {
+        if !self.values.need_dictionary() && !self.starts.is_empty() {
             // Writers give up a dictionary that grows too large, and do not return to it.
             self.starts = Vec::new();
             self.dictionary = Vec::new();
@@ -360,10 +358,12 @@ fn read_body(
     } else {
         header.compressed - levels
     };
-    if header.size + raw_size + others > reading.memory {
+    let needed = capacity(page, header.size) + capacity(reading.raw, raw_size) + others;
+    if needed > reading.memory {
         return Err(Fault::OpenPages);
     }
     size(page, header.size);
+    size(reading.raw, raw_size);
     if codec == UNCOMPRESSED {
         if header.size != header.compressed {
             return Err(Fault::Page);
@@ -372,7 +372,6 @@ fn read_body(
     }
     let (levels, values) = page.split_at_mut(levels);
     part.read_exact(levels)?;
-    size(reading.raw, raw_size);
     part.read_exact(reading.raw)?;
     let is_whole = match codec {
         // A page of version 2 without values may have no bytes.
@@ -388,9 +387,22 @@ fn read_body(
     if is_whole { Ok(()) } else { Err(Fault::Page) }
 }
 
-/// Makes a buffer that long, without more memory than that.
+/// Bytes that a buffer may have in addition to those that are used. More are given back.
+const SPARE: usize = 256 << 10;
+
+/// Returns the bytes that a buffer has once it is [that long](size).
+fn capacity(buffer: &Vec<u8>, len: usize) -> usize {
+    let has = buffer.capacity();
+    if (len..=len + SPARE).contains(&has) {
+        has
+    } else {
+        len
+    }
+}
+
+/// Makes a buffer that long.
 fn size(buffer: &mut Vec<u8>, len: usize) {
-    if buffer.capacity() < len {
+    if buffer.capacity() != capacity(buffer, len) {
         *buffer = Vec::new();
         buffer.reserve_exact(len);
     }

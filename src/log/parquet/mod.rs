@@ -169,7 +169,7 @@ impl Parquet {
                     let field = field.name();
                     return Err(Fault::Form { field, form }.into());
                 }
-                // CloudFront has no such column, and there is no telling how to write its values.
+                // CloudFront has no such column, so the text of its values is unknown.
                 (Form::Other(_), None) => {}
             }
         }
