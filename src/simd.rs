@@ -1,17 +1,17 @@
-//! Byte searches, 16 or 64 bytes per step. Most columns and values are so short that a call of
+//! Byte searches, 32 or 64 bytes per step. Most columns and values are so short that a call of
 //! `memchr` costs more than the search.
 
-use wide::{i8x16, i8x32};
+use wide::i8x32;
 
-const LANES: usize = 16;
+const LANES: usize = 32;
 
 /// Returns whether `matches` holds for every byte of `bytes`.
 ///
-/// `matches` receives 16 bytes as signed lanes and returns a mask: -1 for lanes that match, 0 for
+/// `matches` receives 32 bytes as signed lanes and returns a mask: -1 for lanes that match, 0 for
 /// the others.
 #[inline]
-pub(crate) fn every(bytes: &[u8], matches: impl Fn(i8x16) -> i8x16) -> bool {
-    let all = |lanes: &[u8; LANES]| matches(i8x16::from_ne_bytes(*lanes)).all();
+pub(crate) fn every(bytes: &[u8], matches: impl Fn(i8x32) -> i8x32) -> bool {
+    let all = |lanes: &[u8; LANES]| matches(i8x32::from_ne_bytes(*lanes)).all();
     match bytes.last_chunk() {
         // The last step overlaps the one before it.
         Some(last) => bytes.as_chunks().0.iter().all(all) && all(last),
@@ -21,15 +21,15 @@ pub(crate) fn every(bytes: &[u8], matches: impl Fn(i8x16) -> i8x16) -> bool {
 
 /// Returns whether `matches` holds for every byte of `bytes`, seen with the two bytes after it.
 ///
-/// `matches` receives the lanes of 16 bytes, of the bytes after each, and of those after these;
+/// `matches` receives the lanes of 32 bytes, of the bytes after each, and of those after these;
 /// behind the end of `bytes` they are 0. It must hold for a byte 0 followed by zeros.
 #[inline]
-pub(crate) fn every_three(bytes: &[u8], matches: impl Fn([i8x16; 3]) -> i8x16) -> bool {
+pub(crate) fn every_three(bytes: &[u8], matches: impl Fn([i8x32; 3]) -> i8x32) -> bool {
     let all = |window: &[u8; LANES + 2]| {
         let [first, second, third] = [0, 1, 2].map(|at| {
             let mut lanes = [0; LANES];
             lanes.copy_from_slice(&window[at..at + LANES]);
-            i8x16::from_ne_bytes(lanes)
+            i8x32::from_ne_bytes(lanes)
         });
         matches([first, second, third]).all()
     };
@@ -41,7 +41,7 @@ pub(crate) fn every_three(bytes: &[u8], matches: impl Fn([i8x16; 3]) -> i8x16) -
         rest = &rest[LANES..];
     }
     let mut end = [0; LANES + 2];
-    // Of 17 bytes, the first is not among the last 16.
+    // Of 33 bytes, the first is not among the last 32.
     if rest.len() > LANES {
         end[..rest.len()].copy_from_slice(rest);
         if !all(&end) {
@@ -57,14 +57,17 @@ pub(crate) fn every_three(bytes: &[u8], matches: impl Fn([i8x16; 3]) -> i8x16) -
     all(&end)
 }
 
-/// Fills 16 lanes with the 1 to 15 bytes of `bytes` by repeating some of them: `abcde` becomes
-/// `abcdbcdeaaaaaaaa`. Returns `None` if `bytes` is empty.
+/// Fills 32 lanes with the 1 to 31 bytes of `bytes` by repeating some of them: `abcde` becomes
+/// `abcdbcdeaaaaaaaaaaaaaaaaaaaaaaaa`. Returns `None` if `bytes` is empty.
 #[inline]
 fn widened(bytes: &[u8]) -> Option<[u8; LANES]> {
     let mut lanes = [*bytes.first()?; LANES];
-    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<16>(), bytes.last_chunk::<16>()) {
+        lanes[..16].copy_from_slice(first);
+        lanes[16..].copy_from_slice(last);
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
         lanes[..8].copy_from_slice(first);
-        lanes[8..].copy_from_slice(last);
+        lanes[8..16].copy_from_slice(last);
     } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
         lanes[..4].copy_from_slice(first);
         lanes[4..8].copy_from_slice(last);
@@ -77,13 +80,13 @@ fn widened(bytes: &[u8]) -> Option<[u8; LANES]> {
 
 /// Matches lanes that equal `byte`; for [`every`], [`Block::mask`] and [`Positions`].
 #[inline]
-pub(crate) fn equal(lanes: i8x16, byte: u8) -> i8x16 {
+pub(crate) fn equal(lanes: i8x32, byte: u8) -> i8x32 {
     lanes.simd_eq(byte.cast_signed())
 }
 
 /// Matches visible ASCII characters, `!` to `~`; as [`u8::is_ascii_graphic`].
 #[inline]
-pub(crate) fn is_graphic(lanes: i8x16) -> i8x16 {
+pub(crate) fn is_graphic(lanes: i8x32) -> i8x32 {
     lanes.simd_gt(b' '.cast_signed()) & lanes.simd_lt(0x7f)
 }
 
@@ -99,7 +102,7 @@ pub(crate) struct Prefix {
 
 impl Prefix {
     pub(crate) fn new(text: Vec<u8>) -> Self {
-        let mut lanes = [0; 2 * LANES];
+        let mut lanes = [0; LANES];
         let len = text.len().min(lanes.len());
         lanes[..len].copy_from_slice(&text[..len]);
         let padding = u32::MAX.unbounded_shl(u32::try_from(len).unwrap_or(u32::BITS));
@@ -156,6 +159,8 @@ pub(crate) fn find(
 pub(crate) struct Block {
     bytes: [u8; BLOCK],
     len: usize,
+    /// A bit for each byte without the padding.
+    text: u64,
 }
 
 impl Block {
@@ -165,11 +170,21 @@ impl Block {
         let Some(bytes) = text.first_chunk() else {
             let (mut bytes, len) = ([0; BLOCK], text.len());
             bytes[..len].copy_from_slice(text);
-            return Self { bytes, len };
+            return Self {
+                bytes,
+                len,
+                text: (1 << len) - 1,
+            };
         };
+        Self::full(bytes)
+    }
+
+    #[inline]
+    fn full(bytes: &[u8; BLOCK]) -> Self {
         Self {
             bytes: *bytes,
             len: BLOCK,
+            text: u64::MAX,
         }
     }
 
@@ -182,16 +197,12 @@ impl Block {
     /// Returns a bit for each byte, set if `matches` holds for it (see [`every`]). The first byte
     /// has the lowest bit; bits of the padding are 0.
     #[inline]
-    pub(crate) fn mask(&self, matches: impl Fn(i8x16) -> i8x16) -> u64 {
+    pub(crate) fn mask(&self, matches: impl Fn(i8x32) -> i8x32) -> u64 {
         let steps = self.bytes.as_chunks().0.iter().zip((0..).step_by(LANES));
         let mask = steps.fold(0, |mask, (lanes, at)| {
-            mask | u64::from(matches(i8x16::from_ne_bytes(*lanes)).to_bitmask()) << at
+            mask | u64::from(matches(i8x32::from_ne_bytes(*lanes)).to_bitmask()) << at
         });
-        if self.len < BLOCK {
-            mask & ((1 << self.len) - 1)
-        } else {
-            mask
-        }
+        mask & self.text
     }
 }
 
@@ -205,7 +216,7 @@ pub(crate) struct Positions<'a, F> {
     mask: u64,
 }
 
-impl<'a, F: Fn(i8x16) -> i8x16> Positions<'a, F> {
+impl<'a, F: Fn(i8x32) -> i8x32> Positions<'a, F> {
     #[inline]
     pub(crate) fn new(text: &'a [u8], matches: F) -> Self {
         let mut positions = Self {
@@ -226,12 +237,7 @@ impl<'a, F: Fn(i8x16) -> i8x16> Positions<'a, F> {
             // A last block that is not full is moved back to fill it; the bits of what the block
             // before it has covered are shifted out.
             Some(last) if rest.len() < BLOCK => {
-                Block {
-                    bytes: *last,
-                    len: BLOCK,
-                }
-                .mask(&self.matches)
-                    >> (BLOCK - rest.len())
+                Block::full(last).mask(&self.matches) >> (BLOCK - rest.len())
             }
             _ => Block::first_of(rest).mask(&self.matches),
         };
@@ -249,7 +255,7 @@ impl<'a, F: Fn(i8x16) -> i8x16> Positions<'a, F> {
     }
 }
 
-impl<F: Fn(i8x16) -> i8x16> Iterator for Positions<'_, F> {
+impl<F: Fn(i8x32) -> i8x32> Iterator for Positions<'_, F> {
     type Item = usize;
 
     #[inline]
@@ -376,7 +382,7 @@ mod tests {
         fn find_agrees_with_a_simple_search(text in text(), start in 0usize..310) {
             let simple = text.iter().skip(start).position(|byte| *byte == b'\t').map(|at| start + at);
             let found = find(&text, start, |lanes| lanes.simd_eq(b'\t'.cast_signed()));
-            let is_near_the_end = simple.is_some_and(|at| text.len() - at < 2 * LANES);
+            let is_near_the_end = simple.is_some_and(|at| text.len() - at < LANES);
             prop_assert!(found == simple || found.is_none() && is_near_the_end, "{found:?} {simple:?}");
         }
 

@@ -6,7 +6,7 @@ mod uap;
 pub use uap::Uap;
 
 use sha2::{Digest, Sha256};
-use wide::i8x16;
+use wide::i8x32;
 
 use crate::job::ObjectRef;
 use crate::redact::Redaction;
@@ -109,7 +109,7 @@ fn is_escaped(byte: u8) -> bool {
 
 /// Marks the ASCII bytes that JSON strings contain unescaped. Bytes from 0x80 are negative here and
 /// therefore not marked: they need a UTF-8 check.
-fn is_not_escaped(bytes: i8x16) -> i8x16 {
+fn is_not_escaped(bytes: i8x32) -> i8x32 {
     bytes.simd_gt(0x1f) & !(equal(bytes, b'"') | equal(bytes, b'\\'))
 }
 

@@ -1,6 +1,6 @@
 //! *Markup*: the characters with which a viewer attacks whoever reads a header.
 
-use wide::i8x16;
+use wide::i8x32;
 
 use crate::decode::decode_once;
 use crate::log::Field;
@@ -20,7 +20,7 @@ pub(super) fn is_in(field: Field, logged: &[u8], scratch: &mut Vec<u8>) -> bool 
 /// Matches bytes that certainly begin no markup, given the two bytes after each: neither raw markup
 /// nor an escape, except for those of a space and of other characters in `%20` to `%50`.
 #[inline]
-fn is_harmless([first, second, third]: [i8x16; 3]) -> i8x16 {
+fn is_harmless([first, second, third]: [i8x32; 3]) -> i8x32 {
     let raw = equal(first, b'<') | equal(first, b'"') | equal(first, b'`') | equal(first, b'$');
     let encoded = equal(first, b'%') & (!equal(third, b'0') | equal(second, b'6'));
     !(raw | encoded)

@@ -5,7 +5,7 @@
 
 use super::Keep;
 use crate::simd::{Positions, equal, hex};
-use wide::i8x16;
+use wide::i8x32;
 
 /// Longest plain query as sent, in bytes. A signed URL with a custom policy has about 1,000.
 const MAX_QUERY: usize = 2048;
@@ -39,11 +39,11 @@ pub(super) fn check(logged: &[u8]) -> Result<(), Keep> {
 
 /// Matches letters, digits and `. _ ~ - = & , :`.
 #[inline]
-fn is_plain(bytes: i8x16) -> i8x16 {
-    let between = |bytes: i8x16, first: u8, last: u8| {
+fn is_plain(bytes: i8x32) -> i8x32 {
+    let between = |bytes: i8x32, first: u8, last: u8| {
         bytes.simd_gt((first - 1).cast_signed()) & bytes.simd_lt((last + 1).cast_signed())
     };
-    let letter = between(bytes | i8x16::splat(0x20), b'a', b'z');
+    let letter = between(bytes | i8x32::splat(0x20), b'a', b'z');
     // `,-./0123456789:`
     let digit = between(bytes, b',', b':') & !equal(bytes, b'/');
     letter

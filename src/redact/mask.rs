@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use wide::i8x16;
+use wide::i8x32;
 
 use super::finder::{BEARER, Finder};
 use super::names::{AMZ, MAX_NAME, Names, is_name_byte};
@@ -57,14 +57,14 @@ pub(super) fn mask(
 /// credential. Most logged values are plain.
 pub(super) fn is_plain(text: &[u8], names: &Names) -> bool {
     // All bytes below `,` but `&`.
-    let is_low = |bytes: i8x16| bytes.simd_lt(b','.cast_signed()) & !equal(bytes, b'&');
+    let is_low = |bytes: i8x32| bytes.simd_lt(b','.cast_signed()) & !equal(bytes, b'&');
     let is_suspect = |bytes| {
         is_low(bytes)
             | equal(bytes, b'@')
             | equal(bytes, b']')
             | equal(bytes, b'=')
             | equal(bytes, WEB_TOKEN[2])
-            | equal(bytes | i8x16::splat(0x20), b'z')
+            | equal(bytes | i8x32::splat(0x20), b'z')
     };
     !Positions::new(text, is_suspect).any(|at| match text[at] {
         b'=' => is_assignment(text, at, names),
