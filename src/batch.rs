@@ -351,11 +351,10 @@ impl Builder {
             row, distribution, ..
         } = *transaction;
         let ended = transaction.ended();
-        let full = if self.marks.len() >= self.limits.transactions {
-            self.finish(row)
-        } else {
-            None
-        };
+        let mut full = None;
+        if self.marks.len() >= self.limits.transactions {
+            full = self.finish(row);
+        }
         let before = self.body.len();
         let separator = if self.marks.is_empty() {
             self.framing.open
@@ -366,16 +365,13 @@ impl Builder {
         let start = self.body.len();
         encode(&mut self.body);
         let too_large = self.body.len() + self.framing.close.len() > self.limits.bytes;
-        let full = if too_large && !self.marks.is_empty() {
+        if too_large && !self.marks.is_empty() {
             let transaction = self.body.split_off(start);
             self.body.truncate(before);
-            let full = self.finish(row);
+            full = self.finish(row);
             self.body.extend_from_slice(self.framing.open.as_bytes());
             self.body.extend_from_slice(&transaction);
-            full
-        } else {
-            full
-        };
+        }
         self.marks.push(Mark {
             row,
             end: self.body.len(),

@@ -463,8 +463,12 @@ impl<R: Read, O: Observer> Batches<R, O> {
             // At most one: when `begin_row` closes a batch, the row is the first of an empty one
             // and fits.
             debug_assert!(closed.is_none() || full.is_none(), "two batches");
-            if let Some(batch) = closed.or(full) {
-                return Some(batch);
+            // Not `or`, which would copy an absent batch for every row.
+            if closed.is_some() {
+                return closed;
+            }
+            if full.is_some() {
+                return full;
             }
         }
     }

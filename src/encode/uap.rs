@@ -146,8 +146,10 @@ struct Headers<'a> {
 impl Headers<'_> {
     fn push(&mut self, name: &str, value: Option<&[u8]>) {
         let Some(value) = value else { return };
-        self.out
-            .extend_from_slice(if self.first { b"\"" } else { b",\"" });
+        if !self.first {
+            self.out.push(b',');
+        }
+        self.out.push(b'"');
         self.out.extend_from_slice(name.as_bytes());
         self.out.push(b':');
         // `reserve` grows the body in large steps. `encode_append` alone would reserve the exact
