@@ -1,16 +1,17 @@
 //! *Ingest*: one attempt at the rows of a job, from an object's bytes to the bridge. One thread
-//! reads, and batches are in flight side by side. The result says which rows are settled, which are
-//! left, and why.
+//! reads, or none for a small object, and batches are in flight side by side. The result says which
+//! rows are settled, which are left, and why.
 
 use std::error::Error;
 use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 
 use crate::batch::Batch;
 use crate::bridge::{Attempt, Bridge, Delivered, Fate, GRACE, Kept, Meter, Trouble};
@@ -92,7 +93,7 @@ pub enum StopReason {
     /// The attempt was told to end.
     #[error("interrupted")]
     Interrupted,
-    #[error("the thread that reads the log panicked (a bug in edgetap)")]
+    #[error("reading the log panicked (a bug in edgetap)")]
     Reader,
     #[error("the row counts do not add up (a bug in edgetap)")]
     Unbalanced,
@@ -123,7 +124,16 @@ pub async fn ingest(
         settled: |_: &Summary, _: &Batch, _| (),
         stop: future::pending(),
     };
-    ingest_watched(job, bytes, rules, bridge, attempt, watch).await
+    ingest_watched(job, bytes, Place::Thread, rules, bridge, attempt, watch).await
+}
+
+/// Where a log is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On a thread of its own, so that reading may block.
+    Thread,
+    /// On the thread of the caller, which does nothing else while a batch is made.
+    Here,
 }
 
 /// What follows an attempt.
@@ -148,6 +158,7 @@ pub enum Settled {
 pub async fn ingest_watched(
     job: &Job,
     bytes: impl Read + Send + 'static,
+    place: Place,
     rules: &Arc<Rules>,
     bridge: &Bridge,
     attempt: Attempt,
@@ -178,12 +189,11 @@ pub async fn ingest_watched(
     let settle = |part: &Batch, fate: Fate| locked().settle(part, fate);
     let (deliver, settle) = (&delivery, &settle);
 
-    let (ask, batches, thread) = read_on_thread(job, bytes, rules.clone(), rows);
-    let feed = stream::unfold((ask, batches), async |(ask, mut batches)| {
+    let mut reader = Reader::new(job, bytes, rules.clone(), rows, place);
+    let feed = stream::unfold(&mut reader, async |reader| {
         let next = async {
             let permit = bridge.permit().await?;
-            _ = ask.send(()).await; // it fails if the thread has ended
-            let batch = batches.recv().await;
+            let batch = reader.next().await;
             locked().is_read = batch.is_none();
             Some((batch?, permit))
         };
@@ -192,7 +202,7 @@ pub async fn ingest_watched(
             () = stop.clone() => None,
             next = attempt.deadline.bound(next) => next,
         }??;
-        (!locked().is_stopped).then_some((next, (ask, batches)))
+        (!locked().is_stopped).then_some((next, reader))
     });
     let deliveries = feed
         .map(|(batch, permit)| async move {
@@ -250,7 +260,7 @@ pub async fn ingest_watched(
         if is_cut {
             outcome.because(cut);
         }
-        outcome.conclude(thread.await);
+        outcome.conclude(reader.end().await);
     } else if is_cut || !is_stopped {
         outcome.because(cut); // the reading thread ends at its next read
     }
@@ -259,10 +269,10 @@ pub async fn ingest_watched(
 
 impl Outcome {
     /// Completes the outcome of a log that was read to its end, or to where it cannot be read.
-    fn conclude(&mut self, ended: Result<Ended, JoinError>) {
+    fn conclude(&mut self, ended: Option<Ended>) {
         match ended {
-            Err(_) => self.because(StopReason::Reader),
-            Ok(Ended {
+            None => self.because(StopReason::Reader),
+            Some(Ended {
                 rows,
                 error: None,
                 is_skipped,
@@ -271,7 +281,7 @@ impl Outcome {
                 self.left = self.left.below(rows);
                 self.is_skipped = is_skipped;
             }
-            Ok(Ended {
+            Some(Ended {
                 rows,
                 error: Some(error),
                 ..
@@ -389,51 +399,112 @@ struct Ended {
     is_skipped: bool,
 }
 
-/// Starts the thread that reads. It makes one batch each time it is asked for one. It ends when
-/// the receiver is dropped, even in the middle of a batch.
-fn read_on_thread(
-    job: &Job,
-    bytes: impl Read + Send + 'static,
-    rules: Arc<Rules>,
-    observer: impl Observer + Send + 'static,
-) -> (mpsc::Sender<()>, mpsc::Receiver<Batch>, JoinHandle<Ended>) {
-    let (ask, mut asked) = mpsc::channel(1);
-    let (sender, receiver) = mpsc::channel(1);
-    let bytes = Stoppable {
-        bytes,
-        batches: sender.clone(),
-    };
-    let mut batches = Batches::observed(job, bytes, rules, observer);
-    let read = move || {
-        let mut error = None;
-        while asked.blocking_recv().is_some() {
-            match next_whole(&mut batches) {
-                Some(Ok(batch)) => {
-                    if sender.blocking_send(batch).is_err() {
-                        break;
-                    }
-                }
-                Some(Err(reason)) => {
-                    error = Some(reason);
-                    break;
-                }
-                None => break,
+/// Makes the batches of a log, each when it is asked for.
+enum Reader<R: Read, O> {
+    /// On a thread of its own. It ends when the receiver is dropped, even in the middle of a batch.
+    Thread {
+        ask: mpsc::Sender<()>,
+        batches: mpsc::Receiver<Batch>,
+        ended: JoinHandle<Ended>,
+    },
+    /// On the thread that asks.
+    Here(Box<Reading<R, O>>),
+    Panicked,
+}
+
+impl<R: Read + Send + 'static, O: Observer + Send + 'static> Reader<R, O> {
+    fn new(job: &Job, bytes: R, rules: Arc<Rules>, observer: O, place: Place) -> Self {
+        match place {
+            Place::Thread => Self::on_thread(job, bytes, rules, observer),
+            Place::Here => Self::Here(Box::new(Reading::new(job, bytes, rules, observer))),
+        }
+    }
+
+    fn on_thread(job: &Job, bytes: R, rules: Arc<Rules>, observer: O) -> Self {
+        let (ask, mut asked) = mpsc::channel(1);
+        let (sender, batches) = mpsc::channel(1);
+        let bytes = Stoppable {
+            bytes,
+            batches: sender.clone(),
+        };
+        let mut reading = Reading::new(job, bytes, rules, observer);
+        let read = move || {
+            while asked.blocking_recv().is_some()
+                && let Some(batch) = reading.next()
+                && sender.blocking_send(batch).is_ok()
+            {}
+            reading.end()
+        };
+        let (subscriber, span) = (
+            tracing::dispatcher::get_default(Clone::clone),
+            tracing::Span::current(),
+        );
+        let ended = spawn_blocking(move || {
+            tracing::dispatcher::with_default(&subscriber, || span.in_scope(read))
+        });
+        Self::Thread {
+            ask,
+            batches,
+            ended,
+        }
+    }
+
+    /// Returns the next batch, or `None` at the end of the log or where it cannot be read.
+    async fn next(&mut self) -> Option<Batch> {
+        match self {
+            Self::Thread { ask, batches, .. } => {
+                _ = ask.send(()).await; // it fails if the thread has ended
+                batches.recv().await
             }
+            Self::Here(reading) => {
+                yield_now().await; // between two batches, others have their turn
+                let next = catch_unwind(AssertUnwindSafe(|| reading.next()));
+                next.unwrap_or_else(|_| {
+                    *self = Self::Panicked;
+                    None
+                })
+            }
+            Self::Panicked => None,
         }
+    }
+
+    /// Returns how the reading ended, once [`next`](Self::next) has returned `None`. Returns `None`
+    /// if it panicked.
+    async fn end(self) -> Option<Ended> {
+        match self {
+            Self::Thread { ended, .. } => ended.await.ok(),
+            Self::Here(reading) => Some(reading.end()),
+            Self::Panicked => None,
+        }
+    }
+}
+
+/// The batches of a log, until it ends.
+struct Reading<R: Read, O> {
+    batches: Batches<R, O>,
+    error: Option<LogError>,
+}
+
+impl<R: Read, O: Observer> Reading<R, O> {
+    fn new(job: &Job, bytes: R, rules: Arc<Rules>, observer: O) -> Self {
+        Self {
+            batches: Batches::observed(job, bytes, rules, observer),
+            error: None,
+        }
+    }
+
+    fn next(&mut self) -> Option<Batch> {
+        let batch = next_whole(&mut self.batches)?;
+        batch.map_err(|error| self.error = Some(error)).ok()
+    }
+
+    fn end(self) -> Ended {
         Ended {
-            rows: batches.rows_read(),
-            error,
-            is_skipped: batches.is_skipped(),
+            rows: self.batches.rows_read(),
+            error: self.error,
+            is_skipped: self.batches.is_skipped(),
         }
-    };
-    let (subscriber, span) = (
-        tracing::dispatcher::get_default(Clone::clone),
-        tracing::Span::current(),
-    );
-    let thread = spawn_blocking(move || {
-        tracing::dispatcher::with_default(&subscriber, || span.in_scope(read))
-    });
-    (ask, receiver, thread)
+    }
 }
 
 /// Returns the next batch. The rows just before a broken read do not become a batch: after a retry,

@@ -23,7 +23,7 @@ use crate::batch::Batch;
 use crate::bridge::{Attempt, Bridge, Trouble};
 use crate::continuation::{CONTINUATION_VERSION, Continuation, History};
 use crate::event::{Event, EventError, Receipt, SqsRecord, Work};
-use crate::ingest::{Settled, StopReason, Watch, ingest_watched};
+use crate::ingest::{Place, Settled, StopReason, Watch, ingest_watched};
 use crate::job::Job;
 use crate::pipeline::{Rules, Summary};
 use crate::plan::{Facts, LEAST_JITTER, Message, Plan, Situation, Target, decide, retry_delay};
@@ -50,8 +50,14 @@ const VISIBILITY_RESERVE: Duration = Duration::from_mins(1);
 const MEMORY: u32 = 32 << 10;
 const MOST_OF_OBJECT: u32 = 8 << 10;
 
-/// Messages that are delivered side by side. Each has a thread that reads, and connections.
+/// Messages that are delivered side by side. Each has connections, and a thread if its object is not
+/// [`SMALL`].
 const SIDE_BY_SIDE: usize = 20;
+
+/// Most bytes of an object that is read without a thread, because handing its few batches over costs
+/// as much as making them. The text of no gzip file this small is longer than 66 MB, which takes
+/// tenths of a second.
+const SMALL: u64 = 64 << 10;
 
 /// Ranges of rows that an error names at most.
 const SHOWN_RANGES: usize = 100;
@@ -498,6 +504,7 @@ impl Function {
                 return (facts, job, report);
             }
         };
+        let place = place_for(&opened);
         let (bytes, read) = counted(opened.bytes);
         let note_lag = |_: &Summary, batch: &Batch, settled: Settled| {
             if settled != Settled::Accepted {
@@ -515,7 +522,8 @@ impl Function {
             settled: note_lag,
             stop: future::pending(),
         };
-        let outcome = ingest_watched(&job, bytes, &rules, &self.bridge, attempt, watch).await;
+        let outcome =
+            ingest_watched(&job, bytes, place, &rules, &self.bridge, attempt, watch).await;
         report.bytes_in = read.load(Ordering::Relaxed);
         report.meter = outcome.meter.clone();
         report.token_requests += self.bridge.tokens().take_requests();
@@ -569,6 +577,16 @@ impl Function {
             }))
         })?;
         Ok((opened, rules))
+    }
+}
+
+/// Returns where to read an object. Reading a Parquet file blocks, because it is copied first.
+fn place_for(opened: &Opened) -> Place {
+    let is_small = opened.size.is_some_and(|size| size <= SMALL);
+    if opened.is_in_memory && is_small && !opened.is_parquet {
+        Place::Here
+    } else {
+        Place::Thread
     }
 }
 

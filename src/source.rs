@@ -81,6 +81,8 @@ pub struct Opened {
     pub modified: Option<Timestamp>,
     /// Whether it begins like a Parquet file. Only of S3 objects is that known before they are read.
     pub is_parquet: bool,
+    /// Whether all of it is in memory, so that reading it does not block.
+    pub is_in_memory: bool,
     pub bytes: Box<dyn Read + Send>,
 }
 
@@ -105,6 +107,7 @@ impl Opened {
                 size,
                 modified: None,
                 is_parquet: false,
+                is_in_memory: false,
                 bytes: Box::new(file),
             }),
             Err(error) => Err(SourceError::unavailable(&object, error.to_string())),
@@ -119,6 +122,7 @@ impl Opened {
             size: None,
             modified: None,
             is_parquet: false,
+            is_in_memory: false,
             bytes: Box::new(io::stdin()),
         }
     }
@@ -150,6 +154,7 @@ impl S3 {
         let replaced = object.etag.is_some() && object.etag != first.etag;
         let modified = first.modified;
         let is_parquet = first.bytes.starts_with(MAGIC);
+        let is_in_memory = first.bytes.len() as u64 == first.size;
         let (size, object) = (
             first.size,
             ObjectRef {
@@ -175,6 +180,7 @@ impl S3 {
             size: Some(size),
             modified,
             is_parquet,
+            is_in_memory,
             bytes: Box::new(reader),
         })
     }

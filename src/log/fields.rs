@@ -24,8 +24,13 @@ macro_rules! fields {
             /// Returns the field with this name, ignoring case. Parquet files and tables of Athena have
             /// underscores: `cs_User_Agent`, `timestamp_ms`.
             pub fn from_name(name: &[u8]) -> Option<Self> {
-                let mut fields = Self::ALL.iter().copied();
-                fields.find(|field| is_name(name, field.name()))
+                let find = |is_name: fn(&[u8], &[u8]) -> bool| {
+                    Self::ALL
+                        .iter()
+                        .copied()
+                        .find(|field| is_name(name, field.name().as_bytes()))
+                };
+                find(<[u8]>::eq_ignore_ascii_case).or_else(|| find(is_in_table))
             }
         }
     };
@@ -79,26 +84,22 @@ fields! {
     ViewerResponseLogData "viewer-response-log-data",
 }
 
-/// Whether `name` is CloudFront's name `known`, or that name in a table.
-fn is_name(name: &[u8], known: &str) -> bool {
-    // Every name begins with a letter, which tells most of them apart.
-    let known = known.as_bytes();
-    let has_initial =
-        name.first().map(u8::to_ascii_lowercase) == known.first().map(u8::to_ascii_lowercase);
-    has_initial && (name.eq_ignore_ascii_case(known) || is_in_table(name, known))
-}
-
 /// Whether `name` is `known` with one underscore for each run of other characters, and none at the
 /// end. AWS's example for Athena spells one name in its own way.
 fn is_in_table(name: &[u8], known: &[u8]) -> bool {
+    // Every name begins with a letter, which tells most of them apart.
+    let initial = |name: &[u8]| name.first().map(u8::to_ascii_lowercase);
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric();
     let words = known
         .split(|byte| !is_word(byte))
         .filter(|word| !word.is_empty());
-    name.split(|byte| *byte == b'_')
-        .map(<[u8]>::to_ascii_lowercase)
-        .eq(words.map(<[u8]>::to_ascii_lowercase))
-        || known == b"cs(Referer)" && name.eq_ignore_ascii_case(b"cs_referrer")
+    let has_words = || {
+        name.split(|byte| *byte == b'_')
+            .map(<[u8]>::to_ascii_lowercase)
+            .eq(words.map(<[u8]>::to_ascii_lowercase))
+    };
+    let is_other = known == b"cs(Referer)" && name.eq_ignore_ascii_case(b"cs_referrer");
+    initial(name) == initial(known) && (has_words() || is_other)
 }
 
 /// Numbers of columns that legacy logs have had over time. Fields were only ever appended.

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use edgetap::batch::{Counts, Limits, Rejection};
+use edgetap::batch::{Batch, Counts, Limits, Rejection};
 use edgetap::bridge::Attempt;
 use edgetap::credentials::CredentialsSource;
 use edgetap::encode::Encoding;
 use edgetap::filter::{ExcludedPaths, StaticAssets};
-use edgetap::ingest::{Outcome, StopReason, ingest};
+use edgetap::ingest::{Outcome, Place, StopReason, Watch, ingest, ingest_watched};
 use edgetap::job::{Job, ObjectRef};
 use edgetap::local_bridge::{Arrival, Endpoint, LocalBridge, Options, React, Reaction, decode};
-use edgetap::pipeline::Rules;
+use edgetap::pipeline::{Rules, Summary};
 use edgetap::redact::{Cookies, Key};
 use edgetap::time::Deadline;
 use edgetap::token::AuthMethod;
@@ -726,11 +726,19 @@ async fn reader_panic_is_a_failure() {
     let options = Options::default();
     let bridge = start(&options).await;
     let client = client(&bridge, &options, AuthMethod::Post, None);
-    let bytes = Cursor::new(log(3)).chain(Panics);
-    let outcome = ingest(&job(), bytes, &rules(LIMITS), &client, FIRST).await;
-    assert!(!outcome.is_complete(), "{outcome:?}");
-    assert!(
-        matches!(outcome.reasons[..], [StopReason::Reader]),
-        "{outcome:?}"
-    );
+    for place in [Place::Thread, Place::Here] {
+        let bytes = Cursor::new(log(3)).chain(Panics);
+        let watch = Watch {
+            rows: (),
+            settled: |_: &Summary, _: &Batch, _| (),
+            stop: std::future::pending(),
+        };
+        let rules = rules(LIMITS);
+        let outcome = ingest_watched(&job(), bytes, place, &rules, &client, FIRST, watch).await;
+        assert!(!outcome.is_complete(), "{place:?}: {outcome:?}");
+        assert!(
+            matches!(outcome.reasons[..], [StopReason::Reader]),
+            "{place:?}: {outcome:?}"
+        );
+    }
 }

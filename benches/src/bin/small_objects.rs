@@ -117,7 +117,7 @@ async fn main() -> anyhow::Result<()> {
         put,
         only,
     } = Args::parse();
-    let sdk = sdk_config(Network::default()).await;
+    let sdk = sdk_config(Network::default()).await?;
     let (s3, queue) = (
         aws_sdk_s3::Client::new(&sdk),
         aws_sdk_sqs::Client::new(&sdk),
@@ -184,7 +184,7 @@ async fn main() -> anyhow::Result<()> {
 async fn function() -> anyhow::Result<(Function, Arc<Rules>)> {
     tracing::subscriber::set_global_default(telemetry::json(tracing::Level::INFO, io::sink))?;
     let config = Config::read(&Variables::from_environment())?;
-    let sdk = sdk_config(Network::default()).await;
+    let sdk = sdk_config(Network::default()).await?;
     let BridgeConfig {
         endpoints,
         credentials,

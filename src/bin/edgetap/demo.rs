@@ -42,6 +42,7 @@ impl Sample {
     fn opened(&self) -> Opened {
         Opened {
             is_parquet: false,
+            is_in_memory: true,
             object: ObjectRef::local(self.name),
             replaced: false,
             size: Some(self.bytes.len() as u64),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use edgetap::batch::Batch;
 use edgetap::bridge::{Attempt, Bridge, Trouble};
-use edgetap::ingest::{Settled, Watch, ingest_watched};
+use edgetap::ingest::{Place, Settled, Watch, ingest_watched};
 use edgetap::job::Job;
 use edgetap::pipeline::{Rules, Summary};
 use edgetap::plan::flawed;
@@ -396,7 +396,8 @@ impl Post {
             deadline: Deadline::after(LONG),
             number: *number,
         };
-        let outcome = ingest_watched(&job, bytes, &rules, &self.bridge, attempt, watch).await;
+        let (place, bridge) = (Place::Thread, &self.bridge);
+        let outcome = ingest_watched(&job, bytes, place, &rules, bridge, attempt, watch).await;
         self.remaining().leave(index, &outcome);
         if let (Some(rejects), Some((rows, error))) = (&self.rejects, &outcome.unreadable) {
             let row = rows.first().unwrap_or_default();
@@ -415,10 +416,7 @@ impl Post {
         replayed.has_unread = left.is_some_and(|left| left.end > seen.next_row());
         replayed.is_skipped = outcome.is_skipped;
         replayed.retries += outcome.retries();
-        *why = outcome.why();
-        if outcome.is_interrupted() {
-            *why = None;
-        }
+        *why = outcome.why().filter(|_| !outcome.is_interrupted());
         if outcome.summary.counts.rows > 0 {
             *since = Instant::now();
             if matches!(next, Next::Wait(_)) {
