@@ -119,7 +119,7 @@ make_logs() {
 make_log() {
   local name=$1 codec
   shift
-  [[ -f $bench/logs/$name.json ]] && return
+  [[ -f $bench/logs/$name.json && -f $bench/logs/$name.gzip.parquet ]] && return
   "$target/lambda/generate" "$@" "$bench/logs/$name" >"$scratch/log" || die "cannot generate the log $name"
   for codec in snappy gzip; do
     "$bench/venv/bin/python" benches/parquet_twin.py "$bench/logs/$name.log.gz" "$codec" "$bench/logs/$name.$codec.parquet" \

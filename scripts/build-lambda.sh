@@ -38,6 +38,7 @@ main() {
   esac
   arch=$machine flags=0
   read_arguments "$@"
+  ((flags && dry_run)) && usage_error '--flags and --dry-run exclude each other'
   need_tools cargo rustc python3 readelf
   refuse_on_problems
   target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')

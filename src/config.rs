@@ -43,7 +43,7 @@ const PROXY_HINT: &str = "special characters in the password must be percent-enc
     `%40` for `@`, `%2F` for `/`, `%3F` for `?`, `%23` for `#`";
 
 /// What to do about certificates of the environment that cannot be used.
-const ROOTS_HINT: &str = "name a PEM file with the certificates of authorities, \
+const ROOTS_HINT: &str = "name a PEM file, or a directory of such files, with the certificates of authorities, \
     or unset the variable to trust the public ones";
 
 /// All defects of a configuration.

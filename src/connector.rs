@@ -5,7 +5,7 @@
 //! bridge consists of too. It sends the target of a request as it was signed: a client that parses
 //! it as a URL would resolve the `..` of a key.
 
-use std::error::Error;
+use std::error::Error as StdError;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,13 +31,25 @@ use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
+use thiserror::Error;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-type BoxError = Box<dyn Error + Send + Sync>;
+use crate::tls::{handshake_error, is_certificate_error};
+
+/// What to do about a certificate that is not trusted.
+const TRUST_HINT: &str =
+    "If a proxy intercepts TLS, name a PEM file with its authority in `AWS_CA_BUNDLE`";
+
+type BoxError = Box<dyn StdError + Send + Sync>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 /// Plain to a server or an `http://` proxy, TLS to an `https://` proxy.
 type Way = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// Why a connection through a proxy failed.
+#[derive(Debug, Error)]
+#[error("the proxy of `HTTPS_PROXY` or `ALL_PROXY` gave no connection")]
+struct NoTunnel(#[source] BoxError);
 
 /// Makes the requests of all AWS clients, with one pool of connections.
 #[derive(Clone, Debug)]
@@ -137,8 +149,14 @@ async fn within<T, E: Into<BoxError>>(
 }
 
 /// Returns the error as the SDK classifies it. It retries timeouts, I/O errors and what is
-/// transient.
+/// transient, but no handshake whose certificate is not trusted.
 fn connector_error(error: BoxError) -> ConnectorError {
+    if is_certificate_error(&*error)
+        && let Some(reason) = handshake_error(&*error)
+    {
+        let text = format!("{reason}. {TRUST_HINT}");
+        return ConnectorError::other(text.into(), None);
+    }
     let io = find::<io::Error>(&*error);
     let http = find::<hyper::Error>(&*error);
     let client = find::<ClientError>(&*error);
@@ -162,7 +180,7 @@ fn connector_error(error: BoxError) -> ConnectorError {
 }
 
 /// Returns the first error of a type among an error and its causes.
-fn find<'a, E: Error + 'static>(mut error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+fn find<'a, E: StdError + 'static>(mut error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     loop {
         match error.downcast_ref() {
             Some(found) => return Some(found),
@@ -218,6 +236,9 @@ impl Service<Uri> for Route {
         if let Some(authorization) = proxy.basic_auth() {
             tunnel = tunnel.with_auth(authorization.clone());
         }
-        Box::pin(async move { tunnel.call(server).await.map_err(Into::into) })
+        Box::pin(async move {
+            let connected = tunnel.call(server).await;
+            connected.map_err(|error| NoTunnel(error.into()).into())
+        })
     }
 }

@@ -32,7 +32,8 @@ pub(super) enum Step {
     More,
     /// The object ends at [`Scanner::at`].
     Closed,
-    /// The byte at [`Scanner::at`] cannot follow those before it.
+    /// The byte at [`Scanner::at`] cannot follow those before it, or the word that ends there is none
+    /// of JSON's.
     Broken,
 }
 
@@ -73,6 +74,8 @@ pub(super) struct Scanner {
     /// The open brackets: their number, and for each a bit that is set if it is that of an object.
     depth: u32,
     objects: u128,
+    /// Where they are, unless some text was forgotten.
+    opened: [usize; MAX_DEPTH as usize],
     /// The values, in the order of the names. Arrays, objects and `null` are empty.
     pub(super) values: Vec<Value>,
     /// How many strings may not be plain: ASCII without escapes or control characters.
@@ -116,6 +119,7 @@ impl Scanner {
             current: Value::default(),
             depth: 0,
             objects: 0,
+            opened: [0; MAX_DEPTH as usize],
             values: Vec::new(),
             special: 0,
             beginnings: Vec::new(),
@@ -134,6 +138,7 @@ impl Scanner {
         self.newlines = 0;
         self.next = Next::NameOrEnd;
         (self.depth, self.objects) = (1, 1);
+        self.opened[0] = 0;
         self.values.clear();
         self.special = 0;
         self.has_new_names = std::mem::take(&mut self.is_mixed);
@@ -148,6 +153,11 @@ impl Scanner {
     /// Returns the number of bytes scanned.
     pub(super) fn len(&self) -> usize {
         self.forgotten + self.at
+    }
+
+    /// Returns where the brackets are that are open. Nothing may be forgotten.
+    pub(super) fn open(&self) -> &[usize] {
+        &self.opened[..self.depth as usize]
     }
 
     /// Gives up the values. Returns how many bytes at the start are not needed any more.
@@ -205,7 +215,7 @@ impl Scanner {
         if self.depth > 1 || self.has_too_many {
             return;
         }
-        // No name behind it counts: see `note_name`.
+        // No name behind it counts: see `scan_string`.
         let text = &text[..text.len().min(MAX_LINE)];
         let mut name = match self.next {
             Next::NameOrEnd => self.at,
@@ -266,6 +276,8 @@ impl Scanner {
         } else {
             let name = &text[self.current.text.start..end];
             match self.depth {
+                // Of a name behind it, a part may be forgotten.
+                _ if self.len() > MAX_LINE => {}
                 1 => self.note_name(name),
                 3 => self.note_inner_name(name),
                 _ => {}
@@ -292,10 +304,8 @@ impl Scanner {
             b"true" | b"false" | [b'-' | b'0'..=b'9', ..] => {
                 self.end_value(self.current.text.start..scanned);
             }
-            _ => {
-                self.at = self.current.text.start;
-                return Some(Step::Broken);
-            }
+            // Not back to its start: what lies before may be forgotten.
+            _ => return Some(Step::Broken),
         }
         None
     }
@@ -321,6 +331,7 @@ impl Scanner {
                 }
                 let bit = 1 << self.depth;
                 self.objects = self.objects & !bit | if is_object { bit } else { 0 };
+                self.opened[self.depth as usize] = self.at;
                 self.depth += 1;
                 self.next = if is_object {
                     Next::NameOrEnd
@@ -396,7 +407,7 @@ impl Scanner {
     /// Compares a name with that of the object before.
     fn note_name(&mut self, name: &[u8]) {
         let index = self.values.len();
-        if index >= MAX_MEMBERS || self.has_too_many || self.at > MAX_LINE {
+        if index >= MAX_MEMBERS || self.has_too_many {
             return;
         }
         self.named = index + 1;

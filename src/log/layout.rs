@@ -243,8 +243,8 @@ fn is_legacy_row(row: &[u8]) -> bool {
 
 fn without_header(row: &[u8]) -> &'static str {
     if row.contains(&b'\t') || row.iter().all(u8::is_ascii_graphic) && row.contains(&b'|') {
-        "the `#Fields` line is missing, and the columns are not those of a legacy log (the output format may be `plain` or `raw`). Set the delivery's output format to `w3c` or `json`"
+        "the `#Fields` line is missing, and the columns are not those of a legacy log (the output format may be `plain` or `raw`). Set the delivery's output format to `w3c`, `json` or `parquet`"
     } else {
-        "the first line is neither a header nor a data row. If CloudFront wrote it, set the delivery's output format to `w3c` or `json`"
+        "the first line is neither a header nor a data row. If CloudFront wrote it, set the delivery's output format to `w3c`, `json` or `parquet`"
     }
 }

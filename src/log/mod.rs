@@ -52,7 +52,7 @@ pub enum LogError {
     Parquet(#[from] Fault),
     /// A later attempt may succeed.
     #[error(
-        "cannot copy the Parquet file to the temporary directory: {0}. In the function, increase `ephemeral_storage`"
+        "cannot copy the Parquet file to the temporary directory: {0}. Let TMPDIR name one with more space; in the function, increase `ephemeral_storage`"
     )]
     Spool(io::Error),
     /// The log was read to its end, and none of its rows can be read.

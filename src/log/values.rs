@@ -32,9 +32,20 @@ pub(super) struct Values<R> {
     is_line_start: bool,
     /// Number of newlines before it.
     newlines: u64,
+    /// Number of bytes before the buffer.
+    before: usize,
+    broken: Broken,
     defect: Option<Defect>,
     /// The lines of the current object, from 0.
     lines: Range<u64>,
+}
+
+/// Where an object was last found broken, and the brackets that were open there. The objects among
+/// them are broken too, and need no other scan. Offsets count from the start of the text.
+#[derive(Debug, Default)]
+struct Broken {
+    at: usize,
+    open: Vec<usize>,
 }
 
 /// The current object, in the buffer.
@@ -83,6 +94,8 @@ impl<R: Read> Values<R> {
             next: 0,
             is_line_start: true,
             newlines: 0,
+            before: 0,
+            broken: Broken::default(),
             defect: None,
             lines: 0..0,
         }
@@ -129,6 +142,10 @@ impl<R: Read> Values<R> {
     }
 
     fn read_object(&mut self) -> io::Result<Option<Defect>> {
+        let start = self.before + self.next;
+        if self.broken.open.binary_search(&start).is_ok() {
+            return self.resume(self.broken.at - self.before);
+        }
         self.object.scanner.begin();
         loop {
             let step = self
@@ -171,9 +188,7 @@ impl<R: Read> Values<R> {
         Some(defect)
     }
 
-    /// Goes behind an object whose byte at the end of the scan is wrong, or missing. Reading resumes
-    /// at the object's next line that begins another one: a line was cut. Without such a line, it
-    /// resumes behind the wrong byte.
+    /// Goes behind an object whose byte at the end of the scan is wrong, or missing.
     fn skip_broken(&mut self, is_long: bool) -> io::Result<Option<Defect>> {
         self.object.scanner.give_up();
         let end = self.next + self.object.scanner.at;
@@ -183,6 +198,17 @@ impl<R: Read> Values<R> {
             self.search()?;
             return Ok(Some(Defect::TooLong));
         }
+        let start = self.before + self.next;
+        self.broken.at = self.before + end;
+        self.broken.open.clear();
+        let open = self.object.scanner.open().iter();
+        self.broken.open.extend(open.map(|at| start + at));
+        self.resume(end)
+    }
+
+    /// Goes behind an object that is broken at `end`. Reading resumes at the object's next line that
+    /// begins another one: a line was cut. Without such a line, it resumes behind the wrong byte.
+    fn resume(&mut self, end: usize) -> io::Result<Option<Defect>> {
         let seen = &self.object.buffer[self.next..self.filled.min(end + 1)];
         let begins_object = |newline: &usize| {
             let mut after = seen[newline + 1..].iter();
@@ -249,6 +275,7 @@ impl<R: Read> Values<R> {
     fn fill(&mut self) -> io::Result<bool> {
         self.object.buffer.copy_within(self.next..self.filled, 0);
         self.filled -= self.next;
+        self.before += self.next;
         self.next = 0;
         if self.filled == self.object.buffer.len() {
             self.object

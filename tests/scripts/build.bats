@@ -77,6 +77,8 @@ install_library() { mkdir -p "$SYSROOT/lib/rustlib/$1"; }
   exits 0
   [[ ! -s $LOG && ! -e target ]]
   local flags=$output
+  run scripts/build-lambda.sh --flags --dry-run
+  exits 2
   scripts/build-lambda.sh
   grep -q -x -F "RUSTFLAGS=$flags" "$LOG"
 }

@@ -1,14 +1,20 @@
 //! The real `bootstrap`, frozen between two invocations as Lambda freezes it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use edgetap::local_bridge::{EDGE_PATH, Endpoint, LocalBridge, Options, Reaction, TOKEN_PATH};
+use rustls::ServerConfig;
 use serde_json::{Value, json};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::runtime_api::{Outcome, Process, RuntimeApi};
+use crate::support::certificates::{Kind, certificates};
 use crate::support::fake_s3::FakeS3;
 use crate::support::fake_sqs::FakeSqs;
 use crate::support::fault_proxy::{FaultProxy, Manner};
@@ -101,6 +107,72 @@ async fn thawed_process_loses_nothing_and_gets_one_token() {
         lines.iter().all(|line| line["token_requests"] == 1),
         "{lines:#?}"
     );
+}
+
+/// The logs are at an endpoint whose certificate a private authority issued.
+#[tokio::test]
+async fn function_trusts_the_authorities_that_are_named() {
+    let certificates = certificates(Kind::PrivateCa, &["127.0.0.1"]);
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(ca.path(), certificates.ca_pem.unwrap()).unwrap();
+    let ca = ca.path().to_str().unwrap();
+    for (name, rows) in [
+        (Some("SSL_CERT_FILE"), 60),
+        (Some("AWS_CA_BUNDLE"), 60),
+        (None, 0),
+    ] {
+        let options = Options::default();
+        let (s3, sqs, bridge) = (
+            FakeS3::start().await,
+            FakeSqs::start().await,
+            start(&options).await,
+        );
+        let to = |address| FaultProxy::start(address, || Manner::Smooth);
+        let ways = [
+            to(s3.address()).await,
+            to(sqs.address()).await,
+            to(bridge.address()).await,
+            to(bridge.address()).await,
+        ];
+        let mut variables = variables(&ways, &options);
+        let port = with_tls(s3.address(), certificates.server.clone()).await;
+        let endpoint = format!("https://127.0.0.1:{port}");
+        variables.retain(|(known, _)| *known != "AWS_ENDPOINT_URL_S3");
+        variables.push(("AWS_ENDPOINT_URL_S3", endpoint));
+        variables.extend(name.map(|name| (name, ca.to_owned())));
+        let api = RuntimeApi::start().await;
+        let mut process = Process::bootstrap(
+            Path::new(env!("CARGO_BIN_EXE_bootstrap")),
+            &api.address(),
+            variables,
+        );
+        s3.put("key", log(60));
+        sqs.send(s3_event(&["key"]).to_string());
+        let record = sqs.receive(Duration::from_mins(30)).unwrap();
+        api.invoke(json!({ "Records": [record] }), 20_000).await;
+        let output = process.stop().stdout.join("\n");
+        assert_eq!(ids(&bridge), rows, "{name:?}: {output}");
+        let reason = "certificate was not issued by a trusted CA";
+        let is_told = output.contains(reason) && output.contains("`AWS_CA_BUNDLE`");
+        assert_eq!(is_told, name.is_none(), "{output}");
+    }
+}
+
+/// Returns the port of a server that passes on what is in its TLS.
+async fn with_tls(to: SocketAddr, server: Arc<ServerConfig>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let accepting = TlsAcceptor::from(server.clone()).accept(stream);
+            tokio::spawn(async move {
+                let mut stream = accepting.await?;
+                let mut server = TcpStream::connect(to).await?;
+                copy_bidirectional(&mut stream, &mut server).await
+            });
+        }
+    });
+    port
 }
 
 /// Delivers the next message, which must take one invocation.

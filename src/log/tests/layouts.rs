@@ -41,11 +41,11 @@ fn unsupported_formats_are_rejected_with_a_hint() {
         // `plain` and `raw` have no header, so values cannot be assigned to fields.
         (
             "2026-11-14\t20:00:00\tx\n",
-            "Set the delivery's output format to `w3c` or `json`",
+            "Set the delivery's output format to `w3c`, `json` or `parquet`",
         ),
         (
             "GET\t/a\t192.0.2.1\t2026-11-14\t20:00:00\n",
-            "Set the delivery's output format to `w3c` or `json`",
+            "Set the delivery's output format to `w3c`, `json` or `parquet`",
         ),
         // The number of columns of a legacy log, but not its columns.
         (

@@ -19,7 +19,11 @@ type Seen = (
 );
 
 fn seen(text: &[u8], sizes: &[usize]) -> Vec<Seen> {
-    let mut reader = LogReader::new(Chunks(text, sizes, 0));
+    seen_in(Chunks(text, sizes, 0))
+}
+
+fn seen_in(text: impl Read) -> Vec<Seen> {
+    let mut reader = LogReader::new(text);
     let mut seen = Vec::new();
     while reader.advance().unwrap() {
         let (_, record) = reader.record();
@@ -445,6 +449,62 @@ fn names_behind_1_mib_do_not_count() {
             let foreign = "(Foreign(\"AWS WAF log\"))";
             assert_eq!(defects, [foreign, expected, foreign, expected], "{sizes:?}");
         }
+    }
+}
+
+/// Around 1 MiB, behind which nothing of an object is kept, for words and names that are read in
+/// pieces. Reading resumes at the line that begins `{"c-ip`.
+// proves: I7
+#[test]
+fn long_objects_do_not_depend_on_the_reads() {
+    let (a, word) = (object("/a"), "t".repeat(900));
+    let inner = "\"eventVersion\":\"1\",\"not eventSource\":\"x\"}]";
+    for end in [
+        word.clone(),
+        format!("{word}}}"),
+        "-1".to_owned(),
+        "1".repeat(1_001),
+        "nul\n".to_owned(),
+        "\"x\\\"\n".to_owned(),
+        format!("[{{{inner}}}"),
+    ] {
+        for before in [1, 24, 500, 899] {
+            let start = format!("{{\"k\":[\n{a},\n");
+            let start = if end.contains("event") {
+                "{\"Records\":"
+            } else {
+                &start
+            };
+            let blanks = " ".repeat(MAX_LINE - before - start.len());
+            let long = format!("{start}{blanks}{end}");
+            let text = format!("{a}\n{long}\n{a}\n{a}");
+            let whole = seen(text.as_bytes(), &[text.len()]);
+            let limit = a.len() + 1 + MAX_LINE;
+            for cut in [limit - 1, limit, limit + 1, limit + 2, limit + 90] {
+                let (start, rest) = text.as_bytes().split_at(cut.min(text.len()));
+                let cuts = seen_in(start.chain(rest));
+                assert_eq!(
+                    cuts, whole,
+                    "{end:.20} {before} bytes before 1 MiB, cut at {cut}"
+                );
+            }
+        }
+    }
+}
+
+/// Each is read at most twice: in what it was opened in, and alone.
+// proves: I7, I24
+#[test]
+fn objects_in_broken_ones_are_rows_of_their_own() {
+    let a = object("/a");
+    for (levels, end) in [(1, ""), (9, ""), (9, "}"), (127, "}"), (300, "x")] {
+        let open = "{\"k\":[\n".repeat(levels);
+        let found = paths_of(&format!("{a}\n{open}{a},\n{a}\n{end}\n{a}\n"));
+        let mut expected = vec!["(NotJson)"; levels + 3];
+        expected[0] = "/a";
+        expected.splice(levels + 1.., ["/a", "/a"]);
+        expected.extend(["(NotJson)", "/a"].iter().skip(usize::from(end.is_empty())));
+        assert_eq!(found, expected, "{levels} levels and {end:?}");
     }
 }
 
