@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::input::{FIELDS, Format, everything, lines, request, write};
-use crate::support::parquet::{COLUMNS, How, Made, parquet};
+use crate::support::parquet::{COLUMNS, How, Made, Page, parquet, plain};
 use crate::support::{gzip_of, world};
 
 const LIMITS: Limits = Limits {
@@ -453,6 +453,84 @@ fn pages_without_rows_are_skipped() {
     assert_eq!((batches[0].counts.rows, error), (2, None));
 }
 
+// proves: I42
+#[test]
+fn row_groups_without_rows_are_skipped() {
+    let with_groups = |empty_groups| Made {
+        empty_groups,
+        ..Made::default()
+    };
+    let (all, _) = read(&Made::default().write(), Rows::all(), Rules::default());
+    for made in [with_groups(1), with_groups(1_000)] {
+        let (batches, error) = read(&made.write(), Rows::all(), Rules::default());
+        assert_eq!((bodies(&batches), error), (bodies(&all), None));
+    }
+}
+
+// proves: I42
+#[test]
+fn parquet_without_rows_ends_like_text_without_rows() {
+    let (names, _) = sample(0);
+    let without_rows = Made {
+        rows: 0,
+        groups: 0,
+        ..Made::default()
+    };
+    let with_group = Made {
+        empty_groups: 1,
+        ..without_rows.clone()
+    };
+    let header = b"#Version: 1.0\n#Fields: date\ttime\tcs-method\tcs-uri-stem\n";
+    let ends = |file: &[u8]| {
+        let (batches, error) = read(file, Rows::all(), Rules::default());
+        let counts: Vec<_> = batches.iter().map(|batch| batch.counts).collect();
+        (counts, bodies(&batches), error)
+    };
+    for file in [
+        without_rows.write(),
+        with_group.write(),
+        parquet(&names, &[], &How::default()),
+    ] {
+        assert_eq!(ends(&file), ends(header));
+    }
+}
+
+// proves: I42
+#[test]
+fn column_may_return_to_its_dictionary() {
+    let page = |kind, encoding, values, body| Page {
+        kind,
+        encoding,
+        values,
+        body,
+    };
+    let index = |index| vec![1, 1 << 1, index]; // 1 bit; one time
+    let made = Made {
+        rows: 3,
+        group_rows: 3,
+        values: 3,
+        page_values: 3,
+        written: 3,
+        pages: vec![
+            page(2, 0, 2, plain(&["/first", "/third"])),
+            page(0, 8, 1, index(0)),
+            page(0, 0, 1, plain(&["/second"])),
+            page(0, 8, 1, index(1)),
+        ],
+        ..Made::default()
+    };
+    let (batches, error) = read(&made.write(), Rows::all(), everything());
+    assert_eq!(error, None);
+    let body = String::from_utf8(bodies(&batches)).unwrap();
+    let paths: Vec<serde_json::Value> = body
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["request"]["path"].take()
+        })
+        .collect();
+    assert_eq!(paths, ["/first", "/second", "/third"]);
+}
+
 // proves: I8, I43
 #[test]
 fn whole_files_that_are_not_read_are_refused_by_name() {
@@ -531,22 +609,22 @@ fn pages_that_are_larger_than_all_memory_are_refused() {
         .map(|(name, _)| (*name).to_owned())
         .chain((0..20).map(|index| FIELDS[index + 10].name().to_owned()))
         .collect();
-    let value = |index: usize| match COLUMNS.get(index) {
-        Some((_, value)) => (*value).to_owned(),
-        None => "x".repeat(3 << 20),
-    };
-    let row: Vec<_> = (0..names.len()).map(|index| Some(value(index))).collect();
-    let how = How {
-        has_dictionary: false,
-        ..How::default()
-    };
-    let (_, error) = read(&parquet(&names, &[row], &how), Rows::all(), everything());
-    assert_eq!(
-        error.as_deref(),
-        Some(
-            "cannot read the Parquet file: the pages of its columns are larger than 16 MiB together. Write smaller pages"
-        )
-    );
+    // The values that are joined from parts take as much as their pages.
+    for (is_plain, len) in [(true, 3 << 20), (false, 700 << 10)] {
+        let value = |index: usize| match COLUMNS.get(index) {
+            Some((_, value)) => (*value).to_owned(),
+            None => "x".repeat(len),
+        };
+        let row: Vec<_> = (0..names.len()).map(|index| Some(value(index))).collect();
+        let how = How {
+            has_dictionary: false,
+            is_plain,
+            ..How::default()
+        };
+        let (_, error) = read(&parquet(&names, &[row], &how), Rows::all(), everything());
+        let expected = "cannot read the Parquet file: the pages of its columns are larger than 16 MiB together. Write smaller pages";
+        assert_eq!(error.as_deref(), Some(expected), "{len}");
+    }
 }
 
 const PLENTY: Duration = Duration::from_secs(20);

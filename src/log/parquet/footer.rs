@@ -286,6 +286,13 @@ fn read_chunk(thrift: &mut Thrift, end: u64, wanted: bool) -> Result<Option<Chun
     let (Some(values), Some(size), Some(data)) = (values, size, data) else {
         return Err(Fault::Metadata);
     };
+    if values == 0 {
+        // Writers write any offsets then: there is no page, or one that is of no use.
+        return Ok(Some(Chunk {
+            codec,
+            ..Chunk::default()
+        }));
+    }
     // Some writers write 0 for no dictionary.
     let start = dictionary
         .filter(|at| (1..data).contains(at))

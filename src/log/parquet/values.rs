@@ -192,14 +192,14 @@ impl Deltas {
         Ok(())
     }
 
-    /// Goes to the end of the numbers. Returns what is behind them.
-    fn behind(&self, page: &[u8]) -> Result<Range<usize>, Fault> {
-        let mut all = self.clone();
+    /// Goes to the end of the numbers. Returns the greatest, and what is behind them.
+    fn behind(&self, page: &[u8]) -> Result<(usize, Range<usize>), Fault> {
+        let (mut all, mut most) = (self.clone(), 0);
         while all.numbers > 0 {
-            all.next_len(page)?;
+            most = most.max(all.next_len(page)?);
         }
         // The widths of a block are there for miniblocks without numbers too; those have no bytes.
-        Ok(all.left)
+        Ok((most, all.left))
     }
 }
 
@@ -217,6 +217,8 @@ pub(super) enum Values {
         prefixes: Deltas,
         lens: Deltas,
         values: Range<usize>,
+        /// Bytes that no value exceeds.
+        most: usize,
     },
 }
 
@@ -243,21 +245,31 @@ impl Values {
             }
             6 => {
                 let lens = Deltas::new(page, bytes, most)?;
-                let values = lens.behind(page)?;
+                let (_, values) = lens.behind(page)?;
                 Self::Lengths { lens, values }
             }
             7 => {
                 let prefixes = Deltas::new(page, bytes, most)?;
-                let lens = Deltas::new(page, prefixes.behind(page)?, most)?;
-                let values = lens.behind(page)?;
+                let (prefix, bytes) = prefixes.behind(page)?;
+                let lens = Deltas::new(page, bytes, most)?;
+                let (rest, values) = lens.behind(page)?;
                 Self::Prefixes {
                     prefixes,
                     lens,
                     values,
+                    most: prefix.saturating_add(rest),
                 }
             }
             _ => return Err(Fault::Encoding),
         })
+    }
+
+    /// Bytes that no value that is joined from parts exceeds.
+    pub(super) fn most_joined(&self) -> usize {
+        match self {
+            Self::Prefixes { most, .. } => *most,
+            _ => 0,
+        }
     }
 
     /// Whether the values are in the dictionary.
