@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, GzipLevel, Repetition, Type as Physical};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::{WriterProperties, WriterVersion};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
+use parquet::record::{Field as RowField, Row};
 use parquet::schema::types::Type;
 
 /// How a file is written.
@@ -95,6 +98,27 @@ pub(crate) fn parquet(names: &[String], rows: &[Vec<Option<String>>], how: &How)
     file.into_inner().unwrap()
 }
 
+/// The values of each row as the crate reads them. Null and `-` are an empty one.
+pub(crate) fn by_crate(file: &[u8]) -> Vec<Vec<String>> {
+    let reader = SerializedFileReader::new(Bytes::copy_from_slice(file)).unwrap();
+    let text = |field: &RowField| match field {
+        RowField::Bytes(bytes) if bytes.data() != b"-" => {
+            String::from_utf8(bytes.data().to_vec()).unwrap()
+        }
+        _ => String::new(),
+    };
+    let row = |row: Row| {
+        row.get_column_iter()
+            .map(|(_, field)| text(field))
+            .collect()
+    };
+    reader
+        .get_row_iter(None)
+        .unwrap()
+        .map(|next| row(next.unwrap()))
+        .collect()
+}
+
 /// A structure in Thrift's compact protocol.
 #[derive(Clone, Default)]
 pub(crate) struct Struct(pub(crate) Vec<u8>);
@@ -172,6 +196,7 @@ pub(crate) struct Made {
     /// The type and the repetition of the last column, and the elements in it.
     pub(crate) kind: i64,
     pub(crate) repetition: i64,
+    pub(crate) logical: Option<i64>,
     pub(crate) depth: usize,
     /// Columns that are not fields, before the others.
     pub(crate) more_columns: usize,
@@ -187,6 +212,10 @@ pub(crate) struct Made {
     pub(crate) empty_groups: usize,
     /// The pages of the last column, if not the usual one.
     pub(crate) pages: Vec<Page>,
+    /// Zeros behind the pages of each column.
+    pub(crate) padding: usize,
+    /// Bytes of the least value of each page, which is in its header.
+    pub(crate) statistics: usize,
     /// The start and the length of each column chunk.
     pub(crate) start: Option<i64>,
     pub(crate) len: Option<i64>,
@@ -245,6 +274,9 @@ impl Default for Made {
             has_own_pages: true,
             kind: 6,
             repetition: 0,
+            logical: None,
+            statistics: 0,
+            padding: 0,
             depth: 0,
             more_columns: 0,
             codec: 0,
@@ -317,7 +349,11 @@ impl Made {
                     .number(5, 1),
             );
         }
-        all.push(leaf(COLUMNS[3].0, self.kind, self.repetition));
+        let last = leaf(COLUMNS[3].0, self.kind, self.repetition);
+        all.push(match self.logical {
+            Some(id) => last.inner(10, &Struct::default().inner(id, &Struct::default())),
+            None => last,
+        });
         all
     }
 
@@ -333,6 +369,8 @@ impl Made {
             let len = i64::try_from(body.len()).unwrap();
             let data = Struct::default().number(1, self.page_values);
             let data = data.number(2, self.encoding).number(3, 3).number(4, 3);
+            let least = Struct::default().text(2, &"x".repeat(self.statistics));
+            let data = data.inner(5, &least);
             let header = Self::page(
                 self.page_kind,
                 self.size.unwrap_or(len),
@@ -345,6 +383,7 @@ impl Made {
         } else {
             self.pages.iter().for_each(|page| page.write(file));
         }
+        file.resize(file.len() + self.padding, 0);
         let position = |number: usize| i64::try_from(number).unwrap();
         let metadata = Struct::default()
             .number(1, 6)

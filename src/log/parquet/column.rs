@@ -19,8 +19,6 @@ use crate::log::inflate::gunzip;
 const MAX_PAGE: usize = 8 << 20;
 /// Bytes that a value counts for, whatever its length: it takes time, but may take no space.
 const VALUE: u64 = 16;
-/// Bytes of the largest header of a page. It may contain the least and the greatest value.
-const MAX_HEADER: u64 = 64 << 10;
 
 /// What a column is read from, and what it may take.
 pub(super) struct Reading<'a> {
@@ -125,6 +123,11 @@ impl Column {
             + self.joined.capacity()
     }
 
+    /// Whether all pages of the row group were read.
+    pub(super) fn is_read(&self) -> bool {
+        self.in_page == 0 && self.pages.is_empty()
+    }
+
     /// Whether the next value is in another page.
     #[inline]
     pub(super) fn needs_page(&self) -> bool {
@@ -204,13 +207,16 @@ impl Column {
         Ok(())
     }
 
-    /// Checks that a row group has no values behind those that were read.
+    /// Checks that a row group has no values behind those that were read. Padding may follow.
     pub(super) fn end(&mut self, mut reading: Reading<'_>) -> Result<(), Fault> {
         if self.in_page > 0 {
             return Err(Fault::Rows);
         }
         while !self.pages.is_empty() {
-            let header = self.read_header(&mut reading)?;
+            let header = match self.read_header(&mut reading) {
+                Err(Fault::Page) => break,
+                header => header?,
+            };
             if matches!(header.kind, DATA | DATA_V2) && header.values > 0 {
                 return Err(Fault::Rows);
             }
@@ -229,8 +235,9 @@ impl Column {
     /// Reads the header of a page, and checks it as far as its sizes are concerned.
     fn read_header(&mut self, reading: &mut Reading<'_>) -> Result<Header, Fault> {
         let start = self.pages.start;
-        let end = self.pages.end.min(start + MAX_HEADER);
-        let mut thrift = Thrift::new(Part::new(reading.file.clone(), start..end));
+        // The header may contain the least and the greatest value, which are skipped.
+        let part = Part::new(reading.file.clone(), self.pages.clone());
+        let mut thrift = Thrift::new(part);
         let header = Header::read(&mut thrift).map_err(|fault| match fault {
             Fault::Metadata => Fault::Page,
             fault => fault,
