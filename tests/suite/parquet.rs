@@ -74,7 +74,7 @@ fn how() -> impl Strategy<Value = How> {
         })
 }
 
-/// The values of the fields of each row, of which an empty one is none.
+/// The values of the fields of each row, which are empty where they are missing.
 fn by_edgetap(file: &[u8], fields: &[usize]) -> Vec<Vec<String>> {
     let (mut log, mut rows) = (LogReader::new(file), Vec::new());
     while log.advance().unwrap() {

@@ -337,7 +337,7 @@ impl Column {
         Ok(())
     }
 
-    /// Reads the dictionary. An index is invalid where there is none.
+    /// Reads the dictionary. Without one, every index is invalid.
     fn read_dictionary(&mut self, reading: &mut Reading<'_>) -> Result<(), Fault> {
         let Some((header, body)) = self.dictionary_page.clone() else {
             return Ok(());

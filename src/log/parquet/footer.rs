@@ -298,7 +298,7 @@ fn read_chunk(thrift: &mut Thrift, end: u64, wanted: bool) -> Result<Option<Chun
         return Err(Fault::Metadata);
     };
     if values == 0 {
-        // Writers write any offsets then: there is no page, or one that is of no use.
+        // Some writers write any offsets then. If there is a dictionary, it has no use.
         return Ok(Some(Chunk {
             codec,
             ..Chunk::default()
