@@ -601,7 +601,8 @@ fn small_file_may_take_less_memory() {
         let mut rows = rows.clone();
         if is_large {
             let text = (0..400_000_u64).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            rows[0][7] = Some(text.map(|number| format!("{number:016x}")).collect());
+            let text: Vec<String> = text.map(|number| format!("{number:016x}")).collect();
+            rows[0][7] = Some(text.concat());
         }
         read(&parquet(&names, &rows, &how), Rows::all(), Rules::default()).1
     };

@@ -174,13 +174,12 @@ impl Parquet {
                     row.open.push(Column::new(is_optional));
                     leaves.push(column.leaf);
                 }
-                (Form::Null, _) => {}
                 (Form::Other(form), Some(field)) => {
                     let field = field.name();
                     return Err(Fault::Form { field, form }.into());
                 }
                 // CloudFront has no such column, so the text of its values is unknown.
-                (Form::Other(_), None) => {}
+                (Form::Other(_), None) | (Form::Null, _) => {}
             }
         }
         let limits = Limits {

@@ -397,7 +397,7 @@ mod tests {
     fn runs_of_every_width_give_their_numbers() {
         for width in 0..=32 {
             let most = (1_u64 << width) - 1;
-            let mut numbers: Vec<u64> = (0..16).map(|number| most / 15 * number & most).collect();
+            let mut numbers: Vec<u64> = (0..16).map(|number| (most / 15 * number) & most).collect();
             numbers[15] = most;
             let mut bytes = vec![2 << 1 | 1]; // two groups of eight
             pack(&mut bytes, &numbers, width);
