@@ -4,12 +4,12 @@
 use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::log::most_open;
+
 /// KiB of memory for the pages of files that are read side by side.
 const PAGES: u32 = 32 << 10;
-/// KiB of the pages that are open of one file, at most (`log::parquet` has the limit).
-const MOST_OF_FILE: u32 = 16 << 10;
-/// How many times as large a file's pages are as the file, at most, for all but hostile ones.
-const INFLATION: u64 = 32;
+/// MB of the largest temporary storage that Lambda has.
+const MOST_STORAGE: u64 = 10_240;
 
 /// The temporary storage and the memory for all files.
 #[derive(Debug)]
@@ -30,11 +30,23 @@ pub(crate) struct Share<'a> {
 /// A file that never finds enough space.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error(
-    "the Parquet file needs {needed} MB of temporary storage, and the function has {size} MB. Set `ephemeral_storage` to more than {needed}"
+    "the Parquet file needs {needed} MB of temporary storage, and the function has {size} MB. {}",
+    self.hint()
 )]
 pub(crate) struct TooLarge {
     needed: u64,
     size: u64,
+}
+
+impl TooLarge {
+    fn hint(&self) -> String {
+        let needed = self.needed;
+        if needed < MOST_STORAGE {
+            format!("Set `ephemeral_storage` to more than {needed}")
+        } else {
+            "Lambda has at most 10,240 MB: send the file with `edgetap replay --post`, and write smaller ones".to_owned()
+        }
+    }
 }
 
 impl Space {
@@ -73,8 +85,7 @@ impl Space {
                 size: self.size >> 10,
             });
         };
-        let pages = kibibytes.saturating_mul(INFLATION).min(MOST_OF_FILE.into());
-        let pages = u32::try_from(pages).unwrap_or(MOST_OF_FILE);
+        let pages = u32::try_from(most_open(bytes).div_ceil(1024)).unwrap_or(PAGES);
         // An error would mean that a semaphore is closed, which it never is.
         let (Ok(storage), Ok(pages)) = (
             self.storage.acquire_many(needed).await,
@@ -120,8 +131,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn small_files_are_read_side_by_side() {
+        let space = Space::of(u64::MAX);
+        let mut shares = Vec::new();
+        for _ in 0..8 {
+            shares.push(space.take(100 << 10).await.unwrap());
+        }
+        let waiting = tokio::time::timeout(Duration::from_millis(10), space.take(1));
+        assert!(waiting.await.is_err());
+    }
+
+    #[tokio::test]
     async fn file_larger_than_all_space_is_refused() {
         let space = Space::of(10 * MB);
+        let lambda = space.take(10_240 * MB).await.unwrap_err();
+        assert_eq!(
+            lambda.to_string(),
+            "the Parquet file needs 10240 MB of temporary storage, and the function has 10 MB. \
+             Lambda has at most 10,240 MB: send the file with `edgetap replay --post`, and write smaller ones"
+        );
         let refused = space.take(10 * MB + 1).await.unwrap_err();
         assert_eq!(
             refused.to_string(),

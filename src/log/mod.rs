@@ -19,7 +19,7 @@ pub(crate) use fields::USED;
 pub use fields::{Columns, Field};
 pub use inflate::{MAX_INFLATED, MAX_LINE};
 pub use parquet::Fault;
-pub(crate) use parquet::MAGIC;
+pub(crate) use parquet::{MAGIC, most_open};
 
 use std::borrow::Cow;
 use std::io::{self, Chain, Read};
@@ -52,7 +52,7 @@ pub enum LogError {
     Parquet(#[from] Fault),
     /// A later attempt may succeed.
     #[error(
-        "cannot copy the Parquet file to the temporary directory: {0}. Let TMPDIR name one with more space; in the function, increase `ephemeral_storage`"
+        "cannot copy the Parquet file to the temporary directory: {0}. Set `TMPDIR` to a directory with space for it; in the function, increase `ephemeral_storage`"
     )]
     Spool(io::Error),
     /// The log was read to its end, and none of its rows can be read.

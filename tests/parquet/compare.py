@@ -181,6 +181,11 @@ def write(work):
     for codec in ("snappy", "gzip", "uncompressed"):
         files.append(work / f"E1GENERATEDXXX.2026-11-14-20.duckdb-{codec}.log.parquet")
         duckdb.sql(f"COPY (SELECT * FROM '{files[0]}') TO '{files[-1]}' (FORMAT parquet, COMPRESSION {codec}, ROW_GROUP_SIZE 4096)")
+    untyped = table.append_column("fle_status", pyarrow.nulls(ROWS))
+    files.append(work / "E1GENERATEDXXX.2026-11-14-20.empty-groups.parquet")
+    with parquet.ParquetWriter(files[-1], untyped.schema) as writer:
+        for part in (untyped.slice(0, 0), untyped.slice(0, 5000), untyped.slice(0, 0), untyped.slice(5000)):
+            writer.write_table(part)
     return files, text
 
 

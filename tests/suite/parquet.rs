@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::input::{FIELDS, Format, everything, lines, request, write};
-use crate::support::parquet::{COLUMNS, How, Made, parquet};
+use crate::support::parquet::{COLUMNS, How, Made, Page, by_crate, parquet, plain};
 use crate::support::{gzip_of, world};
 
 const LIMITS: Limits = Limits {
@@ -74,6 +74,18 @@ fn how() -> impl Strategy<Value = How> {
         })
 }
 
+/// The values of the fields of each row, which are empty where they are missing.
+fn by_edgetap(file: &[u8], fields: &[usize]) -> Vec<Vec<String>> {
+    let (mut log, mut rows) = (LogReader::new(file), Vec::new());
+    while log.advance().unwrap() {
+        let (_, record) = log.record();
+        let value = |index: &usize| record.get(FIELDS[*index]).unwrap_or_default().to_vec();
+        let text = |index| String::from_utf8(value(index)).unwrap();
+        rows.push(fields.iter().map(text).collect());
+    }
+    rows
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -104,6 +116,7 @@ proptest! {
             chosen.iter().map(|index| value(*index)).collect()
         }).collect();
         let file = parquet(&names, &rows, &how);
+        prop_assert_eq!(by_edgetap(&file, &chosen), by_crate(&file));
         let (batches, error) = read(&file, Rows::all(), everything());
         prop_assert_eq!(error, None);
         let text = write(&requests, &chosen, &Format::Header(" ", "\t"));
@@ -221,6 +234,19 @@ proptest! {
         let some = Batches::new(&job, &file[..], rules.clone()).collect::<Result<Vec<_>, _>>().unwrap();
         let all = Batches::observed(&job, &file[..], rules, All).collect::<Result<Vec<_>, _>>().unwrap();
         prop_assert_eq!(some, all);
+    }
+}
+
+// proves: I42
+#[test]
+fn padding_behind_pages_is_skipped() {
+    for padding in [1, 1_000] {
+        let made = Made {
+            padding,
+            ..Made::default()
+        };
+        let (batches, error) = read(&made.write(), Rows::all(), Rules::default());
+        assert_eq!((batches[0].counts.rows, error), (2, None));
     }
 }
 
@@ -453,6 +479,137 @@ fn pages_without_rows_are_skipped() {
     assert_eq!((batches[0].counts.rows, error), (2, None));
 }
 
+// proves: I42
+#[test]
+fn row_groups_without_rows_are_skipped() {
+    let with_groups = |empty_groups| Made {
+        empty_groups,
+        ..Made::default()
+    };
+    let (all, _) = read(&Made::default().write(), Rows::all(), Rules::default());
+    for made in [with_groups(1), with_groups(1_000)] {
+        let (batches, error) = read(&made.write(), Rows::all(), Rules::default());
+        assert_eq!((bodies(&batches), error), (bodies(&all), None));
+    }
+}
+
+// proves: I42
+#[test]
+fn parquet_without_rows_ends_like_text_without_rows() {
+    let (names, _) = sample(0);
+    let without_rows = Made {
+        rows: 0,
+        groups: 0,
+        ..Made::default()
+    };
+    let with_group = Made {
+        empty_groups: 1,
+        ..without_rows.clone()
+    };
+    let header = b"#Version: 1.0\n#Fields: date\ttime\tcs-method\tcs-uri-stem\n";
+    let ends = |file: &[u8]| {
+        let (batches, error) = read(file, Rows::all(), Rules::default());
+        let counts: Vec<_> = batches.iter().map(|batch| batch.counts).collect();
+        (counts, bodies(&batches), error)
+    };
+    for file in [
+        without_rows.write(),
+        with_group.write(),
+        parquet(&names, &[], &How::default()),
+    ] {
+        assert_eq!(ends(&file), ends(header));
+    }
+}
+
+// proves: I42
+#[test]
+fn column_may_return_to_its_dictionary() {
+    let page = |kind, encoding, values, body| Page {
+        kind,
+        encoding,
+        values,
+        body,
+    };
+    let index = |index| vec![1, 1 << 1, index]; // 1 bit; one time
+    let made = Made {
+        rows: 3,
+        group_rows: 3,
+        values: 3,
+        page_values: 3,
+        written: 3,
+        pages: vec![
+            page(2, 0, 2, plain(&["/first", "/third"])),
+            page(0, 8, 1, index(0)),
+            page(0, 0, 1, plain(&["/second"])),
+            page(0, 8, 1, index(1)),
+        ],
+        ..Made::default()
+    };
+    let (batches, error) = read(&made.write(), Rows::all(), everything());
+    assert_eq!(error, None);
+    let body = String::from_utf8(bodies(&batches)).unwrap();
+    let paths: Vec<serde_json::Value> = body
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["request"]["path"].take()
+        })
+        .collect();
+    assert_eq!(paths, ["/first", "/second", "/third"]);
+}
+
+// proves: I43
+#[test]
+fn column_of_nulls_without_a_type_has_no_values() {
+    let made = Made {
+        kind: 1,
+        repetition: 1,
+        logical: Some(11),
+        ..Made::default()
+    };
+    let (batches, error) = read(&made.write(), Rows::all(), Rules::default());
+    let expected =
+        "every row is malformed. The first one (line 1): missing or unreadable cs-uri-stem";
+    assert_eq!(error.as_deref(), Some(expected));
+    let counts = batches[0].counts;
+    assert_eq!((counts.rows, counts.malformed), (2, 2), "they lack a path");
+}
+
+// proves: I20, I42
+#[test]
+fn headers_of_pages_may_have_long_values() {
+    let made = Made {
+        statistics: 400 << 10,
+        ..Made::default()
+    };
+    let (batches, error) = read(&made.write(), Rows::all(), Rules::default());
+    assert_eq!((batches[0].counts.rows, error), (2, None));
+}
+
+// proves: I44
+#[test]
+fn small_file_may_take_less_memory() {
+    let (names, mut rows) = sample(1);
+    for index in [4, 5] {
+        rows[0][index] = Some("x".repeat(3 << 20));
+    }
+    let read = |is_large: bool| {
+        let how = How {
+            has_dictionary: false,
+            codec: "gzip",
+            ..How::default()
+        };
+        let mut rows = rows.clone();
+        if is_large {
+            let text = (0..400_000_u64).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let text: Vec<String> = text.map(|number| format!("{number:016x}")).collect();
+            rows[0][7] = Some(text.concat());
+        }
+        read(&parquet(&names, &rows, &how), Rows::all(), Rules::default()).1
+    };
+    assert!(read(false).unwrap().contains("32 times the size"));
+    assert!(read(true).unwrap().contains("it is longer than 1 MiB"));
+}
+
 // proves: I8, I43
 #[test]
 fn whole_files_that_are_not_read_are_refused_by_name() {
@@ -531,22 +688,22 @@ fn pages_that_are_larger_than_all_memory_are_refused() {
         .map(|(name, _)| (*name).to_owned())
         .chain((0..20).map(|index| FIELDS[index + 10].name().to_owned()))
         .collect();
-    let value = |index: usize| match COLUMNS.get(index) {
-        Some((_, value)) => (*value).to_owned(),
-        None => "x".repeat(3 << 20),
-    };
-    let row: Vec<_> = (0..names.len()).map(|index| Some(value(index))).collect();
-    let how = How {
-        has_dictionary: false,
-        ..How::default()
-    };
-    let (_, error) = read(&parquet(&names, &[row], &how), Rows::all(), everything());
-    assert_eq!(
-        error.as_deref(),
-        Some(
-            "cannot read the Parquet file: the pages of its columns are larger than 16 MiB together. Write smaller pages"
-        )
-    );
+    // The values that are joined from parts take as much as their pages.
+    for (is_plain, len) in [(true, 3 << 20), (false, 700 << 10)] {
+        let value = |index: usize| match COLUMNS.get(index) {
+            Some((_, value)) => (*value).to_owned(),
+            None => "x".repeat(len),
+        };
+        let row: Vec<_> = (0..names.len()).map(|index| Some(value(index))).collect();
+        let how = How {
+            has_dictionary: false,
+            is_plain,
+            ..How::default()
+        };
+        let (_, error) = read(&parquet(&names, &[row], &how), Rows::all(), everything());
+        let expected = "cannot read the Parquet file: the pages of its columns take too much memory together: 16 MiB, or 32 times the size of a small file. Write smaller pages";
+        assert_eq!(error.as_deref(), Some(expected), "{len}");
+    }
 }
 
 const PLENTY: Duration = Duration::from_secs(20);

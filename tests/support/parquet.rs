@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, GzipLevel, Repetition, Type as Physical};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::{WriterProperties, WriterVersion};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
+use parquet::record::{Field as RowField, Row};
 use parquet::schema::types::Type;
 
 /// How a file is written.
@@ -95,6 +98,27 @@ pub(crate) fn parquet(names: &[String], rows: &[Vec<Option<String>>], how: &How)
     file.into_inner().unwrap()
 }
 
+/// The values of each row as the crate reads them. Null and `-` are an empty one.
+pub(crate) fn by_crate(file: &[u8]) -> Vec<Vec<String>> {
+    let reader = SerializedFileReader::new(Bytes::copy_from_slice(file)).unwrap();
+    let text = |field: &RowField| match field {
+        RowField::Bytes(bytes) if bytes.data() != b"-" => {
+            String::from_utf8(bytes.data().to_vec()).unwrap()
+        }
+        _ => String::new(),
+    };
+    let row = |row: Row| {
+        row.get_column_iter()
+            .map(|(_, field)| text(field))
+            .collect()
+    };
+    reader
+        .get_row_iter(None)
+        .unwrap()
+        .map(|next| row(next.unwrap()))
+        .collect()
+}
+
 /// A structure in Thrift's compact protocol.
 #[derive(Clone, Default)]
 pub(crate) struct Struct(pub(crate) Vec<u8>);
@@ -164,12 +188,15 @@ pub(crate) struct Made {
     pub(crate) group_rows: i64,
     pub(crate) values: i64,
     pub(crate) page_values: i64,
+    /// Values of each column.
+    pub(crate) written: usize,
     /// Row groups, which all have the same pages unless `has_own_pages`.
     pub(crate) groups: usize,
     pub(crate) has_own_pages: bool,
     /// The type and the repetition of the last column, and the elements in it.
     pub(crate) kind: i64,
     pub(crate) repetition: i64,
+    pub(crate) logical: Option<i64>,
     pub(crate) depth: usize,
     /// Columns that are not fields, before the others.
     pub(crate) more_columns: usize,
@@ -179,12 +206,53 @@ pub(crate) struct Made {
     pub(crate) page_kind: i64,
     pub(crate) size: Option<i64>,
     pub(crate) compressed: Option<i64>,
-    pub(crate) body: Option<Vec<u8>>,
     /// Pages without values before each page.
     pub(crate) empty_pages: usize,
+    /// Row groups without rows before the others, as pyarrow writes them.
+    pub(crate) empty_groups: usize,
+    /// The pages of the last column, if not the usual one.
+    pub(crate) pages: Vec<Page>,
+    /// Zeros behind the pages of each column.
+    pub(crate) padding: usize,
+    /// Bytes of the least value of each page, which is in its header.
+    pub(crate) statistics: usize,
     /// The start and the length of each column chunk.
     pub(crate) start: Option<i64>,
     pub(crate) len: Option<i64>,
+}
+
+/// A page of version 1, or of a dictionary.
+#[derive(Clone)]
+pub(crate) struct Page {
+    pub(crate) kind: i64,
+    pub(crate) encoding: i64,
+    pub(crate) values: i64,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Page {
+    fn write(&self, file: &mut Vec<u8>) {
+        let len = i64::try_from(self.body.len()).unwrap();
+        let data = Struct::default().number(1, self.values);
+        let data = data.number(2, self.encoding).number(3, 3).number(4, 3);
+        let header = Struct::default().number(1, self.kind);
+        let header = header.number(2, len).number(3, len);
+        let is_dictionary = self.kind == 2;
+        let header = header.inner(if is_dictionary { 7 } else { 5 }, &data);
+        file.extend_from_slice(&header.0);
+        file.push(0);
+        file.extend_from_slice(&self.body);
+    }
+}
+
+/// Values with their length before them.
+pub(crate) fn plain(values: &[&str]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for value in values {
+        body.extend_from_slice(&u32::try_from(value.len()).unwrap().to_le_bytes());
+        body.extend_from_slice(value.as_bytes());
+    }
+    body
 }
 
 pub(crate) const COLUMNS: [(&str, &str); 4] = [
@@ -201,10 +269,14 @@ impl Default for Made {
             group_rows: 2,
             values: 2,
             page_values: 2,
+            written: 2,
             groups: 1,
             has_own_pages: true,
             kind: 6,
             repetition: 0,
+            logical: None,
+            statistics: 0,
+            padding: 0,
             depth: 0,
             more_columns: 0,
             codec: 0,
@@ -212,8 +284,9 @@ impl Default for Made {
             page_kind: 0,
             size: None,
             compressed: None,
-            body: None,
             empty_pages: 0,
+            empty_groups: 0,
+            pages: Vec::new(),
             start: None,
             len: None,
         }
@@ -223,7 +296,12 @@ impl Default for Made {
 impl Made {
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut file = b"PAR1".to_vec();
-        let mut groups: Vec<Struct> = Vec::new();
+        let nothing = Struct::default().number(4, self.codec).number(5, 0);
+        let nothing = nothing.number(7, 0).number(9, 0);
+        let chunk = Struct::default().number(2, 0).inner(3, &nothing);
+        let chunks = vec![chunk; self.more_columns + COLUMNS.len()];
+        let group = Struct::default().list(1, chunks.len() as u64, &chunks);
+        let mut groups: Vec<Struct> = vec![group.number(3, 0); self.empty_groups];
         for _ in 0..self.groups {
             if let Some(first) = groups.first().filter(|_| !self.has_own_pages) {
                 groups.push(first.clone());
@@ -271,35 +349,41 @@ impl Made {
                     .number(5, 1),
             );
         }
-        all.push(leaf(COLUMNS[3].0, self.kind, self.repetition));
+        let last = leaf(COLUMNS[3].0, self.kind, self.repetition);
+        all.push(match self.logical {
+            Some(id) => last.inner(10, &Struct::default().inner(id, &Struct::default())),
+            None => last,
+        });
         all
     }
 
     fn chunk(&self, value: &str, file: &mut Vec<u8>) -> Struct {
         let start = file.len();
-        let mut values = Vec::new();
-        for _ in 0..2 {
-            values.extend_from_slice(&u32::try_from(value.len()).unwrap().to_le_bytes());
-            values.extend_from_slice(value.as_bytes());
-        }
-        let body = self.body.clone().unwrap_or(values);
+        let body = plain(&vec![value; self.written]);
         for _ in 0..self.empty_pages {
             let header = Self::page(0, 0, 0, &Struct::default().number(1, 0).number(2, 0));
             file.extend_from_slice(&header.0);
             file.push(0);
         }
-        let len = i64::try_from(body.len()).unwrap();
-        let data = Struct::default().number(1, self.page_values);
-        let data = data.number(2, self.encoding).number(3, 3).number(4, 3);
-        let header = Self::page(
-            self.page_kind,
-            self.size.unwrap_or(len),
-            self.compressed.unwrap_or(len),
-            &data,
-        );
-        file.extend_from_slice(&header.0);
-        file.push(0);
-        file.extend_from_slice(&body);
+        if self.pages.is_empty() || value != COLUMNS[3].1 {
+            let len = i64::try_from(body.len()).unwrap();
+            let data = Struct::default().number(1, self.page_values);
+            let data = data.number(2, self.encoding).number(3, 3).number(4, 3);
+            let least = Struct::default().text(2, &"x".repeat(self.statistics));
+            let data = data.inner(5, &least);
+            let header = Self::page(
+                self.page_kind,
+                self.size.unwrap_or(len),
+                self.compressed.unwrap_or(len),
+                &data,
+            );
+            file.extend_from_slice(&header.0);
+            file.push(0);
+            file.extend_from_slice(&body);
+        } else {
+            self.pages.iter().for_each(|page| page.write(file));
+        }
+        file.resize(file.len() + self.padding, 0);
         let position = |number: usize| i64::try_from(number).unwrap();
         let metadata = Struct::default()
             .number(1, 6)

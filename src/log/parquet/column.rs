@@ -19,8 +19,6 @@ use crate::log::inflate::gunzip;
 const MAX_PAGE: usize = 8 << 20;
 /// Bytes that a value counts for, whatever its length: it takes time, but may take no space.
 const VALUE: u64 = 16;
-/// Bytes of the largest header of a page. It may contain the least and the greatest value.
-const MAX_HEADER: u64 = 64 << 10;
 
 /// What a column is read from, and what it may take.
 pub(super) struct Reading<'a> {
@@ -41,7 +39,9 @@ pub(super) struct Column {
     pages: Range<u64>,
     /// Values of the row group that are not in a page read so far.
     unread: u64,
-    /// The dictionary, and where each of its values starts.
+    /// The page of the row group's dictionary: its header, and where its bytes are in the file.
+    dictionary_page: Option<(Header, Range<u64>)>,
+    /// The dictionary if it was read, and where each of its values starts.
     dictionary: Vec<u8>,
     starts: Vec<u32>,
     page: Vec<u8>,
@@ -64,7 +64,7 @@ enum Place {
     Joined,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Header {
     kind: i64,
     /// Bytes in memory and in the file.
@@ -110,6 +110,7 @@ impl Column {
         self.pages = chunk.range.clone();
         self.unread = rows;
         self.in_page = 0;
+        self.dictionary_page = None;
         self.starts.clear();
         Ok(())
     }
@@ -120,6 +121,11 @@ impl Column {
             + self.starts.capacity() * size_of::<u32>()
             + self.page.capacity()
             + self.joined.capacity()
+    }
+
+    /// Whether all pages of the row group were read.
+    pub(super) fn is_read(&self) -> bool {
+        self.in_page == 0 && self.pages.is_empty()
     }
 
     /// Whether the next value is in another page.
@@ -165,6 +171,7 @@ impl Column {
                 prefixes,
                 lens,
                 values,
+                ..
             } => {
                 let prefix = prefix(&self.page, prefixes)?;
                 let rest = of_len(&self.page, lens, values)?;
@@ -192,34 +199,45 @@ impl Column {
             let header = self.read_header(&mut reading)?;
             match header.kind {
                 DATA | DATA_V2 => self.read_data(&header, &mut reading)?,
-                DICTIONARY => self.read_dictionary(&header, &mut reading)?,
-                INDEX => self.pages.start += header.compressed as u64,
+                DICTIONARY => self.find_dictionary(header)?,
+                INDEX => drop(self.body(&header)),
                 _ => return Err(Fault::Page),
             }
         }
         Ok(())
     }
 
-    /// Checks that a row group has no values behind those that were read.
+    /// Checks that a row group has no values behind those that were read. Padding may follow.
     pub(super) fn end(&mut self, mut reading: Reading<'_>) -> Result<(), Fault> {
         if self.in_page > 0 {
             return Err(Fault::Rows);
         }
         while !self.pages.is_empty() {
-            let header = self.read_header(&mut reading)?;
+            let header = match self.read_header(&mut reading) {
+                Err(Fault::Page) => break,
+                header => header?,
+            };
             if matches!(header.kind, DATA | DATA_V2) && header.values > 0 {
                 return Err(Fault::Rows);
             }
-            self.pages.start += header.compressed as u64;
+            self.body(&header);
         }
         Ok(())
+    }
+
+    /// Goes behind the page of a header. Returns where its bytes are.
+    fn body(&mut self, header: &Header) -> Range<u64> {
+        let start = self.pages.start;
+        self.pages.start += header.compressed as u64;
+        start..self.pages.start
     }
 
     /// Reads the header of a page, and checks it as far as its sizes are concerned.
     fn read_header(&mut self, reading: &mut Reading<'_>) -> Result<Header, Fault> {
         let start = self.pages.start;
-        let end = self.pages.end.min(start + MAX_HEADER);
-        let mut thrift = Thrift::new(Part::new(reading.file.clone(), start..end));
+        // The header may contain the least and the greatest value, which are skipped.
+        let part = Part::new(reading.file.clone(), self.pages.clone());
+        let mut thrift = Thrift::new(part);
         let header = Header::read(&mut thrift).map_err(|fault| match fault {
             Fault::Metadata => Fault::Page,
             fault => fault,
@@ -257,18 +275,9 @@ impl Column {
         } else {
             self.codec
         };
+        let body = self.body(header);
         let others = self.memory() - self.page.capacity();
-        let mut page = std::mem::take(&mut self.page);
-        read_body(
-            header,
-            levels,
-            codec,
-            &mut self.pages,
-            &mut page,
-            others,
-            reading,
-        )?;
-        self.page = page;
+        read_body(header, body, levels, codec, &mut self.page, others, reading)?;
 
         let mut left = 0..self.page.len();
         self.levels = if is_v2 {
@@ -289,39 +298,58 @@ impl Column {
             return Ok(());
         }
         self.values = Values::new(header.encoding, &self.page, left, header.values)?;
-        if !self.values.need_dictionary() && !self.starts.is_empty() {
-            // Writers give up a dictionary that grows too large, and do not return to it.
+        if self.values.need_dictionary() {
+            if self.starts.is_empty() {
+                self.read_dictionary(reading)?;
+            }
+        } else {
+            // Writers give up a dictionary that grows too large. Few return to it.
             self.starts = Vec::new();
             self.dictionary = Vec::new();
         }
-        self.joined.clear();
+        self.make_joined(reading)?;
         self.in_page = header.values;
         Ok(())
     }
 
-    fn read_dictionary(&mut self, header: &Header, reading: &mut Reading<'_>) -> Result<(), Fault> {
+    /// Makes space for the longest value of the page that is joined from parts.
+    fn make_joined(&mut self, reading: &Reading<'_>) -> Result<(), Fault> {
+        let most = self.values.most_joined().min(MAX_JOINED);
+        let others = self.memory() - self.joined.capacity() + reading.raw.capacity();
+        if others + capacity(&self.joined, most) > reading.memory {
+            return Err(Fault::OpenPages);
+        }
+        size(&mut self.joined, most);
+        self.joined.clear();
+        Ok(())
+    }
+
+    fn find_dictionary(&mut self, header: Header) -> Result<(), Fault> {
         if !matches!(header.encoding, PLAIN | PLAIN_DICTIONARY) {
             return Err(Fault::Encoding);
         }
-        let values = usize::try_from(header.values).map_err(|_| Fault::Page)?;
         // Each value has its length before it.
-        if values > header.size / 4 || !self.starts.is_empty() {
+        if header.values > header.size as u64 / 4 || self.dictionary_page.is_some() {
             return Err(Fault::Page);
         }
+        let body = self.body(&header);
+        self.dictionary_page = Some((header, body));
+        Ok(())
+    }
+
+    /// Reads the dictionary. Without one, every index is invalid.
+    fn read_dictionary(&mut self, reading: &mut Reading<'_>) -> Result<(), Fault> {
+        let Some((header, body)) = self.dictionary_page.clone() else {
+            return Ok(());
+        };
+        let cost = header.size + header.compressed;
+        reading.limits.unpack(cost as u64)?;
+        let values = usize::try_from(header.values).map_err(|_| Fault::Page)?;
         let starts = (values + 1) * size_of::<u32>();
         self.starts = Vec::new();
         let others = self.memory() - self.dictionary.capacity() + starts;
-        let mut dictionary = std::mem::take(&mut self.dictionary);
-        read_body(
-            header,
-            0,
-            self.codec,
-            &mut self.pages,
-            &mut dictionary,
-            others,
-            reading,
-        )?;
-        self.dictionary = dictionary;
+        let (codec, dictionary) = (self.codec, &mut self.dictionary);
+        read_body(&header, body, 0, codec, dictionary, others, reading)?;
         self.starts.reserve_exact(values + 1);
         let mut left = 0..self.dictionary.len();
         for _ in 0..values {
@@ -343,15 +371,13 @@ const MAX_JOINED: usize = 2 * MAX_LINE;
 /// the bytes that the column takes in addition.
 fn read_body(
     header: &Header,
+    body: Range<u64>,
     levels: usize,
     codec: i64,
-    pages: &mut Range<u64>,
     page: &mut Vec<u8>,
     others: usize,
     reading: &mut Reading<'_>,
 ) -> Result<(), Fault> {
-    let body = pages.start..pages.start + header.compressed as u64;
-    pages.start = body.end;
     let mut part = Part::new(reading.file.clone(), body);
     let raw_size = if codec == UNCOMPRESSED {
         0

@@ -32,6 +32,8 @@ pub(super) struct Column {
 pub(super) enum Form {
     /// Byte strings. Some may be missing if it is optional.
     Text { is_optional: bool },
+    /// Nothing: each value is null, and has no type.
+    Null,
     /// Other values, by the name of their type.
     Other(&'static str),
 }
@@ -181,6 +183,10 @@ fn read_schema(thrift: &mut Thrift, columns: &mut Vec<Column>) -> Result<usize, 
                     let children = u64::try_from(thrift.number()?);
                     element.children = children.map_err(|_| Fault::Metadata)?;
                 }
+                (10, Kind::Struct) => thrift.fields(|_, id, _| {
+                    element.is_null |= id == UNKNOWN;
+                    Ok(false)
+                })?,
                 _ => return Ok(false),
             }
             Ok(true)
@@ -219,13 +225,18 @@ struct Element {
     repetition: i64,
     name: Vec<u8>,
     children: u64,
+    is_null: bool,
 }
+
+/// The logical type of a column without values.
+const UNKNOWN: i64 = 11;
 
 impl Element {
     fn form(&self) -> Form {
         match (self.children, self.repetition, self.kind) {
             (1.., _, _) => Form::Other("nested"),
             (0, 2, _) => Form::Other("repeated"),
+            (0, 1, _) if self.is_null => Form::Null,
             (0, repetition @ (0 | 1), Some(6)) => Form::Text {
                 is_optional: repetition == 1,
             },
@@ -286,6 +297,13 @@ fn read_chunk(thrift: &mut Thrift, end: u64, wanted: bool) -> Result<Option<Chun
     let (Some(values), Some(size), Some(data)) = (values, size, data) else {
         return Err(Fault::Metadata);
     };
+    if values == 0 {
+        // Some writers write any offsets then. If there is a dictionary, it has no use.
+        return Ok(Some(Chunk {
+            codec,
+            ..Chunk::default()
+        }));
+    }
     // Some writers write 0 for no dictionary.
     let start = dictionary
         .filter(|at| (1..data).contains(at))

@@ -26,8 +26,12 @@ use super::{Columns, Defect, Field, LogError, MAX_INFLATED, MAX_LINE, require_fi
 /// What a Parquet file begins and ends with.
 pub(crate) const MAGIC: &[u8] = b"PAR1";
 
-/// Bytes that the pages and dictionaries of all columns may take together (16 MiB).
-const MAX_OPEN: usize = 16 << 20;
+/// Bytes that the pages and dictionaries of all columns of a file may take together. It is less for
+/// small files, so that several of them can be read side by side.
+pub(crate) fn most_open(size: u64) -> u64 {
+    const INFLATION: u64 = 32; // an access log has the random id of each request
+    size.saturating_mul(INFLATION).clamp(4 << 20, 16 << 20)
+}
 
 /// Why a Parquet file cannot be read. The text has no names and no values of the file.
 #[derive(Debug, Error)]
@@ -64,7 +68,9 @@ pub enum Fault {
     Encoding,
     #[error("a page is larger than 8 MiB. Write smaller pages or row groups")]
     LargePage,
-    #[error("the pages of its columns are larger than 16 MiB together. Write smaller pages")]
+    #[error(
+        "the pages of its columns take too much memory together: 16 MiB, or 32 times the size of a small file. Write smaller pages"
+    )]
     OpenPages,
     #[error("its values exceed {} GiB", MAX_INFLATED >> 30)]
     Bomb,
@@ -105,6 +111,9 @@ pub(super) struct Parquet {
     leaves: Vec<usize>,
     chunks: Vec<Chunk>,
     raw: Vec<u8>,
+    /// Bytes that the columns have, and those that they may have with `raw`.
+    memory: usize,
+    most_memory: usize,
     limits: Limits,
     /// Rows of the row group that were not read.
     in_group: u64,
@@ -170,7 +179,7 @@ impl Parquet {
                     return Err(Fault::Form { field, form }.into());
                 }
                 // CloudFront has no such column, so the text of its values is unknown.
-                (Form::Other(_), None) => {}
+                (Form::Other(_), None) | (Form::Null, _) => {}
             }
         }
         let limits = Limits {
@@ -184,6 +193,8 @@ impl Parquet {
             leaves,
             chunks: Vec::new(),
             raw: Vec::new(),
+            memory: 0,
+            most_memory: usize::try_from(most_open(size)).unwrap_or_default(),
             limits,
             in_group: 0,
             rows: 0,
@@ -217,7 +228,9 @@ impl Parquet {
     /// Goes to the next row group. Returns `false` at the end of the file.
     fn begin_group(&mut self) -> Result<bool, Fault> {
         for index in 0..self.chunks.len() {
-            self.with_column(index, Column::end)?;
+            if !self.row.open[index].is_read() {
+                self.with_column(index, Column::end)?;
+            }
         }
         let group = self.footer.next_group(&self.leaves, &mut self.chunks)?;
         let Some(rows) = group else {
@@ -244,16 +257,17 @@ impl Parquet {
         index: usize,
         read: impl FnOnce(&mut Column, Reading<'_>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let all: usize = self.row.open.iter().map(Column::memory).sum();
         let column = &mut self.row.open[index];
-        let others = all - column.memory();
+        let others = self.memory - column.memory();
         let reading = Reading {
             file: &self.file,
             raw: &mut self.raw,
             limits: &mut self.limits,
-            memory: MAX_OPEN.saturating_sub(others),
+            memory: self.most_memory.saturating_sub(others),
         };
-        read(column, reading)
+        let done = read(column, reading);
+        self.memory = others + column.memory();
+        done
     }
 
     pub(super) fn row(&self) -> &Row {

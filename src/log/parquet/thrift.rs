@@ -277,3 +277,121 @@ fn read_some(part: &mut Part, buf: &mut [u8]) -> Result<usize, Fault> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn thrift(bytes: &[u8]) -> Thrift {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        Thrift::new(Part::new(Arc::new(file), 0..bytes.len() as u64))
+    }
+
+    /// The number of field 15 in a structure whose other fields are skipped.
+    fn field_15(thrift: &mut Thrift) -> Result<Option<i64>, Fault> {
+        let mut number = None;
+        thrift.fields(|thrift, id, kind| {
+            let is_it = (id, kind) == (15, Kind::Number);
+            if is_it {
+                number = Some(thrift.number()?);
+            }
+            Ok(is_it)
+        })?;
+        Ok(number)
+    }
+
+    #[test]
+    fn values_of_every_type_are_skipped() {
+        let long = [&[0x18, 0x80, 0x08][..], &[b'x'; 1024]].concat(); // over the piece
+        let cases: [&[u8]; 14] = [
+            &[],
+            &[0x11],                         // true
+            &[0x12],                         // false
+            &[0x13, 0xff],                   // a byte
+            &[0x16, 0xff, 0xff, 3],          // a number
+            &[0x17, 1, 2, 3, 4, 5, 6, 7, 8], // a double
+            &[0x18, 2, b'a', b'b'],          // bytes
+            &[0x19, 0x25, 1, 2],             // a list of two numbers
+            &[0x19, 0xf1, 2, 1, 2],          // a list of two truth values, its length apart
+            &[0x19, 0x1c, 0x15, 2, 0],       // a list of a structure
+            &[0x1b, 1, 0x58, 4, 1, b'x'],    // a map of a number to bytes
+            &[0x1b, 0],                      // an empty map has no types
+            &[0x1c, 0x15, 2, 0x11, 0],       // a structure
+            &long,
+        ];
+        for skipped in cases {
+            // The identifier in full, then 300.
+            let bytes = [skipped, &[0x05, 30, 0xd8, 4], &[0, 9]].concat();
+            let mut whole = thrift(&bytes);
+            assert_eq!(field_15(&mut whole).unwrap(), Some(300), "{skipped:?}");
+            assert_eq!(whole.offset(), bytes.len() as u64 - 1);
+            for len in 0..bytes.len() - 1 {
+                let cut = field_15(&mut thrift(&bytes[..len]));
+                assert!(matches!(cut, Err(Fault::Metadata)), "{skipped:?} {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_have_at_most_ten_bytes() {
+        let least = [&[0xff; 9][..], &[1]].concat();
+        let most = [&[0xfe][..], &[0xff; 8], &[1]].concat();
+        for (bytes, expected) in [
+            (&[0][..], Some(0)),
+            (&[1], Some(-1)),
+            (&[2], Some(1)),
+            (&least, Some(i64::MIN)),
+            (&most, Some(i64::MAX)),
+            (&[0xff; 11], None),
+            (&[0x80], None),
+        ] {
+            assert_eq!(thrift(bytes).number().ok(), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_longer_than_allowed_are_refused() {
+        assert_eq!(thrift(b"\x02ab").bytes(2).unwrap(), b"ab");
+        for bytes in [&b"\x03abc"[..], b"\x02a", &[0xff; 9]] {
+            assert!(thrift(bytes).bytes(2).is_err());
+        }
+    }
+
+    #[test]
+    fn fields_without_a_valid_identifier_are_refused() {
+        for bytes in [
+            &[0x05, 1, 0, 0][..],         // -1
+            &[0x05, 0x80, 0x80, 4, 0, 0], // 32,768
+            &[0x1e, 0, 0],                // an unknown type
+        ] {
+            assert!(field_15(&mut thrift(bytes)).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn structures_within_each_other_are_bounded() {
+        for (start, depth, is_read) in [(0x1c, 31, true), (0x1c, 32, false)] {
+            let bytes = [vec![start; depth], vec![0; depth + 1]].concat();
+            assert_eq!(field_15(&mut thrift(&bytes)).is_ok(), is_read, "{depth}");
+        }
+        let lists = [&[0x19][..], &[0x19; 100]].concat();
+        assert!(field_15(&mut thrift(&lists)).is_err());
+    }
+
+    #[test]
+    fn stopped_structure_is_read_on() {
+        let mut thrift = thrift(&[0x15, 2, 0x15, 4, 0]);
+        thrift
+            .fields(|thrift, _, _| {
+                thrift.number()?;
+                thrift.stop();
+                Ok(true)
+            })
+            .unwrap();
+        assert_eq!(thrift.offset(), 2);
+    }
+}

@@ -192,14 +192,14 @@ impl Deltas {
         Ok(())
     }
 
-    /// Goes to the end of the numbers. Returns what is behind them.
-    fn behind(&self, page: &[u8]) -> Result<Range<usize>, Fault> {
-        let mut all = self.clone();
+    /// Goes to the end of the numbers. Returns the greatest, and what is behind them.
+    fn behind(&self, page: &[u8]) -> Result<(usize, Range<usize>), Fault> {
+        let (mut all, mut most) = (self.clone(), 0);
         while all.numbers > 0 {
-            all.next_len(page)?;
+            most = most.max(all.next_len(page)?);
         }
         // The widths of a block are there for miniblocks without numbers too; those have no bytes.
-        Ok(all.left)
+        Ok((most, all.left))
     }
 }
 
@@ -217,6 +217,8 @@ pub(super) enum Values {
         prefixes: Deltas,
         lens: Deltas,
         values: Range<usize>,
+        /// Bytes that no value exceeds.
+        most: usize,
     },
 }
 
@@ -243,21 +245,31 @@ impl Values {
             }
             6 => {
                 let lens = Deltas::new(page, bytes, most)?;
-                let values = lens.behind(page)?;
+                let (_, values) = lens.behind(page)?;
                 Self::Lengths { lens, values }
             }
             7 => {
                 let prefixes = Deltas::new(page, bytes, most)?;
-                let lens = Deltas::new(page, prefixes.behind(page)?, most)?;
-                let values = lens.behind(page)?;
+                let (prefix, bytes) = prefixes.behind(page)?;
+                let lens = Deltas::new(page, bytes, most)?;
+                let (rest, values) = lens.behind(page)?;
                 Self::Prefixes {
                     prefixes,
                     lens,
                     values,
+                    most: prefix.saturating_add(rest),
                 }
             }
             _ => return Err(Fault::Encoding),
         })
+    }
+
+    /// Bytes that no value that is joined from parts exceeds.
+    pub(super) fn most_joined(&self) -> usize {
+        match self {
+            Self::Prefixes { most, .. } => *most,
+            _ => 0,
+        }
     }
 
     /// Whether the values are in the dictionary.
@@ -342,4 +354,183 @@ fn last_word(page: &[u8], at: usize) -> u64 {
     let rest = page.get(at..).unwrap_or_default();
     let bytes = rest.iter().take(8).rev();
     bytes.fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Appends numbers of `width` bits, the lowest first, and fills the last byte.
+    fn pack(bytes: &mut Vec<u8>, numbers: &[u64], width: u32) {
+        let bit = |number: u64, at: u32| u8::from(number >> at & 1 == 1);
+        let bits: Vec<u8> = numbers
+            .iter()
+            .flat_map(|number| (0..width).map(move |at| bit(*number, at)))
+            .collect();
+        let byte = |bits: &[u8]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit);
+        bytes.extend(bits.chunks(8).map(byte));
+    }
+
+    fn push_varint(bytes: &mut Vec<u8>, mut number: u64) {
+        while number >= 0x80 {
+            bytes.push(number.to_le_bytes()[0] | 0x80);
+            number >>= 7;
+        }
+        bytes.push(number.to_le_bytes()[0]);
+    }
+
+    fn push_signed(bytes: &mut Vec<u8>, number: i64) {
+        push_varint(bytes, ((number << 1) ^ (number >> 63)).cast_unsigned());
+    }
+
+    /// Reads up to `most` numbers, until one is invalid.
+    fn runs(bytes: &[u8], width: u32, most: usize) -> Vec<u64> {
+        let mut runs = Runs::new(0..bytes.len(), width).unwrap();
+        (0..most)
+            .map_while(|_| runs.next(bytes).ok())
+            .map(u64::from)
+            .collect()
+    }
+
+    #[test]
+    fn runs_of_every_width_give_their_numbers() {
+        for width in 0..=32 {
+            let most = (1_u64 << width) - 1;
+            let mut numbers: Vec<u64> = (0..16).map(|number| (most / 15 * number) & most).collect();
+            numbers[15] = most;
+            let mut bytes = vec![2 << 1 | 1]; // two groups of eight
+            pack(&mut bytes, &numbers, width);
+            bytes.push(3 << 1); // three times
+            pack(&mut bytes, &[most], width);
+            numbers.extend([most; 3]);
+            assert_eq!(runs(&bytes, width, 100), numbers, "{width}");
+            for len in 0..bytes.len() {
+                let read = runs(&bytes[..len], width, 100);
+                assert!(numbers.starts_with(&read), "{width} {len}");
+                assert!(read.len() < numbers.len());
+            }
+        }
+        assert!(Runs::new(0..9, 33).is_err());
+    }
+
+    #[test]
+    fn number_of_a_run_ends_with_its_width() {
+        assert_eq!(runs(&[1 << 1, 0xff], 3, 9), [7]);
+        assert_eq!(runs(&[0, 0, 1 << 1, 5], 8, 9), [5]); // a run of no numbers
+    }
+
+    #[test]
+    fn varints_have_at_most_ten_bytes() {
+        let mut most = vec![0xff; 9];
+        most.push(1);
+        for (bytes, expected) in [
+            (&[][..], None),
+            (&[0x80], None),
+            (&[0x7f], Some(127)),
+            (&[0x80, 1], Some(128)),
+            (&most, Some(u64::MAX)),
+            (&[0x80; 10], None),
+            (&[0xff; 11], None),
+        ] {
+            let mut left = 0..bytes.len();
+            assert_eq!(varint(bytes, &mut left).ok(), expected, "{bytes:?}");
+            assert!(expected.is_none() || left.is_empty());
+        }
+    }
+
+    /// Writes numbers as one block of four miniblocks of 8.
+    fn deltas(numbers: &[i64]) -> Vec<u8> {
+        let mut bytes = vec![32, 4];
+        push_varint(&mut bytes, numbers.len() as u64);
+        push_signed(&mut bytes, numbers[0]);
+        let steps = numbers.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
+        let steps: Vec<i64> = steps.collect();
+        for block in steps.chunks(32) {
+            let least = *block.iter().min().unwrap();
+            push_signed(&mut bytes, least);
+            let more = |step: &i64| step.wrapping_sub(least).cast_unsigned();
+            let more: Vec<u64> = block.iter().map(more).collect();
+            let miniblocks: Vec<&[u64]> = more.chunks(8).collect();
+            let width = |numbers: &&[u64]| 64 - numbers.iter().max().unwrap().leading_zeros();
+            let mut widths: Vec<u32> = miniblocks.iter().map(width).collect();
+            widths.resize(4, 0);
+            bytes.extend(widths.iter().map(|width| u8::try_from(*width).unwrap()));
+            for (numbers, width) in miniblocks.iter().zip(widths) {
+                let mut numbers = numbers.to_vec();
+                numbers.resize(8, 0);
+                pack(&mut bytes, &numbers, width);
+            }
+        }
+        bytes
+    }
+
+    fn lens(bytes: &[u8]) -> Vec<i64> {
+        let Ok(mut deltas) = Deltas::new(bytes, 0..bytes.len(), 1000) else {
+            return Vec::new();
+        };
+        (0..1000)
+            .map_while(|_| deltas.next_len(bytes).ok())
+            .map(|len| i64::try_from(len).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn deltas_give_their_numbers() {
+        let squares: Vec<i64> = (0..100).map(|number| number * number % 777).collect();
+        let cases: [&[i64]; 6] = [
+            &[0],
+            &[7, 7, 7],
+            &[9, 3, 0, 100_000, 1],
+            &[0, i64::MAX, 0, i64::MAX], // the steps wrap
+            &[i64::MAX, 1 << 40, 5],
+            &squares,
+        ];
+        for numbers in cases {
+            let mut bytes = deltas(numbers);
+            let len = bytes.len();
+            assert_eq!(lens(&bytes), numbers);
+            for len in 0..len {
+                assert!(
+                    numbers.starts_with(&lens(&bytes[..len])),
+                    "{numbers:?} {len}"
+                );
+            }
+            bytes.extend(b"behind");
+            let all = Deltas::new(&bytes, 0..bytes.len(), 1000).unwrap();
+            let (most, behind) = all.behind(&bytes).unwrap();
+            assert_eq!(behind, len..bytes.len());
+            assert_eq!(Some(&i64::try_from(most).unwrap()), numbers.iter().max());
+        }
+    }
+
+    #[test]
+    fn negative_lengths_end_deltas() {
+        assert_eq!(lens(&deltas(&[-1, 5])), [0_i64; 0]);
+        assert_eq!(lens(&deltas(&[3, -1, 5])), [3]);
+        assert_eq!(lens(&deltas(&[3, i64::MIN])), [3]);
+    }
+
+    #[test]
+    fn deltas_of_invalid_sizes_are_refused() {
+        for (block, miniblocks, numbers, is_read) in [
+            (32, 4, 1000, true),
+            (32, 4, 1001, false),
+            (0, 4, 1, false),
+            (32, 0, 1, false),
+            (33, 4, 1, false),
+            (16, 4, 1, false), // miniblocks of 4
+            (4 << 16, 4, 1, true),
+            (8 << 16, 4, 1, false),
+            (u64::MAX, 1, 1, false),
+        ] {
+            let mut bytes = Vec::new();
+            for number in [block, miniblocks, numbers, 0] {
+                push_varint(&mut bytes, number);
+            }
+            let read = Deltas::new(&bytes, 0..bytes.len(), 1000);
+            assert_eq!(read.is_ok(), is_read, "{block} {miniblocks} {numbers}");
+        }
+        assert_eq!(lens(&[8, 1, 2, 0, 0, 65, 0, 0, 0, 0, 0, 0, 0, 0]), [0]); // 65 bits
+    }
 }
