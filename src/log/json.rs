@@ -32,8 +32,8 @@ pub(super) enum Step {
     More,
     /// The object ends at [`Scanner::at`].
     Closed,
-    /// The byte at [`Scanner::at`] cannot follow those before it, or the word that ends there is none
-    /// of JSON's.
+    /// The byte at [`Scanner::at`] cannot follow those before it, or the word that ends there is
+    /// unknown.
     Broken,
 }
 
