@@ -31,8 +31,8 @@ pub use crate::settings::Problem;
 
 /// The variable by which Lambda tells a function its memory in MB (1 MB = 2²⁰ bytes).
 const FUNCTION_MEMORY: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
-/// Memory in MB for everything but request bodies: at most 32 MB of logs that are being read, the
-/// process, and connections.
+/// Memory in MB for everything but request bodies: at most 48 MB of logs that are being read (two
+/// Parquet files of any size, while two others are copied), the process, and connections.
 const OTHER_MEMORY: usize = 64;
 /// Memory of a request body as a multiple of its size: a buffer doubles when it is full.
 /// `terraform/modules/edgetap/variables.tf` has the same bound.

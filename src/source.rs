@@ -438,6 +438,7 @@ impl Read for RangeReader {
         let mut failed = 0;
         while self.read == self.chunk.len() {
             if self.offset >= self.size {
+                (self.chunk, self.read) = (Vec::new(), 0); // a reader may be kept after its end
                 return Ok(0);
             }
             match self.fetch() {

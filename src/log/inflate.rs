@@ -37,7 +37,7 @@ pub(super) struct Inflate<R: Read> {
     left: u64,
 }
 
-type Sniffed<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
+pub(super) type Sniffed<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
 
 enum State<R: Read> {
     Unread {
@@ -78,7 +78,7 @@ impl<R: Read> Inflate<R> {
     }
 
     /// Returns the bytes of the object if it is a Parquet file, or else the text of the object.
-    pub(super) fn into_parquet(mut self) -> io::Result<Result<impl Read, Self>> {
+    pub(super) fn into_parquet(mut self) -> io::Result<Result<Sniffed<R>, Self>> {
         self.begin()?;
         Ok(match self.state {
             State::Plain {

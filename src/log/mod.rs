@@ -22,11 +22,11 @@ pub use parquet::Fault;
 pub(crate) use parquet::{MAGIC, most_open};
 
 use std::borrow::Cow;
-use std::io::{self, Chain, Read};
+use std::io::{self, BufRead as _, Chain, Read};
 use std::ops::RangeInclusive;
 
 use csv::ByteRecord;
-use inflate::{CapLines, Inflate};
+use inflate::{CapLines, Inflate, Sniffed};
 use kind::Kind;
 use layout::Layout;
 use lines::Lines;
@@ -102,6 +102,9 @@ const HEAD: usize = 256 << 10;
 /// The same for a log of which these are all blank or comments. It is read in pieces of `BUFFER`.
 const LONG_HEAD: usize = MAX_LINE - BUFFER;
 const BUFFER: usize = 64 << 10;
+/// Rows of a Parquet file that are read before its source is asked again whether it can be read. A
+/// row takes milliseconds at most.
+const ROWS_UNASKED: u64 = 64;
 
 /// Returns the text of a log, decompressed if it is gzip.
 pub fn text_of(source: impl Read) -> impl Read {
@@ -135,14 +138,14 @@ enum Rows<R: Read> {
     Tabs(Lines<CappedText<R>>),
     Delimited(Lines<CappedText<R>>, Vec<u8>),
     Json(Box<Values<Text<R>>>),
-    Parquet(Box<Parquet>),
+    Parquet(Box<Parquet>, Sniffed<R>),
 }
 
 impl<R: Read> Rows<R> {
     /// The current line.
     fn line(&self) -> &[u8] {
         match self {
-            Self::Unread(_) | Self::Json(_) | Self::Parquet(_) => &[],
+            Self::Unread(_) | Self::Json(_) | Self::Parquet(..) => &[],
             Self::Tabs(lines) | Self::Delimited(lines, _) => lines.line(),
         }
     }
@@ -150,7 +153,7 @@ impl<R: Read> Rows<R> {
     /// Goes to the next line. Returns `false` at the end.
     fn next_line(&mut self) -> io::Result<bool> {
         match self {
-            Self::Unread(_) | Self::Json(_) | Self::Parquet(_) => Ok(false),
+            Self::Unread(_) | Self::Json(_) | Self::Parquet(..) => Ok(false),
             Self::Tabs(lines) | Self::Delimited(lines, _) => lines.advance(),
         }
     }
@@ -215,7 +218,7 @@ impl<R: Read> LogReader<R> {
         let cells = match &self.rows {
             Rows::Tabs(lines) if self.defect.is_none() => lines.cells(),
             Rows::Json(values) => Cells::Object(values.object()),
-            Rows::Parquet(parquet) if self.defect.is_none() => Cells::Parquet(parquet.row()),
+            Rows::Parquet(parquet, _) if self.defect.is_none() => Cells::Parquet(parquet.row()),
             _ => Cells::Row(&self.row),
         };
         (
@@ -235,7 +238,7 @@ impl<R: Read> LogReader<R> {
 
     /// Whether the log is text. Otherwise its rows are numbered as if each were a line.
     pub fn is_text(&self) -> bool {
-        !matches!(self.rows, Rows::Parquet(_))
+        !matches!(self.rows, Rows::Parquet(..))
     }
 
     /// Returns the line number of the current record, from 1. All lines are counted.
@@ -249,7 +252,7 @@ impl<R: Read> LogReader<R> {
             Rows::Unread(_) => 0..=0,
             Rows::Tabs(lines) | Rows::Delimited(lines, _) => lines.number()..=lines.number(),
             Rows::Json(values) => values.lines(),
-            Rows::Parquet(parquet) => parquet.number()..=parquet.number(),
+            Rows::Parquet(parquet, _) => parquet.number()..=parquet.number(),
         }
     }
 
@@ -264,15 +267,19 @@ impl<R: Read> LogReader<R> {
                 return Ok(false);
             };
             self.rows = match text.into_parquet().map_err(LogError::Cut)? {
-                Ok(file) => {
-                    let (parquet, columns) = Parquet::open(file, self.fields)?;
+                Ok(mut file) => {
+                    let (parquet, columns) = Parquet::open(&mut file, self.fields)?;
                     self.columns = Some(columns);
-                    Rows::Parquet(Box::new(parquet))
+                    Rows::Parquet(Box::new(parquet), file)
                 }
                 Err(text) => open(text)?,
             };
         }
-        if let Rows::Parquet(parquet) = &mut self.rows {
+        if let Rows::Parquet(parquet, file) = &mut self.rows {
+            // The file was copied, but it is what fails once the rows are not wanted any more.
+            if self.next.is_multiple_of(ROWS_UNASKED) {
+                file.fill_buf().map_err(LogError::Cut)?;
+            }
             if !parquet.advance()? {
                 return Ok(false);
             }
@@ -334,7 +341,7 @@ impl<R: Read> LogReader<R> {
             return Ok(());
         };
         match rows {
-            Rows::Unread(_) | Rows::Json(_) | Rows::Parquet(_) => {}
+            Rows::Unread(_) | Rows::Json(_) | Rows::Parquet(..) => {}
             Rows::Tabs(_) if *tabless == 0 || defect.is_some() => {}
             Rows::Tabs(_) if line.contains(&b'\t') => *tabless = 0,
             Rows::Tabs(_) => {

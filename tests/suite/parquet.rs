@@ -1,7 +1,8 @@
 //! Parquet logs: the same transactions as from text, whatever the writer; clear errors and bounded
 //! work for files that are damaged or lie.
 
-use std::io::Cursor;
+use std::cell::Cell;
+use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -748,5 +749,44 @@ async fn parquet_object_over_all_storage_is_dead_lettered() {
     assert_eq!(
         letter["reason"],
         "the Parquet file needs 5 MB of temporary storage, and the function has 1 MB. Set `ephemeral_storage` to more than 5"
+    );
+}
+
+/// A file that cannot be read any more once `is_wanted` is false.
+struct Wanted<'a> {
+    file: &'a [u8],
+    is_wanted: &'a Cell<bool>,
+}
+
+impl Read for Wanted<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.is_wanted.get() {
+            self.file.read(buf)
+        } else {
+            Err(io::Error::other("not wanted any more"))
+        }
+    }
+}
+
+// proves: D31
+#[test]
+fn reading_ends_once_the_source_fails() {
+    let names: Vec<String> = COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let row: Vec<Option<String>> = names.iter().map(|_| Some("x".to_owned())).collect();
+    let file = parquet(&names, &vec![row; 1_000], &How::default());
+    let is_wanted = Cell::new(true);
+    let mut log = LogReader::new(Wanted {
+        file: &file,
+        is_wanted: &is_wanted,
+    });
+    for _ in 0..100 {
+        assert!(log.advance().unwrap());
+    }
+    is_wanted.set(false);
+    let ended = (0..64).find_map(|_| log.advance().err());
+    let text = ended.map(|error| error.to_string());
+    assert_eq!(
+        text.as_deref(),
+        Some("cannot read the log to its end: not wanted any more")
     );
 }
