@@ -69,7 +69,7 @@ read_arguments() {
         shift
         ;;
       --only)
-        [[ -n ${2:-} ]] || usage_error '--only requires a section'
+        [[ -n ${2:-} && " $(sections) " == *" $2 "* ]] || usage_error "--only requires a section: $(sections)"
         only+=("$2")
         shift
         ;;
@@ -79,6 +79,11 @@ read_arguments() {
     esac
     shift
   done
+}
+
+# The names of the sections, as measure.py has them.
+sections() {
+  sed -n '/^SECTIONS = (/,/^)/ { /[()]/d; p; }' benches/measure.py | tr -d ',\n' | tr -s ' ' | sed 's/^ //'
 }
 
 # Builds with the profile and the flags of build-lambda.sh, so that common dependencies are built once.
