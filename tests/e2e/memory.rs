@@ -19,7 +19,7 @@ use parquet::schema::types::Type;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::fake_s3::FakeS3;
+use crate::fake_s3::{FakeS3, Fault};
 use crate::peers::bootstrap;
 use crate::runtime_api::{Outcome, Process, RuntimeApi};
 use crate::tap::PATIENCE;
@@ -76,20 +76,22 @@ async fn large_parquet_log_takes_little_memory() {
 /// Lambda kills a function that is out of time, and its /tmp stays.
 #[tokio::test]
 async fn killed_function_leaves_no_copy_of_a_parquet_log() {
-    let mut function = Function::start("killed.parquet", parquet(100_000)).await;
-    let started = Instant::now();
+    let object = parquet(100_000);
+    let half = object.len() / 2;
+    let mut function = Function::start("killed.parquet", object).await;
+    function.s3.fail(0, Fault::Stall(half, PATIENCE));
     let delivery = function.api.invoke(function.event(), 900_000);
-    let first_batch = async {
-        while function.sent.load(Ordering::Relaxed) == 0 {
-            assert!(started.elapsed() < PATIENCE, "the bridge got nothing");
+    let copy = async {
+        let started = Instant::now();
+        while !function.has_copy() {
+            assert!(started.elapsed() < PATIENCE, "the log was not copied");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     tokio::select! {
         outcome = delivery => panic!("the invocation ended too early: {outcome:?}"),
-        () = first_batch => {}
+        () = copy => {}
     }
-    assert!(function.has_copy(), "the log was not copied");
     function.process.stop();
     let left = function.temporary.path().read_dir().unwrap();
     assert_eq!(left.count(), 0);
@@ -110,7 +112,8 @@ struct Function {
     api: RuntimeApi,
     temporary: TempDir,
     process: Process,
-    _peers: (FakeS3, LocalBridge),
+    s3: FakeS3,
+    _bridge: LocalBridge,
 }
 
 impl Function {
@@ -159,7 +162,8 @@ impl Function {
             api,
             temporary,
             process,
-            _peers: (s3, bridge),
+            s3,
+            _bridge: bridge,
         }
     }
 
