@@ -556,7 +556,7 @@ def main():
         "## The whole function",
         prose(
             "*Function* is `bootstrap` itself: it gets one S3 event from a Runtime API on loopback, reads the log from S3, and delivers it to a bridge without delay.",
-            "`replay` is `edgetap replay --post s3://…`, built alike.",
+            "`replay` is `edgetap replay --post s3://…`, built alike, but with thin LTO.",
             f"S3 needs 30 ms per GET and sends 625 Mbit/s (" + server + ").",
             "CPU time, relative to the pipeline of the same log in the same round.",
         ),
