@@ -220,6 +220,13 @@ impl Bridge {
         self.permits.acquire().await.ok()
     }
 
+    /// Returns the permission for one more request, as long as most are not in use: others need not
+    /// wait for it.
+    pub(crate) fn spare_permit(&self) -> Option<SemaphorePermit<'_>> {
+        let is_spare = 2 * self.permits.available_permits() > self.concurrency;
+        is_spare.then(|| self.permits.try_acquire().ok()).flatten()
+    }
+
     /// Gets the token ahead of the first request.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt as _;
 use futures_util::future;
 use futures_util::stream::{self, StreamExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{SemaphorePermit, mpsc};
 use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 
 use crate::batch::Batch;
@@ -192,10 +192,9 @@ pub async fn ingest_watched(
     let mut reader = Reader::new(job, bytes, rules.clone(), rows, place);
     let feed = stream::unfold(&mut reader, async |reader| {
         let next = async {
-            let permit = bridge.permit().await?;
-            let batch = reader.next().await;
-            locked().is_read = batch.is_none();
-            Some((batch?, permit))
+            let next = reader.next(bridge).await;
+            locked().is_read = next.is_none();
+            next
         };
         let next = tokio::select! {
             biased;
@@ -399,12 +398,17 @@ struct Ended {
     is_skipped: bool,
 }
 
+/// Batches that a thread is asked for at a time: the next one, and the one after it.
+const MOST_ASKED: usize = 2;
+
 /// Makes the batches of a log, each when it is asked for.
-enum Reader<R: Read, O> {
+enum Reader<'b, R: Read, O> {
     /// On a thread of its own. It ends when the receiver is dropped, even in the middle of a batch.
     Thread {
         ask: mpsc::Sender<()>,
         batches: mpsc::Receiver<Batch>,
+        /// The permit of the batch after the next one, if it was asked for.
+        ahead: Option<SemaphorePermit<'b>>,
         ended: JoinHandle<Ended>,
     },
     /// On the thread that asks.
@@ -412,7 +416,7 @@ enum Reader<R: Read, O> {
     Panicked,
 }
 
-impl<R: Read + Send + 'static, O: Observer + Send + 'static> Reader<R, O> {
+impl<'b, R: Read + Send + 'static, O: Observer + Send + 'static> Reader<'b, R, O> {
     fn new(job: &Job, bytes: R, rules: Arc<Rules>, observer: O, place: Place) -> Self {
         match place {
             Place::Thread => Self::on_thread(job, bytes, rules, observer),
@@ -421,7 +425,7 @@ impl<R: Read + Send + 'static, O: Observer + Send + 'static> Reader<R, O> {
     }
 
     fn on_thread(job: &Job, bytes: R, rules: Arc<Rules>, observer: O) -> Self {
-        let (ask, mut asked) = mpsc::channel(1);
+        let (ask, mut asked) = mpsc::channel(MOST_ASKED);
         let (sender, batches) = mpsc::channel(1);
         let bytes = Stoppable {
             bytes,
@@ -445,24 +449,43 @@ impl<R: Read + Send + 'static, O: Observer + Send + 'static> Reader<R, O> {
         Self::Thread {
             ask,
             batches,
+            ahead: None,
             ended,
         }
     }
 
-    /// Returns the next batch, or `None` at the end of the log or where it cannot be read.
-    async fn next(&mut self) -> Option<Batch> {
+    /// Returns the next batch and the permit to send it, or `None` at the end of the log or where it
+    /// cannot be read.
+    async fn next(&mut self, bridge: &'b Bridge) -> Option<(Batch, SemaphorePermit<'b>)> {
         match self {
-            Self::Thread { ask, batches, .. } => {
-                _ = ask.send(()).await; // it fails if the thread has ended
-                batches.recv().await
+            Self::Thread {
+                ask,
+                batches,
+                ahead,
+                ..
+            } => {
+                let ask = || _ = ask.try_send(()); // it fails if the thread has ended
+                let permit = match ahead.take() {
+                    Some(permit) => permit,
+                    None => bridge.permit().await.inspect(|_| ask())?,
+                };
+                // A thread that is asked ahead makes the next batch without a pause.
+                *ahead = bridge.spare_permit().inspect(|_| ask());
+                let batch = batches.recv().await;
+                if batch.is_none() {
+                    *ahead = None; // it must not wait for what is in flight
+                }
+                Some((batch?, permit))
             }
             Self::Here(reading) => {
+                let permit = bridge.permit().await?;
                 yield_now().await; // between two batches, others have their turn
                 let next = catch_unwind(AssertUnwindSafe(|| reading.next()));
-                next.unwrap_or_else(|_| {
+                let next = next.unwrap_or_else(|_| {
                     *self = Self::Panicked;
                     None
-                })
+                });
+                Some((next?, permit))
             }
             Self::Panicked => None,
         }
