@@ -77,10 +77,10 @@ def on(core):
     return (lambda: os.sched_setaffinity(0, {cores[core]})) if len(cores) > core else None
 
 
-def run(command, stdout=subprocess.DEVNULL, env=None, core=None, may_fail=False):
+def run(command, stdout=subprocess.DEVNULL, env=None, core=None, cwd=None, may_fail=False):
     """CPU and wall time of one run, and its output if `stdout` is a pipe. A function fails when the Runtime API is gone."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env, preexec_fn=on(core))
+    process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env, cwd=cwd, preexec_fn=on(core))
     said = process.stdout.read() if stdout == subprocess.PIPE else b""
     complaint = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -349,21 +349,28 @@ def watched(command, variables):
 
 def whole_function():
     """The function from S3 at a quick bridge, next to the pipeline of the same log: as the function itself, and as
-    `edgetap replay --post`. The other formats once per round of the others, for the peak."""
+    `edgetap replay --post`. The other formats once per round of the others. Peaks are of runs of their own, because who watches the
+    memory takes CPU time from what is watched."""
     size = "rows" if QUICK else "350"
     formats = {"log": size} | {kind: "rows" if QUICK else "100" for kind in ("json", *CODECS)}
     figures = {}
     for kind, size in formats.items():
         path = log(size, kind)
-        runs = {"pipeline": [], "replay": [], "function": []}
         with loopback("--log", path, "--events", "1") as url:
+            commands = {
+                "pipeline": ([programs / "pipeline", path], None),
+                "replay": ([programs / "edgetap", "replay", "--post", "s3://logs/"], settings(url)),
+                "function": ([programs / "bootstrap"], ends(url)),
+            }
+            cpu = {name: [] for name in commands}
             for _ in range(SHORT * args.rounds if kind == "log" else args.rounds):
-                runs["pipeline"].append({"cpu": run([programs / "pipeline", path])["cpu"]})
-                runs["replay"].append(replay("s3://logs/", settings(url)))
-                expect_posts(url, 1)
-                runs["function"].append(figures_of(watched([programs / "bootstrap"], ends(url))))
-                expect_posts(url, 1)
-        figures[kind] = {"size": size, "runs": runs}
+                for name, (command, variables) in commands.items():
+                    cpu[name].append(run(command, env=variables, cwd=bench, may_fail=name == "function")["cpu"])
+                    if name != "pipeline":
+                        expect_posts(url, 1)
+            peak = watched([programs / "bootstrap"], ends(url))["peak"]
+            expect_posts(url, 1)
+        figures[kind] = {"size": size, "cpu": cpu, "peak": peak}
         say(f"whole function, {kind}")
     return figures
 

@@ -55,7 +55,7 @@ pub(crate) struct Total {
     undelivered: u64,
     /// Whether there are others, which were not read.
     pub(crate) has_unread: bool,
-    /// Objects without rows that were not skipped.
+    /// Objects without rows, if they were read to the end and not skipped.
     empty: u64,
     absent: BTreeSet<&'static str>,
     retries: u64,
@@ -82,7 +82,7 @@ impl Total {
             ..
         } = replayed;
         self.objects += 1;
-        self.empty += u64::from(read.rows == 0 && !is_skipped);
+        self.empty += u64::from(read.rows == 0 && !is_skipped && !has_unread);
         self.has_unread |= has_unread;
         self.retries += retries;
         let by_bridge = summary.rejected.len() as u64;
