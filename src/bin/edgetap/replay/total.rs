@@ -195,7 +195,8 @@ impl Total {
 
     /// Whether everything was read and delivered, and nothing was rejected.
     pub(crate) fn result(&self) -> Result<(), Failure> {
-        if self.unreadable > 0 || self.counts.rejected > 0 || self.undelivered > 0 {
+        let is_complete = self.undelivered == 0 && !self.has_unread;
+        if self.unreadable > 0 || self.counts.rejected > 0 || !is_complete {
             Err(Failure::Incomplete)
         } else {
             Ok(())
@@ -257,4 +258,23 @@ fn per_second(rows: u64, since: Instant) -> u64 {
         .unwrap_or(u64::MAX)
         .max(1);
     rows.saturating_mul(1000) / milliseconds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_without_rows_differs_from_one_that_was_not_read() {
+        for (has_unread, empty) in [(false, 1), (true, 0)] {
+            let mut total = Total::default();
+            total.add(Replayed {
+                has_unread,
+                ..Replayed::default()
+            });
+            total.expect_rows();
+            assert_eq!(total.unreadable, empty, "{has_unread}");
+            assert!(total.result().is_err(), "{has_unread}");
+        }
+    }
 }
