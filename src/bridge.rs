@@ -220,8 +220,8 @@ impl Bridge {
         self.permits.acquire().await.ok()
     }
 
-    /// Returns the permission for one more request, as long as most are not in use: others need not
-    /// wait for it.
+    /// Returns the permission for one more request, as long as more than half of all are free, so that
+    /// what is ahead of its time does not take the last one.
     pub(crate) fn spare_permit(&self) -> Option<SemaphorePermit<'_>> {
         let is_spare = 2 * self.permits.available_permits() > self.concurrency;
         is_spare.then(|| self.permits.try_acquire().ok()).flatten()
@@ -760,6 +760,30 @@ impl Gate {
             if !deadline.sleep(time).await {
                 return false;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::Credentials;
+
+    #[test]
+    fn permit_is_spare_while_most_are_free() {
+        for (concurrency, spare) in [(1, 0), (2, 0), (3, 1), (10, 4)] {
+            let endpoints = Endpoints {
+                edge: "http://127.0.0.1:1".parse().unwrap(),
+                token: "http://127.0.0.1:1".parse().unwrap(),
+                method: AuthMethod::Post,
+                parameters: TokenParameters::default(),
+                bridge_ca: None,
+            };
+            let source = CredentialsSource::Variables(Credentials::new("id", "secret"));
+            let bridge = Bridge::new(endpoints, source, Backoff::default(), concurrency).unwrap();
+            let _used = bridge.permits.try_acquire().unwrap();
+            let taken: Vec<_> = std::iter::from_fn(|| bridge.spare_permit()).collect();
+            assert_eq!(taken.len(), spare, "{concurrency}");
         }
     }
 }

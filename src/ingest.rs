@@ -464,7 +464,8 @@ impl<'b, R: Read + Send + 'static, O: Observer + Send + 'static> Reader<'b, R, O
                 ahead,
                 ..
             } => {
-                let ask = || _ = ask.try_send(()); // it fails if the thread has ended
+                // There is always room, so it fails only if the thread has ended.
+                let ask = || _ = ask.try_send(());
                 let permit = match ahead.take() {
                     Some(permit) => permit,
                     None => bridge.permit().await.inspect(|_| ask())?,
