@@ -349,8 +349,8 @@ def watched(command, variables):
 
 def whole_function():
     """The function from S3 at a quick bridge, next to the pipeline of the same log: as the function itself, and as
-    `edgetap replay --post`. The other formats once per round of the others. Peaks are of runs of their own, because who watches the
-    memory takes CPU time from what is watched."""
+    `edgetap replay --post`. The other formats once per round of the others. Peaks are of runs of their own, so that
+    reading the memory does not disturb the others."""
     size = "rows" if QUICK else "350"
     formats = {"log": size} | {kind: "rows" if QUICK else "100" for kind in ("json", *CODECS)}
     figures = {}

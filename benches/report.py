@@ -277,7 +277,7 @@ def floor_of_handler():
     minimal = median(minimal["cpu"]["minimal"]) / minimal["objects"]
     return (
         f"The minimal client has its bodies: the pipeline alone, warm, takes {of_object * 1000:.2f} ms of CPU time for the 100 rows of an object, "
-        f"{of_object / minimal:.2f} minimal clients. So no handler can take less than {1 + of_object / minimal:.2f} of them."
+        f"{of_object / minimal:.2f} minimal clients. So no handler that makes its bodies and sends the same requests can take less than {1 + of_object / minimal:.2f} of them."
     )
 
 
